@@ -1,0 +1,53 @@
+# What every target of Cohaul shares, and `cohaul_folder`: one folder under src/cohaul = one target = one list of what it uses.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+
+find_package(Threads REQUIRED)
+
+add_library(cohaul_flags INTERFACE)
+# No contraction: a multiply and an add round twice, in a vector's body as in its tail, so that any cut equals the whole.
+target_compile_options(cohaul_flags INTERFACE -Wall -Wextra -Wpedantic -Wno-psabi -ffp-contract=off -fno-math-errno)
+foreach(sanitizer IN LISTS COHAUL_SANITIZE)
+  target_compile_options(cohaul_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
+  target_link_options(cohaul_flags INTERFACE -fsanitize=${sanitizer})
+endforeach()
+
+# cohaul_folder(NAME [USES folder...] [LIBS imported_target...] [TEST_LIBS target...])
+#   Builds every *.cpp of the current folder into the static library cohaul_NAME, and its *_test.cpp into NAME_test.
+#   USES lists the folders whose headers this one includes; a test holds it against the #include lines.
+function(cohaul_folder name)
+  cmake_parse_arguments(arg "" "" "USES;LIBS;TEST_LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
+  file(GLOB headers CONFIGURE_DEPENDS *.h)
+
+  if(sources)
+    add_library(cohaul_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(cohaul_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  add_library(Cohaul::${name} ALIAS cohaul_${name})
+  target_sources(cohaul_${name} ${scope} FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
+  target_link_libraries(cohaul_${name} ${scope} $<BUILD_INTERFACE:cohaul_flags> ${arg_LIBS})
+  foreach(used IN LISTS arg_USES)
+    target_link_libraries(cohaul_${name} ${scope} cohaul_${used})
+  endforeach()
+
+  if(COHAUL_TESTS AND tests)
+    find_package(GTest REQUIRED)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE cohaul_${name} GTest::gtest_main ${arg_TEST_LIBS})
+    include(GoogleTest)
+    gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${name}")
+  endif()
+endfunction()
