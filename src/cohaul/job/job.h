@@ -1,0 +1,95 @@
+#pragma once
+// Job: what a process knows of the run that it is part of: who it is, who the others are, how to reach them, and whether one
+// is lost. The only reader of the environment. Joining is a rendezvous: all members meet at one store (the launcher's, or
+// worker 0's when started by something else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/ids.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/arena.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/poller.h"
+
+namespace cohaul::job {
+
+/// How to join. from_environment() fills it; a program inside an MPI solver fills rank, world and address itself.
+struct JoinOptions {
+  transport::Role role = transport::Role::worker;
+  int rank = 0;
+  int world = 1;                       // workers
+  int servers = 0;                     // server processes that were launched; 0: servers, if any, run as threads of the workers
+  std::string address;                 // "host:port" of the rendezvous; empty with world 1: none is needed
+  std::uint64_t token = 0;             // the job's secret; the launcher draws it
+  bool launched = false;               // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
+  std::string listen = "127.0.0.1";    // job.address
+  transport::Form transport = transport::Form::auto_;
+  double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
+};
+
+/// Reads COHAUL_* (set by the launcher), else RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; else one worker alone.
+/// Errors: invalid (names the variable, its value and what it should be).
+Result<JoinOptions> from_environment();
+
+struct Member {
+  transport::Role role;
+  int rank;
+  std::int64_t pid;
+  std::string host;                    // name, for people
+  std::string host_id;                 // equal = same host
+  std::string log;                     // path of its log, empty: none
+  Incarnation incarnation;
+};
+
+/// Thread-safe but for close(). A heartbeat thread runs inside: it tells the rendezvous that this process lives, learns who is
+/// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.
+class Job {
+ public:
+  /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing).
+  static Result<std::unique_ptr<Job>> join(const JoinOptions& options);
+  virtual ~Job() = default;
+
+  virtual transport::Role role() const = 0;
+  virtual int rank() const = 0;
+  virtual int world() const = 0;
+  virtual int servers() const = 0;
+  virtual const JoinOptions& options() const = 0;
+  virtual const std::vector<Member>& members() const = 0;
+  /// Workers of this host, this one included; and this one's index among them (0 = the host's leader).
+  virtual int workers_on_host() const = 0;
+  virtual int index_on_host() const = 0;
+  virtual int processes_on_host() const = 0;
+
+  /// The store: small values by name, written once, read by all. get blocks until it is there, `deadline` (peer_lost, naming the
+  /// key) or a loss. Values at most 1 MB.
+  virtual Status set(const std::string& key, const std::string& value) = 0;
+  virtual Result<std::string> get(const std::string& key, Time deadline) = 0;
+  /// All `count` callers (workers by default) of the same name meet.
+  virtual Status barrier(const std::string& name, int count, Time deadline) = 0;
+
+  /// Identity for channels of a conversation.
+  virtual transport::Identity identity(const std::string& purpose, std::uint64_t model = 0) const = 0;
+
+  /// One arena per name and host: the host's leader calls make(bytes) (which may fill it) and lends it; the others map it (blocks until made,
+  /// or `deadline`). access: of the others' mapping; the maker writes.
+  virtual Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
+                                                 const std::function<Status(transport::Arena&)>& fill, Time deadline) = 0;
+
+  /// ok, or who was lost (role, rank, how, its last operation): sticky. A waiting thread registers its poller to be woken.
+  virtual Status health() const = 0;
+  virtual void wake_on_loss(transport::Poller* poller) = 0;
+  virtual void forget(transport::Poller* poller) = 0;
+  /// What this process is doing, as others will read it if it is lost; the heartbeat carries last_operation() by itself.
+  virtual void report_failure(const Status& why) = 0;
+
+  /// Says goodbye: from now on this process's end is no loss. Blocks shortly. Every exit without it is a loss to the others.
+  virtual Status close() = 0;
+};
+
+}  // namespace cohaul::job

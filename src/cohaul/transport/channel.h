@@ -1,0 +1,113 @@
+#pragma once
+// Channel: frames to and from one peer, in order, never blocking. The same interface over a ring in shared memory (same
+// host), TCP, and the simulated network. A frame is a small body (encoded values) and at most one payload (a span of
+// gradients or parameters). A payload that lies in an arena lent to the peer travels as an address; any other as bytes.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/ids.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/arena.h"
+
+namespace cohaul::transport {
+
+enum class Role : std::uint8_t { worker = 0, server = 1, launcher = 2, tool = 3 };
+std::string_view name(Role role);
+
+/// Who speaks: exchanged in the hello, checked before any other frame. Another version, job, generation or model is refused.
+struct Identity {
+  std::uint64_t job = 0;            // id of the job
+  std::uint64_t token = 0;          // its secret: who does not know it is not let in
+  Generation generation;
+  Role role = Role::worker;
+  std::int32_t rank = 0;
+  Incarnation incarnation;
+  std::uint64_t model = 0;          // Layout::hash(); 0 = not known yet, matches any
+  std::string purpose;              // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
+};
+/// "worker 3", "server 0", "the launcher"
+std::string describe(const Identity& who);
+
+/// What a sender gives. Spans are read during send() but for the payload: see keep.
+struct Message {
+  std::uint16_t kind = 0;           // meaning is the conversation's
+  std::int64_t clock = 0;           // step, worker clock or sequence: the conversation's
+  std::uint64_t key = 0;            // partition, run, …: the conversation's
+  ConstBytes body;                  // at most kBodyBytesMax; copied
+  ConstBytes payload;               // not copied where it travels as an address
+  /// The payload stays unchanged until the channel drops this: when its bytes are written (TCP), or when the peer has
+  /// released the frame (address). Null: the caller knows by other means when the payload is free, and guarantees it till then.
+  std::shared_ptr<const void> keep;
+};
+
+constexpr std::size_t kBodyBytesMax = 16 << 10;
+constexpr std::uint64_t kPayloadBytesMax = std::uint64_t{1} << 32;
+
+class Channel;
+
+/// A received frame. Move-only. Body and payload are readable until it is destroyed or release()d; frames may be released in
+/// any order. Outliving its channel is allowed (the memory stays mapped), from the same thread.
+class Frame {
+ public:
+  std::uint16_t kind = 0;
+  std::int64_t clock = 0;
+  std::uint64_t key = 0;
+  ConstBytes body;
+  ConstBytes payload;               // aligned to 64 bytes when it came as bytes; as the sender's span when as an address
+  bool by_address = false;          // payload lies in the sender's memory
+
+  Frame() = default;
+  Frame(Frame&&) noexcept = default;
+  Frame& operator=(Frame&&) noexcept = default;
+  void release() { hold_.reset(); }
+
+  /// For channels: something whose destruction gives the frame's memory back.
+  struct Hold {
+    virtual ~Hold() = default;
+    virtual void release() = 0;     // called once; must not free the Hold itself unless it owns itself
+  };
+  struct HoldRelease {
+    void operator()(Hold* h) const { h->release(); }
+  };
+  explicit Frame(Hold* hold) : hold_(hold) {}
+
+ private:
+  std::unique_ptr<Hold, HoldRelease> hold_;
+};
+
+/// One thread owns a channel. Nothing blocks. Errors are sticky: peer_lost (closed, reset, refused; names the peer),
+/// corrupt (checksum, bounds, an unexpected version, job, generation or incarnation).
+class Channel {
+ public:
+  virtual ~Channel() = default;     // closes; does not flush
+
+  /// Queues a frame; writes what goes at once. unavailable: the queue (kQueueFramesMax frames) is full: receive, flush, retry.
+  virtual Status send(const Message& message) = 0;
+  /// The next frame, if one has come. Frames that came before the peer closed are still delivered first.
+  virtual Result<std::optional<Frame>> receive() = 0;
+  /// Writes what the peer takes now. true: nothing is left queued.
+  virtual Result<bool> flush() = 0;
+  /// From now on, payloads inside `arena` travel as addresses, if this channel can do that (else no effect).
+  /// The arena outlives the channel.
+  virtual Status lend(const Arena& arena) = 0;
+  /// Where TCP should put a payload as it comes in (kind, clock, key, body, length → a span of that length, or empty: the
+  /// channel's own buffer). The place must stay valid until the frame has been received. No effect where addresses travel.
+  using Place = std::function<Bytes(std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length)>;
+  virtual void set_place(Place place) = 0;
+
+  virtual const Identity& peer() const = 0;
+  /// True: payloads in lent arenas travel as addresses.
+  virtual bool shares_memory() const = 0;
+  /// Bytes of payload sent as bytes so far (what the network carried).
+  virtual std::uint64_t payload_bytes_sent() const = 0;
+};
+
+constexpr std::size_t kQueueFramesMax = 4096;
+
+}  // namespace cohaul::transport

@@ -1,0 +1,34 @@
+#pragma once
+// Poller: the only one that waits. It waits for all channels of one thread at once: rings, TCP, new connections.
+
+#include <memory>
+#include <span>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/channel.h"
+
+namespace cohaul::transport {
+
+/// One thread owns a poller; only wake() may be called by others. A channel is added to at most one, and removed before it dies.
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  virtual Status add(Channel& channel) = 0;
+  virtual void remove(Channel& channel) = 0;
+
+  /// Returns when an added channel has a frame to receive, has been lost, could write queued frames (it flushes them itself),
+  /// the endpoint has an accepted channel, wake() was called, or `deadline` (of clock()) has passed. Spurious returns are allowed;
+  /// the caller looks at his channels. Spins a little first when `set_spin` says so.
+  virtual Status wait(Time deadline) = 0;
+  /// Makes the present or next wait() return. Any thread; async-signal-safe.
+  virtual void wake() = 0;
+  /// How long wait() spins before it sleeps: 0 when the job's processes on this host exceed its cores.
+  virtual void set_spin(Duration spin) = 0;
+  virtual const Clock& clock() const = 0;
+};
+
+/// The real one: epoll, and a doorbell in shared memory that ring peers look at before they pay for a system call.
+Result<std::unique_ptr<Poller>> make_poller();
+
+}  // namespace cohaul::transport

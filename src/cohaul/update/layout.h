@@ -1,0 +1,98 @@
+#pragma once
+// Where every parameter lies, and how the whole is cut: a pure function of the model (names, shapes, types), so that every
+// process of a job, with any number of workers and servers, cuts alike.
+//
+//   parameter  a tensor with a name; starts on 64 bytes in the flat area
+//   block      1,024 consecutive elements of one parameter (the last of a parameter may be shorter)
+//   run        a large parameter alone, or consecutive small ones (< kLargeBytes) of one type. The gradient of a run is
+//              always one contiguous piece of memory: a large one is used where autograd left it, small ones are copied
+//              together.
+//   partition  consecutive whole blocks of one run, at most 4 MB; at least 16 partitions where there are 16 blocks.
+//              The unit that an owner (a rank, a server) owns.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/dtype.h"
+#include "cohaul/base/ids.h"
+#include "cohaul/base/status.h"
+
+namespace cohaul::update {
+
+constexpr std::size_t kAlignment = 64;           // bytes
+constexpr std::size_t kBlockElements = 1024;
+constexpr std::size_t kPartitionBytesMax = 4 << 20;
+constexpr std::size_t kPartitionsMin = 16;
+constexpr std::size_t kLargeBytes = 64 << 10;    // of one parameter
+
+struct ParameterSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  DType dtype = DType::float32;
+  bool trainable = true;                         // frozen ones have a place, and no partition
+  bool operator==(const ParameterSpec&) const = default;
+};
+
+/// A piece of one parameter inside one partition.
+struct Segment {
+  std::int32_t parameter;                        // index into Layout::parameters()
+  std::uint64_t offset;                          // bytes in the flat area
+  std::uint64_t elements;
+};
+
+struct Partition {
+  std::int32_t run;
+  DType dtype;
+  std::uint64_t offset;                          // bytes in the flat area: first byte of the first segment
+  std::uint64_t bytes;                           // up to the end of the last segment, padding between segments included
+  std::uint32_t segment_first, segment_last;     // [first, last) of Layout::segments()
+};
+
+struct Run {
+  std::int32_t parameter_first, parameter_last;  // [first, last)
+  std::int32_t partition_first, partition_last;  // [first, last)
+  DType dtype;
+  std::uint64_t offset, bytes;                   // in the flat area, like Partition's
+};
+
+class Layout {
+ public:
+  /// Errors: invalid (a repeated name, a negative or overflowing size).
+  static Result<Layout> of(std::vector<ParameterSpec> parameters);
+
+  std::span<const ParameterSpec> parameters() const { return parameters_; }
+  std::span<const Segment> segments() const { return segments_; }
+  std::span<const Partition> partitions() const { return partitions_; }
+  std::span<const Run> runs() const { return runs_; }
+  /// Byte offset and length of a parameter in the flat area.
+  std::uint64_t offset(std::int32_t parameter) const { return offsets_[parameter]; }
+  std::uint64_t bytes(std::int32_t parameter) const;
+  std::uint64_t elements(std::int32_t parameter) const;
+  /// Run of a trainable parameter; -1 of a frozen one.
+  std::int32_t run_of(std::int32_t parameter) const { return run_of_[parameter]; }
+  /// Size of the flat area, a multiple of 64.
+  std::uint64_t bytes() const { return bytes_; }
+  /// Of names, shapes, types and trainable flags: two processes with equal hashes cut alike.
+  std::uint64_t hash() const { return hash_; }
+
+  void encode(Writer& out) const;
+  /// Errors: corrupt.
+  static Result<Layout> decode(Reader& in);
+
+ private:
+  std::vector<ParameterSpec> parameters_;
+  std::vector<std::uint64_t> offsets_;
+  std::vector<std::int32_t> run_of_;
+  std::vector<Segment> segments_;
+  std::vector<Partition> partitions_;
+  std::vector<Run> runs_;
+  std::uint64_t bytes_ = 0, hash_ = 0;
+};
+
+/// Owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of them.
+std::vector<std::int32_t> assign_owners(const Layout& layout, int owners);
+
+}  // namespace cohaul::update

@@ -1,0 +1,13 @@
+#pragma once
+// One process owns everything: no peer, no message.
+
+#include <memory>
+
+#include "cohaul/update/exchange.h"
+
+namespace cohaul::update {
+
+/// `parameters` is Layout::bytes() long, starts on 64 bytes and outlives the exchange, as does `layout`.
+std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& settings, Bytes parameters);
+
+}  // namespace cohaul::update
