@@ -42,7 +42,7 @@ class Random {
   constexpr std::uint64_t below(std::uint64_t n) {
     std::uint64_t threshold = (0 - n) % n;
     for (;;) {
-      using Wide = __extension__ unsigned __int128;
+      __extension__ using Wide = unsigned __int128;
       Wide m = static_cast<Wide>((*this)()) * n;
       if (static_cast<std::uint64_t>(m) >= threshold) return static_cast<std::uint64_t>(m >> 64);
     }
