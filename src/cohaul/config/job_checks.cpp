@@ -1,0 +1,97 @@
+#include "cohaul/config/job_checks.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace cohaul::config {
+namespace {
+
+using Int = std::int64_t;
+
+std::string text(Int v) { return std::to_string(v); }
+
+Status check_amount(const Config& job) {
+  const bool steps = job.has("train.steps"), epochs = job.has("train.epochs");
+  if (steps && epochs)
+    return job.mistake("train.epochs", "train.steps is set too (" + job.where("train.steps") + "); keep one of the two");
+  if (!steps && !epochs) return job.mistake("train.steps", "missing, as is train.epochs; set one of the two: how long to train");
+  return {};
+}
+
+Status check_data(const Config& job) {
+  const auto name = job.get<std::string>("data.name");
+  if (name == "fashion-mnist" || job.has("data.path")) return {};
+  return job.mistake("data.path", "missing; " + name + " is read from a folder of IDX files: set data.path to it");
+}
+
+Status check_optimizer(const Config& job) {
+  if (!job.get_or("optimizer.nesterov", false)) return {};
+  if (job.get_or("optimizer.momentum", 0.0) <= 0)
+    return job.mistake("optimizer.nesterov", "needs momentum; set optimizer.momentum above 0");
+  if (job.get_or("optimizer.dampening", 0.0) != 0)
+    return job.mistake("optimizer.nesterov", "allows no dampening; remove optimizer.dampening (" + job.where("optimizer.dampening") + ")");
+  return {};
+}
+
+Status check_strategy(const Config& job) {
+  const auto name = job.get<std::string>("strategy.name");
+  const Int workers = job.get<Int>("job.workers");
+  if (name == "single" && workers > 1) {
+    return job.mistake("strategy.name", "one worker only, and job.workers is " + text(workers) + " (" + job.where("job.workers") +
+                                            "); choose all_reduce, parameter_server or tensor, or one worker");
+  }
+  if (job.has("strategy.backup_workers"))
+    return job.mistake("strategy.backup_workers", "backup workers are not available yet; remove the key");
+  if (job.get_or("strategy.consistency", std::string()) == "bounded" && !job.has("strategy.staleness"))
+    return job.mistake("strategy.staleness", "missing; bounded needs the number of steps that a worker may run ahead, e.g. strategy.staleness = 3");
+  return {};
+}
+
+Status check_slices(const Config& job) {
+  const Int slices = job.get<Int>("train.slices"), batch = job.get<Int>("train.batch"), workers = job.get<Int>("job.workers");
+  const auto strategy = job.get<std::string>("strategy.name");
+  if (slices > batch) {
+    if (job.set_by_user("train.slices"))
+      return job.mistake("train.slices", "more slices than train.batch (" + text(batch) + "); a slice needs a sample");
+    return job.mistake("train.batch", "smaller than the number of workers (" + text(workers) + "), each of which needs a sample");
+  }
+  if (strategy == "tensor" && slices > 1)
+    return job.mistake("train.slices", "tensor computes each batch whole on every worker; remove the key");
+  const bool synchronous = strategy == "all_reduce" || job.get_or("strategy.consistency", std::string()) == "sync";
+  if (!synchronous || can_share(slices, workers)) return {};
+  std::vector<std::string> good;
+  for (Int n = workers; n <= batch && good.size() < 3; n *= 2) good.push_back(text(n));
+  return job.mistake("train.slices", text(workers) + " workers cannot share them: slices / workers must be a power of two" +
+                                         (good.empty() ? std::string() : ", e.g. " + join(good, " or ")));
+}
+
+}  // namespace
+
+bool can_share(Int slices, Int workers) {
+  return workers == 1 || (slices % workers == 0 && std::has_single_bit(static_cast<std::uint64_t>(slices / workers)));
+}
+
+bool is_read(const Config& job, const KeySpec& spec) {
+  if (spec.only.key.empty()) return true;
+  const auto value = job.find<std::string>(spec.only.key);
+  return value && std::ranges::find(spec.only.values, *value) != spec.only.values.end();
+}
+
+Status check_unread(const Config& job, const KeySpec& spec) {
+  if (!job.set_by_user(spec.key) || is_read(job, spec)) return {};
+  const std::string wanted = spec.only.key + " = " + join(spec.only.values, " or ");
+  const auto value = job.find<std::string>(spec.only.key);
+  return job.mistake(spec.key, "is read only with " + wanted + ", and " + spec.only.key +
+                                   (value ? " is " + *value : std::string(" is not set")) + "; remove the key, or set " + wanted);
+}
+
+Status check_job(const Config& job, const Schema& schema) {
+  COHAUL_TRY(check_strategy(job));
+  for (const KeySpec& spec : schema.keys()) COHAUL_TRY(check_unread(job, spec));
+  COHAUL_TRY(check_amount(job));
+  COHAUL_TRY(check_data(job));
+  COHAUL_TRY(check_optimizer(job));
+  return check_slices(job);
+}
+
+}  // namespace cohaul::config

@@ -1,0 +1,69 @@
+#include "cohaul/config/resolve.h"
+
+#include <algorithm>
+
+#include "cohaul/config/job_checks.h"
+#include "cohaul/config/keys.h"
+
+namespace cohaul::config {
+namespace {
+
+using Int = std::int64_t;
+
+Status check_required(const Config& job, const Schema& schema, const std::string& file) {
+  for (const KeySpec& spec : schema.keys()) {
+    if (!spec.required || job.has(spec.key)) continue;
+    std::string message = file + ": " + spec.key + ": missing: " + spec.help;
+    if (!spec.choices.empty()) message += "; one of " + join(spec.choices);
+    return invalid(message);
+  }
+  return {};
+}
+
+/// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
+void fill_defaults(Config& job, const Schema& schema, int cores) {
+  const Int workers = job.get_or<Int>("job.workers", 1);
+  if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
+  for (const KeySpec& spec : schema.keys())
+    if (spec.fallback && !job.has(spec.key) && is_read(job, spec)) job.set(spec.key, *spec.fallback);
+  if (!job.has("optimizer.weight_decay"))
+    job.set("optimizer.weight_decay", job.get<std::string>("optimizer.name") == "adamw" ? 0.01 : 0.0);
+  if (!job.has("train.slices")) {
+    const bool split = job.get<std::string>("strategy.name") == "all_reduce" || job.get_or("strategy.consistency", std::string()) == "sync";
+    job.set("train.slices", split ? workers : Int{1});
+  }
+  if (!job.has("job.threads")) job.set("job.threads", std::max<Int>(1, cores / workers));
+}
+
+Result<Config> finish(Entries entries, const std::string& file, const Schema& schema, const ReadOptions& options,
+                      const Request& request) {
+  for (const std::string& assignment : request.sets) COHAUL_TRY(apply_set(entries, assignment, schema, options));
+  if (request.workers) {
+    Entry entry{*request.workers, {"--workers", 0}};
+    if (Status s = check_value(*schema.find("job.workers"), entry.value); !s.ok()) return mistake("job.workers", entry, s.message());
+    entries.insert_or_assign("job.workers", std::move(entry));
+  }
+  Config job(std::move(entries), file);
+  COHAUL_TRY(check_required(job, schema, file));
+  fill_defaults(job, schema, request.cores);
+  COHAUL_TRY(check_job(job, schema));
+  return job;
+}
+
+}  // namespace
+
+Result<Config> resolve(const Request& request) {
+  const Schema schema(job_keys(request.own_program));
+  const ReadOptions options{.free_model_keys = request.own_program};
+  COHAUL_ASSIGN(Entries entries, read_job(request.job_file, schema, options));
+  return finish(std::move(entries), request.job_file, schema, options, request);
+}
+
+Result<Config> resolve_text(std::string_view toml, const std::string& file, const Request& request) {
+  const Schema schema(job_keys(request.own_program));
+  const ReadOptions options{.free_model_keys = request.own_program};
+  COHAUL_ASSIGN(Entries entries, parse_job(toml, file, schema, options));
+  return finish(std::move(entries), file, schema, options, request);
+}
+
+}  // namespace cohaul::config

@@ -1,0 +1,61 @@
+#pragma once
+// What keys a job may set: each key described once, and all that can be said about a value alone.
+
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/config/value.h"
+
+namespace cohaul::config {
+
+/// A key that is read only where another key has one of these values: strategy.servers only with strategy.name = parameter_server.
+struct OnlyWith {
+  std::string key;                  // empty: always
+  std::vector<std::string> values;
+};
+
+struct KeySpec {
+  std::string key;                  // "section.name"
+  Type type = Type::integer;
+  std::string help;                 // one line
+  std::optional<Value> fallback{};  // the default; none: unset, or set by other keys
+  bool required = false;
+  double min = -std::numeric_limits<double>::infinity(), max = std::numeric_limits<double>::infinity();
+  bool above_min = false;           // min itself is not allowed
+  std::vector<std::string> choices{};  // of a string; empty: any
+  std::vector<std::string> aliases{};  // names that people try instead: suggested, never accepted
+  OnlyWith only{};
+};
+
+class Schema {
+ public:
+  explicit Schema(std::vector<KeySpec> keys) : keys_(std::move(keys)) {}
+
+  std::span<const KeySpec> keys() const { return keys_; }
+  const KeySpec* find(std::string_view key) const;
+  /// In the order of the keys.
+  std::vector<std::string> sections() const;
+  /// Names without their section.
+  std::vector<std::string> names_in(std::string_view section) const;
+
+  /// What to tell the user about a key that does not exist: the nearest one, and the section's keys.
+  std::string unknown(std::string_view section, std::string_view name) const;
+  std::string unknown_section(std::string_view section) const;
+
+ private:
+  std::string meant(std::string_view section, std::string_view name) const;
+  std::vector<KeySpec> keys_;
+};
+
+/// Range, choices, finiteness of a value of the right type; the message says what would be right. invalid.
+Status check_value(const KeySpec& spec, const Value& value);
+
+/// "one, two, three".
+std::string join(std::span<const std::string> words, std::string_view between = ", ");
+
+}  // namespace cohaul::config

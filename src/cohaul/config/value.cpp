@@ -1,0 +1,33 @@
+#include "cohaul/config/value.h"
+
+#include <charconv>
+
+namespace cohaul::config {
+
+std::string_view name(Type type) {
+  switch (type) {
+    case Type::integer: return "an integer";
+    case Type::real: return "a number";
+    case Type::boolean: return "true or false";
+    case Type::string: return "a text";
+    case Type::path: return "a path";
+  }
+  return "a value";
+}
+
+std::string to_text(const Value& value) {
+  if (const auto* s = std::get_if<std::string>(&value)) return '"' + *s + '"';
+  if (const auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
+  char digits[32];
+  std::to_chars_result r = std::holds_alternative<double>(value)
+                               ? std::to_chars(digits, digits + sizeof digits, std::get<double>(value))
+                               : std::to_chars(digits, digits + sizeof digits, std::get<std::int64_t>(value));
+  return {digits, r.ptr};
+}
+
+std::string Location::text() const {
+  if (file.empty()) return "default";
+  return line > 0 ? file + ":" + std::to_string(line) : file;
+}
+
+}  // namespace cohaul::config

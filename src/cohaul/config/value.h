@@ -1,0 +1,32 @@
+#pragma once
+// Values of a job's keys, and where each came from.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace cohaul::config {
+
+enum class Type : std::uint8_t { integer, real, boolean, string, path };
+
+/// For people: "an integer", "true or false".
+std::string_view name(Type type);
+
+/// path values are strings, absolute.
+using Value = std::variant<std::int64_t, double, bool, std::string>;
+
+/// As a job file would write it: 4, 0.01, true, "sgd".
+std::string to_text(const Value& value);
+
+/// Where a value stands. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers"; line 0);
+/// empty: a default.
+struct Location {
+  std::string file;
+  int line = 0;
+  bool operator==(const Location&) const = default;
+  /// "jobs/softmax.toml:7", "--set", "default".
+  std::string text() const;
+};
+
+}  // namespace cohaul::config
