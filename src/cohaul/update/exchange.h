@@ -53,7 +53,7 @@ class Exchange {
   /// The gradient of one run is complete (summed over this worker's slices of the step): `gradient` has Run::bytes bytes and
   /// stays readable and unchanged until finish() returns. Each run exactly once a step, in any order. May send and may
   /// do what is possible of the exchange's own work; never waits.
-  /// absent: parameters of the run that got no gradient here; their bytes are zeros. Copied.
+  /// absent: parameters of the run that got no gradient here, ascending; their bytes are zeros. Copied.
   virtual Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) = 0;
 
   /// Ends the step: returns when all new parameters are in parameters() and the gradients may be overwritten. Blocks until

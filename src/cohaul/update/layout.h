@@ -83,8 +83,12 @@ class Layout {
   static Result<Layout> decode(Reader& in);
 
  private:
+  Status place();                                              // offsets and sizes
+  void find_runs();
+  void cut(std::int32_t run, std::uint64_t blocks_max);        // into partitions of at most so many blocks
+
   std::vector<ParameterSpec> parameters_;
-  std::vector<std::uint64_t> offsets_;
+  std::vector<std::uint64_t> offsets_, elements_;
   std::vector<std::int32_t> run_of_;
   std::vector<Segment> segments_;
   std::vector<Partition> partitions_;

@@ -36,9 +36,15 @@ class Owner {
 
  private:
   struct State;
+  template <class T>
+  void apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
+                const StepSettings& settings, const std::byte* parameters_in, std::byte* parameters_out);
+
   const Layout& layout_;
   std::unique_ptr<const Rule> rule_;
   std::vector<State> states_;  // by partition; empty for those of others
+  std::shared_ptr<std::byte> memory_;
+  std::size_t state_bytes_ = 0;
 
  public:
   ~Owner();

@@ -12,6 +12,10 @@ namespace cohaul::update {
 void tree_sum(std::span<const float* const> terms, float* out, std::size_t n);
 void tree_sum(std::span<const double* const> terms, double* out, std::size_t n);
 
+/// out[i] = a[i] + b[i]; out may be a or b.
+void add(const float* a, const float* b, float* out, std::size_t n);
+void add(const double* a, const double* b, double* out, std::size_t n);
+
 /// a[i] += b[i]
 void add(float* a, const float* b, std::size_t n);
 void add(double* a, const double* b, std::size_t n);

@@ -1,0 +1,212 @@
+#include "cohaul/update/layout.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <unordered_set>
+#include <utility>
+
+namespace cohaul::update {
+namespace {
+
+// More than any model; a layout that a peer made up stops here, before it costs memory.
+constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 42;
+
+constexpr std::uint64_t align(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+constexpr std::uint64_t blocks_of(std::uint64_t elements) { return (elements + kBlockElements - 1) / kBlockElements; }
+
+Result<std::uint64_t> count_elements(const ParameterSpec& p) {
+  std::uint64_t n = 1;
+  bool none = false, overflow = false;
+  for (std::int64_t size : p.shape) {
+    if (size < 0) return invalid("parameter " + p.name + ": a dim of its shape is negative: " + std::to_string(size));
+    if (size == 0) none = true;
+    else overflow |= __builtin_mul_overflow(n, static_cast<std::uint64_t>(size), &n);
+  }
+  if (none) return std::uint64_t{0};
+  if (overflow || n > kBytesMax / size_of(p.dtype))
+    return invalid("parameter " + p.name + ": its shape has more elements than memory can hold");
+  return n;
+}
+
+std::uint64_t fnv1a(ConstBytes bytes) {
+  std::uint64_t h = 0xcbf29ce484222325;
+  for (std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 0x100000001b3;
+  return h;
+}
+
+}  // namespace
+
+Result<Layout> Layout::of(std::vector<ParameterSpec> parameters) {
+  Layout l;
+  l.parameters_ = std::move(parameters);
+  COHAUL_TRY(l.place());
+  l.find_runs();
+  std::uint64_t blocks = 0;
+  for (std::size_t p = 0; p < l.parameters_.size(); ++p)
+    if (l.run_of_[p] >= 0) blocks += blocks_of(l.elements_[p]);
+  // Rounded down, so that there are never fewer than kPartitionsMin.
+  std::uint64_t blocks_max = std::max<std::uint64_t>(1, blocks / kPartitionsMin);
+  for (std::size_t r = 0; r < l.runs_.size(); ++r) l.cut(static_cast<std::int32_t>(r), blocks_max);
+
+  std::vector<std::byte> encoded;
+  Writer writer(encoded);
+  l.encode(writer);
+  l.hash_ = std::max<std::uint64_t>(1, fnv1a(encoded));  // 0 means "not known yet" to peers
+  return l;
+}
+
+Status Layout::place() {
+  if (parameters_.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
+    return invalid("more than 2^31 - 1 parameters");
+  std::unordered_set<std::string_view> names;
+  offsets_.reserve(parameters_.size());
+  elements_.reserve(parameters_.size());
+  for (const ParameterSpec& p : parameters_) {
+    if (!names.insert(p.name).second) return invalid("parameter " + p.name + ": the name is there twice");
+    COHAUL_ASSIGN(std::uint64_t n, count_elements(p));
+    offsets_.push_back(bytes_);
+    elements_.push_back(n);
+    bytes_ += align(n * size_of(p.dtype));
+    if (bytes_ > kBytesMax) return invalid("parameter " + p.name + ": all together are more than memory can hold");
+  }
+  return {};
+}
+
+void Layout::find_runs() {
+  run_of_.assign(parameters_.size(), -1);
+  bool open = false;  // the last run may take another small parameter
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const ParameterSpec& p = parameters_[i];
+    std::uint64_t bytes = elements_[i] * size_of(p.dtype);
+    bool small = bytes < kLargeBytes;
+    if (!p.trainable) {
+      open = false;
+      continue;
+    }
+    if (!(open && small && runs_.back().dtype == p.dtype)) {
+      Run run{};
+      run.parameter_first = static_cast<std::int32_t>(i);
+      run.dtype = p.dtype;
+      run.offset = offsets_[i];
+      runs_.push_back(run);
+    }
+    Run& run = runs_.back();
+    run.parameter_last = static_cast<std::int32_t>(i + 1);
+    run.bytes = offsets_[i] + bytes - run.offset;
+    run_of_[i] = static_cast<std::int32_t>(runs_.size() - 1);
+    open = small;
+  }
+}
+
+void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
+  Run& run = runs_[index];
+  const std::uint64_t size = size_of(run.dtype);
+  run.partition_first = static_cast<std::int32_t>(partitions_.size());
+  std::uint64_t room = 0;  // blocks that the last partition may still take
+  for (std::int32_t p = run.parameter_first; p < run.parameter_last; ++p) {
+    for (std::uint64_t done = 0; done < elements_[p];) {
+      const std::uint64_t offset = offsets_[p] + done * size;
+      const std::uint64_t left = elements_[p] - done;
+      // Whole blocks that fit, of those that are left; the parameter's last may be short.
+      auto fitting = [&](std::uint64_t start) {
+        std::uint64_t bytes = kPartitionBytesMax - std::min<std::uint64_t>(kPartitionBytesMax, offset - start);
+        return left * size <= bytes ? blocks_of(left) : bytes / (kBlockElements * size);
+      };
+      std::uint64_t blocks = room == 0 ? 0 : std::min(room, fitting(partitions_.back().offset));
+      if (blocks == 0) {
+        auto segment = static_cast<std::uint32_t>(segments_.size());
+        partitions_.push_back({index, run.dtype, offset, 0, segment, segment});
+        room = blocks_max;
+        blocks = std::min(room, fitting(offset));
+      }
+      const std::uint64_t n = std::min(left, blocks * kBlockElements);
+      segments_.push_back({p, offset, n});
+      Partition& partition = partitions_.back();
+      partition.bytes = offset + n * size - partition.offset;
+      ++partition.segment_last;
+      room -= blocks;
+      done += n;
+    }
+  }
+  run.partition_last = static_cast<std::int32_t>(partitions_.size());
+}
+
+std::uint64_t Layout::bytes(std::int32_t parameter) const {
+  return elements_[parameter] * size_of(parameters_[parameter].dtype);
+}
+
+std::uint64_t Layout::elements(std::int32_t parameter) const { return elements_[parameter]; }
+
+void Layout::encode(Writer& out) const {
+  out.put(static_cast<std::uint32_t>(parameters_.size()));
+  for (const ParameterSpec& p : parameters_) {
+    out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable));
+    out.put(static_cast<std::uint32_t>(p.shape.size()));
+    for (std::int64_t size : p.shape) out.put(size);
+  }
+}
+
+Result<Layout> Layout::decode(Reader& in) {
+  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4;
+  std::vector<ParameterSpec> parameters;
+  auto count = in.get<std::uint32_t>();
+  if (!in.ok() || count > in.left() / kParameterBytesMin) return corrupt("layout: more parameters announced than sent");
+  parameters.reserve(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    ParameterSpec p;
+    p.name = in.text();
+    auto dtype = in.get<std::uint8_t>();
+    auto trainable = in.get<std::uint8_t>();
+    auto dims = in.get<std::uint32_t>();
+    if (!in.ok() || dims > in.left() / sizeof(std::int64_t)) return corrupt("layout: cut short in parameter " + p.name);
+    if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1)
+      return corrupt("layout: parameter " + p.name + ": unknown type or flag");
+    p.dtype = static_cast<DType>(dtype);
+    p.trainable = trainable == 1;
+    for (std::uint32_t d = 0; d < dims; ++d) p.shape.push_back(in.get<std::int64_t>());
+    parameters.push_back(std::move(p));
+  }
+  Result<Layout> layout = of(std::move(parameters));
+  if (!layout.ok()) return corrupt("layout: " + layout.status().message());
+  return layout;
+}
+
+namespace {
+
+/// The level to which `bytes` poured onto `loads` (ascending) would fill them.
+std::uint64_t fill_level(std::span<const std::int32_t> order, std::span<const std::uint64_t> loads, std::uint64_t bytes) {
+  std::uint64_t sum = bytes;
+  std::size_t k = 0;
+  while (k < order.size() && (k == 0 || loads[order[k]] * k < sum)) sum += loads[order[k++]];
+  return sum / k;
+}
+
+}  // namespace
+
+std::vector<std::int32_t> assign_owners(const Layout& layout, int owners) {
+  std::span runs = layout.runs();
+  std::span partitions = layout.partitions();
+  std::vector<std::int32_t> owner(partitions.size(), 0);
+  std::vector<std::uint64_t> loads(std::max(owners, 1), 0);
+  std::vector<std::int32_t> order(loads.size());
+  std::vector<std::int32_t> run_order(runs.size());
+  std::iota(run_order.begin(), run_order.end(), 0);
+  // Largest first, so that small ones even out what large ones left uneven.
+  std::ranges::stable_sort(run_order, [&](auto a, auto b) { return runs[a].bytes > runs[b].bytes; });
+  for (std::int32_t r : run_order) {
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, [&](auto a, auto b) { return loads[a] < loads[b]; });
+    const std::uint64_t level = fill_level(order, loads, runs[r].bytes);
+    std::size_t k = 0;
+    for (std::int32_t p = runs[r].partition_first; p < runs[r].partition_last; ++p) {
+      const bool full = loads[order[k]] + partitions[p].bytes / 2 > level;
+      if (p > runs[r].partition_first && full && k + 1 < order.size()) ++k;
+      owner[p] = order[k];
+      loads[order[k]] += partitions[p].bytes;
+    }
+  }
+  return owner;
+}
+
+}  // namespace cohaul::update

@@ -1,0 +1,74 @@
+#include "cohaul/update/rule.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "cohaul/base/check.h"
+#include "cohaul/update/rules.h"
+
+namespace cohaul::update {
+namespace {
+
+Status not_negative(const char* setting, double value) {
+  if (std::isfinite(value) && value >= 0) return {};
+  char text[32] = {};
+  std::to_chars(text, text + sizeof text - 1, value);
+  return invalid(std::string(setting) + " is " + text + "; it must be a number not below 0");
+}
+
+Status beta(const char* setting, double value) {
+  COHAUL_TRY(not_negative(setting, value));
+  if (value < 1) return {};
+  return invalid(std::string(setting) + " must be below 1");
+}
+
+}  // namespace
+
+void RuleSettings::encode(Writer& out) const {
+  out.put(kind).put(momentum).put(dampening).put(weight_decay).put(static_cast<std::uint8_t>(nesterov));
+  out.put(beta1).put(beta2).put(eps);
+}
+
+Result<RuleSettings> RuleSettings::decode(Reader& in) {
+  RuleSettings s;
+  auto kind = in.get<std::uint8_t>();
+  s.momentum = in.get<double>();
+  s.dampening = in.get<double>();
+  s.weight_decay = in.get<double>();
+  auto nesterov = in.get<std::uint8_t>();
+  s.beta1 = in.get<double>();
+  s.beta2 = in.get<double>();
+  s.eps = in.get<double>();
+  if (!in.ok()) return corrupt("rule settings: cut short");
+  if (kind > static_cast<std::uint8_t>(Kind::adamw) || nesterov > 1) return corrupt("rule settings: unknown rule or flag");
+  s.kind = static_cast<Kind>(kind);
+  s.nesterov = nesterov == 1;
+  if (Status status = s.check(); !status.ok()) return corrupt("rule settings: " + status.message());
+  return s;
+}
+
+Status RuleSettings::check() const {
+  COHAUL_TRY(not_negative("weight_decay", weight_decay));
+  if (kind == Kind::sgd) {
+    COHAUL_TRY(not_negative("momentum", momentum));
+    if (!std::isfinite(dampening)) return invalid("dampening must be a finite number");
+    if (nesterov && (momentum == 0 || dampening != 0))
+      return invalid("nesterov needs a momentum above 0 and dampening = 0");
+    return {};
+  }
+  COHAUL_TRY(beta("beta1", beta1));
+  COHAUL_TRY(beta("beta2", beta2));
+  return not_negative("eps", eps);
+}
+
+std::unique_ptr<const Rule> make_rule(const RuleSettings& settings) {
+  COHAUL_CHECK(settings.check().ok(), "settings of a rule are checked before it is made");
+  switch (settings.kind) {
+    case RuleSettings::Kind::sgd: return make_sgd(settings);
+    case RuleSettings::Kind::adam: return make_adam(settings);
+    case RuleSettings::Kind::adamw: return make_adamw(settings);
+  }
+  return nullptr;
+}
+
+}  // namespace cohaul::update

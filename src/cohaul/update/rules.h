@@ -1,0 +1,14 @@
+#pragma once
+// The rules, each in its own file. Settings have been checked.
+
+#include <memory>
+
+#include "cohaul/update/rule.h"
+
+namespace cohaul::update {
+
+std::unique_ptr<const Rule> make_sgd(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_adam(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_adamw(const RuleSettings& settings);
+
+}  // namespace cohaul::update
