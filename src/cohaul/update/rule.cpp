@@ -9,17 +9,20 @@
 namespace cohaul::update {
 namespace {
 
-Status not_negative(const char* setting, double value) {
-  if (std::isfinite(value) && value >= 0) return {};
+Status wrong(const char* setting, double value, const char* must) {
   char text[32] = {};
   std::to_chars(text, text + sizeof text - 1, value);
-  return invalid(std::string(setting) + " is " + text + "; it must be a number not below 0");
+  return invalid(std::string(setting) + " is " + text + "; it must be " + must);
 }
 
-Status beta(const char* setting, double value) {
-  COHAUL_TRY(not_negative(setting, value));
-  if (value < 1) return {};
-  return invalid(std::string(setting) + " must be below 1");
+Status not_negative(const char* setting, double value) {
+  if (std::isfinite(value) && value >= 0) return {};
+  return wrong(setting, value, "a number not below 0");
+}
+
+Status fraction(const char* setting, double value) {
+  if (value >= 0 && value < 1) return {};
+  return wrong(setting, value, "at least 0 and below 1");
 }
 
 }  // namespace
@@ -51,13 +54,13 @@ Status RuleSettings::check() const {
   COHAUL_TRY(not_negative("weight_decay", weight_decay));
   if (kind == Kind::sgd) {
     COHAUL_TRY(not_negative("momentum", momentum));
-    if (!std::isfinite(dampening)) return invalid("dampening must be a finite number");
+    if (!std::isfinite(dampening)) return wrong("dampening", dampening, "a finite number");
     if (nesterov && (momentum == 0 || dampening != 0))
       return invalid("nesterov needs a momentum above 0 and dampening = 0");
     return {};
   }
-  COHAUL_TRY(beta("beta1", beta1));
-  COHAUL_TRY(beta("beta2", beta2));
+  COHAUL_TRY(fraction("beta1", beta1));
+  COHAUL_TRY(fraction("beta2", beta2));
   return not_negative("eps", eps);
 }
 

@@ -1,0 +1,161 @@
+#include "cohaul/update/rule.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cohaul/update/testing.h"
+
+namespace cohaul::update {
+namespace {
+
+using Kind = RuleSettings::Kind;
+
+std::vector<RuleSettings> all_rules() {
+  return {
+      {.kind = Kind::sgd},
+      {.kind = Kind::sgd, .weight_decay = 0.1},
+      {.kind = Kind::sgd, .momentum = 0.9},
+      {.kind = Kind::sgd, .momentum = 0.9, .dampening = 0.3, .weight_decay = 0.01},
+      {.kind = Kind::sgd, .momentum = 0.8, .weight_decay = 0.01, .nesterov = true},
+      {.kind = Kind::adam},
+      {.kind = Kind::adam, .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-6},
+      {.kind = Kind::adamw, .weight_decay = 0.01},
+      {.kind = Kind::adamw, .beta1 = 0.8},
+  };
+}
+
+/// The documentation of torch.optim, read line by line, for one element in double precision.
+struct Reference {
+  RuleSettings s;
+  double p, b = 0, m = 0, v = 0;
+  int t = 0;
+  void step(double g, double lr) {
+    ++t;
+    if (s.kind == Kind::sgd) {
+      g += s.weight_decay * p;
+      if (s.momentum != 0) {
+        b = t > 1 ? s.momentum * b + (1 - s.dampening) * g : g;
+        g = s.nesterov ? g + s.momentum * b : b;
+      }
+      p -= lr * g;
+      return;
+    }
+    if (s.kind == Kind::adamw) p -= lr * s.weight_decay * p;
+    else g += s.weight_decay * p;
+    m = s.beta1 * m + (1 - s.beta1) * g;
+    v = s.beta2 * v + (1 - s.beta2) * g * g;
+    const double m_hat = m / (1 - std::pow(s.beta1, t)), v_hat = v / (1 - std::pow(s.beta2, t));
+    p -= lr * m_hat / (std::sqrt(v_hat) + s.eps);
+  }
+};
+
+/// Parameters and state of n elements under one rule.
+template <class T>
+struct Trained {
+  std::unique_ptr<const Rule> rule;
+  std::vector<T> p;
+  std::vector<std::vector<T>> state;
+  Trained(const RuleSettings& s, std::size_t n) : rule(make_rule(s)), p(random_values<T>(n, 7)) {
+    state.assign(rule->states(), std::vector<T>(n, 0));
+  }
+  void step(const std::vector<T>& g, double lr, std::int64_t count, std::size_t begin, std::size_t end) {
+    T* arrays[2] = {};
+    for (std::size_t k = 0; k < state.size(); ++k) arrays[k] = state[k].data() + begin;
+    rule->apply(g.data() + begin, p.data() + begin, p.data() + begin, arrays, end - begin, {.lr = lr}, count);
+  }
+};
+
+constexpr double lr_of(int t) { return 0.01 / (1 + 0.01 * t); }
+
+template <class T>
+class Rules : public testing::Test {};
+using Types = testing::Types<float, double>;
+TYPED_TEST_SUITE(Rules, Types);
+
+TYPED_TEST(Rules, FollowTheDefinitionFor100Steps) {
+  constexpr std::size_t kN = 37;
+  for (std::size_t r = 0; r < all_rules().size(); ++r) {
+    Trained<TypeParam> ours(all_rules()[r], kN);
+    std::vector<Reference> references;
+    for (TypeParam p : ours.p) references.push_back({.s = all_rules()[r], .p = p});
+    for (int t = 1; t <= 100; ++t) {
+      const auto g = random_values<TypeParam>(kN, 1000 + t);
+      ours.step(g, lr_of(t), t, 0, kN);
+      for (std::size_t i = 0; i < kN; ++i) references[i].step(g[i], lr_of(t));
+    }
+    const double tolerance = sizeof(TypeParam) == 4 ? 1e-6 : 1e-14;
+    for (std::size_t i = 0; i < kN; ++i)
+      EXPECT_NEAR(ours.p[i], references[i].p, tolerance * std::max(1.0, std::abs(references[i].p))) << "rule " << r;
+  }
+}
+
+TYPED_TEST(Rules, GiveEqualBitsOnEveryInstructionSetAndForEveryCut) {
+  constexpr std::size_t kN = 300;
+  for (std::size_t r = 0; r < all_rules().size(); ++r) {
+    const auto train = [&](std::size_t piece) {
+      Trained<TypeParam> t(all_rules()[r], kN);
+      for (int step = 1; step <= 5; ++step) {
+        const auto g = random_values<TypeParam>(kN, step);
+        for (std::size_t i = 0; i < kN; i += piece) t.step(g, lr_of(step), step, i, std::min(kN, i + piece));
+      }
+      return t;
+    };
+    const Trained<TypeParam> whole = train(kN);
+    on_every_target([&](const char* target) {
+      for (std::size_t piece : {1, 3, 16, 17, 100, 300}) {
+        const Trained<TypeParam> cut = train(piece);
+        EXPECT_EQ(cut.p, whole.p) << "rule " << r << ", pieces of " << piece << ", " << target;
+        EXPECT_EQ(cut.state, whole.state) << "rule " << r << ", pieces of " << piece << ", " << target;
+      }
+    });
+  }
+}
+
+TEST(Rule, MayWriteElsewhere) {
+  const auto g = random_values<float>(100, 1), p = random_values<float>(100, 2);
+  for (const RuleSettings& s : all_rules()) {
+    auto rule = make_rule(s);
+    std::vector<float> state[2][2] = {{std::vector<float>(100), std::vector<float>(100)},
+                                      {std::vector<float>(100), std::vector<float>(100)}};
+    std::vector<float> in_place = p, elsewhere(100);
+    float* a[] = {state[0][0].data(), state[0][1].data()};
+    float* b[] = {state[1][0].data(), state[1][1].data()};
+    rule->apply(g.data(), in_place.data(), in_place.data(), a, 100, {.lr = 0.1}, 1);
+    rule->apply(g.data(), p.data(), elsewhere.data(), b, 100, {.lr = 0.1}, 1);
+    EXPECT_EQ(in_place, elsewhere);
+  }
+}
+
+TEST(RuleSettings, DecodeWhatTheyEncode) {
+  for (const RuleSettings& s : all_rules()) {
+    std::vector<std::byte> bytes;
+    Writer writer(bytes);
+    s.encode(writer);
+    Reader reader(bytes);
+    Result<RuleSettings> back = RuleSettings::decode(reader);
+    ASSERT_TRUE(back.ok() && reader.done());
+    EXPECT_EQ(*back, s);
+    Reader cut(ConstBytes(bytes).first(bytes.size() - 1));
+    EXPECT_EQ(RuleSettings::decode(cut).status().code(), Code::corrupt);
+    bytes[0] = std::byte{9};
+    Reader unknown(bytes);
+    EXPECT_EQ(RuleSettings::decode(unknown).status().code(), Code::corrupt);
+  }
+}
+
+TEST(RuleSettings, NameTheSettingThatIsWrong) {
+  const auto message = [](RuleSettings s) { return s.check().message(); };
+  EXPECT_EQ(message({.momentum = -1}), "momentum is -1; it must be a number not below 0");
+  EXPECT_EQ(message({.nesterov = true}), "nesterov needs a momentum above 0 and dampening = 0");
+  EXPECT_NE(message({.momentum = 0.9, .dampening = 0.1, .nesterov = true}), "");
+  EXPECT_NE(message({.weight_decay = std::nan("")}), "");
+  EXPECT_EQ(message({.kind = Kind::adam, .beta1 = 1}), "beta1 is 1; it must be at least 0 and below 1");
+  EXPECT_NE(message({.kind = Kind::adamw, .eps = -1}), "");
+  EXPECT_EQ(message({.kind = Kind::adamw}), "");
+}
+
+}  // namespace
+}  // namespace cohaul::update
