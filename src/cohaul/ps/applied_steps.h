@@ -1,0 +1,40 @@
+#pragma once
+// Which steps a partition has applied. Steps come nearly in order, so it keeps only the first one never seen and the holes
+// before it: at most as many as steps are under way.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "cohaul/base/ids.h"
+
+namespace cohaul::ps {
+
+class AppliedSteps {
+ public:
+  /// More holes than this is no honest schedule.
+  static constexpr std::int64_t kHolesMax = 2 * 4096;
+
+  bool contains(Step step) const {
+    return step.value < end_ && !std::binary_search(holes_.begin(), holes_.end(), step.value);
+  }
+  /// False, and nothing noted: the step lies implausibly far ahead.
+  bool add(Step step) {
+    std::int64_t s = step.value;
+    if (s < end_) {
+      auto hole = std::lower_bound(holes_.begin(), holes_.end(), s);
+      if (hole != holes_.end() && *hole == s) holes_.erase(hole);
+      return true;
+    }
+    if (s - end_ + static_cast<std::int64_t>(holes_.size()) > kHolesMax) return false;
+    for (; end_ < s; ++end_) holes_.push_back(end_);
+    ++end_;
+    return true;
+  }
+
+ private:
+  std::int64_t end_ = 0;              // no step from here on has been applied
+  std::vector<std::int64_t> holes_;   // ascending; not applied though below end_
+};
+
+}  // namespace cohaul::ps

@@ -1,0 +1,20 @@
+#pragma once
+// Which server keeps a partition: partitions → fixed virtual shards → servers, so that another number of servers moves
+// shards and rehashes nothing. Pure.
+
+#include "cohaul/base/ids.h"
+
+namespace cohaul::ps {
+
+constexpr std::int32_t kShards = 64;
+constexpr std::int32_t kServersMax = kShards;
+
+constexpr std::int32_t shard_of(PartitionId partition) { return partition.value % kShards; }
+/// 1 ≤ servers ≤ kServersMax.
+constexpr ServerRank server_of(PartitionId partition, std::int32_t servers) {
+  return ServerRank(shard_of(partition) % servers);
+}
+/// The coordinator of clocks lives in this server's process.
+constexpr ServerRank kCoordinator{0};
+
+}  // namespace cohaul::ps

@@ -1,0 +1,159 @@
+#include "cohaul/ps/server.h"
+
+#include <algorithm>
+#include <string>
+
+#include "cohaul/ps/placement.h"
+
+namespace cohaul::ps {
+
+Server::Server(ServerRank rank, Memory& memory, ToWorkers& out) : rank_(rank), memory_(memory), out_(out) {}
+Server::~Server() = default;
+
+void Server::joined(WorkerRank worker, Incarnation incarnation) {
+  if (worker.value < 0 || worker.value >= kWorkersMax) return;
+  std::size_t w = worker.value;
+  if (workers_.size() <= w) workers_.resize(w + 1);
+  if (workers_[w].incarnation == incarnation) return;
+  workers_[w].incarnation = incarnation;
+  for (auto& table : tables_) {
+    if (table && w < static_cast<std::size_t>(init_->workers)) table->forget(worker);
+  }
+}
+
+Status Server::on_frame(WorkerRank from, transport::Frame frame) {
+  auto kind = static_cast<Kind>(frame.kind);
+  if (kind == Kind::init) return on_init(from, frame);
+  bool known = init_ && from.value >= 0 && from.value < init_->workers && workers_[from.value].introduced;
+  if (!known) return corrupt("worker " + std::to_string(from.value) + " speaks before its init");
+  if (workers_[from.value].gone) return peer_lost("worker " + std::to_string(from.value) + " was given up as lost");
+  return on_known(from, kind, std::move(frame));
+}
+
+Status Server::on_init(WorkerRank from, const transport::Frame& frame) {
+  COHAUL_ASSIGN(Init init, Init::decode(frame.body));
+  std::string who = "worker " + std::to_string(from.value);
+  if (from.value < 0 || from.value >= init.workers) return invalid(who + " is none of " + std::to_string(init.workers));
+  if (!init_) COHAUL_TRY(set_up(init, frame.payload));
+  if (init.layout_hash != init_->layout_hash) {
+    return invalid(who + " trains another model: all workers must have the same parameters in the same order");
+  }
+  if (!(init == *init_)) {
+    return invalid(who + " has other settings than the workers before it: strategy, optimizer, workers, servers and "
+                         "slices must be the same everywhere");
+  }
+  workers_[from.value].introduced = true;
+  return {};
+}
+
+Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
+  if (init.servers > kServersMax || rank_.value >= init.servers) {
+    return invalid("server " + std::to_string(rank_.value) + " of " + std::to_string(init.servers) + ": there can be at most " +
+                   std::to_string(kServersMax) + " servers");
+  }
+  Reader in(encoded_layout);
+  COHAUL_ASSIGN(update::Layout layout, update::Layout::decode(in));
+  if (!in.done() || layout.hash() != init.layout_hash) return corrupt("a layout that is not what its hash says");
+  layout_ = std::make_unique<const update::Layout>(std::move(layout));
+
+  std::vector<PartitionId> mine;
+  std::size_t bytes = 0;
+  for (std::size_t p = 0; p < layout_->partitions().size(); ++p) {
+    PartitionId id(static_cast<std::int32_t>(p));
+    if (server_of(id, init.servers) != rank_) continue;
+    mine.push_back(id);
+    bytes += (layout_->partitions()[p].bytes + 63) / 64 * 64;
+  }
+  // One version that is current, one that each worker may read, and one to write into.
+  COHAUL_TRY(memory_.reserve(bytes * (static_cast<std::size_t>(init.workers) + 2)));
+  owner_ = std::make_unique<update::Owner>(*layout_, init.rule, mine);
+  tables_.resize(layout_->partitions().size());
+  for (PartitionId id : mine) tables_[id.value] = std::make_unique<Table>(*layout_, id, init, *owner_, memory_, out_);
+  if (rank_ == kCoordinator) coordinator_.emplace(init.consistency, init.workers, init.slices, out_);
+  workers_.resize(std::max<std::size_t>(workers_.size(), init.workers));
+  init_ = init;
+  return {};
+}
+
+Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame) {
+  switch (kind) {
+    case Kind::initial:
+    case Kind::push:
+    case Kind::pull: return on_table(from, kind, std::move(frame));
+    case Kind::ready:
+    case Kind::step_done: return on_coordinator(from, kind, frame);
+    case Kind::ask_stats: {
+      body_.clear();
+      Writer writer(body_);
+      stats().encode(writer);
+      (coordinator_ ? coordinator_->stats() : Stats{}).encode(writer);
+      out_.send(from, {.kind = static_cast<std::uint16_t>(Kind::stats), .clock = 0, .key = 0, .body = body_, .payload = {},
+                       .keep = nullptr});
+      return {};
+    }
+    case Kind::goodbye: leave(from); return {};
+    default: return corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + ", which no worker sends");
+  }
+}
+
+Status Server::on_table(WorkerRank from, Kind kind, transport::Frame frame) {
+  if (frame.key >= tables_.size() || !tables_[frame.key]) {
+    return corrupt("worker " + std::to_string(from.value) + ", partition " + std::to_string(frame.key) +
+                   ": not one of server " + std::to_string(rank_.value));
+  }
+  Table& table = *tables_[frame.key];
+  if (kind == Kind::pull) return table.pull(from, Version(frame.clock));
+  if (kind == Kind::initial) {
+    if (from.value != 0) return corrupt("initial parameters from another than worker 0");
+    return table.initial(frame.payload);
+  }
+  COHAUL_ASSIGN(Push push, Push::decode(frame.body));
+  std::int64_t clock = frame.clock;
+  if (clock < 0) return corrupt("a push with a clock below zero");
+  return table.push(from, clock, push, std::move(frame));
+}
+
+Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame) {
+  if (!coordinator_) return corrupt("a message for the coordinator at server " + std::to_string(rank_.value));
+  if (kind == Kind::ready) {
+    COHAUL_ASSIGN(auto steps, decode_value<std::int64_t>(frame.body, "number of steps"));
+    return coordinator_->ready(from, frame.clock, steps);
+  }
+  COHAUL_ASSIGN(StepDone done, StepDone::decode(frame.body));
+  return coordinator_->step_done(from, Step(frame.clock), done);
+}
+
+void Server::lost(WorkerRank worker) {
+  if (init_ && worker.value >= 0 && worker.value < init_->workers) leave(worker);
+}
+
+void Server::leave(WorkerRank worker) {
+  Worker& w = workers_[worker.value];
+  if (w.gone) return;
+  w.gone = true;
+  ++gone_;
+  for (auto& table : tables_) {
+    if (table) table->forget(worker);
+  }
+  if (coordinator_) coordinator_->gone(worker);
+}
+
+Stats Server::stats() const {
+  Stats sum;
+  for (const auto& table : tables_) {
+    if (!table) continue;
+    sum.pushes += table->stats().pushes;
+    sum.repeats += table->stats().repeats;
+    sum.staleness_sum += table->stats().staleness_sum;
+    sum.staleness_max = std::max(sum.staleness_max, table->stats().staleness_max);
+  }
+  return sum;
+}
+
+std::size_t Server::memory_bytes() const {
+  std::size_t bytes = owner_ ? owner_->state_bytes() : 0;
+  for (const auto& table : tables_) bytes += table ? table->memory_bytes() : 0;
+  return bytes;
+}
+
+}  // namespace cohaul::ps

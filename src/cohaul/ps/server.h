@@ -1,0 +1,72 @@
+#pragma once
+// Server: keeps its share of the partitions; server 0 hosts the coordinator too. A state machine without I/O: frames go in,
+// messages come out through ToWorkers. service.h runs it on sockets; the simulator runs the same class.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cohaul/base/ids.h"
+#include "cohaul/base/status.h"
+#include "cohaul/ps/coordinator.h"
+#include "cohaul/ps/memory.h"
+#include "cohaul/ps/messages.h"
+#include "cohaul/ps/outbox.h"
+#include "cohaul/ps/table.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/update/layout.h"
+#include "cohaul/update/owner.h"
+
+namespace cohaul::ps {
+
+/// One thread. Knows nothing until the first worker's init; all others must say the same.
+class Server {
+ public:
+  /// `memory` and `out` outlive it; it outlives the channels that its messages went to (they pin versions).
+  Server(ServerRank rank, Memory& memory, ToWorkers& out);
+  ~Server();
+
+  /// A worker is there, or a new life of it. (A mere reconnection has the same incarnation and changes nothing.)
+  void joined(WorkerRank worker, Incarnation incarnation);
+  /// Takes one frame. Errors: invalid, corrupt, peer_lost: what the worker did wrong. The shell tells it and parts with it;
+  /// the server itself is as before.
+  Status on_frame(WorkerRank from, transport::Frame frame);
+  /// The worker died.
+  void lost(WorkerRank worker);
+
+  /// Nothing before the first init.
+  const std::optional<Init>& init() const { return init_; }
+  /// All workers have said goodbye or were lost.
+  bool is_done() const { return init_ && gone_ == init_->workers; }
+  /// Of all its tables.
+  Stats stats() const;
+  /// Parameters (every version) and optimizer state.
+  std::size_t memory_bytes() const;
+
+ private:
+  struct Worker {
+    Incarnation incarnation;
+    bool introduced = false, gone = false;
+  };
+  Status on_init(WorkerRank from, const transport::Frame& frame);
+  Status set_up(const Init& init, ConstBytes encoded_layout);
+  Status on_known(WorkerRank from, Kind kind, transport::Frame frame);
+  Status on_table(WorkerRank from, Kind kind, transport::Frame frame);
+  Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame);
+  void leave(WorkerRank worker);
+
+  const ServerRank rank_;
+  Memory& memory_;
+  ToWorkers& out_;
+  std::optional<Init> init_;
+  std::unique_ptr<const update::Layout> layout_;
+  std::unique_ptr<update::Owner> owner_;
+  std::vector<std::unique_ptr<Table>> tables_;  // by partition; null: another server's
+  std::optional<Coordinator> coordinator_;
+  std::vector<Worker> workers_;
+  std::int32_t gone_ = 0;
+  std::vector<std::byte> body_;
+};
+
+}  // namespace cohaul::ps

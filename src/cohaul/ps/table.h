@@ -1,0 +1,88 @@
+#pragma once
+// Table: one dense partition at its server. Pushes go in, versions come out; consistency.h says when.
+//
+// A push is known by its sender's clock, and its step by its number: a repeat of either is acknowledged and not applied, so
+// a step counts once on every partition even when a dead worker's number goes out again after half of its pushes arrived.
+
+#include <cstdint>
+#include <vector>
+
+#include "cohaul/base/ids.h"
+#include "cohaul/base/status.h"
+#include "cohaul/ps/applied_steps.h"
+#include "cohaul/ps/messages.h"
+#include "cohaul/ps/outbox.h"
+#include "cohaul/ps/versions.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/update/layout.h"
+#include "cohaul/update/owner.h"
+
+namespace cohaul::ps {
+
+/// One thread. Does not allocate once every worker has pushed and pulled. Everything referred to outlives it; frames it holds
+/// (gradients of an unfinished step) are released when the step is made.
+class Table {
+ public:
+  Table(const update::Layout& layout, PartitionId id, const Init& init, update::Owner& owner, Memory& memory,
+        ToWorkers& out);
+
+  /// The parameters to start from. A second one is ignored.
+  Status initial(ConstBytes parameters);
+  /// Errors: invalid, corrupt (what the worker did wrong).
+  Status push(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
+  /// Answered when the partition has at least this version, now or later.
+  Status pull(WorkerRank from, Version at_least);
+  /// The worker is gone, or a new life of it has begun: forgets its clock and what it waits for.
+  void forget(WorkerRank worker);
+
+  /// -1: no initial parameters yet.
+  Version version() const { return version_; }
+  const Stats& stats() const { return stats_; }
+  std::size_t memory_bytes() const { return versions_.memory_bytes(); }
+
+ private:
+  struct Worker {
+    std::int64_t clock = -1;      // of its last push that was applied
+    Ack ack;                      // of that push
+    Version pulled{0};            // the version it has
+    std::int64_t own_since = 0;   // its own pushes applied since it pulled that
+    std::int64_t wanted = -1;     // the version it waits for
+  };
+  struct Held {                   // a contribution to the step that is being gathered
+    WorkerRank from;
+    std::int64_t clock = 0;
+    update::SliceRange slices;
+    transport::Frame frame;
+    std::vector<std::int32_t> absent;
+  };
+
+  bool is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const;
+  Status hold(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
+  Status read_absent(ConstBytes bits, std::vector<std::int32_t>& absent) const;
+  void update();
+  void acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack);
+  void answer(WorkerRank to);
+  std::string context(WorkerRank from) const;
+
+  const update::Layout& layout_;
+  const update::Partition& partition_;
+  const PartitionId id_;
+  const Consistency consistency_;
+  const std::int32_t slices_;
+  update::Owner& owner_;
+  ToWorkers& out_;
+
+  Versions versions_;
+  Version version_{-1};
+  AppliedSteps applied_;
+  std::vector<Worker> workers_;
+  std::vector<Held> held_;        // [0, held_count_) by first slice; the rest keep their memory for reuse
+  std::size_t held_count_ = 0;
+  std::int32_t covered_ = 0;
+  update::StepSettings settings_;
+  std::vector<update::Contribution> contributions_;
+  std::vector<std::byte> body_;
+  Stats stats_;
+};
+
+}  // namespace cohaul::ps
