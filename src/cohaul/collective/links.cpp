@@ -1,0 +1,120 @@
+#include "cohaul/collective/links.h"
+
+#include "cohaul/base/last_operations.h"
+
+namespace cohaul::collective {
+
+using transport::Frame;
+using transport::Message;
+
+/// Frames of one peer in order of arrival; keeps its memory.
+struct Links::Inbox {
+  std::vector<Frame> frames;
+  std::size_t first = 0;
+  Status lost;  // why nothing more will come
+
+  void push(Frame frame) {
+    if (first == frames.size()) frames.clear(), first = 0;
+    frames.push_back(std::move(frame));
+  }
+  bool pop(Frame& out) {
+    if (first == frames.size()) return false;
+    out = std::move(frames[first++]);
+    return true;
+  }
+};
+
+Links::Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
+             std::function<Status()> health, Duration timeout)
+    : rank_(rank), channels_(std::move(channels)), poller_(poller), health_(std::move(health)), timeout_(timeout),
+      inboxes_(channels_.size()) {
+  for (Inbox& inbox : inboxes_) inbox.frames.reserve(64);
+}
+
+Links::~Links() {
+  for (Inbox& inbox : inboxes_) inbox.frames.clear();
+  for (auto& c : channels_)
+    if (c && inboxes_[&c - channels_.data()].lost.ok()) poller_.remove(*c);
+}
+
+Status Links::fail(Status why) {
+  if (failure_.ok()) failure_ = why;
+  return failure_;
+}
+
+Status Links::send(int to, const Message& message, const char* operation) {
+  if (!failure_.ok()) return failure_;
+  Time deadline = 0;
+  for (;;) {
+    Status sent = channels_[to]->send(message);
+    if (sent.ok()) return sent;
+    if (sent.code() != Code::unavailable) return fail(sent.context(operation));
+    if (deadline == 0) deadline = poller_.clock().now() + timeout_;
+    COHAUL_TRY(drain());
+    COHAUL_TRY(wait(deadline, operation, to));
+  }
+}
+
+Status Links::drain() {
+  if (!failure_.ok()) return failure_;
+  for (int r = 0; r < size(); ++r) {
+    if (!channels_[r] || !inboxes_[r].lost.ok()) continue;
+    for (;;) {
+      auto frame = channels_[r]->receive();
+      if (!frame.ok()) {
+        // A rank that is done may close before others are; only who needs more from it fails.
+        inboxes_[r].lost = frame.status();
+        poller_.remove(*channels_[r]);
+        break;
+      }
+      if (!frame->has_value()) break;
+      inboxes_[r].push(std::move(**frame));
+    }
+  }
+  return {};
+}
+
+bool Links::take(int from, Frame& frame) { return inboxes_[from].pop(frame); }
+
+Status Links::wait(Time deadline, const char* operation, int missing) {
+  if (!inboxes_[missing].lost.ok()) return fail(inboxes_[missing].lost.context(operation));
+  Status waited = poller_.wait(deadline);
+  if (!waited.ok()) return fail(waited.context(operation));
+  if (Status lost = health_(); !lost.ok()) return fail(lost.context(operation));
+  if (poller_.clock().now() >= deadline)
+    return fail(peer_lost("no answer from " + transport::describe(channels_[missing]->peer()) + " within " +
+                          std::to_string(timeout_ / kSecond) + " s")
+                    .context(operation));
+  return {};
+}
+
+Result<Frame> Links::receive(int from, const char* operation) {
+  if (!failure_.ok()) return failure_;
+  Frame frame;
+  Time deadline = 0;
+  for (;;) {
+    if (take(from, frame)) return frame;
+    COHAUL_TRY(drain());
+    if (take(from, frame)) return frame;
+    if (deadline == 0) deadline = poller_.clock().now() + timeout_;
+    COHAUL_TRY(wait(deadline, operation, from));
+  }
+}
+
+Status Links::flush(const char* operation) {
+  if (!failure_.ok()) return failure_;
+  Time deadline = poller_.clock().now() + timeout_;
+  for (int r = 0; r < size(); ++r) {
+    if (!channels_[r]) continue;
+    for (;;) {
+      auto done = channels_[r]->flush();
+      if (!done.ok()) return fail(done.status().context(operation));
+      if (*done) break;
+      COHAUL_TRY(drain());
+      COHAUL_TRY(wait(deadline, operation, r));
+    }
+  }
+  return {};
+}
+
+}  // namespace cohaul::collective

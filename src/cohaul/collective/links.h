@@ -1,0 +1,60 @@
+#pragma once
+// Links: one rank's channels to all other ranks of a group, and the one place where a collective waits. Frames that come
+// while another is waited for are kept in order, per peer.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/poller.h"
+
+namespace cohaul::collective {
+
+/// One thread. The first failure is sticky: later calls return it again.
+class Links {
+ public:
+  /// channels: by rank, null at `rank`; already added to `poller`, which outlives the links. health: ok, or who was lost; asked
+  /// whenever a wait wakes up. timeout: of one wait.
+  Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
+        std::function<Status()> health, Duration timeout);
+  ~Links();
+
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(channels_.size()); }
+  transport::Channel& channel(int rank) { return *channels_[rank]; }
+  transport::Poller& poller() { return poller_; }
+  Duration timeout() const { return timeout_; }
+
+  /// Queues; blocks only while the channel's queue is full. operation: a literal, for the error's text.
+  Status send(int to, const transport::Message& message, const char* operation);
+  /// The next frame from `from`. Blocks until it is there, or the timeout (peer_lost, naming rank and operation).
+  Result<transport::Frame> receive(int from, const char* operation);
+  /// Takes what has come, without waiting.
+  Status drain();
+  /// The oldest frame kept from `from`, if any; does not look at the channel.
+  bool take(int from, transport::Frame& frame);
+  /// Waits until something happened. missing: who is waited for, for the error's text.
+  Status wait(Time deadline, const char* operation, int missing);
+  /// Blocks until all that was sent has been written.
+  Status flush(const char* operation);
+
+  Status fail(Status why);
+  const Status& failure() const { return failure_; }
+
+ private:
+  struct Inbox;
+  int rank_;
+  std::vector<std::unique_ptr<transport::Channel>> channels_;
+  transport::Poller& poller_;
+  std::function<Status()> health_;
+  Duration timeout_;
+  std::vector<Inbox> inboxes_;
+  Status failure_;
+};
+
+}  // namespace cohaul::collective
