@@ -1,0 +1,25 @@
+// A layout and rule settings of anybody's bytes: refused, or a layout that encodes to itself.
+
+#include <cstdlib>
+
+#include "cohaul/update/layout.h"
+#include "cohaul/update/rule.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace cohaul;
+  const ConstBytes bytes(reinterpret_cast<const std::byte*>(data), size);
+  Reader settings(bytes);
+  if (auto rule = update::RuleSettings::decode(settings); rule.ok() && update::make_rule(*rule) == nullptr) std::abort();
+
+  Reader reader(bytes);
+  const auto layout = update::Layout::decode(reader);
+  if (!layout.ok()) return 0;
+  std::vector<std::byte> again;
+  Writer writer(again);
+  layout->encode(writer);
+  Reader back(again);
+  const auto second = update::Layout::decode(back);
+  if (!second.ok() || second->hash() != layout->hash()) std::abort();
+  if (update::assign_owners(*layout, 3).size() != layout->partitions().size()) std::abort();
+  return 0;
+}

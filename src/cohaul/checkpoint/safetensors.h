@@ -1,0 +1,68 @@
+#pragma once
+// Files of named tensors in the format safetensors (github.com/huggingface/safetensors): 8 bytes little-endian length of the
+// header, the header (JSON: name → {dtype, shape, data_offsets}), the tensors' bytes one after the other. Python's
+// `safetensors` reads what is written here, and the other way round.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+
+namespace cohaul::checkpoint {
+
+enum class TensorType : std::uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
+std::string_view name(TensorType type);  // as in the file: "F32", "BOOL"
+std::size_t size_of(TensorType type);    // bytes of an element
+
+/// A tensor whose bytes (contiguous, row-major, little-endian) are somebody else's.
+struct TensorView {
+  std::string name;
+  TensorType type = TensorType::f32;
+  std::vector<std::int64_t> shape;
+  ConstBytes data;
+};
+
+using Metadata = std::map<std::string, std::string>;
+
+/// What a file holds; owns the bytes that its views point into. Data may start at any byte: copy it to where it is used.
+/// Move-only. Any thread may read.
+class TensorFile {
+ public:
+  std::span<const TensorView> tensors() const { return tensors_; }  // in the order of their data
+  const TensorView* find(std::string_view name) const;              // null: none
+  const Metadata& metadata() const { return metadata_; }
+
+ private:
+  friend Result<TensorFile> read(const std::string& path);
+  friend Result<TensorFile> parse(ConstBytes file);
+  std::shared_ptr<const void> mapping_;
+  std::vector<TensorView> tensors_;
+  Metadata metadata_;
+};
+
+constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // as the reference implementation
+
+/// Checks every length, offset and product before it is used. The file must not be cut while it is read (files that write()
+/// replaces never are). Errors: invalid (naming the file: cannot be opened, not a regular file, or its content and what is
+/// wrong with it).
+Result<TensorFile> read(const std::string& path);
+
+/// The same for bytes in memory, which must outlive the result.
+Result<TensorFile> parse(ConstBytes file);
+
+/// Writes all or nothing: into a file beside it, which takes its name once it is safe on the disk. An existing file is
+/// replaced. Blocks until then. Errors: invalid (naming the file and the reason: the folder is missing or cannot be written, disk
+/// full; also a repeated name, or data whose length is not its shape's).
+Status write(const std::string& path, std::span<const TensorView> tensors, const Metadata& metadata = {});
+
+/// Whether write(path) would find a folder that it may write into; leaves nothing behind. Errors: as write().
+Status check_writable(const std::string& path);
+
+}  // namespace cohaul::checkpoint
