@@ -1,0 +1,32 @@
+#pragma once
+// Labelled grey images, one byte a pixel, kept as they came; a batch is converted as it is gathered.
+
+#include <memory>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/data/data_set.h"
+
+namespace cohaul::data {
+
+/// A view of bytes that `owner` keeps alive; cheap to copy. Batches: input float32 [n, 1, rows, columns], pixel / 255; target int64 [n].
+class Images : public DataSet {
+ public:
+  struct Shape {
+    std::int64_t count = 0, rows = 0, columns = 0;
+    std::int64_t pixels() const { return rows * columns; }
+  };
+  /// pixels: count × rows × columns bytes; labels: count bytes.
+  Images(Shape shape, ConstBytes pixels, ConstBytes labels, std::shared_ptr<const void> owner);
+
+  std::int64_t size() const override { return shape_.count; }
+  Batch get(std::span<const std::int64_t> indices) const override;
+  const Shape& shape() const { return shape_; }
+
+ private:
+  Shape shape_;
+  const std::uint8_t* pixels_;
+  const std::uint8_t* labels_;
+  std::shared_ptr<const void> owner_;
+};
+
+}  // namespace cohaul::data

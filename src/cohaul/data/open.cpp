@@ -1,0 +1,138 @@
+#include "cohaul/data/open.h"
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <span>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/data/idx.h"
+
+namespace cohaul::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Known {
+  std::string_view name, default_path;
+};
+constexpr std::array kKnown{Known{"fashion-mnist", "/usr/share/datasets/fashion-mnist"}, Known{"mnist", ""}, Known{"idx", ""}};
+constexpr int kClasses = 10;
+
+/// A file and its place in the area that holds all four.
+struct Part {
+  fs::path file;
+  IdxHeader header;
+  std::size_t offset = 0;
+  std::size_t bytes() const { return header.values(); }
+};
+
+struct Plan {
+  std::string folder;
+  std::array<Part, 4> parts;  // train images, train labels, test images, test labels
+  std::size_t bytes = 0;
+};
+
+Result<fs::path> folder_of(const std::string& name, const std::string& path) {
+  std::string known;
+  for (const Known& k : kKnown) {
+    if (k.name != name) {
+      known += (known.empty() ? "" : ", ") + std::string(k.name);
+      continue;
+    }
+    if (!path.empty()) return fs::path(path);
+    if (!k.default_path.empty()) return fs::path(k.default_path);
+    return invalid("data.name = \"" + name + "\" has no folder of its own; set data.path to the folder of its IDX files");
+  }
+  return invalid("data.name = \"" + name + "\": no such data set; choose one of " + known);
+}
+
+Status check_pair(const Part& images, const Part& labels) {
+  if (images.header.count == labels.header.count) return {};
+  return invalid(labels.file.string() + ": holds " + std::to_string(labels.header.count) + " labels, and " + images.file.string() + " " +
+                 std::to_string(images.header.count) + " images; take both from the same data set");
+}
+
+Status read_labels(const Part& labels, Bytes out) {
+  COHAUL_TRY(read_idx(labels.file, labels.header, out));
+  return check_labels(out, kClasses).context(labels.file.string());
+}
+
+Result<Plan> plan(const std::string& name, const std::string& path) {
+  COHAUL_ASSIGN(fs::path folder, folder_of(name, path));
+  constexpr std::array kStems{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
+  Plan plan{.folder = folder.string(), .parts = {}};
+  for (std::size_t i = 0; i < kStems.size(); ++i) {
+    Part& part = plan.parts[i];
+    COHAUL_ASSIGN(part.file, find_idx(folder, kStems[i]));
+    COHAUL_ASSIGN(part.header, read_idx_header(part.file, i % 2 == 0 ? IdxKind::images : IdxKind::labels));
+    part.offset = plan.bytes;
+    plan.bytes += (part.bytes() + 63) / 64 * 64;
+  }
+  const auto& [train, train_labels, test, test_labels] = plan.parts;
+  COHAUL_TRY(check_pair(train, train_labels));
+  COHAUL_TRY(check_pair(test, test_labels));
+  if (train.header.rows != test.header.rows || train.header.columns != test.header.columns) {
+    return invalid(test.file.string() + ": its images are " + std::to_string(test.header.rows) + "×" + std::to_string(test.header.columns) +
+                   ", and those of " + train.file.string() + " " + std::to_string(train.header.rows) + "×" +
+                   std::to_string(train.header.columns) + "; take both from the same data set");
+  }
+  return plan;
+}
+
+Status fill(const Plan& plan, Bytes out) {
+  if (out.size() < plan.bytes) return invalid("the data files changed while the job started; start again");
+  for (const Part& part : plan.parts) {
+    Bytes piece = out.subspan(part.offset, part.bytes());
+    COHAUL_TRY(part.header.kind == IdxKind::labels ? read_labels(part, piece) : read_idx(part.file, part.header, piece));
+  }
+  return {};
+}
+
+Images::Shape shape(const Part& images) { return {images.header.count, images.header.rows, images.header.columns}; }
+
+Sets view(const Plan& plan, ConstBytes area, std::shared_ptr<const void> owner) {
+  auto set = [&](const Part& images, const Part& labels) {
+    return Images(shape(images), area.subspan(images.offset, images.bytes()), area.subspan(labels.offset, labels.bytes()), owner);
+  };
+  return {set(plan.parts[0], plan.parts[1]), set(plan.parts[2], plan.parts[3])};
+}
+
+}  // namespace
+
+std::vector<std::string_view> names() {
+  std::vector<std::string_view> out;
+  for (const Known& k : kKnown) out.push_back(k.name);
+  return out;
+}
+
+Result<Info> check(const std::string& name, const std::string& path) {
+  COHAUL_ASSIGN(Plan files, plan(name, path));
+  for (const Part& part : files.parts) {
+    if (part.header.kind != IdxKind::labels) continue;
+    std::vector<std::byte> labels(part.bytes());
+    COHAUL_TRY(read_labels(part, labels));
+  }
+  return Info{shape(files.parts[0]), shape(files.parts[2]), kClasses};
+}
+
+Result<Sets> load(const std::string& name, const std::string& path, job::Job* job) {
+  COHAUL_ASSIGN(Plan files, plan(name, path));
+  if (job == nullptr) {
+    auto area = std::make_shared<std::vector<std::byte>>(files.bytes);
+    COHAUL_TRY(fill(files, *area));
+    ConstBytes bytes = *area;
+    return view(files, bytes, std::move(area));
+  }
+  Time deadline = steady_clock().now() + seconds(job->options().join_timeout_s);
+  std::string key = "data/" + name + "/" + std::to_string(std::hash<std::string>{}(files.folder));
+  auto shared = job->share_on_host(key, files.bytes, transport::Access::read,
+                                   [&](transport::Arena& arena) { return fill(files, arena.bytes()); }, deadline);
+  if (!shared.ok()) return shared.status().context("data set " + name);
+  auto arena = std::make_shared<transport::Arena>(std::move(*shared));
+  ConstBytes bytes = arena->bytes();
+  if (bytes.size() < files.bytes) return invalid("the data files changed while the job started; start again");
+  return view(files, bytes, std::move(arena));
+}
+
+}  // namespace cohaul::data
