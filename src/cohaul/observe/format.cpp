@@ -1,0 +1,49 @@
+#include "cohaul/observe/format.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace cohaul::observe {
+namespace {
+
+template <class... Args>
+std::string print(const char* format, Args... args) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, args...);
+  return text;
+}
+
+}  // namespace
+
+std::string with_commas(std::int64_t v) {
+  const std::string digits = std::to_string(v);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const bool thousands = i > 0 && digits[i - 1] != '-' && (digits.size() - i) % 3 == 0;
+    if (thousands) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
+std::string significant(double v, int digits) { return std::isfinite(v) ? print("%.*g", digits, v) : "-"; }
+
+std::string rate(double per_second) {
+  if (!std::isfinite(per_second) || std::abs(per_second) > 1e15) return "-";
+  if (per_second < 100) return significant(per_second, 3);
+  double unit = 1;
+  while (per_second / unit >= 1000) unit *= 10;
+  return with_commas(static_cast<std::int64_t>(std::round(per_second / unit) * unit));
+}
+
+std::string percent(double fraction) { return std::isfinite(fraction) ? print("%.0f %%", 100 * fraction) : "-"; }
+
+std::string minutes(double seconds) {
+  if (!std::isfinite(seconds)) return "-";
+  const auto s = static_cast<long long>(std::clamp(std::ceil(seconds), 0.0, 1e12));
+  if (s >= 3600) return print("%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+  return print("%lld:%02lld", s / 60, s % 60);
+}
+
+}  // namespace cohaul::observe
