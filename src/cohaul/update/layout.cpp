@@ -198,12 +198,18 @@ std::vector<std::int32_t> assign_owners(const Layout& layout, int owners) {
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, [&](auto a, auto b) { return loads[a] < loads[b]; });
     const std::uint64_t level = fill_level(order, loads, runs[r].bytes);
+    // The owners' shares up to `level`, laid end to end along the run; a partition is whose share its middle lies in. The first is
+    // always the least loaded's.
+    const std::vector<std::uint64_t> before = loads;
+    const auto share = [&](std::size_t k) { return level - std::min(level, before[order[k]]); };
     std::size_t k = 0;
+    std::uint64_t done = 0, end = share(0);
     for (std::int32_t p = runs[r].partition_first; p < runs[r].partition_last; ++p) {
-      const bool full = loads[order[k]] + partitions[p].bytes / 2 > level;
-      if (p > runs[r].partition_first && full && k + 1 < order.size()) ++k;
+      const std::uint64_t middle = done + partitions[p].bytes / 2;
+      while (done > 0 && middle > end && k + 1 < order.size()) end += share(++k);
       owner[p] = order[k];
       loads[order[k]] += partitions[p].bytes;
+      done += partitions[p].bytes;
     }
   }
   return owner;
