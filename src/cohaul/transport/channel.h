@@ -39,11 +39,11 @@ struct Message {
   std::uint16_t kind = 0;           // meaning is the conversation's
   std::int64_t clock = 0;           // step, worker clock or sequence: the conversation's
   std::uint64_t key = 0;            // partition, run, …: the conversation's
-  ConstBytes body;                  // at most kBodyBytesMax; copied
-  ConstBytes payload;               // not copied where it travels as an address
+  ConstBytes body{};                // at most kBodyBytesMax; copied
+  ConstBytes payload{};             // not copied where it travels as an address
   /// The payload stays unchanged until the channel drops this: when its bytes are written (TCP), or when the peer has
   /// released the frame (address). Null: the caller knows by other means when the payload is free, and guarantees it till then.
-  std::shared_ptr<const void> keep;
+  std::shared_ptr<const void> keep{};
 };
 
 constexpr std::size_t kBodyBytesMax = 16 << 10;

@@ -1,0 +1,41 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "cohaul/transport/test_pairs.h"
+
+namespace cohaul::transport {
+
+Identity test_identity(int rank) {
+  Identity who;
+  who.job = 7;
+  who.token = 0x1234;
+  who.rank = rank;
+  who.incarnation = Incarnation(static_cast<std::uint64_t>(100 + rank));
+  who.purpose = "test";
+  return who;
+}
+
+std::unique_ptr<Pair> make_pair_of(const std::string& form) {
+  auto pair = std::make_unique<Pair>();
+  Time deadline = steady_clock().now() + 10 * kSecond;
+  pair->server.poller = *make_poller();
+  pair->client.poller = *make_poller();
+  auto endpoint = *listen(*pair->server.poller, test_identity(0), "127.0.0.1", 0);
+  Address address = endpoint->address();
+  std::thread client([&] {
+    auto c = connect(address, test_identity(1), form == "tcp" ? Form::tcp : Form::arena, deadline);
+    EXPECT_TRUE(c.ok()) << c.status().message();
+    if (c.ok()) pair->client.channel = std::move(*c);
+  });
+  while (!pair->server.channel && steady_clock().now() < deadline) {
+    EXPECT_TRUE(pair->server.poller->wait(deadline).ok());
+    pair->server.channel = *endpoint->accept();
+  }
+  client.join();
+  EXPECT_TRUE(pair->server.poller->add(*pair->server.channel).ok());
+  EXPECT_TRUE(pair->client.poller->add(*pair->client.channel).ok());
+  return pair;
+}
+
+}  // namespace cohaul::transport

@@ -1,0 +1,236 @@
+#include <sys/epoll.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/hello.h"
+#include "cohaul/transport/ring_channel.h"
+#include "cohaul/transport/socket.h"
+#include "cohaul/transport/tcp_channel.h"
+
+namespace cohaul::transport {
+namespace {
+
+constexpr std::size_t kGreetingsMax = 1024;
+constexpr Duration kGreetingTime = 10 * kSecond;
+
+/// A connection whose hello is not complete yet.
+class Greeting final : public Watched {
+ public:
+  Greeting(Descriptor socket, bool ring, Time since) : socket_(std::move(socket)), ring_(ring), since_(since) {}
+
+  Status attach(RealPoller& poller) override { return poller.watch(socket_.get(), EPOLLIN | EPOLLRDHUP, *this); }
+  void detach(RealPoller& poller) override { poller.unwatch(socket_.get()); }
+  void on_event(int, std::uint32_t) override { readable_ = true; }
+  bool ready() override { return readable_; }
+
+  bool is_late(Time now) const { return now - since_ > kGreetingTime; }
+  /// The hello, nothing yet, or why not.
+  Result<std::optional<Hello>> read();
+  /// Sends `frame`, as far as a fresh connection takes it at once, which it does.
+  bool answer(ConstBytes frame) { return send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(frame.size()); }
+  bool is_ring() const override { return false; }
+  bool over_unix() const { return ring_; }
+  Descriptor take_socket() { return std::move(socket_); }
+  std::vector<Descriptor> take_descriptors() { return std::move(descriptors_); }
+
+ private:
+  Result<bool> read_up_to(std::size_t size);
+  Descriptor socket_;
+  bool ring_, readable_ = true;
+  Time since_;
+  std::vector<std::byte> bytes_;
+  std::vector<Descriptor> descriptors_;
+};
+
+// True: bytes_ has `size` bytes. On the Unix socket the one message comes whole.
+Result<bool> Greeting::read_up_to(std::size_t size) {
+  while (bytes_.size() < size) {
+    std::byte buffer[kHeaderBytes + kHelloBytesMax];
+    long n = 0;
+    if (ring_) {
+      n = receive_with_descriptors(socket_.get(), buffer, descriptors_);
+    } else {
+      n = recv(socket_.get(), buffer, size - bytes_.size(), 0);
+      if (n < 0) n = -errno;
+    }
+    if (n == -EINTR) continue;
+    if (n == -EAGAIN) {
+      readable_ = false;
+      return false;
+    }
+    if (n == -EPROTO) return corrupt("a hello with too many bytes or descriptors");
+    if (n <= 0) return peer_lost("a connection closed before its hello");
+    bytes_.insert(bytes_.end(), buffer, buffer + n);
+  }
+  return true;
+}
+
+Result<std::optional<Hello>> Greeting::read() {
+  COHAUL_ASSIGN(bool complete, read_up_to(kHeaderBytes));
+  if (!complete) return std::optional<Hello>{};
+  COHAUL_ASSIGN(Header header, decode_header(bytes_));
+  if (header.type != FrameType::hello || header.body_length > kHelloBytesMax) return corrupt("the first frame is no hello");
+  COHAUL_ASSIGN(complete, read_up_to(kHeaderBytes + header.body_length));
+  if (!complete) return std::optional<Hello>{};
+  COHAUL_ASSIGN(Hello hello, decode_hello(header, ConstBytes(bytes_).subspan(kHeaderBytes)));
+  return std::optional<Hello>(std::move(hello));
+}
+
+class RealEndpoint final : public Endpoint, public Watched {
+ public:
+  RealEndpoint(RealPoller& poller, Identity self) : poller_(poller), self_(std::move(self)) {}
+  ~RealEndpoint() override { poller_.leave(*this); }
+
+  Status open(const std::string& host, std::uint16_t port);
+  Result<std::unique_ptr<Channel>> accept() override;
+  const Address& address() const override { return address_; }
+  std::string last_refusal() const override { return last_refusal_; }
+
+  Status attach(RealPoller& poller) override;
+  void detach(RealPoller& poller) override;
+  void on_event(int, std::uint32_t) override { knocked_ = true; }
+  bool ready() override {
+    progress();
+    return !accepted_.empty();
+  }
+
+ private:
+  void progress();
+  void take_from(const Descriptor& listener, bool ring);
+  /// True: this greeting is over.
+  bool greet(Greeting& greeting);
+  Status welcome(Greeting& greeting, const Hello& hello);
+
+  RealPoller& poller_;
+  Identity self_;
+  Address address_;
+  Descriptor tcp_, unix_;
+  std::vector<std::unique_ptr<Greeting>> greetings_;
+  std::vector<std::unique_ptr<Channel>> accepted_;  // oldest first
+  std::string last_refusal_;
+  bool knocked_ = true;
+};
+
+Status RealEndpoint::open(const std::string& host, std::uint16_t port) {
+  COHAUL_ASSIGN(tcp_, tcp_listen(host, port));
+  address_ = {this_host_id(), "", host, port};
+  std::uint64_t random[2]{};
+  if (getrandom(random, sizeof random, 0) == static_cast<ssize_t>(sizeof random) && !address_.host_id.empty()) {
+    char name[48];
+    std::snprintf(name, sizeof name, "cohaul-%016llx%016llx", static_cast<unsigned long long>(random[0]),
+                  static_cast<unsigned long long>(random[1]));
+    COHAUL_ASSIGN(unix_, unix_listen(name));
+    address_.unix_name = name;
+  }
+  return poller_.join(*this);
+}
+
+Status RealEndpoint::attach(RealPoller& poller) {
+  COHAUL_TRY(poller.watch(tcp_.get(), EPOLLIN, *this));
+  return unix_.valid() ? poller.watch(unix_.get(), EPOLLIN, *this) : Status{};
+}
+
+void RealEndpoint::detach(RealPoller& poller) {
+  poller.unwatch(tcp_.get());
+  if (unix_.valid()) poller.unwatch(unix_.get());
+  for (auto& g : greetings_) g->detach(poller);
+}
+
+Result<std::unique_ptr<Channel>> RealEndpoint::accept() {
+  knocked_ = true;
+  progress();
+  if (accepted_.empty()) return std::unique_ptr<Channel>();
+  std::unique_ptr<Channel> first = std::move(accepted_.front());
+  accepted_.erase(accepted_.begin());
+  return first;
+}
+
+void RealEndpoint::progress() {
+  if (std::exchange(knocked_, false)) {
+    take_from(tcp_, false);
+    if (unix_.valid()) take_from(unix_, true);
+  }
+  std::erase_if(greetings_, [&](std::unique_ptr<Greeting>& g) {
+    bool over = g->ready() && greet(*g);
+    if (over) g->detach(poller_);
+    return over;
+  });
+}
+
+void RealEndpoint::take_from(const Descriptor& listener, bool ring) {
+  for (;;) {
+    int error = 0;
+    Descriptor socket = accept_from(listener.get(), error);
+    if (!socket.valid()) {
+      if (error == EINTR || error == ECONNABORTED) continue;
+      if (error != EAGAIN) {  // no descriptors left: the next look tries again
+        knocked_ = true;
+        last_refusal_ = system_error("accept", error).message();
+      }
+      return;
+    }
+    Time now = poller_.clock().now();
+    // Who says nothing does not keep others out.
+    std::erase_if(greetings_, [&](std::unique_ptr<Greeting>& g) {
+      bool late = g->is_late(now);
+      if (late) g->detach(poller_);
+      return late;
+    });
+    if (greetings_.size() >= kGreetingsMax) {
+      last_refusal_ = "too many connections that have not said hello";
+      continue;
+    }
+    auto greeting = std::make_unique<Greeting>(std::move(socket), ring, now);
+    if (Status s = greeting->attach(poller_); !s.ok()) {
+      last_refusal_ = s.message();
+      continue;
+    }
+    greetings_.push_back(std::move(greeting));
+  }
+}
+
+bool RealEndpoint::greet(Greeting& greeting) {
+  auto hello = greeting.read();
+  Status why = hello.status();
+  if (hello.ok()) {
+    if (!*hello) return false;
+    why = welcome(greeting, **hello);
+    if (why.ok()) return true;
+  }
+  last_refusal_ = why.message();
+  if (why.code() != Code::peer_lost) greeting.answer(encode_refusal(self_, why));
+  return true;
+}
+
+Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
+  COHAUL_TRY(verify(self_, hello.who));
+  std::optional<RingParts> parts;
+  if (greeting.over_unix()) {
+    COHAUL_ASSIGN(parts, RingParts::from(greeting.take_descriptors()));
+  }
+  if (!greeting.answer(encode_hello(self_, FrameType::welcome, 0))) return peer_lost("a connection closed after its hello");
+  greeting.detach(poller_);
+  Descriptor socket = greeting.take_socket();
+  if (parts) {
+    accepted_.push_back(std::make_unique<RingChannel>(std::move(socket), std::move(*parts), self_, hello.who));
+  } else {
+    accepted_.push_back(std::make_unique<TcpChannel>(std::move(socket), self_, hello.who));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host, std::uint16_t port) {
+  auto* real = dynamic_cast<RealPoller*>(&poller);
+  if (real == nullptr) return invalid("an endpoint needs the real poller; a simulated network makes its own channels");
+  auto endpoint = std::make_unique<RealEndpoint>(*real, self);
+  COHAUL_TRY(endpoint->open(host, port));
+  return std::unique_ptr<Endpoint>(std::move(endpoint));
+}
+
+}  // namespace cohaul::transport

@@ -1,0 +1,98 @@
+#pragma once
+// The ring: frames in shared memory, one writer, one reader. A connection has one memfd with two of them, the client's to the server first.
+//
+//   one ring, kRingBytes long
+//        0   RingControl
+//     4096   index: kQueueFramesMax u64; entry n mod kQueueFramesMax is where frame n lies in the area (a multiple of 64)
+//   +32768   area, kRingAreaBytes (address space; memory only where frames have been)
+//   one frame in the area: header, body, zeros up to a multiple of 64, payload (none if it travels as an address)
+//
+// Frames are numbered from 0. The writer owns `head` (frames put in), the reader `tail` (every frame before it has been given back);
+// 0 <= head - tail <= kQueueFramesMax. Neither believes the other: values are copied out, then checked.
+// Bells: who is about to sleep sets his flag, then looks again; who changes head or tail looks at the other's flag afterwards, and writes
+// his eventfd if it was set. Both sides are sequentially consistent, so one of the two sees the other.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "cohaul/transport/fifo.h"
+#include "cohaul/transport/wire.h"
+
+namespace cohaul::transport {
+
+struct RingControl {
+  alignas(64) std::atomic<std::uint64_t> head;
+  std::atomic<std::uint32_t> reader_asleep;
+  alignas(64) std::atomic<std::uint64_t> tail;
+  std::atomic<std::uint32_t> writer_asleep;
+};
+static_assert(sizeof(RingControl) == 128 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+constexpr std::size_t kRingIndexAt = 4096;
+constexpr std::size_t kRingAreaAt = kRingIndexAt + kQueueFramesMax * sizeof(std::uint64_t);
+// The largest frame always fits an empty ring, also beside one of the same size that is still held.
+constexpr std::size_t kRingAreaBytes = 2 * kPayloadBytesMax + (1 << 20);
+constexpr std::size_t kRingBytes = kRingAreaAt + kRingAreaBytes;
+
+/// Writes one eventfd.
+void ring_bell(int fd);
+
+/// The writer's side. Does not allocate but to grow.
+class RingWriter {
+ public:
+  RingWriter(Bytes ring, int peer_bell);
+  /// Puts one frame in. `header` gets its sequence and checksum here. payload: the bytes that travel, empty if an address does.
+  /// keep: dropped when the frame comes back. unavailable: no place; corrupt: the peer's numbers make no sense.
+  Status put(Header& header, ConstBytes body, ConstBytes payload, std::shared_ptr<const void> keep);
+  /// Takes back what the peer has given back; true when that dropped a keep, or made the place that put() missed.
+  Result<bool> reclaim();
+  /// Whether the writer's poller should be woken when frames come back.
+  bool waits() const { return wants_place_ || keeps_ > 0; }
+  RingControl& control() { return *control_; }
+  /// The peer is gone: drops all keeps.
+  void abandon();
+
+ private:
+  struct Entry {
+    std::uint64_t begin = 0;
+    std::shared_ptr<const void> keep;
+  };
+  bool allocate(std::uint64_t bytes, std::uint64_t& at);
+
+  RingControl* control_;
+  std::uint64_t* index_;
+  std::byte* area_;
+  int peer_bell_;
+  std::uint64_t head_ = 0, tail_ = 0;
+  std::uint64_t cursor_ = 0;  // end of the newest frame
+  Fifo<Entry> entries_;       // frames tail_ ... head_ - 1
+  std::size_t keeps_ = 0;
+  bool wants_place_ = false;
+};
+
+/// The reader's side: finds the next frame, and gives frames back in any order.
+class RingReader {
+ public:
+  RingReader(Bytes ring, int peer_bell);
+  bool has_next() const { return control_->head.load(std::memory_order_acquire) != read_; }
+  struct Found {
+    Header header;
+    ConstBytes body, payload;  // in the ring; payload empty if by address
+  };
+  /// Call when has_next(). Copies the header out and checks it and where it points. Errors: corrupt.
+  Result<Found> next();
+  /// Frame `n` (its sequence) is not used any more.
+  void give_back(std::uint64_t n);
+  RingControl& control() { return *control_; }
+
+ private:
+  RingControl* control_;
+  const std::uint64_t* index_;
+  const std::byte* area_;
+  int peer_bell_;
+  std::uint64_t read_ = 0, tail_ = 0;
+  std::vector<bool> given_back_;  // frames tail_ ... read_ - 1, by n mod kQueueFramesMax
+};
+
+}  // namespace cohaul::transport

@@ -1,0 +1,43 @@
+#pragma once
+// Sockets: the few calls that endpoint, channels and connect() share. All non-blocking, closed on exec.
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/descriptor.h"
+
+namespace cohaul::transport {
+
+/// Port 0: any free; `port` becomes the real one. Errors: invalid (not a numeric address), unavailable (taken), internal.
+Result<Descriptor> tcp_listen(const std::string& host, std::uint16_t& port);
+/// Begins to connect: writable when done, then socket_error() says how. Errors: invalid, internal.
+Result<Descriptor> tcp_connect(const std::string& host, std::uint16_t port);
+void set_no_delay(int fd);
+
+/// Abstract Unix sockets (SOCK_SEQPACKET: a message is received whole, with its descriptors).
+Result<Descriptor> unix_listen(const std::string& name);
+/// Errors: unavailable (nobody listens, or its queue is full), internal.
+Result<Descriptor> unix_connect(const std::string& name);
+
+/// A valid Descriptor, or none when nobody waits; the errno of accept4 in `error`.
+Descriptor accept_from(int listener, int& error);
+/// The pending error of a socket as errno; 0: none.
+int socket_error(int fd);
+
+/// One message with descriptors. The result is sendmsg's: bytes, or −errno.
+long send_with_descriptors(int fd, ConstBytes bytes, std::span<const int> descriptors);
+/// One message; descriptors that came with it are appended. Bytes (0: closed), or −errno. −EPROTO: more descriptors than fit.
+long receive_with_descriptors(int fd, Bytes into, std::vector<Descriptor>& descriptors);
+
+/// Blocks until `fd` (−1: none) has one of `events` (poll's) or `deadline` of the steady clock; false: deadline. Defined beside the
+/// poller, the only place that waits.
+bool wait_for(int fd, short events, Time deadline);
+
+}  // namespace cohaul::transport

@@ -1,0 +1,34 @@
+#pragma once
+// For tests: two ends of one connection, in each form that the conformance suite runs.
+
+#include <memory>
+#include <string>
+
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/poller.h"
+
+namespace cohaul::transport {
+
+struct End {
+  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Channel> channel;
+  ~End() {
+    if (channel && poller) poller->remove(*channel);
+  }
+  void close() {
+    poller->remove(*channel);
+    channel.reset();
+  }
+};
+
+struct Pair {
+  std::shared_ptr<void> network;  // what both stand on, if anything
+  End server, client;             // worker 0 and worker 1
+};
+
+Identity test_identity(int rank);
+/// form: "arena", "tcp", "simulated".
+std::unique_ptr<Pair> make_pair_of(const std::string& form);
+
+}  // namespace cohaul::transport
