@@ -1,0 +1,117 @@
+#include "cohaul/strategy/engine.h"
+
+#include <bit>
+#include <string>
+
+#include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/strategy/server_engine.h"
+#include "cohaul/strategy/workers.h"
+#include "cohaul/update/local_exchange.h"
+
+namespace cohaul::strategy {
+namespace {
+
+/// Steps are counted, not handed out: single, all_reduce and tensor differ in who shares a step and in the exchange.
+class CountedEngine final : public Engine {
+ public:
+  CountedEngine(job::Job& job, Capabilities capabilities, update::SliceRange slices)
+      : job_(job), capabilities_(capabilities), slices_(slices) {}
+
+  Capabilities capabilities() const override { return capabilities_; }
+  int slices() const override { return slices_.count; }
+  update::Exchange& exchange() override { return *exchange_; }
+  Result<std::optional<update::Work>> next(std::int64_t steps) override {
+    if (next_ >= steps) return std::optional<update::Work>();
+    return std::optional(update::Work{Step(next_++), slices_});
+  }
+  collective::Group* group() override { return workers_ ? &workers_->group() : nullptr; }
+  Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
+  Status close() override {
+    if (job_.world() == 1) return {};
+    return job_.barrier("done", job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
+  }
+
+  Status own_parameters(const update::Layout& layout) {
+    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
+    return {};
+  }
+  Status share_parameters(const update::Layout& layout) {
+    Time deadline = steady_clock().now() + seconds(job_.options().join_timeout_s);
+    COHAUL_ASSIGN(memory_, job_.share_on_host("parameters/" + std::to_string(layout.hash()), std::max<std::size_t>(layout.bytes(), 64),
+                                              transport::Access::write, [](transport::Arena&) { return Status(); }, deadline));
+    return {};
+  }
+  Bytes parameters(const update::Layout& layout) { return memory_.bytes().first(layout.bytes()); }
+
+  Status all_reduce(const EngineOptions& options) {
+    COHAUL_ASSIGN(workers_, Workers::connect(job_, "all_reduce", options.layout->hash()));
+    collective::AllReduceOptions o;
+    o.shared_parameters = workers_->share_memory() && !options.own_optimizer;
+    if (o.shared_parameters) COHAUL_TRY(share_parameters(*options.layout));
+    else COHAUL_TRY(own_parameters(*options.layout));
+    o.lend = options.lend;
+    COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule, parameters(*options.layout),
+                                                                  workers_->links(), o));
+    return {};
+  }
+  Status local(const EngineOptions& options) {
+    COHAUL_TRY(own_parameters(*options.layout));
+    exchange_ = update::make_local_exchange(*options.layout, options.rule, parameters(*options.layout));
+    return {};
+  }
+
+ private:
+  job::Job& job_;
+  Capabilities capabilities_;
+  update::SliceRange slices_;
+  transport::Arena memory_;
+  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<update::Exchange> exchange_;
+  std::int64_t next_ = 0;
+};
+
+Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job, const EngineOptions& options) {
+  bool data_parallel = std::holds_alternative<AllReduce>(strategy) && job.world() > 1;
+  int workers = data_parallel ? job.world() : 1;
+  int slices = options.slices > 0 ? options.slices : workers;
+  COHAUL_ASSIGN(update::SliceRange mine, share_slices(slices, data_parallel ? job.rank() : 0, workers));
+  bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
+  auto engine = std::make_unique<CountedEngine>(job, Capabilities{false, average, workers}, mine);
+  if (data_parallel) COHAUL_TRY(engine->all_reduce(options));
+  else COHAUL_TRY(engine->local(options));
+  return std::unique_ptr<Engine>(std::move(engine));
+}
+
+class OwnedGroup final : public WorkerGroup {
+ public:
+  explicit OwnedGroup(std::unique_ptr<Workers> workers) : workers_(std::move(workers)) {}
+  collective::Group& group() override { return workers_->group(); }
+
+ private:
+  std::unique_ptr<Workers> workers_;
+};
+
+}  // namespace
+
+Result<update::SliceRange> share_slices(int slices, int rank, int workers) {
+  int each = slices / workers;
+  if (slices < 1 || slices % workers != 0 || (workers > 1 && !std::has_single_bit(static_cast<unsigned>(each))))
+    return invalid(std::to_string(slices) + " slices cannot be shared by " + std::to_string(workers) +
+                   " workers: slices ÷ workers must be 1, 2, 4, 8, …");
+  return update::SliceRange{rank * each, (rank + 1) * each, slices};
+}
+
+Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& job, const EngineOptions& options) {
+  if (const auto* ps = std::get_if<ParameterServer>(&strategy)) return make_server_engine(*ps, job, options);
+  if (std::holds_alternative<Single>(strategy) && job.world() > 1)
+    return invalid("the strategy is single, but the job has " + std::to_string(job.world()) +
+                   " workers: choose all_reduce or parameter_server, or start one worker");
+  return counted(strategy, job, options);
+}
+
+Result<std::unique_ptr<WorkerGroup>> connect_group(job::Job& job, const std::string& purpose) {
+  COHAUL_ASSIGN(auto workers, Workers::connect(job, purpose, 0));
+  return std::unique_ptr<WorkerGroup>(std::make_unique<OwnedGroup>(std::move(workers)));
+}
+
+}  // namespace cohaul::strategy

@@ -1,0 +1,72 @@
+#pragma once
+// Engine: a strategy at work. It says what this worker computes next and exchanges gradients for new parameters; the trainer
+// asks it and knows no strategy by name.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/collective/group.h"
+#include "cohaul/job/job.h"
+#include "cohaul/strategy/strategy.h"
+#include "cohaul/transport/arena.h"
+#include "cohaul/update/exchange.h"
+
+namespace cohaul::strategy {
+
+/// What servers counted in an asynchronous mode.
+struct Asynchrony {
+  double staleness_mean = 0;
+  std::int64_t staleness_max = 0, gap_max = 0, pushes = 0;
+};
+
+struct Capabilities {
+  bool asynchronous = false;      // steps are handed out; losses are of single workers
+  bool average = false;           // average(): the mean gradient for the user's own optimizer
+  int data_parallel = 1;          // workers that share a step's batch
+};
+
+struct EngineOptions {
+  const update::Layout* layout = nullptr;        // outlives the engine
+  update::RuleSettings rule;
+  int slices = 0;                                // of a step's batch; 0: one per data-parallel worker
+  bool own_optimizer = false;                    // the user updates the parameters: every worker keeps a copy of its own
+  std::vector<const transport::Arena*> lend;     // where gradients lie; they outlive the engine
+};
+
+/// One thread. Errors are sticky.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual Capabilities capabilities() const = 0;
+  virtual int slices() const = 0;
+  virtual update::Exchange& exchange() = 0;
+  /// What this worker computes next, out of `steps` steps in all since the engine was made; nothing: all are done. Synchronous ones answer at once;
+  /// asynchronous ones block until a step is granted, and its parameters are in the exchange's then.
+  virtual Result<std::optional<update::Work>> next(std::int64_t steps) = 0;
+  /// Null where there is none (servers, single).
+  virtual collective::Group* group() = 0;
+  /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
+  virtual Result<std::optional<Asynchrony>> asynchrony() = 0;
+  /// Blocks until all workers have come here, then lets go of them.
+  virtual Status close() = 0;
+};
+
+/// Connects to whom the strategy needs; blocks until all are there or the job's join timeout. `job` outlives the engine.
+/// Errors: invalid (the strategy does not fit the job, with the fix), peer_lost.
+Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& job, const EngineOptions& options);
+
+/// The slices of a step that worker `rank` of `workers` computes. Errors: invalid: slices that workers can't share.
+Result<update::SliceRange> share_slices(int slices, int rank, int workers);
+
+/// All workers as a group, for layers that are split over them. Owns its channels. `job` outlives it.
+class WorkerGroup {
+ public:
+  virtual ~WorkerGroup() = default;
+  virtual collective::Group& group() = 0;
+};
+Result<std::unique_ptr<WorkerGroup>> connect_group(job::Job& job, const std::string& purpose);
+
+}  // namespace cohaul::strategy

@@ -1,0 +1,36 @@
+#pragma once
+// All workers of a job, connected to each other: what all-reduce and split layers stand on.
+
+#include <memory>
+#include <string>
+
+#include "cohaul/collective/direct_group.h"
+#include "cohaul/collective/links.h"
+#include "cohaul/job/job.h"
+
+namespace cohaul::strategy {
+
+class Workers {
+ public:
+  /// Blocks until all are connected, or the job's join timeout. `job` outlives it.
+  static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model);
+  ~Workers();
+
+  collective::Links& links() { return *links_; }
+  collective::Group& group() { return *group_; }
+  /// Every pair shares memory.
+  bool share_memory() const { return share_memory_; }
+
+ private:
+  explicit Workers(job::Job& job) : job_(job) {}
+  job::Job& job_;
+  std::unique_ptr<transport::Poller> poller_;
+  std::unique_ptr<collective::Links> links_;
+  std::unique_ptr<collective::Group> group_;
+  bool share_memory_ = true;
+};
+
+/// How long a wait may spin before it sleeps: not at all when the job's processes on this host exceed its cores.
+Duration spin_of(const job::Job& job);
+
+}  // namespace cohaul::strategy
