@@ -9,7 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace cohaul;
   const ConstBytes bytes(reinterpret_cast<const std::byte*>(data), size);
   Reader settings(bytes);
-  if (auto rule = update::RuleSettings::decode(settings); rule.ok() && update::make_rule(*rule) == nullptr) std::abort();
+  if (auto rule = update::RuleSettings::decode(settings); rule.ok() && update::make_rule(*rule) == nullptr)
+    std::abort();
 
   Reader reader(bytes);
   const auto layout = update::Layout::decode(reader);

@@ -155,7 +155,8 @@ Result<Header> parse_header(std::string_view text, ConstBytes data) {
   std::uint64_t end = 0;
   for (Placed& p : placed) {
     if (p.begin != end)
-      return invalid("tensor " + p.tensor.name + ": its data " + (p.begin < end ? "overlaps another's" : "follows a gap"));
+      return invalid("tensor " + p.tensor.name + ": its data " +
+                     (p.begin < end ? "overlaps another's" : "follows a gap"));
     end += p.tensor.data.size();
     header.tensors.push_back(std::move(p.tensor));
   }

@@ -1,7 +1,7 @@
 #pragma once
-// Files of named tensors in the format safetensors (github.com/huggingface/safetensors): 8 bytes little-endian length of the
-// header, the header (JSON: name → {dtype, shape, data_offsets}), the tensors' bytes one after the other. Python's
-// `safetensors` reads what is written here, and the other way round.
+// Files of named tensors in the format safetensors (github.com/huggingface/safetensors): 8 bytes little-endian length
+// of the header, the header (JSON: name → {dtype, shape, data_offsets}), the tensors' bytes one after the other.
+// Python's `safetensors` reads what is written here, and the other way round.
 
 #include <cstdint>
 #include <map>
@@ -31,8 +31,8 @@ struct TensorView {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// What a file holds; owns the bytes that its views point into. Data may start at any byte: copy it to where it is used.
-/// Move-only. Any thread may read.
+/// What a file holds; owns the bytes that its views point into. Data may start at any byte: copy it to where it is
+/// used. Move-only. Any thread may read.
 class TensorFile {
  public:
   std::span<const TensorView> tensors() const { return tensors_; }  // in the order of their data
@@ -49,17 +49,17 @@ class TensorFile {
 
 constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // as the reference implementation
 
-/// Checks every length, offset and product before it is used. The file must not be cut while it is read (files that write()
-/// replaces never are). Errors: invalid (naming the file: cannot be opened, not a regular file, or its content and what is
-/// wrong with it).
+/// Checks every length, offset and product before it is used. The file must not be cut while it is read (files that
+/// write() replaces never are). Errors: invalid (naming the file: cannot be opened, not a regular file, or its content
+/// and what is wrong with it).
 Result<TensorFile> read(const std::string& path);
 
 /// The same for bytes in memory, which must outlive the result.
 Result<TensorFile> parse(ConstBytes file);
 
 /// Writes all or nothing: into a file beside it, which takes its name once it is safe on the disk. An existing file is
-/// replaced. Blocks until then. Errors: invalid (naming the file and the reason: the folder is missing or cannot be written, disk
-/// full; also a repeated name, or data whose length is not its shape's).
+/// replaced. Blocks until then. Errors: invalid (naming the file and the reason: the folder is missing or cannot be
+/// written, disk full; also a repeated name, or data whose length is not its shape's).
 Status write(const std::string& path, std::span<const TensorView> tensors, const Metadata& metadata = {});
 
 /// Whether write(path) would find a folder that it may write into; leaves nothing behind. Errors: as write().

@@ -80,9 +80,10 @@ TEST_F(Safetensors, WritesTheFormatByteForByte) {
 }
 
 TEST(SafetensorsParse, AcceptsWhatOthersWrite) {
-  const auto bytes = file_of(R"( {"b":{"data_offsets":[1,3],"shape":[1],"dtype":"BF16"},"__metadata__":{"k":"v"},)"
-                             R"("a":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]},"e":{"dtype":"F32","shape":[0],"data_offsets":[1,1]}} )",
-                             "xyz");
+  const auto bytes = file_of(
+      R"( {"b":{"data_offsets":[1,3],"shape":[1],"dtype":"BF16"},"__metadata__":{"k":"v"},)"
+      R"("a":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]},"e":{"dtype":"F32","shape":[0],"data_offsets":[1,1]}} )",
+      "xyz");
   const auto file = parse(bytes);
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ(text(file->find("b")->data), "yz");
@@ -94,12 +95,14 @@ TEST(SafetensorsParse, RefusesWhatIsWrongAndSaysWhat) {
   const auto has = [](const std::string& message, const char* what) {
     EXPECT_NE(message.find(what), std::string::npos) << message;
   };
-  const auto tensor = [](const std::string& offsets, const std::string& shape = "[2]", const std::string& dtype = "U8") {
+  const auto tensor = [](const std::string& offsets, const std::string& shape = "[2]",
+                         const std::string& dtype = "U8") {
     return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
   };
   const auto one = [&](auto... t) { return R"({"t":)" + tensor(t...) + "}"; };
   has(refusal(R"({"t":)" + tensor("[0,2]") + R"(,"u":)" + tensor("[1,3]") + "}", "abc"), "tensor u: its data overlaps");
-  has(refusal(R"({"t":)" + tensor("[0,2]") + R"(,"u":)" + tensor("[3,5]") + "}", "abcde"), "tensor u: its data follows a gap");
+  has(refusal(R"({"t":)" + tensor("[0,2]") + R"(,"u":)" + tensor("[3,5]") + "}", "abcde"),
+      "tensor u: its data follows a gap");
   has(refusal(R"({"t":)" + tensor("[0,2]") + R"(,"t":)" + tensor("[2,4]") + "}", "abcd"), "the name t is there twice");
   has(refusal(one("[0,2]"), "abc"), "1 bytes at the end");
   has(refusal(one("[0,2]"), "a"), "outside");
@@ -125,9 +128,11 @@ TEST(SafetensorsParse, RefusesWhatIsWrongAndSaysWhat) {
   EXPECT_FALSE(parse(as_bytes(std::span(&huge, 1))).ok());
 }
 
-RC_GTEST_PROP(SafetensorsParse, NeverReadsOutsideDamagedFiles, (std::vector<std::pair<std::uint8_t, std::uint8_t>> damage)) {
-  auto bytes = file_of(R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}})",
-                       "01234567abc");
+RC_GTEST_PROP(SafetensorsParse, NeverReadsOutsideDamagedFiles,
+              (std::vector<std::pair<std::uint8_t, std::uint8_t>> damage)) {
+  auto bytes = file_of(
+      R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}})",
+      "01234567abc");
   for (auto [place, value] : damage) bytes[place % bytes.size()] = static_cast<std::byte>(value);
   const auto file = parse(bytes);
   if (!file.ok()) return;
@@ -147,7 +152,8 @@ TEST_F(Safetensors, ReadNamesTheFile) {
 TEST_F(Safetensors, WriteRefusesWhatItCouldNotReadBack) {
   const std::string_view two = "ab";
   const TensorView t{"t", TensorType::u8, {2}, as_bytes(two)};
-  EXPECT_EQ(write(path("a"), std::vector{t, t}).message(), path("a") + ": tensor t: the name is reserved or there twice");
+  EXPECT_EQ(write(path("a"), std::vector{t, t}).message(),
+            path("a") + ": tensor t: the name is reserved or there twice");
   TensorView other = t;
   other.shape = {3};
   EXPECT_EQ(write(path("a"), std::vector{other}).code(), Code::invalid);
@@ -162,7 +168,8 @@ TEST_F(Safetensors, WritableIsKnownBeforehandAndNothingStays) {
   EXPECT_EQ(files(), 0u);
   EXPECT_EQ(check_writable(path("none/new")).message(),
             path("none/new") + ": cannot write into its folder: No such file or directory");
-  EXPECT_EQ(check_writable(folder_.string()).message(), folder_.string() + ": is there and is not a file; choose another name");
+  EXPECT_EQ(check_writable(folder_.string()).message(),
+            folder_.string() + ": is there and is not a file; choose another name");
   EXPECT_EQ(check_writable("").code(), Code::invalid);
   EXPECT_EQ(check_writable("/proc/new").code(), Code::invalid);
 }
@@ -210,8 +217,10 @@ TEST_F(Safetensors, AKilledWriterLeavesNoHalfFile) {
 
 TEST(ParametersSha256, HashesDataSortedByName) {
   const std::string_view a = "ab", b = "c";
-  const std::vector<TensorView> tensors{{"b", TensorType::u8, {1}, as_bytes(b)}, {"a", TensorType::u8, {2}, as_bytes(a)}};
-  EXPECT_EQ(parameters_sha256(tensors), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // of "abc"
+  const std::vector<TensorView> tensors{{"b", TensorType::u8, {1}, as_bytes(b)},
+                                        {"a", TensorType::u8, {2}, as_bytes(a)}};
+  EXPECT_EQ(parameters_sha256(tensors),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // of "abc"
   EXPECT_EQ(parameters_sha256({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   const std::vector<TensorView> bytewise{{"\xc3\xa4", TensorType::u8, {1}, as_bytes(b)},
                                          {"Z", TensorType::u8, {2}, as_bytes(a)}};

@@ -1,6 +1,6 @@
 // What Adam and AdamW share: m = β₁m + (1 − β₁)g;  v = β₂v + (1 − β₂)g²;  p −= lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε).
-// Kingma, Ba, "Adam: a method for stochastic optimization" (2015); t counts updates from 1. They differ in weight decay:
-// Adam adds weight_decay·p to g, AdamW first scales p by 1 − lr·weight_decay (Loshchilov, Hutter, 2019).
+// Kingma, Ba, "Adam: a method for stochastic optimization" (2015); t counts updates from 1. They differ in weight
+// decay: Adam adds weight_decay·p to g, AdamW first scales p by 1 − lr·weight_decay (Loshchilov, Hutter, 2019).
 // Included once for every instruction set, like elementwise-inl.h.
 
 #include "cohaul/update/elementwise-inl.h"

@@ -10,7 +10,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace cohaul::update::HWY_NAMESPACE {
 
-void adam_float(const float* g, const float* p, float* out, float* const* state, std::size_t n, const AdamStep<float>& s) {
+void adam_float(const float* g, const float* p, float* out, float* const* state, std::size_t n,
+                const AdamStep<float>& s) {
   adam_update<false>(g, p, out, state, n, s);
 }
 void adam_double(const double* g, const double* p, double* out, double* const* state, std::size_t n,

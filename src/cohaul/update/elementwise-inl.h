@@ -1,5 +1,5 @@
-// For each element, the same operations: whole vectors first, then one lane at a time. Included once for every instruction
-// set by hwy/foreach_target.h, hence no #pragma once. An Operation has
+// For each element, the same operations: whole vectors first, then one lane at a time. Included once for every
+// instruction set by hwy/foreach_target.h, hence no #pragma once. An Operation has
 //   template <class D> void operator()(D d, std::size_t i) const;   // elements [i, i + Lanes(d))
 // made of additions, multiplications, divisions and square roots, each of which rounds once and alike everywhere.
 

@@ -1,7 +1,7 @@
 #pragma once
 // The seam of all strategies that keep parameters consistent: this worker's gradients go in, new parameters come out.
-// Who sums, who applies the rule and where the optimizer's state lives is the backend's: this process (local), the ranks
-// of a group (collective), the servers (ps).
+// Who sums, who applies the rule and where the optimizer's state lives is the backend's: this process (local), the
+// ranks of a group (collective), the servers (ps).
 
 #include <cstdint>
 #include <span>
@@ -29,7 +29,7 @@ struct Work {
 
 /// What came of a step.
 struct StepOutcome {
-  double loss = 0;              // over the whole batch of the step where `loss_is_global`, else this worker's part as given
+  double loss = 0;  // over the whole batch of the step where `loss_is_global`, else this worker's part as given
   bool loss_is_global = true;
   double staleness = 0;         // of this push: the maximum over partitions (asynchronous modes)
   Duration waited = 0;          // nanoseconds spent waiting for others in finish()
@@ -40,8 +40,8 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  /// The flat area (Layout::bytes()) that the model's parameters are views of. Lives as long as the exchange. May be shared
-  /// by the processes of a host: only the exchange writes it after start().
+  /// The flat area (Layout::bytes()) that the model's parameters are views of. Lives as long as the exchange. May be
+  /// shared by the processes of a host: only the exchange writes it after start().
   virtual Bytes parameters() = 0;
 
   /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline`.
@@ -50,15 +50,15 @@ class Exchange {
   /// Begins a step. Never blocks.
   virtual Status begin(const Work& work, const StepSettings& settings) = 0;
 
-  /// The gradient of one run is complete (summed over this worker's slices of the step): `gradient` has Run::bytes bytes and
-  /// stays readable and unchanged until finish() returns. Each run exactly once a step, in any order. May send and may
-  /// do what is possible of the exchange's own work; never waits.
-  /// absent: parameters of the run that got no gradient here, ascending; their bytes are zeros. Copied.
+  /// The gradient of one run is complete (summed over this worker's slices of the step): `gradient` has Run::bytes
+  /// bytes and stays readable and unchanged until finish() returns. Each run exactly once a step, in any order. May
+  /// send and may do what is possible of the exchange's own work; never waits. absent: parameters of the run that got
+  /// no gradient here, ascending; their bytes are zeros. Copied.
   virtual Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) = 0;
 
-  /// Ends the step: returns when all new parameters are in parameters() and the gradients may be overwritten. Blocks until
-  /// then, or until the exchange's own step deadline (peer_lost, naming who is missing).
-  /// loss: this worker's share of the batch's mean loss (Σ n_v/B · loss_v, summed in tree order).
+  /// Ends the step: returns when all new parameters are in parameters() and the gradients may be overwritten. Blocks
+  /// until then, or until the exchange's own step deadline (peer_lost, naming who is missing). loss: this worker's
+  /// share of the batch's mean loss (Σ n_v/B · loss_v, summed in tree order).
   virtual Result<StepOutcome> finish(double loss) = 0;
 
   /// Bytes of memory it holds beside the parameters (state, buffers): for the report.

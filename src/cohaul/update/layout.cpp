@@ -175,7 +175,8 @@ Result<Layout> Layout::decode(Reader& in) {
 namespace {
 
 /// The level to which `bytes` poured onto `loads` (ascending) would fill them.
-std::uint64_t fill_level(std::span<const std::int32_t> order, std::span<const std::uint64_t> loads, std::uint64_t bytes) {
+std::uint64_t fill_level(std::span<const std::int32_t> order, std::span<const std::uint64_t> loads,
+                         std::uint64_t bytes) {
   std::uint64_t sum = bytes;
   std::size_t k = 0;
   while (k < order.size() && (k == 0 || loads[order[k]] * k < sum)) sum += loads[order[k++]];
@@ -198,8 +199,8 @@ std::vector<std::int32_t> assign_owners(const Layout& layout, int owners) {
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, [&](auto a, auto b) { return loads[a] < loads[b]; });
     const std::uint64_t level = fill_level(order, loads, runs[r].bytes);
-    // The owners' shares up to `level`, laid end to end along the run; a partition is whose share its middle lies in. The first is
-    // always the least loaded's.
+    // The owners' shares up to `level`, laid end to end along the run; a partition is whose share its middle lies in.
+    // The first is always the least loaded's.
     const std::vector<std::uint64_t> before = loads;
     const auto share = [&](std::size_t k) { return level - std::min(level, before[order[k]]); };
     std::size_t k = 0;

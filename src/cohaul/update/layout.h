@@ -1,6 +1,6 @@
 #pragma once
-// Where every parameter lies, and how the whole is cut: a pure function of the model (names, shapes, types), so that every
-// process of a job, with any number of workers and servers, cuts alike.
+// Where every parameter lies, and how the whole is cut: a pure function of the model (names, shapes, types), so that
+// every process of a job, with any number of workers and servers, cuts alike.
 //
 //   parameter  a tensor with a name; starts on 64 bytes in the flat area
 //   block      1,024 consecutive elements of one parameter (the last of a parameter may be shorter)

@@ -10,7 +10,8 @@
 namespace cohaul::update {
 namespace {
 
-ParameterSpec spec(std::string name, std::vector<std::int64_t> shape, DType dtype = DType::float32, bool trainable = true) {
+ParameterSpec spec(std::string name, std::vector<std::int64_t> shape, DType dtype = DType::float32,
+                   bool trainable = true) {
   return {std::move(name), std::move(shape), dtype, trainable};
 }
 
@@ -26,15 +27,17 @@ Layout random_layout() {
   for (int i = 0; i < count; ++i) {
     const std::int64_t columns = *rc::gen::element<std::int64_t>(0, 1, 3, 64, 1000, 1024);
     const std::int64_t rows = *rc::gen::element<std::int64_t>(1, 2, 7, 100, 3000);
-    parameters.push_back(spec("p" + std::to_string(i), {rows, columns}, *rc::gen::element(DType::float32, DType::float64),
+    parameters.push_back(spec("p" + std::to_string(i), {rows, columns},
+                              *rc::gen::element(DType::float32, DType::float64),
                               *rc::gen::element(true, true, true, false)));
   }
   return make(std::move(parameters));
 }
 
 TEST(Layout, RunsEndAtLargeFrozenAndOtherTypes) {
-  Layout l = make({spec("a", {10}), spec("b", {20}), spec("large", {200, 100}), spec("c", {5}), spec("frozen", {5}, DType::float32, false),
-                   spec("d", {5}), spec("e", {5}, DType::float64), spec("f", {5}, DType::float64)});
+  Layout l = make({spec("a", {10}), spec("b", {20}), spec("large", {200, 100}), spec("c", {5}),
+                   spec("frozen", {5}, DType::float32, false), spec("d", {5}), spec("e", {5}, DType::float64),
+                   spec("f", {5}, DType::float64)});
   std::vector<std::int32_t> runs;
   for (int p = 0; p < 8; ++p) runs.push_back(l.run_of(p));
   EXPECT_EQ(runs, (std::vector<std::int32_t>{0, 0, 1, 2, -1, 3, 4, 4}));
@@ -98,7 +101,8 @@ RC_GTEST_PROP(Layout, RunsAndParametersDoNotOverlap, ()) {
       RC_ASSERT(l.partitions()[p].offset + l.partitions()[p].bytes <= run.offset + run.bytes);
     }
     const bool several = run.parameter_last - run.parameter_first > 1;
-    for (std::int32_t p = run.parameter_first; p < run.parameter_last && several; ++p) RC_ASSERT(l.bytes(p) < kLargeBytes);
+    for (std::int32_t p = run.parameter_first; p < run.parameter_last && several; ++p)
+      RC_ASSERT(l.bytes(p) < kLargeBytes);
   }
   RC_ASSERT(partition == static_cast<std::int32_t>(l.partitions().size()));
 }

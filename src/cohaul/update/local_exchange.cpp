@@ -20,7 +20,8 @@ class LocalExchange final : public Exchange {
       : layout_(layout), owner_(layout, settings, all_partitions(layout)), parameters_(parameters),
         pushed_(layout.runs().size(), true) {
     COHAUL_CHECK(parameters.size() == layout.bytes(), "the flat area is as long as the layout says");
-    COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0, "the flat area starts on 64 bytes");
+    COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0,
+                 "the flat area starts on 64 bytes");
   }
 
   Bytes parameters() override { return parameters_; }
@@ -34,7 +35,8 @@ class LocalExchange final : public Exchange {
 
   // A run is pushed after the last use of its parameters in backward, so they may change at once.
   Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) override {
-    COHAUL_CHECK(run >= 0 && static_cast<std::size_t>(run) < pushed_.size() && !pushed_[run], "a run is pushed once a step");
+    COHAUL_CHECK(run >= 0 && static_cast<std::size_t>(run) < pushed_.size() && !pushed_[run],
+                 "a run is pushed once a step");
     const Run& r = layout_.runs()[run];
     COHAUL_CHECK(gradient.size() == r.bytes, "a gradient is as long as its run");
     pushed_[run] = true;

@@ -99,12 +99,15 @@ void Owner::apply_as(const Partition& partition, State& state, std::span<const C
       continue;
     }
     const std::int64_t count = ++state.counts[s - partition.segment_first];
-    // A single contribution is used where it is; several are summed block by block, and the sum used while in the cache.
+    // A single contribution is used where it is; several are summed block by block, and the sum used while in the
+    // cache.
     const std::uint64_t step = contributions.size() == 1 ? segment.elements : kBlockElements;
     for (std::uint64_t done = 0; done < segment.elements; done += step) {
       const std::uint64_t offset = begin + done * sizeof(T);
       const std::uint64_t n = std::min(step, segment.elements - done);
-      const auto term = [&](std::size_t k) { return reinterpret_cast<const T*>(contributions[k].gradient.data() + offset); };
+      const auto term = [&](std::size_t k) {
+        return reinterpret_cast<const T*>(contributions[k].gradient.data() + offset);
+      };
       const T* gradient = sum_block(term, 0, contributions.size(), n, sum);
       T* arrays[kStatesMax] = {};
       for (int k = 0; k < rule_->states(); ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);

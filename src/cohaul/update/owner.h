@@ -1,6 +1,6 @@
 #pragma once
-// Reduce and update in one pass: an Owner holds the optimizer's state of the partitions it owns; contributions go in, new
-// parameters come out. Used alike by a rank of an all-reduce, a parameter server's shard, and a single process.
+// Reduce and update in one pass: an Owner holds the optimizer's state of the partitions it owns; contributions go in,
+// new parameters come out. Used alike by a rank of an all-reduce, a parameter server's shard, and a single process.
 
 #include <cstdint>
 #include <memory>

@@ -20,6 +20,10 @@ void* operator new(std::size_t n) {
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(n);
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
@@ -124,7 +128,8 @@ TEST(Owner, DoesNotAllocate) {
 }
 
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
-  const Layout l = layout_of({{"w", {50'000}}, {"b", {10}}, {"frozen", {3}, DType::float32, false}, {"d", {5}, DType::float64}});
+  const Layout l =
+      layout_of({{"w", {50'000}}, {"b", {10}}, {"frozen", {3}, DType::float32, false}, {"d", {5}, DType::float64}});
   struct alignas(64) Line { std::byte bytes[64]; };
   std::vector<Line> area(l.bytes() / 64);
   const Bytes flat(reinterpret_cast<std::byte*>(area.data()), l.bytes());

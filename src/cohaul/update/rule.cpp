@@ -43,7 +43,8 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
   s.beta2 = in.get<double>();
   s.eps = in.get<double>();
   if (!in.ok()) return corrupt("rule settings: cut short");
-  if (kind > static_cast<std::uint8_t>(Kind::adamw) || nesterov > 1) return corrupt("rule settings: unknown rule or flag");
+  if (kind > static_cast<std::uint8_t>(Kind::adamw) || nesterov > 1)
+    return corrupt("rule settings: unknown rule or flag");
   s.kind = static_cast<Kind>(kind);
   s.nesterov = nesterov == 1;
   if (Status status = s.check(); !status.ok()) return corrupt("rule settings: " + status.message());

@@ -16,7 +16,8 @@ namespace cohaul::update {
 /// What does not change from step to step. Names, meanings and defaults are PyTorch's (torch.optim 2.15).
 struct RuleSettings {
   enum class Kind : std::uint8_t { sgd, adam, adamw } kind = Kind::sgd;
-  double momentum = 0, dampening = 0, weight_decay = 0;  // sgd; weight_decay also of adam (L2) and adamw (decoupled, 0.01)
+  double momentum = 0, dampening = 0,
+         weight_decay = 0;  // sgd; weight_decay also of adam (L2) and adamw (decoupled, 0.01)
   bool nesterov = false;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;         // adam, adamw
   bool operator==(const RuleSettings&) const = default;
@@ -38,8 +39,8 @@ class Rule {
   virtual ~Rule() = default;
   /// How many state values each element has (0 plain SGD, 1 momentum, 2 Adam).
   virtual int states() const = 0;
-  /// gradient[i], parameter_in[i], state[k][i] → parameter_out[i], state[k][i] for i < n. parameter_out may be parameter_in.
-  /// count: the how-manieth update of these elements this is, from 1. Any alignment, any n.
+  /// gradient[i], parameter_in[i], state[k][i] → parameter_out[i], state[k][i] for i < n. parameter_out may be
+  /// parameter_in. count: the how-manieth update of these elements this is, from 1. Any alignment, any n.
   virtual void apply(const float* gradient, const float* parameter_in, float* parameter_out, float* const* state,
                      std::size_t n, const StepSettings& settings, std::int64_t count) const = 0;
   virtual void apply(const double* gradient, const double* parameter_in, double* parameter_out, double* const* state,

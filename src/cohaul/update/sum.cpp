@@ -62,7 +62,9 @@ void tree_sum(std::span<const float* const> terms, float* out, std::size_t n) { 
 void tree_sum(std::span<const double* const> terms, double* out, std::size_t n) { sum_all(terms, out, n); }
 
 void add(const float* a, const float* b, float* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(add_float)(a, b, out, n); }
-void add(const double* a, const double* b, double* out, std::size_t n) { HWY_DYNAMIC_DISPATCH(add_double)(a, b, out, n); }
+void add(const double* a, const double* b, double* out, std::size_t n) {
+  HWY_DYNAMIC_DISPATCH(add_double)(a, b, out, n);
+}
 void add(float* a, const float* b, std::size_t n) { add(a, b, a, n); }
 void add(double* a, const double* b, std::size_t n) { add(a, b, a, n); }
 

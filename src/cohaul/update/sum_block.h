@@ -9,8 +9,8 @@
 
 namespace cohaul::update {
 
-/// Sum of the terms [first, last), n ≤ kBlockElements elements each; term(k) points to the k-th. In `out`, or in the term
-/// itself if there is but one. `out` may be one of the terms. Scratch is on the stack, 2 blocks a level.
+/// Sum of the terms [first, last), n ≤ kBlockElements elements each; term(k) points to the k-th. In `out`, or in the
+/// term itself if there is but one. `out` may be one of the terms. Scratch is on the stack, 2 blocks a level.
 template <class T, class Term>
 const T* sum_block(const Term& term, std::size_t first, std::size_t last, std::size_t n, T* out) {
   const std::size_t count = last - first;

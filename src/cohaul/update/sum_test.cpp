@@ -13,7 +13,8 @@ template <class T>
 T pairwise(std::vector<T> level) {
   while (level.size() > 1) {
     std::vector<T> next;
-    for (std::size_t k = 0; k < level.size(); k += 2) next.push_back(k + 1 < level.size() ? level[k] + level[k + 1] : level[k]);
+    for (std::size_t k = 0; k < level.size(); k += 2)
+      next.push_back(k + 1 < level.size() ? level[k] + level[k + 1] : level[k]);
     level = next;
   }
   return level[0];
@@ -49,7 +50,8 @@ TYPED_TEST(Sum, IsTheTreeOnEveryInstructionSet) {
         for (const auto& v : terms.values) column.push_back(v[i]);
         expected[i] = pairwise(column);
       }
-      on_every_target([&](const char* target) { EXPECT_EQ(terms.sum(n), expected) << count << " × " << n << " " << target; });
+      on_every_target(
+          [&](const char* target) { EXPECT_EQ(terms.sum(n), expected) << count << " × " << n << " " << target; });
     }
   }
 }
@@ -85,7 +87,8 @@ RC_GTEST_PROP(SumCut, AnywhereEqualsTheWhole, ()) {
 RC_GTEST_PROP(SumSubtrees, SummedBeforehandChangeNoBit, ()) {
   constexpr std::size_t kN = 50;
   const auto count = *rc::gen::inRange<std::size_t>(1, 40);
-  const std::size_t leaves = std::size_t{1} << *rc::gen::inRange(0, 5);  // of a complete subtree; the last may be shorter
+  const std::size_t leaves = std::size_t{1}
+                             << *rc::gen::inRange(0, 5);  // of a complete subtree; the last may be shorter
   const Terms<float> terms(count, kN);
   std::vector<std::vector<float>> partial;
   for (std::size_t k = 0; k < count; k += leaves) {
