@@ -26,7 +26,7 @@ Status Server::on_frame(WorkerRank from, transport::Frame frame) {
   if (kind == Kind::init) return on_init(from, frame);
   bool known = init_ && from.value >= 0 && from.value < init_->workers && workers_[from.value].introduced;
   if (!known) return corrupt("worker " + std::to_string(from.value) + " speaks before its init");
-  if (workers_[from.value].gone) return peer_lost("worker " + std::to_string(from.value) + " was given up as lost");
+  if (workers_[from.value].gone) return peer_lost("worker " + std::to_string(from.value) + " has left, or was given up as lost");
   return on_known(from, kind, std::move(frame));
 }
 
@@ -72,6 +72,9 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   if (rank_ == kCoordinator) coordinator_.emplace(init.consistency, init.workers, init.slices, out_);
   workers_.resize(std::max<std::size_t>(workers_.size(), init.workers));
   init_ = init;
+  for (std::int32_t w = 0; w < init.workers; ++w) {
+    if (workers_[w].gone) leave(WorkerRank(w));  // lost before anybody said what the job is
+  }
   return {};
 }
 
@@ -86,7 +89,7 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame) {
       body_.clear();
       Writer writer(body_);
       stats().encode(writer);
-      (coordinator_ ? coordinator_->stats() : Stats{}).encode(writer);
+      coordinator_stats().encode(writer);
       out_.send(from, {.kind = static_cast<std::uint16_t>(Kind::stats), .clock = 0, .key = 0, .body = body_, .payload = {},
                        .keep = nullptr});
       return {};
@@ -124,13 +127,14 @@ Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame
 }
 
 void Server::lost(WorkerRank worker) {
-  if (init_ && worker.value >= 0 && worker.value < init_->workers) leave(worker);
+  if (worker.value < 0 || worker.value >= kWorkersMax) return;
+  if (workers_.size() <= static_cast<std::size_t>(worker.value)) workers_.resize(worker.value + 1);
+  if (!workers_[worker.value].gone) leave(worker);
 }
 
 void Server::leave(WorkerRank worker) {
-  Worker& w = workers_[worker.value];
-  if (w.gone) return;
-  w.gone = true;
+  workers_[worker.value].gone = true;
+  if (!init_ || worker.value >= init_->workers) return;
   ++gone_;
   for (auto& table : tables_) {
     if (table) table->forget(worker);

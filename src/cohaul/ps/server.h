@@ -41,6 +41,8 @@ class Server {
   bool is_done() const { return init_ && gone_ == init_->workers; }
   /// Of all its tables.
   Stats stats() const;
+  /// Zeros where it is not here.
+  Stats coordinator_stats() const { return coordinator_ ? coordinator_->stats() : Stats{}; }
   /// Parameters (every version) and optimizer state.
   std::size_t memory_bytes() const;
 

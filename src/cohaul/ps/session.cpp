@@ -77,6 +77,7 @@ Status Session::begin(const update::Work& work, const update::StepSettings& sett
                    std::to_string(init_.slices));
   }
   work_ = work;
+  step_ = work.step;
   step_clock_ = clock_;
   settings_ = settings;
   staleness_ = 0;
@@ -173,8 +174,9 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
       pull_all();
       return {};
     case Kind::step_report: {
+      if (Step(frame.clock) != step_ || answers_missing_ == 0) return {};  // to a repeated end of a step
       COHAUL_ASSIGN(outcome_.loss, decode_value<double>(frame.body, "step report"));
-      if (answers_missing_ > 0) --answers_missing_;
+      --answers_missing_;
       return {};
     }
     case Kind::refused: {

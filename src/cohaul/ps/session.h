@@ -87,7 +87,8 @@ class Session {
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
   std::optional<Step> granted_;
-  std::optional<update::Work> work_;
+  std::optional<update::Work> work_;   // from begin() until all that it must say of the step is said
+  Step step_{-1};                      // the last one begun
   update::StepSettings settings_;
   bool finishing_ = false;
   std::int64_t staleness_ = 0;
