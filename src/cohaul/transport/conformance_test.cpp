@@ -209,7 +209,7 @@ TEST_P(Conformance, WaitEndsAtItsDeadline) {
   EXPECT_LT(a_.poller->clock().now(), deadline + 10 * kSecond);
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, Conformance, testing::Values("arena", "tcp"), [](const auto& i) { return i.param; });
+INSTANTIATE_TEST_SUITE_P(Forms, Conformance, testing::Values("arena", "tcp", "simulated"), [](const auto& i) { return i.param; });
 
 }  // namespace
 }  // namespace cohaul::transport

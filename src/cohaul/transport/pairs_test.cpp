@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "cohaul/transport/sim_network.h"
 #include "cohaul/transport/test_pairs.h"
 
 namespace cohaul::transport {
@@ -18,6 +19,16 @@ Identity test_identity(int rank) {
 
 std::unique_ptr<Pair> make_pair_of(const std::string& form) {
   auto pair = std::make_unique<Pair>();
+  if (form == "simulated") {
+    auto network = std::make_shared<SimNetwork>(SimSettings{.seed = 1});
+    pair->server.poller = network->make_poller();
+    pair->client.poller = network->make_poller();
+    std::tie(pair->server.channel, pair->client.channel) = network->connect(test_identity(0), test_identity(1));
+    EXPECT_TRUE(pair->server.poller->add(*pair->server.channel).ok());
+    EXPECT_TRUE(pair->client.poller->add(*pair->client.channel).ok());
+    pair->network = network;
+    return pair;
+  }
   Time deadline = steady_clock().now() + 10 * kSecond;
   pair->server.poller = *make_poller();
   pair->client.poller = *make_poller();

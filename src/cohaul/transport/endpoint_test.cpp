@@ -1,0 +1,176 @@
+// Greeting: who is let in, who is refused and with which words; and what a real process's death looks like.
+
+#include "cohaul/transport/endpoint.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "cohaul/transport/hello.h"
+#include "cohaul/transport/socket.h"
+#include "cohaul/transport/test_pairs.h"
+
+namespace cohaul::transport {
+namespace {
+
+Time soon() { return steady_clock().now() + 10 * kSecond; }
+
+struct Listening {
+  std::unique_ptr<Poller> poller = *make_poller();
+  std::unique_ptr<Endpoint> endpoint = *listen(*poller, test_identity(0), "127.0.0.1", 0);
+
+  /// What connect() of `self` says, while this end greets.
+  Status knock(const Identity& self, Form form) {
+    Status out;
+    std::thread other([&, to = endpoint->address()] {
+      out = connect(to, self, form, soon()).status();
+      done = true;
+      poller->wake();
+    });
+    while (!done) {
+      (void)poller->wait(soon());
+      if (auto c = endpoint->accept(); c.ok() && *c) accepted.push_back(std::move(*c));
+    }
+    other.join();
+    done = false;
+    return out;
+  }
+  std::atomic<bool> done{false};
+  std::vector<std::unique_ptr<Channel>> accepted;
+};
+
+class Greeting : public testing::TestWithParam<Form> {};
+INSTANTIATE_TEST_SUITE_P(Forms, Greeting, testing::Values(Form::arena, Form::tcp),
+                         [](const auto& i) { return i.param == Form::arena ? "arena" : "tcp"; });
+
+TEST_P(Greeting, RefusesWithTheReasonOnBothSides) {
+  Listening here;
+  auto refused = [&](Identity self, const char* reason) {
+    Status s = here.knock(self, GetParam());
+    EXPECT_EQ(s.code(), Code::invalid);
+    EXPECT_NE(s.message().find(reason), std::string::npos) << s.message();
+    EXPECT_NE(here.endpoint->last_refusal().find(reason), std::string::npos) << here.endpoint->last_refusal();
+  };
+  Identity who = test_identity(1);
+  who.job = 8;
+  refused(who, "different jobs");
+  who = test_identity(1);
+  who.token = 1;
+  refused(who, "token");
+  who = test_identity(1);
+  who.generation = Generation(3);
+  refused(who, "generation");
+  EXPECT_TRUE(here.accepted.empty());
+  EXPECT_TRUE(here.knock(test_identity(1), GetParam()).ok());
+  EXPECT_EQ(here.accepted.size(), 1u);
+}
+
+TEST_P(Greeting, AnotherModelIsRefusedAnUnknownOneIsNot) {
+  Listening here;
+  Identity self = test_identity(0), other = test_identity(1);
+  self.model = 5;
+  here.endpoint = *listen(*here.poller, self, "127.0.0.1", 0);
+  other.model = 6;
+  Status s = here.knock(other, GetParam());
+  EXPECT_EQ(s.code(), Code::invalid);
+  EXPECT_NE(s.message().find("the two processes have different models"), std::string::npos) << s.message();
+  EXPECT_NE(s.message().find("0000000000000005"), std::string::npos) << s.message();
+  other.model = 0;
+  EXPECT_TRUE(here.knock(other, GetParam()).ok());
+}
+
+TEST(Endpoint, AnotherVersionIsToldSo) {
+  Listening here;
+  auto hello = encode_hello(test_identity(1), FrameType::hello, 0);
+  Header h;
+  std::memcpy(&h, hello.data(), sizeof h);
+  h.version = 9;
+  seal(h);
+  std::memcpy(hello.data(), &h, sizeof h);
+  auto socket = *tcp_connect("127.0.0.1", here.endpoint->address().port);
+  ASSERT_TRUE(wait_for(socket.get(), 4 /* POLLOUT */, soon()));
+  ASSERT_EQ(send_with_descriptors(socket.get(), hello, {}), static_cast<long>(hello.size()));
+  std::byte answer[kHeaderBytes + kHelloBytesMax];
+  std::vector<Descriptor> none;
+  long n = -1;
+  for (int i = 0; i < 100 && n < 0; ++i) {
+    (void)here.poller->wait(steady_clock().now() + 10 * kMillisecond);
+    EXPECT_EQ(*here.endpoint->accept(), nullptr);
+    n = receive_with_descriptors(socket.get(), answer, none);
+  }
+  ASSERT_GT(n, static_cast<long>(kHeaderBytes));
+  EXPECT_EQ(decode_header(answer)->type, FrameType::refusal);
+  Status why = decode_refusal(ConstBytes(answer, static_cast<std::size_t>(n)).subspan(kHeaderBytes));
+  EXPECT_EQ(why.code(), Code::unsupported);
+  EXPECT_NE(why.message().find("1 here, 9 there"), std::string::npos) << why.message();
+}
+
+TEST(Endpoint, NobodyThereIsPeerLostNamingTheAddress) {
+  Address to{"", "", "127.0.0.1", 1};
+  Status s = connect(to, test_identity(1), Form::auto_, steady_clock().now() + 30 * kMillisecond).status();
+  EXPECT_EQ(s.code(), Code::peer_lost);
+  EXPECT_NE(s.message().find("127.0.0.1 port 1"), std::string::npos) << s.message();
+  EXPECT_EQ(connect(to, test_identity(1), Form::arena, soon()).status().code(), Code::unsupported);
+}
+
+TEST(Endpoint, ATakenPortIsNamed) {
+  Listening here;
+  auto again = listen(*here.poller, test_identity(0), "127.0.0.1", here.endpoint->address().port);
+  EXPECT_EQ(again.status().code(), Code::unavailable);
+  EXPECT_NE(again.status().message().find(std::to_string(here.endpoint->address().port)), std::string::npos);
+  EXPECT_EQ(listen(*here.poller, test_identity(0), "localhost?", 0).status().code(), Code::invalid);
+}
+
+TEST(Endpoint, AddressGoesThroughText) {
+  Address a{"host:1", "name", "::1", 4242};
+  auto b = Address::decode(a.encode());
+  ASSERT_TRUE(b.ok());
+  EXPECT_EQ(b->encode(), a.encode());
+  for (const char* bad : {"", "a|b|c", "a|b|c|70000", "a|b|c|1|2", "a|b|c|x"}) {
+    EXPECT_EQ(Address::decode(bad).status().code(), Code::corrupt) << bad;
+  }
+}
+
+TEST_P(Greeting, AKilledPeerIsNoticedAtOnce) {
+  Listening here;
+  Address to = here.endpoint->address();
+  pid_t child = fork();
+  if (child == 0) {
+    auto c = connect(to, test_identity(1), GetParam(), soon());
+    if (c.ok()) (void)(*c)->send({.kind = 5});
+    pause();
+    _exit(0);
+  }
+  std::unique_ptr<Channel> channel;
+  for (Time end = soon(); !channel && steady_clock().now() < end;) {
+    ASSERT_TRUE(here.poller->wait(end).ok());
+    channel = *here.endpoint->accept();
+  }
+  ASSERT_TRUE(channel);
+  ASSERT_TRUE(here.poller->add(*channel).ok());
+  std::optional<Frame> frame;
+  for (Time end = soon(); !frame && steady_clock().now() < end;) {
+    ASSERT_TRUE(here.poller->wait(end).ok());
+    frame = *channel->receive();
+  }
+  ASSERT_TRUE(frame);
+  std::thread killer([&] { kill(child, SIGKILL); });
+  Time start = steady_clock().now();
+  Status s;
+  while (s.ok() && steady_clock().now() < start + 10 * kSecond) {
+    ASSERT_TRUE(here.poller->wait(start + 10 * kSecond).ok());
+    s = channel->receive().status();
+  }
+  EXPECT_EQ(s.code(), Code::peer_lost);
+  EXPECT_NE(s.message().find("worker 1"), std::string::npos);
+  EXPECT_LT(steady_clock().now() - start, kSecond);
+  killer.join();
+  waitpid(child, nullptr, 0);
+  here.poller->remove(*channel);
+}
+
+}  // namespace
+}  // namespace cohaul::transport

@@ -1,0 +1,196 @@
+#include "cohaul/transport/sim_network.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <queue>
+#include <vector>
+
+#include "cohaul/base/check.h"
+#include "cohaul/base/random.h"
+#include "cohaul/transport/frame_pool.h"
+#include "cohaul/transport/wire.h"
+
+namespace cohaul::transport {
+
+struct SimNetwork::World final : Clock {
+  explicit World(const SimSettings& s) : settings(s), random(s.seed) {}
+  Time now() const override { return time; }
+  Time draw_arrival() {
+    return time + settings.delay_min + static_cast<Duration>(random.below(static_cast<std::uint64_t>(settings.delay_max - settings.delay_min) + 1));
+  }
+  bool step(Time until) {
+    while (!arrivals.empty() && arrivals.top() <= time) arrivals.pop();
+    if (arrivals.empty() || arrivals.top() > until) return false;
+    time = arrivals.top();
+    return true;
+  }
+
+  SimSettings settings;
+  Random random;
+  Time time = 0;
+  std::priority_queue<Time, std::vector<Time>, std::greater<>> arrivals;
+};
+
+namespace {
+
+struct Parcel {
+  Time arrival = 0;
+  Frame frame;
+};
+
+/// One direction of a connection.
+struct Lane {
+  std::deque<Parcel> parcels;
+  Time last_arrival = 0;
+  Time end = kForever;  // when the receiver finds its peer gone
+};
+
+}  // namespace
+
+class SimNetwork::End final : public Channel {
+ public:
+  End(std::shared_ptr<World> world, std::shared_ptr<Lane> out, std::shared_ptr<Lane> in, Identity peer)
+      : world_(std::move(world)), out_(std::move(out)), in_(std::move(in)), peer_(std::move(peer)), pool_(std::make_shared<FramePool>()) {}
+  ~End() override { finish(*out_); }
+
+  Status send(const Message& message) override;
+  Result<std::optional<Frame>> receive() override;
+  Result<bool> flush() override {
+    if (lost()) return gone();
+    return true;
+  }
+  Status lend(const Arena&) override { return {}; }
+  void set_place(Place place) override { place_ = std::move(place); }
+  const Identity& peer() const override { return peer_; }
+  bool shares_memory() const override { return false; }
+  std::uint64_t payload_bytes_sent() const override { return payload_bytes_sent_; }
+
+  bool ready() const { return (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) || (lost() && !told_); }
+  void cut() {
+    for (Lane* lane : {out_.get(), in_.get()}) {
+      lane->parcels.clear();
+      lane->last_arrival = world_->time;
+      finish(*lane);
+    }
+  }
+
+ private:
+  bool lost() const { return in_->end <= world_->time; }
+  Status gone() const { return peer_lost(describe(peer_) + ": connection closed"); }
+  // The end travels like a frame, after all frames.
+  void finish(Lane& lane) {
+    if (lane.end != kForever) return;
+    lane.end = std::max(lane.last_arrival, world_->draw_arrival());
+    world_->arrivals.push(lane.end);
+  }
+
+  std::shared_ptr<World> world_;
+  std::shared_ptr<Lane> out_, in_;
+  Identity peer_;
+  std::shared_ptr<FramePool> pool_;
+  Place place_;
+  std::uint64_t payload_bytes_sent_ = 0;
+  bool told_ = false;
+};
+
+Status SimNetwork::End::send(const Message& message) {
+  COHAUL_TRY(check_message(message));
+  if (lost()) return gone();
+  if (out_->parcels.size() >= kQueueFramesMax) return unavailable(describe(peer_) + ": the queue of frames to it is full");
+  payload_bytes_sent_ += message.payload.size();
+  if (world_->settings.loss > 0 && world_->random.uniform() < world_->settings.loss) cut();
+  if (out_->end != kForever) return {};  // broken: nobody knows yet
+  std::size_t payload_at = (message.body.size() + 63) & ~std::size_t{63};
+  PooledBuffer* buffer = pool_->take(payload_at + message.payload.size());
+  if (buffer == nullptr) return internal("no memory for a simulated frame");
+  Frame frame(buffer);
+  frame.kind = message.kind;
+  frame.clock = message.clock;
+  frame.key = message.key;
+  frame.body = {buffer->data, message.body.size()};
+  frame.payload = {buffer->data + payload_at, message.payload.size()};
+  if (!message.body.empty()) std::memcpy(buffer->data, message.body.data(), message.body.size());
+  if (!message.payload.empty()) std::memcpy(buffer->data + payload_at, message.payload.data(), message.payload.size());
+  out_->last_arrival = std::max(out_->last_arrival, world_->draw_arrival());
+  world_->arrivals.push(out_->last_arrival);
+  out_->parcels.push_back({out_->last_arrival, std::move(frame)});
+  return {};
+}
+
+Result<std::optional<Frame>> SimNetwork::End::receive() {
+  if (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) {
+    Frame frame = std::move(in_->parcels.front().frame);
+    in_->parcels.pop_front();
+    if (place_ && !frame.payload.empty()) {
+      Bytes place = place_(frame.kind, frame.clock, frame.key, frame.payload.size());
+      if (place.size() == frame.payload.size()) {
+        std::memcpy(place.data(), frame.payload.data(), place.size());
+        frame.payload = place;
+      }
+    }
+    return std::optional<Frame>(std::move(frame));
+  }
+  if (!lost()) return std::optional<Frame>{};
+  told_ = true;
+  return gone();
+}
+
+class SimNetwork::SimPoller final : public Poller {
+ public:
+  explicit SimPoller(std::shared_ptr<World> world) : world_(std::move(world)) {}
+  Status add(Channel& channel) override {
+    auto* end = dynamic_cast<End*>(&channel);
+    if (end == nullptr) return invalid("a channel of another network cannot be added to this poller");
+    ends_.push_back(end);
+    return {};
+  }
+  void remove(Channel& channel) override {
+    std::erase_if(ends_, [&](End* e) { return e == &channel; });
+  }
+  Status wait(Time deadline) override {
+    for (;;) {
+      if (woken_.exchange(false)) return {};
+      for (const End* e : ends_) {
+        if (e->ready()) return {};
+      }
+      if (world_->step(deadline)) continue;
+      if (deadline == kForever) return internal("the simulated network is quiet, and somebody waits for it without a deadline");
+      world_->time = std::max(world_->time, deadline);
+      return {};
+    }
+  }
+  void wake() override { woken_.store(true); }
+  void set_spin(Duration) override {}
+  const Clock& clock() const override { return *world_; }
+
+ private:
+  std::shared_ptr<World> world_;
+  std::vector<End*> ends_;
+  std::atomic<bool> woken_{false};
+};
+
+SimNetwork::SimNetwork(const SimSettings& settings) : world_(std::make_shared<World>(settings)) {}
+SimNetwork::~SimNetwork() = default;
+
+const Clock& SimNetwork::clock() const { return *world_; }
+
+std::unique_ptr<Poller> SimNetwork::make_poller() { return std::make_unique<SimPoller>(world_); }
+
+std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first, const Identity& second) {
+  auto there = std::make_shared<Lane>(), back = std::make_shared<Lane>();
+  return {std::make_unique<End>(world_, there, back, second), std::make_unique<End>(world_, back, there, first)};
+}
+
+void SimNetwork::cut(Channel& end) {
+  auto* ours = dynamic_cast<End*>(&end);
+  COHAUL_CHECK(ours != nullptr, "only a simulated channel can be cut");
+  ours->cut();
+}
+
+bool SimNetwork::step() { return world_->step(kForever); }
+
+void SimNetwork::advance_to(Time time) { world_->time = std::max(world_->time, time); }
+
+}  // namespace cohaul::transport
