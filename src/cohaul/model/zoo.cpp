@@ -1,0 +1,115 @@
+#include "cohaul/model/zoo.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/Context.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cohaul/model/nets.h"
+#include "cohaul/parallel/linear.h"
+
+namespace cohaul::model {
+namespace {
+
+constexpr Size kInputs{"inputs", 784, 1, 1 << 24, "values of a sample"};
+constexpr Size kClasses{"classes", 10, 2, 1 << 24, "classes to tell apart"};
+constexpr Size kWidth{"width", 1024, 1, 1 << 20, "units of a hidden layer"};
+constexpr Size kDepth{"depth", 2, 1, 1000, "hidden layers"};
+
+struct Model {
+  std::string_view name;
+  Net (*make)(const Sizes&, parallel::Factory&);
+  std::vector<Size> sizes;
+};
+
+const std::array<Model, 3>& zoo() {
+  static const std::array<Model, 3> models{Model{"softmax", make_softmax, {kInputs, kClasses}},
+                                           Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
+                                           Model{"cnn", make_cnn, {kClasses}}};
+  return models;
+}
+
+template <class Items, class Text>
+std::string listed(const Items& items, Text text) {
+  std::string out;
+  for (const auto& item : items) out += (out.empty() ? "" : ", ") + std::string(text(item));
+  return out;
+}
+
+Result<const Model*> find(const std::string& name) {
+  for (const Model& m : zoo()) {
+    if (m.name == name) return &m;
+  }
+  return invalid("model.name = \"" + name + "\": no such model; the zoo has " + listed(zoo(), [](const Model& m) { return m.name; }));
+}
+
+Result<Sizes> resolve(const Model& model, const std::map<std::string, std::int64_t>& given) {
+  Sizes sizes;
+  for (const Size& s : model.sizes) sizes[s.key] = s.fallback;
+  for (const auto& [key, value] : given) {
+    auto s = std::find_if(model.sizes.begin(), model.sizes.end(), [&](const Size& x) { return x.key == key; });
+    if (s == model.sizes.end()) {
+      return invalid("model." + key + ": no size of the model " + std::string(model.name) + "; it has " +
+                     listed(model.sizes, [](const Size& x) { return x.key; }));
+    }
+    if (value < s->min || value > s->max) {
+      return invalid("model." + key + " = " + std::to_string(value) + ": must be " + std::to_string(s->min) + " to " + std::to_string(s->max));
+    }
+    sizes[s->key] = value;
+  }
+  return sizes;
+}
+
+template <class Named>
+NamedTensors tensors_of(const Named& named) {
+  NamedTensors out;
+  for (const auto& item : named) out.emplace_back(item.key(), item.value());
+  return out;
+}
+
+Entry entry_of(Net net, std::int64_t classes, parallel::Factory& factory) {
+  Entry entry;
+  entry.module = net.module;
+  // The functions own the module too: an entry may be taken apart.
+  entry.loss = [net, classes, &factory](const data::Batch& b) { return factory.cross_entropy(net.forward(b.input), b.target, classes); };
+  entry.metrics.emplace_back("accuracy", [net, classes, &factory](const data::Batch& b) {
+    at::NoGradGuard no_grad;
+    return static_cast<double>(factory.argmax(net.forward(b.input), classes).eq(b.target).sum().item<std::int64_t>());
+  });
+  entry.parameters = tensors_of(net.module->named_parameters());
+  entry.buffers = tensors_of(net.module->named_buffers());
+  entry.split = parallel::split_parameters(*net.module);
+  entry.train = [module = net.module](bool on) { module->train(on); };
+  return entry;
+}
+
+}  // namespace
+
+std::vector<std::string_view> names() {
+  std::vector<std::string_view> out;
+  for (const Model& m : zoo()) out.push_back(m.name);
+  return out;
+}
+
+std::vector<Size> sizes_of(std::string_view name) {
+  auto m = find(std::string(name));
+  return m.ok() ? (*m)->sizes : std::vector<Size>{};
+}
+
+Result<Entry> make(const ModelSettings& settings, parallel::Factory& factory) {
+  COHAUL_ASSIGN(const Model* model, find(settings.name));
+  COHAUL_ASSIGN(Sizes sizes, resolve(*model, settings.sizes));
+  if (settings.init != "default" && settings.init != "zero") {
+    return invalid("model.init = \"" + settings.init + "\": must be \"default\" (as PyTorch's layers) or \"zero\"");
+  }
+  at::manual_seed(settings.seed);
+  Entry entry = entry_of(model->make(sizes, factory), sizes.at("classes"), factory);
+  if (settings.init == "zero") {
+    at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : entry.parameters) tensor.zero_();
+  }
+  return entry;
+}
+
+}  // namespace cohaul::model

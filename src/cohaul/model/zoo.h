@@ -1,0 +1,63 @@
+#pragma once
+// The zoo: models by name, each a module with its loss and metrics, its layers made by parallel's factory.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/data/accuracy.h"
+#include "cohaul/parallel/factory.h"
+#include "cohaul/parallel/split.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace cohaul::model {
+
+using Loss = std::function<at::Tensor(const data::Batch&)>;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+struct ModelSettings {
+  std::string name;
+  std::string init = "default";               // as PyTorch's layers, drawn from torch's generator; or "zero"
+  std::uint64_t seed = 0;                     // torch's generator is seeded with it first
+  std::map<std::string, std::int64_t> sizes;  // the model's own keys; what is missing is as sizes_of() says
+};
+
+/// A model ready to train. Forward, and so loss and metrics, use the factory that made it.
+struct Entry {
+  std::shared_ptr<torch::nn::Module> module;
+  Loss loss;                                                  // scalar: the mean over the batch
+  std::vector<std::pair<std::string, data::Metric>> metrics;  // sums over a batch; without gradients
+  NamedTensors parameters, buffers;                           // names as PyTorch's
+  std::vector<parallel::SplitParameter> split;                // parameters of which this rank has a part
+  std::function<void(bool)> train;                            // training mode on, off
+};
+
+/// A size of a model: its key below `model.`, its default and its bounds.
+struct Size {
+  std::string_view key;
+  std::int64_t fallback, min, max;
+  std::string_view what;
+};
+
+/// softmax: one linear layer. mlp: linear layers with ReLU between. cnn: two 5×5 convolutions with pooling, then two linear layers.
+std::vector<std::string_view> names();
+/// Empty for an unknown name.
+std::vector<Size> sizes_of(std::string_view name);
+
+/// Inputs float32 [n, 1, 28, 28] (softmax and mlp: also [n, inputs]), targets int64 [n]. The factory must outlive the entry. With a tensor-parallel
+/// factory every rank calls it with the same settings.
+/// Errors: invalid (unknown name, listing the zoo; unknown size, out of bounds, unknown init), naming the key.
+Result<Entry> make(const ModelSettings& settings, parallel::Factory& factory);
+
+}  // namespace cohaul::model
