@@ -69,7 +69,10 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   owner_ = std::make_unique<update::Owner>(*layout_, init.rule, mine);
   tables_.resize(layout_->partitions().size());
   for (PartitionId id : mine) tables_[id.value] = std::make_unique<Table>(*layout_, id, init, *owner_, memory_, out_);
-  if (rank_ == kCoordinator) coordinator_.emplace(init.consistency, init.workers, init.slices, out_);
+  if (rank_ == kCoordinator) {
+    coordinator_.emplace(init.consistency, init.workers, init.slices, out_);
+    frozen_.emplace(*layout_, init.workers, out_);
+  }
   workers_.resize(std::max<std::size_t>(workers_.size(), init.workers));
   init_ = init;
   for (std::int32_t w = 0; w < init.workers; ++w) {
@@ -100,6 +103,7 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame) {
 }
 
 Status Server::on_table(WorkerRank from, Kind kind, transport::Frame frame) {
+  if (frozen_ && frame.key == frozen_key(*layout_)) return on_frozen(from, kind, frame);
   if (frame.key >= tables_.size() || !tables_[frame.key]) {
     return corrupt("worker " + std::to_string(from.value) + ", partition " + std::to_string(frame.key) +
                    ": not one of server " + std::to_string(rank_.value));
@@ -114,6 +118,15 @@ Status Server::on_table(WorkerRank from, Kind kind, transport::Frame frame) {
   std::int64_t clock = frame.clock;
   if (clock < 0) return corrupt("a push with a clock below zero");
   return table.push(from, clock, push, std::move(frame));
+}
+
+Status Server::on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame) {
+  if (kind == Kind::pull) {
+    frozen_->pull(from);
+    return {};
+  }
+  if (kind != Kind::initial || from.value != 0) return corrupt("frozen parameters are worker 0's, and never pushed");
+  return frozen_->initial(frame.payload);
 }
 
 Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame) {

@@ -10,6 +10,7 @@
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/ps/coordinator.h"
+#include "cohaul/ps/frozen.h"
 #include "cohaul/ps/memory.h"
 #include "cohaul/ps/messages.h"
 #include "cohaul/ps/outbox.h"
@@ -55,6 +56,7 @@ class Server {
   Status set_up(const Init& init, ConstBytes encoded_layout);
   Status on_known(WorkerRank from, Kind kind, transport::Frame frame);
   Status on_table(WorkerRank from, Kind kind, transport::Frame frame);
+  Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame);
   void leave(WorkerRank worker);
 
@@ -65,7 +67,8 @@ class Server {
   std::unique_ptr<const update::Layout> layout_;
   std::unique_ptr<update::Owner> owner_;
   std::vector<std::unique_ptr<Table>> tables_;  // by partition; null: another server's
-  std::optional<Coordinator> coordinator_;
+  std::optional<Coordinator> coordinator_;      // server 0's
+  std::optional<Frozen> frozen_;                // server 0's
   std::vector<Worker> workers_;
   std::int32_t gone_ = 0;
   std::vector<std::byte> body_;

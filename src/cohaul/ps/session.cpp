@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cohaul/ps/frozen.h"
 #include "cohaul/ps/placement.h"
 
 namespace cohaul::ps {
@@ -15,38 +16,45 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
     partitions_[p].server = server_of(PartitionId(static_cast<std::int32_t>(p)), init.servers);
     segments = std::max<std::size_t>(segments, layout.partitions()[p].segment_last - layout.partitions()[p].segment_first);
   }
+  if (frozen_bytes(layout) > 0) partitions_.push_back({.server = kCoordinator});
   absent_bits_.reserve((segments + 7) / 8);
   body_.reserve(64 + absent_bits_.capacity());
 }
 
-void Session::send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload) {
+void Session::send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload,
+                   std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,
                  .key = key,
                  .body = body_,
                  .payload = payload,
-                 .keep = nullptr});
+                 .keep = std::move(keep)});
   body_.clear();
 }
 
+void Session::await(Kind answer, std::int64_t count) {
+  awaited_ = answer;
+  answers_missing_ = count;
+}
+
 void Session::start() {
-  std::vector<std::byte> encoded;
-  Writer layout(encoded);
+  auto encoded = std::make_shared<std::vector<std::byte>>();
+  Writer layout(*encoded);
   layout_.encode(layout);
   for (std::int32_t k = 0; k < init_.servers; ++k) {
     Writer body(body_);
     init_.encode(body);
-    // `encoded` is gone at return, so a copy goes with the message.
-    auto copy = std::make_shared<std::vector<std::byte>>(encoded);
-    out_.send(ServerRank(k), {.kind = static_cast<std::uint16_t>(Kind::init), .clock = 0, .key = 0, .body = body_,
-                              .payload = *copy, .keep = copy});
-    body_.clear();
+    send(ServerRank(k), Kind::init, 0, 0, *encoded, encoded);
   }
-  for (std::size_t p = 0; p < partitions_.size(); ++p) {
+  std::size_t n = layout_.partitions().size();
+  for (std::size_t p = 0; p < n && rank_.value == 0; ++p) {
     const update::Partition& partition = layout_.partitions()[p];
-    if (rank_.value == 0) {
-      send(partitions_[p].server, Kind::initial, 0, p, parameters_.subspan(partition.offset, partition.bytes));
-    }
+    send(partitions_[p].server, Kind::initial, 0, p, parameters_.subspan(partition.offset, partition.bytes));
+  }
+  if (partitions_.size() > n) {
+    auto values = std::make_shared<std::vector<std::byte>>(gather_frozen(layout_, parameters_));
+    if (rank_.value == 0) send(kCoordinator, Kind::initial, 0, n, *values, values);
+    pull(static_cast<std::int32_t>(n), 0);
   }
   pull_all();
 }
@@ -59,14 +67,13 @@ void Session::pull(std::int32_t partition, std::int64_t at_least) {
 }
 
 void Session::pull_all() {
-  for (std::size_t p = 0; p < partitions_.size(); ++p) pull(static_cast<std::int32_t>(p), partitions_[p].version);
+  for (std::size_t p = 0; p < layout_.partitions().size(); ++p) pull(static_cast<std::int32_t>(p), partitions_[p].version);
 }
 
 void Session::ask(std::int64_t steps) {
   Writer(body_).put(steps);
   granted_.reset();
-  ++answers_missing_;
-  awaited_ = "the next step number";
+  await(Kind::grant, 1);
   send(kCoordinator, Kind::ready, clock_, 0);
 }
 
@@ -129,10 +136,7 @@ Status Session::finish(double loss) {
   outcome_.loss = loss;
   outcome_.loss_is_global = is_sync();
   finishing_ = true;
-  if (is_sync()) {
-    ++answers_missing_;
-    awaited_ = "the loss of the step";
-  }
+  if (is_sync()) await(Kind::step_report, 1);
   // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
   if (is_sync() || acks_missing_ == 0) step_done();
   return {};
@@ -150,11 +154,8 @@ void Session::step_done() {
 
 void Session::ask_stats() {
   tables_ = coordinator_ = {};
-  awaited_ = "what it has counted";
-  for (std::int32_t k = 0; k < init_.servers; ++k) {
-    ++answers_missing_;
-    send(ServerRank(k), Kind::ask_stats, 0, 0);
-  }
+  await(Kind::stats, init_.servers);
+  for (std::int32_t k = 0; k < init_.servers; ++k) send(ServerRank(k), Kind::ask_stats, 0, 0);
 }
 
 void Session::goodbye() {
@@ -168,13 +169,13 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::stats: return on_stats(frame);
     case Kind::grant:
     case Kind::finished:
-      if (frame.clock != clock_ || answers_missing_ == 0) return {};  // an answer to a repeated question
+      if (frame.clock != clock_ || !awaits(Kind::grant)) return {};  // an answer to a repeated question
       if (static_cast<Kind>(frame.kind) == Kind::grant) granted_ = Step(static_cast<std::int64_t>(frame.key));
       --answers_missing_;
       pull_all();
       return {};
     case Kind::step_report: {
-      if (Step(frame.clock) != step_ || answers_missing_ == 0) return {};  // to a repeated end of a step
+      if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};  // to a repeated end of a step
       COHAUL_ASSIGN(outcome_.loss, decode_value<double>(frame.body, "step report"));
       --answers_missing_;
       return {};
@@ -189,7 +190,7 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
 
 Status Session::on_ack(const transport::Frame& frame) {
   COHAUL_ASSIGN(Ack ack, Ack::decode(frame.body));
-  if (frame.key >= partitions_.size()) return corrupt("an acknowledgement of a partition that does not exist");
+  if (frame.key >= layout_.partitions().size()) return corrupt("an acknowledgement of a partition that does not exist");
   PartitionState& p = partitions_[frame.key];
   if (!p.ack || frame.clock != step_clock_) return {};  // of a repeated push
   p.ack = false;
@@ -202,11 +203,16 @@ Status Session::on_ack(const transport::Frame& frame) {
 Status Session::on_params(const transport::Frame& frame) {
   if (frame.key >= partitions_.size()) return corrupt("parameters of a partition that does not exist");
   PartitionState& p = partitions_[frame.key];
-  const update::Partition& partition = layout_.partitions()[frame.key];
   if (p.wanted < 0 || frame.clock < p.wanted) return {};
-  if (frame.payload.size() != partition.bytes) return corrupt("parameters of another size");
-  std::byte* to = parameters_.data() + partition.offset;
-  if (to != frame.payload.data()) std::memcpy(to, frame.payload.data(), partition.bytes);
+  bool frozen = frame.key == frozen_key(layout_);
+  if (frame.payload.size() != (frozen ? frozen_bytes(layout_) : layout_.partitions()[frame.key].bytes)) {
+    return corrupt("parameters of another size");
+  }
+  if (frozen) {
+    scatter_frozen(layout_, frame.payload, parameters_);
+  } else if (std::byte* to = parameters_.data() + layout_.partitions()[frame.key].offset; to != frame.payload.data()) {
+    std::memcpy(to, frame.payload.data(), frame.payload.size());
+  }
   p.wanted = -1;
   p.version = std::max(p.version, frame.clock);
   --params_missing_;
@@ -217,7 +223,7 @@ Status Session::on_stats(const transport::Frame& frame) {
   Reader in(frame.body);
   COHAUL_ASSIGN(Stats tables, Stats::decode(in));
   COHAUL_ASSIGN(Stats coordinator, Stats::decode(in));
-  if (answers_missing_ == 0) return {};
+  if (!awaits(Kind::stats)) return {};
   --answers_missing_;
   tables_.pushes += tables.pushes;
   tables_.repeats += tables.repeats;
@@ -228,7 +234,8 @@ Status Session::on_stats(const transport::Frame& frame) {
 }
 
 Bytes Session::place(std::uint16_t kind, std::uint64_t key, std::uint64_t length) {
-  if (static_cast<Kind>(kind) != Kind::params || key >= partitions_.size() || partitions_[key].wanted < 0) return {};
+  if (static_cast<Kind>(kind) != Kind::params || key >= layout_.partitions().size()) return {};
+  if (partitions_[key].wanted < 0) return {};
   const update::Partition& partition = layout_.partitions()[key];
   if (length != partition.bytes) return {};
   return parameters_.subspan(partition.offset, length);
@@ -244,7 +251,10 @@ std::string Session::missing() const {
            (partitions_[p].ack ? "update" : "parameters") + " of partition " + std::to_string(p);
   }
   if (others > 0) text += " and of " + std::to_string(others) + " others";
-  if (answers_missing_ > 0) text += std::string(text.empty() ? "" : "; ") + "server 0: " + awaited_;
+  if (answers_missing_ > 0) {
+    const char* what = awaits(Kind::grant) ? "the next step number" : awaits(Kind::stats) ? "its counts" : "the step's loss";
+    text += std::string(text.empty() ? "" : "; ") + (awaits(Kind::stats) ? "a server: " : "server 0: ") + what;
+  }
   return text;
 }
 

@@ -3,6 +3,7 @@
 // on sockets, the simulator runs the same class. An operation is begun by a call, and is over when busy() is false.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -64,7 +65,10 @@ class Session {
     std::int64_t version = 0;       // known to contain all of this worker's pushes
   };
   bool is_sync() const { return init_.consistency.kind == Consistency::Kind::sync; }
-  void send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {});
+  void send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
+            std::shared_ptr<const void> keep = nullptr);
+  void await(Kind answer, std::int64_t count);
+  bool awaits(Kind answer) const { return answers_missing_ > 0 && awaited_ == answer; }
   void pull(std::int32_t partition, std::int64_t at_least);
   void pull_all();
   void encode_push(std::int32_t partition, std::span<const std::int32_t> absent);
@@ -79,11 +83,11 @@ class Session {
   const Bytes parameters_;
   ToServers& out_;
 
-  std::vector<PartitionState> partitions_;
+  std::vector<PartitionState> partitions_;  // and at the end one for the frozen parameters, if there are any
   std::vector<bool> pushed_;        // by run, in this step
   std::int64_t acks_missing_ = 0, params_missing_ = 0;
-  std::int64_t answers_missing_ = 0;  // grant, step report, statistics
-  const char* awaited_ = "";        // what those answers are
+  std::int64_t answers_missing_ = 0;
+  Kind awaited_ = Kind::grant;      // what those answers are: grant (or finished), step_report, stats
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
   std::optional<Step> granted_;

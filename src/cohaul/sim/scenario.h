@@ -30,7 +30,8 @@ struct Scenario {
   std::string describe() const;
 };
 
-/// A small model of several runs and partitions, float64.
+/// A small model of several runs and partitions, float64; parameter kFrozen is frozen.
+constexpr std::int32_t kFrozen = 2;
 update::Layout small_layout();
 
 }  // namespace cohaul::sim

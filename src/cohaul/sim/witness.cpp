@@ -56,7 +56,9 @@ void Witness::on_sent(std::int32_t to, const transport::Message& message, const 
     case Kind::grant: return on_grant(to, message.clock, Step(static_cast<std::int64_t>(message.key)), workers);
     case Kind::finished: finished_.insert(to); return;
     case Kind::ack: return is_sync() ? void() : on_ack(to, message);
-    case Kind::params: pulled_[to][message.key] = message.clock; return;
+    case Kind::params:
+      if (message.key < pulled_[to].size()) pulled_[to][message.key] = message.clock;
+      return;
     default: return;
   }
 }
@@ -105,6 +107,7 @@ void Witness::on_ack(std::int32_t to, const transport::Message& message) {
 
 void Witness::on_look(const Worker& worker, const Workers& workers) {
   look_at_values(worker);
+  if (worker.parameters()[layout_.offset(kFrozen) / sizeof(double)] != 1.0) broken("a frozen parameter is not worker 0's");
   if (!is_sync()) look_at_visibility(worker, workers);
 }
 
