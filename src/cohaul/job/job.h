@@ -12,6 +12,7 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/job/member.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/transport/channel.h"
 #include "cohaul/transport/endpoint.h"
@@ -31,21 +32,12 @@ struct JoinOptions {
   std::string listen = "127.0.0.1";    // job.address
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
+  std::string log;                     // path of this process's log, for the others to name; empty: none
 };
 
 /// Reads COHAUL_* (set by the launcher), else RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; else one worker alone.
 /// Errors: invalid (names the variable, its value and what it should be).
 Result<JoinOptions> from_environment();
-
-struct Member {
-  transport::Role role;
-  int rank;
-  std::int64_t pid;
-  std::string host;                    // name, for people
-  std::string host_id;                 // equal = same host
-  std::string log;                     // path of its log, empty: none
-  Incarnation incarnation;
-};
 
 /// Thread-safe but for close(). A heartbeat thread runs inside: it tells the rendezvous that this process lives, learns who is
 /// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.

@@ -1,0 +1,90 @@
+#include "cohaul/job/connect.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace cohaul::job {
+namespace {
+
+using Channels = std::vector<std::unique_ptr<transport::Channel>>;
+
+std::string key_of(const std::string& purpose, int rank) { return "address/" + purpose + "/" + std::to_string(rank); }
+
+/// Registers a poller to be woken on a loss while it lives.
+class WakeOnLoss {
+ public:
+  WakeOnLoss(Job& job, transport::Poller& poller) : job_(job), poller_(poller) { job_.wake_on_loss(&poller_); }
+  ~WakeOnLoss() { job_.forget(&poller_); }
+  WakeOnLoss(const WakeOnLoss&) = delete;
+
+ private:
+  Job& job_;
+  transport::Poller& poller_;
+};
+
+Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline, Channels& out) {
+  for (int rank = 0; rank < job.rank(); ++rank) {
+    COHAUL_ASSIGN(std::string text, job.get(key_of(self.purpose, rank), deadline));
+    COHAUL_ASSIGN(auto address, transport::Address::decode(text));
+    COHAUL_ASSIGN(auto channel, transport::connect(address, self, job.options().transport, deadline));
+    COHAUL_TRY(poller.add(*channel));
+    out[rank] = std::move(channel);
+  }
+  return {};
+}
+
+std::string missing(const Job& job, const Channels& channels) {
+  std::string names;
+  for (int rank = job.rank() + 1; rank < job.world(); ++rank) {
+    if (channels[rank] == nullptr) names += (names.empty() ? "" : ", ") + describe({transport::Role::worker, rank});
+  }
+  return names;
+}
+
+Status accept_higher(Job& job, transport::Poller& poller, transport::Endpoint& endpoint, Time deadline, Channels& out) {
+  for (int left = job.world() - job.rank() - 1; left > 0;) {
+    COHAUL_TRY(job.health());
+    COHAUL_ASSIGN(auto channel, endpoint.accept());
+    if (channel == nullptr) {
+      if (poller.clock().now() >= deadline) {
+        std::string refusal = endpoint.last_refusal();
+        return peer_lost("not connected in time: " + missing(job, out) + (refusal.empty() ? "" : "; last refusal: " + refusal));
+      }
+      COHAUL_TRY(poller.wait(deadline));
+      continue;
+    }
+    int rank = channel->peer().rank;
+    if (channel->peer().role != transport::Role::worker || rank <= job.rank() || rank >= job.world() || out[rank] != nullptr) {
+      return corrupt(transport::describe(channel->peer()) + " connected, but was not expected to");
+    }
+    COHAUL_TRY(poller.add(*channel));
+    out[rank] = std::move(channel);
+    --left;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std::string& purpose, std::uint64_t model, Time deadline) {
+  Channels out(static_cast<std::size_t>(job.world()));
+  if (job.world() == 1) return out;
+  transport::Identity self = job.identity(purpose, model);
+  WakeOnLoss wake(job, poller);
+  std::unique_ptr<transport::Endpoint> endpoint;
+  if (job.rank() < job.world() - 1) {
+    COHAUL_ASSIGN(endpoint, transport::listen(poller, self, job.options().listen, 0));
+    COHAUL_TRY(job.set(key_of(purpose, job.rank()), endpoint->address().encode()));
+  }
+  Status status = connect_lower(job, poller, self, deadline, out);
+  if (status.ok() && endpoint != nullptr) status = accept_higher(job, poller, *endpoint, deadline, out);
+  if (status.ok()) return out;
+  for (auto& channel : out) {
+    if (channel != nullptr) poller.remove(*channel);
+  }
+  // A lost process is the reason, a closed connection only its sign.
+  Status health = job.health();
+  return (health.ok() ? status : health).context("connect workers for '" + purpose + "'");
+}
+
+}  // namespace cohaul::job

@@ -1,0 +1,112 @@
+#include "cohaul/job/control.h"
+
+namespace cohaul::job {
+namespace {
+
+using transport::Role;
+
+std::string to_text(const std::vector<std::byte>& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+void put_member(Writer& w, const Member& m) {
+  w.put(static_cast<std::uint8_t>(m.role)).put(static_cast<std::int32_t>(m.rank)).put(m.pid).put(m.incarnation.value);
+  w.text(m.host).text(m.host_id).text(m.log);
+}
+
+bool get_key(Reader& r, Role& role, int& rank) {
+  auto byte = r.get<std::uint8_t>();
+  rank = r.get<std::int32_t>();
+  role = static_cast<Role>(byte);
+  return byte <= static_cast<std::uint8_t>(Role::tool) && rank >= 0;
+}
+
+bool get_member(Reader& r, Member& m) {
+  if (!get_key(r, m.role, m.rank)) return false;
+  m.pid = r.get<std::int64_t>();
+  m.incarnation = Incarnation(r.get<std::uint64_t>());
+  m.host = r.text();
+  m.host_id = r.text();
+  m.log = r.text();
+  return r.ok();
+}
+
+bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 7) || (kind >= 16 && kind <= 18); }
+
+}  // namespace
+
+std::vector<std::byte> encode_body(const ControlMessage& message) {
+  std::vector<std::byte> out;
+  Writer(out).put(message.timeout_ms).text(message.key);
+  return out;
+}
+
+Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body, ConstBytes payload) {
+  if (!known(kind)) return corrupt("control message of unknown kind " + std::to_string(kind));
+  if (payload.size() > kValueBytesMax) return corrupt("control message with a value of " + std::to_string(payload.size()) + " bytes");
+  ControlMessage m;
+  m.kind = static_cast<ControlKind>(kind);
+  m.request = clock;
+  m.number = key;
+  Reader r(body);
+  m.timeout_ms = r.get<std::int64_t>();
+  m.key = r.text();
+  if (!r.done() || m.key.size() > kKeyBytesMax) return corrupt("control message of kind " + std::to_string(kind) + " with a broken body");
+  m.value.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+  return m;
+}
+
+std::string encode_members(const std::vector<Member>& members) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  w.put(static_cast<std::uint32_t>(members.size()));
+  for (const Member& m : members) put_member(w, m);
+  return to_text(out);
+}
+
+Result<std::vector<Member>> decode_members(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  auto count = r.get<std::uint32_t>();
+  std::vector<Member> out;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Member m;
+    if (!get_member(r, m)) return corrupt("a broken list of members");
+    out.push_back(std::move(m));
+  }
+  if (!r.done()) return corrupt("a broken list of members");
+  return out;
+}
+
+std::string encode_loss(const Loss& loss) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  w.put(static_cast<std::uint8_t>(loss.who.role)).put(static_cast<std::int32_t>(loss.who.rank));
+  w.put(static_cast<std::int32_t>(loss.exit_code)).put(static_cast<std::uint8_t>(loss.reported)).text(loss.how).text(loss.operation);
+  return to_text(out);
+}
+
+Result<Loss> decode_loss(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  Loss loss;
+  bool key_ok = get_key(r, loss.who.role, loss.who.rank);
+  loss.exit_code = r.get<std::int32_t>();
+  loss.reported = r.get<std::uint8_t>() != 0;
+  loss.how = r.text();
+  loss.operation = r.text();
+  if (!key_ok || !r.done()) return corrupt("a broken message of a loss");
+  return loss;
+}
+
+ControlMessage make_reply(std::int64_t request, const Status& status, std::string value) {
+  ControlMessage m;
+  m.kind = ControlKind::reply;
+  m.request = request;
+  m.number = static_cast<std::uint64_t>(status.code());
+  m.value = status.ok() ? std::move(value) : status.message();
+  return m;
+}
+
+Status status_of(const ControlMessage& message) {
+  if (message.number > static_cast<std::uint64_t>(Code::internal)) return internal(message.value);
+  return {static_cast<Code>(message.number), message.value};
+}
+
+}  // namespace cohaul::job

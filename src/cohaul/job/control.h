@@ -1,0 +1,66 @@
+#pragma once
+// What members and the rendezvous say to each other, and its layout on the wire. One message is one frame:
+//
+//   frame.kind   ControlKind
+//   frame.clock  request: chosen by the member, repeated in the reply (0: none)
+//   frame.key    number: a count, or the Code of a reply
+//   frame.body   i64 timeout_ms | u32 length, key
+//   frame.payload  value: at most kValueBytesMax
+//
+// The value of join is a member, of a joined member's reply the list of all, of lost a loss:
+//
+//   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text log      (text: u32 length, bytes)
+//   members  u32 count | member…
+//   loss     u8 role | i32 rank | i32 exit code | u8 reported | text how | text operation
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+#include "cohaul/job/membership.h"
+
+namespace cohaul::job {
+
+enum class ControlKind : std::uint16_t {
+  // A member says:
+  join = 1,       // value: member. Reply when all have joined; its value: members
+  heartbeat = 2,  // value: last operation. Answered by `alive`
+  set = 3,        // key, value
+  get = 4,        // key, timeout_ms. Reply when it is there; its value: the value
+  barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
+  leave = 6,      // goodbye
+  failed = 7,     // number: Code, value: message
+  // The rendezvous says:
+  reply = 16,     // to a request; number: Code, value: the answer, or what is wrong
+  alive = 17,     // to a heartbeat
+  lost = 18,      // value: loss
+};
+
+constexpr std::size_t kValueBytesMax = 1 << 20;
+constexpr std::size_t kKeyBytesMax = 1 << 10;
+
+struct ControlMessage {
+  ControlKind kind = ControlKind::heartbeat;
+  std::int64_t request = 0;
+  std::uint64_t number = 0;
+  std::int64_t timeout_ms = 0;
+  std::string key, value;
+};
+
+/// The body of the frame.
+std::vector<std::byte> encode_body(const ControlMessage& message);
+/// A foreign frame. corrupt: an unknown kind, a length out of bounds.
+Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body, ConstBytes payload);
+
+std::string encode_members(const std::vector<Member>& members);
+Result<std::vector<Member>> decode_members(std::string_view bytes);
+std::string encode_loss(const Loss& loss);
+Result<Loss> decode_loss(std::string_view bytes);
+
+/// A Status as a reply or a failure carries it, and back. An unknown code is `internal`.
+ControlMessage make_reply(std::int64_t request, const Status& status, std::string value = {});
+Status status_of(const ControlMessage& message);
+
+}  // namespace cohaul::job

@@ -1,0 +1,202 @@
+#include "cohaul/job/control_client.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "cohaul/base/last_operations.h"
+#include "cohaul/job/control_channel.h"
+
+namespace cohaul::job {
+namespace {
+
+class Client final : public ControlClient {
+ public:
+  Client(const Options& options, std::unique_ptr<transport::Poller> poller, std::unique_ptr<transport::Channel> channel)
+      : options_(options),
+        interval_(std::clamp(options.peer_timeout / 5, 20 * kMillisecond, kSecond)),
+        poller_(std::move(poller)),
+        channel_(std::move(channel)),
+        heard_(poller_->clock().now()),
+        thread_([this] { run(); }) {}
+
+  ~Client() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    poller_->wake();
+    thread_.join();
+  }
+
+  Result<std::string> call(ControlMessage message) override {
+    auto wait = std::chrono::milliseconds(message.timeout_ms + 1000);
+    std::string what = message.key;
+    std::unique_lock lock(mutex_);
+    if (loss_) return loss_->status();
+    std::int64_t request = ++last_request_;
+    message.request = request;
+    outbox_.push_back(std::move(message));
+    auto call = calls_.emplace(request, Call{}).first;
+    poller_->wake();
+    bool answered = answered_.wait_for(lock, wait, [&] { return call->second.reply.has_value() || loss_.has_value(); });
+    auto reply = std::move(calls_.extract(request).mapped().reply);
+    if (reply) {
+      Status status = status_of(*reply);
+      return status.ok() ? Result<std::string>(std::move(reply->value)) : status;
+    }
+    if (answered) return loss_->status();
+    return peer_lost(describe(options_.host) + " has not answered in time" + (what.empty() ? "" : ", asked for '" + what + "'"));
+  }
+
+  Status health() const override {
+    std::lock_guard lock(mutex_);
+    return loss_ ? loss_->status() : Status{};
+  }
+  void wake_on_loss(transport::Poller* poller) override {
+    std::lock_guard lock(mutex_);
+    sleepers_.insert(poller);
+    if (loss_) poller->wake();
+  }
+  void forget(transport::Poller* poller) override {
+    std::lock_guard lock(mutex_);
+    sleepers_.erase(poller);
+  }
+
+ private:
+  struct Call {
+    std::optional<ControlMessage> reply;
+  };
+
+  void run() {
+    const Clock& clock = poller_->clock();
+    Status added = poller_->add(*channel_);
+    if (!added.ok()) lose(host_loss(added.message()), clock.now());
+    Time next_heartbeat = clock.now();
+    while (send_all()) {
+      Time now = clock.now();
+      if (channel_ && now >= next_heartbeat) {
+        ControlMessage m;
+        m.kind = ControlKind::heartbeat;
+        m.value = last_operation();
+        send(std::move(m));
+        next_heartbeat = now + interval_;
+      }
+      receive_all(clock.now());
+      now = clock.now();
+      if (channel_ && now - heard_ >= options_.peer_timeout) {
+        char text[64];
+        std::snprintf(text, sizeof text, "no answer to heartbeats for %.1f s", static_cast<double>(now - heard_) / kSecond);
+        drop(host_loss(text), now);
+      }
+      if (end_at_ <= now) end_process();
+      Time next = channel_ ? std::min(next_heartbeat, heard_ + options_.peer_timeout) : kForever;
+      (void)poller_->wait(std::min(next, end_at_)).ok();
+    }
+    if (channel_) poller_->remove(*channel_);
+    channel_.reset();
+  }
+
+  Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", 3, false}; }
+
+  bool send_all() {
+    std::deque<ControlMessage> outbox;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+      outbox.swap(outbox_);
+    }
+    for (ControlMessage& m : outbox) send(std::move(m));
+    return true;
+  }
+
+  void send(ControlMessage message) {
+    if (!channel_) return;
+    Status sent = send_control(*channel_, std::move(message));
+    if (!sent.ok()) drop(host_loss(sent.message()), poller_->clock().now());
+  }
+
+  void receive_all(Time now) {
+    while (channel_) {
+      auto message = receive_control(*channel_);
+      if (!message.ok()) return drop(host_loss("its connection closed: " + message.status().message()), now);
+      if (!message->has_value()) return;
+      heard_ = now;
+      handle(std::move(**message), now);
+    }
+  }
+
+  void handle(ControlMessage message, Time now) {
+    if (message.kind == ControlKind::lost) {
+      auto loss = decode_loss(message.value);
+      return lose(loss.ok() ? *loss : host_loss(loss.status().message()), now);
+    }
+    if (message.kind != ControlKind::reply) return;
+    std::lock_guard lock(mutex_);
+    auto it = calls_.find(message.request);
+    if (it == calls_.end()) return;  // its caller has given up
+    it->second.reply = std::move(message);
+    answered_.notify_all();
+  }
+
+  void drop(Loss loss, Time now) {
+    poller_->remove(*channel_);
+    channel_.reset();
+    lose(std::move(loss), now);
+  }
+
+  void lose(Loss loss, Time now) {
+    std::lock_guard lock(mutex_);
+    if (loss_) return;  // the first decides
+    loss_ = std::move(loss);
+    end_at_ = now + kEndGrace;
+    answered_.notify_all();
+    for (transport::Poller* p : sleepers_) p->wake();
+  }
+
+  [[noreturn]] void end_process() {
+    transport::Identity self = options_.self;
+    std::string line = "cohaul: " + transport::describe(self) + ": " + health().message() + "; busy with '" + last_operation() +
+                       "' for 3 s since, so it is ended\n";
+    (void)!::write(2, line.data(), line.size());
+    ::_exit(3);
+  }
+
+  const Options options_;
+  const Duration interval_;
+  // The thread's own:
+  std::unique_ptr<transport::Poller> poller_;  // others: wake() alone
+  std::unique_ptr<transport::Channel> channel_;
+  Time heard_;
+  Time end_at_ = kForever;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable answered_;
+  bool stopping_ = false;
+  std::optional<Loss> loss_;
+  std::int64_t last_request_ = 0;
+  std::deque<ControlMessage> outbox_;
+  std::map<std::int64_t, Call> calls_;
+  std::set<transport::Poller*> sleepers_;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ControlClient>> ControlClient::connect(const Options& options, Time deadline) {
+  COHAUL_ASSIGN(auto poller, transport::make_poller());
+  COHAUL_ASSIGN(auto channel, transport::connect(options.rendezvous, options.self, transport::Form::tcp, deadline));
+  return std::unique_ptr<ControlClient>(new Client(options, std::move(poller), std::move(channel)));
+}
+
+}  // namespace cohaul::job

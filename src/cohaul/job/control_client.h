@@ -1,0 +1,38 @@
+#pragma once
+// A member's side of the rendezvous: a thread with a poller and a channel of its own, which sends heartbeats, carries the
+// other threads' requests, learns of losses, and ends the process if nobody else does.
+
+#include <memory>
+#include <string>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/job/control.h"
+#include "cohaul/transport/endpoint.h"
+
+namespace cohaul::job {
+
+class ControlClient {
+ public:
+  struct Options {
+    transport::Address rendezvous;
+    transport::Identity self;
+    MemberKey host{transport::Role::launcher, 0};  // who runs the rendezvous: lost when it is silent or closes
+    Duration peer_timeout = 10 * kSecond;
+  };
+  /// How long after a loss the process may take to end by itself.
+  static constexpr Duration kEndGrace = 3 * kSecond;
+
+  /// Connects, until `deadline` (peer_lost), and starts the thread.
+  static Result<std::unique_ptr<ControlClient>> connect(const Options& options, Time deadline);
+  virtual ~ControlClient() = default;  // stops the thread; tells nobody
+
+  // Any thread:
+  /// Sends a request and waits for its reply: until a loss, or the message's timeout and a little, because the rendezvous says better what is
+  /// missing. The reply's value, or its Status.
+  virtual Result<std::string> call(ControlMessage message) = 0;
+  virtual Status health() const = 0;
+  virtual void wake_on_loss(transport::Poller* poller) = 0;
+  virtual void forget(transport::Poller* poller) = 0;
+};
+
+}  // namespace cohaul::job

@@ -1,0 +1,169 @@
+#include "cohaul/job/job.h"
+
+
+#include <algorithm>
+
+#include "cohaul/base/last_operations.h"
+#include "cohaul/job/control_client.h"
+#include "cohaul/job/host_port.h"
+#include "cohaul/job/job_id.h"
+#include "cohaul/job/local_job.h"
+#include "cohaul/job/rendezvous_host.h"
+
+namespace cohaul::job {
+namespace {
+
+using transport::Role;
+
+std::int64_t milliseconds_until(Time deadline) {
+  // Capped, so that "forever" stays a number that can be added to.
+  return std::clamp<std::int64_t>((deadline - steady_clock().now()) / kMillisecond, 0, std::int64_t{1} << 40);
+}
+
+/// A job with others: what it knows came through the rendezvous.
+class ConnectedJob final : public JobBase {
+ public:
+  ConnectedJob(const JoinOptions& options, const transport::Identity& self, std::unique_ptr<RendezvousHost> host,
+               std::unique_ptr<ControlClient> client, std::vector<Member> members)
+      : JobBase(options, self, std::move(members)), host_(std::move(host)), client_(std::move(client)) {}
+
+  ~ConnectedJob() override { client_.reset(); }  // before the host, if it is ours
+
+  Status set(const std::string& key, const std::string& value) override {
+    ControlMessage m;
+    m.kind = ControlKind::set;
+    m.key = key;
+    m.value = value;
+    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) return invalid("the store's value '" + key + "' is over 1 MB");
+    return call(std::move(m), steady_clock().now() + seconds(options().peer_timeout_s)).status();
+  }
+
+  Result<std::string> get(const std::string& key, Time deadline) override {
+    ControlMessage m;
+    m.kind = ControlKind::get;
+    m.key = key;
+    return call(std::move(m), deadline);
+  }
+
+  Status barrier(const std::string& name, int count, Time deadline) override {
+    note_operation("barrier of", count);
+    ControlMessage m;
+    m.kind = ControlKind::barrier;
+    m.key = name;
+    m.number = static_cast<std::uint64_t>(count);
+    return call(std::move(m), deadline).status();
+  }
+
+  Status health() const override { return client_ ? client_->health() : Status{}; }
+  void wake_on_loss(transport::Poller* poller) override {
+    if (client_) client_->wake_on_loss(poller);
+  }
+  void forget(transport::Poller* poller) override {
+    if (client_) client_->forget(poller);
+  }
+
+  void report_failure(const Status& why) override {
+    if (why.ok() || !client_) return;
+    ControlMessage m;
+    m.kind = ControlKind::failed;
+    m.number = static_cast<std::uint64_t>(why.code());
+    m.value = why.message().substr(0, 4096);
+    // Nothing to do if nobody hears it: the connection's end tells, too.
+    (void)call(std::move(m), steady_clock().now() + 500 * kMillisecond).ok();
+  }
+
+  Status close() override {
+    if (!client_) return {};
+    ControlMessage m;
+    m.kind = ControlKind::leave;
+    Status status = call(std::move(m), steady_clock().now() + seconds(options().peer_timeout_s)).status();
+    client_.reset();
+    if (host_) {
+      // The others need this process's rendezvous until they have said goodbye.
+      if (status.ok()) host_->wait_until_left(steady_clock().now() + seconds(options().step_timeout_s));
+      host_.reset();
+    }
+    drop_lent();
+    return status.context("close the job");
+  }
+
+ private:
+  Result<std::string> call(ControlMessage m, Time deadline) {
+    if (!client_) return invalid("the job is closed");
+    m.timeout_ms = milliseconds_until(deadline);
+    return client_->call(std::move(m));
+  }
+
+  std::unique_ptr<RendezvousHost> host_;
+  std::unique_ptr<ControlClient> client_;
+};
+
+Status check(const JoinOptions& o) {
+  int of = o.role == Role::worker ? o.world : o.servers;
+  if (o.world < 1) return invalid("a job needs at least 1 worker, not " + std::to_string(o.world));
+  if (o.servers < 0) return invalid("a job cannot have " + std::to_string(o.servers) + " servers");
+  if (o.role != Role::worker && o.role != Role::server) return invalid("only workers and servers join a job");
+  if (o.rank < 0 || o.rank >= of) {
+    return invalid("rank " + std::to_string(o.rank) + " of " + std::to_string(of) + (o.role == Role::worker ? " workers" : " servers") +
+                   ": ranks are 0 … " + std::to_string(of - 1));
+  }
+  if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
+    return invalid("a job of several processes needs the address (host:port) where they meet");
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
+  COHAUL_ASSIGN(HostPort at, parse_host_port(options.address).context("the job's address"));
+  if (at.port == 0) return invalid("the job's address '" + options.address + "' has no port: write host:port");
+  COHAUL_ASSIGN(std::string numeric, resolve(at.host).context("the job's address"));
+  Time deadline = steady_clock().now() + seconds(options.join_timeout_s);
+
+  transport::Identity self = control_identity(options);
+  MemberKey host_key = options.launched ? MemberKey{Role::launcher, 0} : MemberKey{Role::worker, 0};
+  std::unique_ptr<RendezvousHost> host;
+  if (!options.launched && options.role == Role::worker && options.rank == 0) {
+    Membership::Options membership;
+    membership.workers = options.world;
+    membership.servers = options.servers;
+    membership.peer_timeout = seconds(options.peer_timeout_s);
+    membership.join_timeout = seconds(options.join_timeout_s);
+    membership.host = host_key;
+    transport::Identity of_host = self;
+    of_host.role = Role::launcher;
+    auto started = RendezvousHost::start(of_host, numeric, at.port, membership);
+    if (!started.ok()) return started.status().context("worker 0 cannot listen at the job's address " + at.text());
+    host = std::move(*started);
+  }
+
+  ControlClient::Options client_options;
+  client_options.rendezvous.host = numeric;
+  client_options.rendezvous.port = at.port;
+  client_options.self = self;
+  client_options.host = host_key;
+  client_options.peer_timeout = seconds(options.peer_timeout_s);
+  auto connected = ControlClient::connect(client_options, deadline);
+  if (!connected.ok()) return connected.status().context("join the job at " + at.text());
+  std::unique_ptr<ControlClient> client = std::move(*connected);
+
+  ControlMessage join;
+  join.kind = ControlKind::join;
+  join.value = encode_members({this_member(options, self.incarnation)});
+  join.timeout_ms = milliseconds_until(deadline) + 1000;  // the rendezvous names who is missing, so let it speak first
+  auto answer = client->call(std::move(join));
+  if (!answer.ok()) return answer.status().context("join the job at " + at.text());
+  COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
+  note_operation("joined");
+  return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(members)));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Job>> Job::join(const JoinOptions& options) {
+  COHAUL_TRY(check(options));
+  note_operation("join");
+  if (options.address.empty()) return make_local_job(options);
+  return join_others(options);
+}
+
+}  // namespace cohaul::job

@@ -1,0 +1,81 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "cohaul/base/last_operations.h"
+#include "cohaul/job/local_job.h"
+
+namespace cohaul::job {
+
+JobBase::JobBase(const JoinOptions& options, const transport::Identity& self, std::vector<Member> members)
+    : options_(options), self_(self), members_(std::move(members)) {
+  const MemberKey own{options_.role, options_.rank};
+  for (const Member& m : members_) {
+    if (m.key() == own) host_id_ = m.host_id;
+  }
+  for (const Member& m : members_) {
+    if (m.host_id != host_id_) continue;
+    ++processes_on_host_;
+    if (m.role != transport::Role::worker) continue;
+    ++workers_on_host_;
+    if (options_.role == transport::Role::worker && m.rank < options_.rank) ++index_on_host_;
+  }
+}
+
+transport::Identity JobBase::identity(const std::string& purpose, std::uint64_t model) const {
+  transport::Identity out = self_;
+  out.purpose = purpose;
+  out.model = model;
+  return out;
+}
+
+void JobBase::drop_lent() {
+  std::lock_guard lock(lent_mutex_);
+  for (int fd : lent_) ::close(fd);
+  lent_.clear();
+}
+
+// The others open the memory through /proc/PID/fd: the kernel lets in the same user only, and read-only where so asked.
+Status JobBase::lend(const std::string& key, const transport::Arena& arena) {
+  int fd = ::fcntl(arena.fd(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return system_error("dup", errno);
+  {
+    std::lock_guard lock(lent_mutex_);
+    lent_.push_back(fd);
+  }
+  return set(key, std::to_string(::getpid()) + " " + std::to_string(fd) + " " + std::to_string(arena.id()));
+}
+
+Result<transport::Arena> JobBase::share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
+                                                const std::function<Status(transport::Arena&)>& fill, Time deadline) {
+  const std::string context = "share '" + name + "' on this host";
+  const std::string key = "share/" + host_id_ + "/" + name;
+  if (index_on_host_ == 0 && role() == transport::Role::worker) {
+    note_operation("make shared memory of bytes", static_cast<std::int64_t>(bytes));
+    auto arena = transport::Arena::create(name, bytes);
+    Status status = arena.status();
+    if (status.ok() && fill) status = fill(*arena);
+    if (status.ok() && processes_on_host_ > 1) status = lend(key, *arena);
+    if (!status.ok()) return status.context(context);
+    return arena;
+  }
+  note_operation("wait for shared memory of bytes", static_cast<std::int64_t>(bytes));
+  COHAUL_ASSIGN(std::string text, get(key, deadline).context(context));
+  long long pid = 0;
+  int lent = -1;
+  unsigned long long id = 0;
+  if (std::sscanf(text.c_str(), "%lld %d %llu", &pid, &lent, &id) != 3) return corrupt(context + ": '" + text + "' names no memory");
+  std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(lent);
+  int fd = ::open(path.c_str(), (access == transport::Access::write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  if (fd < 0) return system_error("open the memory of the host's first worker (" + path + ")", errno).context(context);
+  COHAUL_ASSIGN(transport::Arena arena, transport::Arena::map(id, fd, access).context(context));
+  if (arena.bytes().size() < bytes) {
+    return invalid(context + ": the host's first worker made " + std::to_string(arena.bytes().size()) + " bytes, this one needs " +
+                   std::to_string(bytes));
+  }
+  return arena;
+}
+
+}  // namespace cohaul::job

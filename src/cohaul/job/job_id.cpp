@@ -1,0 +1,51 @@
+#include "cohaul/job/job_id.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cohaul/base/check.h"
+#include "cohaul/base/random.h"
+
+namespace cohaul::job {
+
+std::uint64_t random_bits() {
+  std::uint64_t bits = 0;
+  COHAUL_CHECK(::getrandom(&bits, sizeof bits, 0) == sizeof bits, "the system gives random bits");
+  return bits;
+}
+
+std::uint64_t job_id(const std::string& address, std::uint64_t token) {
+  std::uint64_t id = mix_seed(0, address.size(), token);
+  for (char c : address) id = mix_seed(id, static_cast<unsigned char>(c));
+  return id;
+}
+
+transport::Identity control_identity(const JoinOptions& options) {
+  transport::Identity self;
+  self.job = job_id(options.address, options.token);
+  self.token = options.token;
+  self.role = options.role;
+  self.rank = options.rank;
+  self.incarnation = Incarnation(random_bits());
+  self.purpose = "control";
+  return self;
+}
+
+Member this_member(const JoinOptions& options, Incarnation incarnation) {
+  Member m;
+  m.role = options.role;
+  m.rank = options.rank;
+  m.pid = ::getpid();
+  m.host = host_name();
+  m.host_id = transport::this_host_id();
+  m.log = options.log;
+  m.incarnation = incarnation;
+  return m;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
+}
+
+}  // namespace cohaul::job

@@ -1,0 +1,18 @@
+#pragma once
+// Who this process is to the others: identities drawn or derived.
+
+#include "cohaul/job/job.h"
+
+namespace cohaul::job {
+
+/// 64 random bits of the system's.
+std::uint64_t random_bits();
+/// The same in all processes that were told the same address and token.
+std::uint64_t job_id(const std::string& address, std::uint64_t token);
+/// For the control channel; draws an incarnation.
+transport::Identity control_identity(const JoinOptions& options);
+Member this_member(const JoinOptions& options, Incarnation incarnation);
+/// The name of this machine, for people.
+std::string host_name();
+
+}  // namespace cohaul::job

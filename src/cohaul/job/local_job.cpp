@@ -1,0 +1,78 @@
+#include "cohaul/job/local_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+
+#include "cohaul/job/control.h"
+#include "cohaul/job/job_id.h"
+
+namespace cohaul::job {
+namespace {
+
+/// The store is a map; who waits in it are threads of this process.
+class LocalJob final : public JobBase {
+ public:
+  LocalJob(const JoinOptions& options, const transport::Identity& self)
+      : JobBase(options, self, {this_member(options, self.incarnation)}) {}
+
+  Status set(const std::string& key, const std::string& value) override {
+    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) return invalid("the store's value '" + key + "' is over 1 MB");
+    std::lock_guard lock(mutex_);
+    auto [it, is_new] = values_.try_emplace(key, value);
+    if (!is_new && it->second != value) return invalid("the store's value '" + key + "' is set already: values are written once");
+    changed_.notify_all();
+    return {};
+  }
+
+  Result<std::string> get(const std::string& key, Time deadline) override {
+    std::unique_lock lock(mutex_);
+    if (!wait(lock, deadline, [&] { return values_.contains(key); })) return peer_lost("nobody has set '" + key + "' in time");
+    return values_.at(key);
+  }
+
+  Status barrier(const std::string& name, int count, Time deadline) override {
+    std::unique_lock lock(mutex_);
+    Meeting& meeting = meetings_[name];
+    std::uint64_t round = meeting.rounds;
+    if (++meeting.waiting >= count) {
+      meeting.waiting = 0;
+      ++meeting.rounds;
+      changed_.notify_all();
+      return {};
+    }
+    if (wait(lock, deadline, [&] { return meeting.rounds != round; })) return {};
+    int came = meeting.waiting--;
+    return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) + " have come in time");
+  }
+
+  Status health() const override { return {}; }
+  void wake_on_loss(transport::Poller*) override {}
+  void forget(transport::Poller*) override {}
+  void report_failure(const Status&) override {}
+  Status close() override { return {}; }
+
+ private:
+  struct Meeting {
+    int waiting = 0;
+    std::uint64_t rounds = 0;
+  };
+  template <class Ready>
+  bool wait(std::unique_lock<std::mutex>& lock, Time deadline, Ready ready) {
+    Duration left = std::clamp<Duration>(deadline - steady_clock().now(), 0, 365 * 86400 * kSecond);
+    return changed_.wait_for(lock, std::chrono::nanoseconds(left), ready);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, std::string> values_;
+  std::map<std::string, Meeting> meetings_;
+};
+
+}  // namespace
+
+std::unique_ptr<Job> make_local_job(const JoinOptions& options) {
+  return std::make_unique<LocalJob>(options, control_identity(options));
+}
+
+}  // namespace cohaul::job

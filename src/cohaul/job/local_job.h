@@ -1,0 +1,48 @@
+#pragma once
+// What all jobs share; and the job of one process, which needs nobody.
+
+#include <map>
+#include <mutex>
+
+#include "cohaul/job/job.h"
+
+namespace cohaul::job {
+
+class JobBase : public Job {
+ public:
+  JobBase(const JoinOptions& options, const transport::Identity& self, std::vector<Member> members);
+  ~JobBase() override { drop_lent(); }
+
+  transport::Role role() const override { return options_.role; }
+  int rank() const override { return options_.rank; }
+  int world() const override { return options_.world; }
+  int servers() const override { return options_.servers; }
+  const JoinOptions& options() const override { return options_; }
+  const std::vector<Member>& members() const override { return members_; }
+  int workers_on_host() const override { return workers_on_host_; }
+  int index_on_host() const override { return index_on_host_; }
+  int processes_on_host() const override { return processes_on_host_; }
+  transport::Identity identity(const std::string& purpose, std::uint64_t model) const override;
+  Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
+                                         const std::function<Status(transport::Arena&)>& fill, Time deadline) override;
+
+ protected:
+  /// Closes this process's descriptors of the arenas that it has lent.
+  void drop_lent();
+
+ private:
+  Status lend(const std::string& key, const transport::Arena& arena);
+
+  JoinOptions options_;
+  transport::Identity self_;
+  std::vector<Member> members_;
+  std::string host_id_;
+  int workers_on_host_ = 0, index_on_host_ = 0, processes_on_host_ = 0;
+  std::mutex lent_mutex_;
+  std::vector<int> lent_;  // descriptors, open until others may have mapped them
+};
+
+/// One process, no thread, no socket.
+std::unique_ptr<Job> make_local_job(const JoinOptions& options);
+
+}  // namespace cohaul::job

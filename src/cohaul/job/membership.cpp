@@ -1,0 +1,237 @@
+#include "cohaul/job/membership.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <csignal>
+#include <cstring>
+
+namespace cohaul::job {
+namespace {
+
+using transport::Role;
+
+constexpr int kCertain = 0, kClosed = 1, kSecondary = 2;
+
+std::string seconds_text(Duration d) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
+  return text;
+}
+
+int exit_code_of(Code code) {
+  switch (code) {
+    case Code::invalid:
+    case Code::unsupported: return 2;
+    case Code::peer_lost: return 3;
+    default: return 1;
+  }
+}
+
+}  // namespace
+
+std::string describe(MemberKey who) {
+  transport::Identity identity;
+  identity.role = who.role;
+  identity.rank = who.rank;
+  return transport::describe(identity);
+}
+
+std::string ProcessExit::text() const {
+  if (!by_signal) return "exited with code " + std::to_string(code);
+  const char* abbreviation = ::sigabbrev_np(code);
+  return "killed by signal " + std::to_string(code) + (abbreviation ? std::string(" (SIG") + abbreviation + ")" : "");
+}
+
+int job_exit_code(const ProcessExit& exit) {
+  if (exit.by_signal) return 3;
+  switch (exit.code) {
+    case 2: return 2;
+    case 0:  // without goodbye
+    case 3: return 3;
+    default: return 1;
+  }
+}
+
+std::string Loss::message() const {
+  std::string text = describe(who) + ": " + how;
+  if (!operation.empty()) text += "; last operation: " + operation;
+  return text;
+}
+
+Membership::Membership(const Options& options, Time now) : options_(options), last_decision_(now) {
+  for (int i = 0; i < options.workers; ++i) states_[{Role::worker, i}];
+  for (int i = 0; i < options.servers; ++i) states_[{Role::server, i}];
+  if (options.must_join) join_deadline_ = now + options.join_timeout;
+}
+
+Status Membership::join(const Member& member, Time now) {
+  auto it = states_.find(member.key());
+  if (it == states_.end()) {
+    return invalid(describe(member.key()) + " does not belong to this job of " + std::to_string(options_.workers) +
+                   " workers and " + std::to_string(options_.servers) + " servers: every process needs the same number of workers");
+  }
+  State& s = it->second;
+  if (s.member && s.member->incarnation != member.incarnation) {
+    return invalid(describe(member.key()) + " has joined already (pid " + std::to_string(s.member->pid) + " on " + s.member->host +
+                   "): give every process its own rank");
+  }
+  s.member = member;
+  s.heard = now;
+  if (s.operation.empty()) s.operation = "join";
+  anyone_joined_ = true;
+  if (!join_deadline_) join_deadline_ = now + options_.join_timeout;
+  return {};
+}
+
+void Membership::heartbeat(MemberKey who, std::string operation, Time now) {
+  auto it = states_.find(who);
+  if (it == states_.end()) return;
+  it->second.heard = now;
+  it->second.operation = std::move(operation);
+}
+
+void Membership::leave(MemberKey who) {
+  auto it = states_.find(who);
+  if (it != states_.end()) it->second.left = true;
+}
+
+void Membership::fail(MemberKey who, const Status& why, Time now) {
+  auto it = states_.find(who);
+  if (it == states_.end() || why.ok()) return;
+  bool secondary = why.code() == Code::peer_lost;
+  it->second.secondary |= secondary;
+  accuse(who, secondary ? kSecondary : kCertain, why.message(), exit_code_of(why.code()), now, true);
+}
+
+void Membership::disconnect(MemberKey who, Time now) {
+  auto it = states_.find(who);
+  if (it == states_.end() || !it->second.member) return;
+  accuse(who, it->second.secondary ? kSecondary : kClosed, "its connection closed without a goodbye", 3, now);
+}
+
+void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
+  auto it = states_.find(who);
+  if (it == states_.end()) return;
+  State& s = it->second;
+  s.gone = true;
+  std::string text = how.text();
+  // A clean end before joining is a loss only to those who have joined: decide() looks.
+  if (!s.member && !how.by_signal && how.code == 0) return;
+  if (!s.member) text += " before it joined";
+  if (s.member && !how.by_signal && how.code == 0) text += " without a goodbye";
+  bool because_of_another = !how.by_signal && (s.secondary || how.code == 3);
+  accuse(who, because_of_another ? kSecondary : kCertain, text, job_exit_code(how), now);
+}
+
+void Membership::accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported) {
+  if (loss_ || finished_ || states_.at(who).left) return;
+  evidence_.push_back({rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported}});
+}
+
+void Membership::notice_standstill(Time now) {
+  Duration gap = now - last_decision_;
+  last_decision_ = now;
+  if (gap <= options_.peer_timeout / 2) return;
+  // Heartbeats of that time could not be heard.
+  for (auto& [who, s] : states_) s.heard = std::min(now, s.heard + gap);
+  if (gap <= options_.peer_timeout || !anyone_joined_ || loss_ || finished_) return;
+  Loss loss{options_.host, "it stood still for " + seconds_text(gap) + ", and the others have given it up", "", 3, false};
+  evidence_.insert(evidence_.begin(), {kCertain, INT64_MIN, std::move(loss)});
+}
+
+void Membership::notice_silence(Time now) {
+  for (auto& [who, s] : states_) {
+    if (!s.member || s.left || s.gone || now - s.heard < options_.peer_timeout) continue;
+    accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), 3, now);
+  }
+}
+
+void Membership::notice_missing(Time now) {
+  if (assembled_) return;
+  if (anyone_joined_) {
+    for (auto& [who, s] : states_) {
+      if (!s.member && s.gone) accuse(who, kCertain, "exited before it joined, and others wait for it", 3, now);
+    }
+  }
+  if (!join_deadline_ || now < *join_deadline_) return;
+  for (auto& [who, s] : states_) {
+    if (s.member || s.gone) continue;
+    std::string all = missing(), how = "did not join within " + seconds_text(options_.join_timeout) + " (job.join_timeout_s)";
+    if (all != describe(who)) how += "; missing: " + all;
+    return accuse(who, kCertain, how, 3, now);
+  }
+}
+
+bool Membership::workers_done() const {
+  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
+    const State& s = entry.second;
+    return entry.first.role != Role::worker || s.left || (s.gone && !s.member);
+  });
+}
+
+std::vector<Decision> Membership::decide(Time now) {
+  std::vector<Decision> out;
+  notice_standstill(now);
+  if (loss_ || finished_) return out;
+  if (!assembled_ && anyone_joined_ &&
+      std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.member.has_value(); })) {
+    assembled_ = true;
+    out.push_back({Decision::Kind::assembled, {}});
+  }
+  notice_missing(now);
+  notice_silence(now);
+
+  if (evidence_.empty()) {
+    if (workers_done()) {
+      finished_ = true;
+      out.push_back({Decision::Kind::finished, {}});
+    }
+    return out;
+  }
+  auto oldest = std::min_element(evidence_.begin(), evidence_.end(), [](auto& a, auto& b) { return a.at < b.at; })->at;
+  auto best = std::min_element(evidence_.begin(), evidence_.end(),
+                               [](auto& a, auto& b) { return std::pair(a.rank, a.at) < std::pair(b.rank, b.at); });
+  if (best->rank == kCertain || now - oldest >= kEvidenceGrace) {
+    loss_ = best->loss;
+    out.push_back({Decision::Kind::lost, *loss_});
+  }
+  return out;
+}
+
+Time Membership::next_decision() const {
+  if (loss_ || finished_) return kForever;
+  Time next = last_decision_ + options_.peer_timeout / 4;
+  if (!assembled_ && join_deadline_) next = std::min(next, *join_deadline_);
+  for (const auto& e : evidence_) next = std::min(next, e.at + kEvidenceGrace);
+  for (const auto& [who, s] : states_) {
+    if (s.member && !s.left && !s.gone) next = std::min(next, s.heard + options_.peer_timeout);
+  }
+  return next;
+}
+
+bool Membership::present(MemberKey who) const {
+  auto it = states_.find(who);
+  return it != states_.end() && it->second.member && !it->second.left;
+}
+
+bool Membership::all_gone() const {
+  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.left || !entry.second.member; });
+}
+
+std::vector<Member> Membership::members() const {
+  std::vector<Member> out;
+  for (const auto& [who, s] : states_) {
+    if (s.member) out.push_back(*s.member);
+  }
+  return out;
+}
+
+std::string Membership::missing() const {
+  std::string out;
+  for (const auto& [who, s] : states_) {
+    if (!s.member) out += (out.empty() ? "" : ", ") + describe(who);
+  }
+  return out;
+}
+
+}  // namespace cohaul::job

@@ -1,0 +1,117 @@
+#pragma once
+// Membership: who belongs to the job, who is missing, who is lost and why. A state machine without I/O and without a
+// clock: events go in with their time, decisions come out. The rendezvous runs it on sockets, the simulator as it is.
+//
+// One fault shows itself in many ways: a killed worker closes its connections, its peers then fail because of that, and
+// only afterwards does the launcher learn of the signal. So evidence is ranked (a signal before a closed connection
+// before "I lost a peer"), and weaker evidence waits kEvidenceGrace for a stronger one before it is believed.
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/job/member.h"
+
+namespace cohaul::job {
+
+/// How a process ended.
+struct ProcessExit {
+  bool by_signal = false;
+  int code = 0;                        // exit code, or the signal's number
+  /// "killed by signal 9 (SIGKILL)", "exited with code 1"
+  std::string text() const;
+};
+
+/// The exit code of the job for a process that ended so: 2 the user's mistake, 3 lost, 1 anything else.
+int job_exit_code(const ProcessExit& exit);
+
+/// The first failure of a job.
+struct Loss {
+  MemberKey who;
+  std::string how;                     // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
+  std::string operation;               // its last one, as its heartbeat told; empty: never heard of
+  int exit_code = 3;                   // of the job
+  bool reported = false;               // by the process itself, which ends by itself
+  /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17"
+  std::string message() const;
+  Status status() const { return peer_lost(message()); }
+};
+
+struct Decision {
+  enum class Kind { assembled, lost, finished } kind;
+  Loss loss;                           // of lost
+};
+
+class Membership {
+ public:
+  struct Options {
+    int workers = 1, servers = 0;
+    Duration peer_timeout = 10 * kSecond, join_timeout = 60 * kSecond;
+    bool must_join = true;             // false: programs that never join are let be; the time to join runs from the first who does
+    MemberKey host{transport::Role::launcher, 0};  // where this runs
+  };
+  static constexpr Duration kEvidenceGrace = 300 * kMillisecond;
+
+  Membership(const Options& options, Time now);
+
+  // Events. Those of an unknown member have no effect.
+  /// invalid: no such rank, or taken (two processes of one rank).
+  Status join(const Member& member, Time now);
+  void heartbeat(MemberKey who, std::string operation, Time now);
+  /// Goodbye: its end is no loss from now on.
+  void leave(MemberKey who);
+  /// It says itself that it fails. peer_lost: because of another.
+  void fail(MemberKey who, const Status& why, Time now);
+  void disconnect(MemberKey who, Time now);
+  void exit(MemberKey who, const ProcessExit& how, Time now);
+
+  /// What is decided now, in order. After `lost` or `finished` nothing more is decided. Call after events, and at next_decision() at
+  /// the latest: a longer silence of the caller counts as his own standstill, not as the members'.
+  std::vector<Decision> decide(Time now);
+  Time next_decision() const;
+
+  bool assembled() const { return assembled_; }
+  bool finished() const { return finished_; }
+  const std::optional<Loss>& loss() const { return loss_; }
+  /// Joined and not left.
+  bool present(MemberKey who) const;
+  /// Everybody has left or has never joined.
+  bool all_gone() const;
+  /// Workers by rank, then servers by rank.
+  std::vector<Member> members() const;
+  std::string missing() const;         // "worker 1, server 0"
+
+ private:
+  struct Evidence {
+    int rank = 0;                      // 0 strongest
+    Time at = 0;
+    Loss loss;
+  };
+  struct State {
+    std::optional<Member> member;
+    Time heard = 0;
+    std::string operation;
+    bool left = false, gone = false, secondary = false;
+  };
+
+  void accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported = false);
+  void notice_standstill(Time now);
+  void notice_silence(Time now);
+  void notice_missing(Time now);
+  bool workers_done() const;
+
+  Options options_;
+  std::map<MemberKey, State> states_;
+  std::vector<Evidence> evidence_;
+  std::optional<Loss> loss_;
+  std::optional<Time> join_deadline_;
+  Time last_decision_;
+  bool assembled_ = false, finished_ = false, anyone_joined_ = false;
+};
+
+}  // namespace cohaul::job

@@ -1,0 +1,56 @@
+#pragma once
+// Rendezvous: where the members of a job meet. Membership and store behind one door: messages of connections go in with
+// their time, messages to connections and decisions come out. No I/O, no clock; RendezvousHost runs it on sockets.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cohaul/job/control.h"
+#include "cohaul/job/membership.h"
+#include "cohaul/job/store.h"
+
+namespace cohaul::job {
+
+class Rendezvous {
+ public:
+  struct Outgoing {
+    std::uint64_t connection;
+    ControlMessage message;
+  };
+
+  Rendezvous(const Membership::Options& options, Time now) : membership_(options, now), store_(options.workers) {}
+
+  /// A connection whose peer has shown that it belongs to the job.
+  void connected(std::uint64_t connection, MemberKey who);
+  void received(std::uint64_t connection, const ControlMessage& message, Time now);
+  void disconnected(std::uint64_t connection, Time now);
+  /// A process that the launcher has started has ended.
+  void exited(MemberKey who, const ProcessExit& how, Time now) { membership_.exit(who, how, now); }
+
+  /// Decides what is due. Call after events and at next_time() at the latest.
+  void advance(Time now);
+  Time next_time() const;
+  std::vector<Outgoing> take_outgoing();
+  std::vector<Decision> take_decisions();
+  const Membership& membership() const { return membership_; }
+
+ private:
+  struct Connection {
+    MemberKey who;
+    bool joined = false, answered = false;
+    std::int64_t join_request = 0;
+  };
+  void join(std::uint64_t id, Connection& c, const ControlMessage& m, Time now);
+  void welcome(std::uint64_t id, Connection& c);
+  void announce(const Loss& loss);
+
+  Membership membership_;
+  Store store_;
+  std::map<std::uint64_t, Connection> connections_;
+  std::vector<Outgoing> outgoing_;
+  std::vector<Decision> decisions_;
+};
+
+}  // namespace cohaul::job

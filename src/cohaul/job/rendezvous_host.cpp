@@ -1,0 +1,147 @@
+#include "cohaul/job/rendezvous_host.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "cohaul/job/control_channel.h"
+
+namespace cohaul::job {
+namespace {
+
+using transport::Channel;
+
+class Host final : public RendezvousHost {
+ public:
+  Host(std::unique_ptr<transport::Poller> poller, std::unique_ptr<transport::Endpoint> endpoint, const Membership::Options& options,
+       OnDecision on_decision)
+      : poller_(std::move(poller)),
+        endpoint_(std::move(endpoint)),
+        rendezvous_(options, poller_->clock().now()),
+        on_decision_(std::move(on_decision)),
+        address_(endpoint_->address()),
+        thread_([this] { run(); }) {}
+
+  ~Host() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    poller_->wake();
+    thread_.join();
+  }
+
+  const transport::Address& address() const override { return address_; }
+
+  void exited(MemberKey who, const ProcessExit& how) override {
+    {
+      std::lock_guard lock(mutex_);
+      exits_.emplace_back(who, how);
+    }
+    poller_->wake();
+  }
+
+  void wait_until_left(Time deadline) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::nanoseconds(std::max<Duration>(0, deadline - steady_clock().now())), [this] { return over_; });
+  }
+
+ private:
+  void run() {
+    const Clock& clock = poller_->clock();
+    while (take_exits()) {
+      accept_all();
+      for (auto it = channels_.begin(); it != channels_.end();) {
+        auto id = it->first;
+        if (serve(id, *it->second, clock.now())) {
+          ++it;
+        } else {
+          poller_->remove(*it->second);
+          it = channels_.erase(it);
+          rendezvous_.disconnected(id, clock.now());
+        }
+      }
+      rendezvous_.advance(clock.now());
+      for (auto& [id, message] : rendezvous_.take_outgoing()) {
+        auto it = channels_.find(id);
+        // A channel that fails to send fails to receive, too: it goes in the next round.
+        if (it != channels_.end()) (void)send_control(*it->second, std::move(message)).ok();
+      }
+      for (const Decision& d : rendezvous_.take_decisions()) {
+        if (on_decision_) on_decision_(d);
+      }
+      publish();
+      (void)poller_->wait(rendezvous_.next_time()).ok();
+    }
+    for (auto& [id, channel] : channels_) poller_->remove(*channel);
+    channels_.clear();
+  }
+
+  bool take_exits() {
+    std::vector<std::pair<MemberKey, ProcessExit>> exits;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+      exits.swap(exits_);
+    }
+    for (auto& [who, how] : exits) rendezvous_.exited(who, how, poller_->clock().now());
+    return true;
+  }
+
+  void accept_all() {
+    for (;;) {
+      auto accepted = endpoint_->accept();
+      if (!accepted.ok() || *accepted == nullptr) return;
+      std::unique_ptr<Channel> channel = std::move(*accepted);
+      if (!poller_->add(*channel).ok()) continue;
+      std::uint64_t id = ++last_id_;
+      rendezvous_.connected(id, {channel->peer().role, channel->peer().rank});
+      channels_.emplace(id, std::move(channel));
+    }
+  }
+
+  bool serve(std::uint64_t id, Channel& channel, Time now) {
+    for (;;) {
+      auto message = receive_control(channel);
+      if (!message.ok()) return false;
+      if (!message->has_value()) return true;
+      rendezvous_.received(id, **message, now);
+    }
+  }
+
+  void publish() {
+    const Membership& m = rendezvous_.membership();
+    std::lock_guard lock(mutex_);
+    over_ = m.loss().has_value() || (m.assembled() && m.all_gone());
+    if (over_) changed_.notify_all();
+  }
+
+  std::unique_ptr<transport::Poller> poller_;
+  std::unique_ptr<transport::Endpoint> endpoint_;
+  Rendezvous rendezvous_;
+  OnDecision on_decision_;
+  const transport::Address address_;
+  std::map<std::uint64_t, std::unique_ptr<Channel>> channels_;
+  std::uint64_t last_id_ = 0;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  bool stopping_ = false, over_ = false;
+  std::vector<std::pair<MemberKey, ProcessExit>> exits_;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<RendezvousHost>> RendezvousHost::start(const transport::Identity& self, const std::string& host, std::uint16_t port,
+                                                              const Membership::Options& options, OnDecision on_decision) {
+  COHAUL_ASSIGN(auto poller, transport::make_poller());
+  COHAUL_ASSIGN(auto endpoint, transport::listen(*poller, self, host, port));
+  return std::unique_ptr<RendezvousHost>(new Host(std::move(poller), std::move(endpoint), options, std::move(on_decision)));
+}
+
+}  // namespace cohaul::job
