@@ -1,11 +1,129 @@
-# Thin start; see docs.
-set(_site ${CMAKE_SOURCE_DIR}/.deps/libtorch-site)
-if(NOT TARGET LibTorch::torch_cpu)
+# Finds LibTorch without torch's own CMake package, which refuses to load a CUDA build on a machine without CUDA.
+#
+# Looked at, in this order: the Torch that the project has already found, or that the user named (LibTorch_ROOT, Torch_ROOT, Torch_DIR);
+# the folders in LibTorch_HINTS (the installed package names the one that Cohaul was built with); the torch of the active Python; .deps/.
+# A LibTorch that is found or named is used or refused; any other that is too old is passed over.
+#
+# Sets LibTorch_FOUND, LibTorch_VERSION, LibTorch_PREFIX (holds include/ and lib/), LibTorch_SOURCE (where it was found, in words).
+# Targets: LibTorch::c10, LibTorch::torch_cpu; LibTorch::torch_cuda with COMPONENTS cuda, where its libraries are all there.
+
+set(_LibTorch_oldest 2.11)  # the first whose headers are C++20
+
+# What a prefix holds: the release without its local part ("2.15.0", not "2.15.0+cu132"); empty where there is no LibTorch.
+function(_LibTorch_version prefix out)
+  set(version "")
+  if(EXISTS ${prefix}/lib/libtorch_cpu.so AND EXISTS ${prefix}/lib/libc10.so AND EXISTS ${prefix}/include/ATen/core/Tensor.h)
+    foreach(file version.py build-version)
+      if(EXISTS ${prefix}/${file} AND version STREQUAL "")
+        file(READ ${prefix}/${file} text)
+        if(text MATCHES "(__version__ = '|^)([0-9]+[.][0-9.]+)")
+          set(version ${CMAKE_MATCH_2})
+        endif()
+      endif()
+    endforeach()
+  endif()
+  set(${out} "${version}" PARENT_SCOPE)
+endfunction()
+
+# The prefix of the Torch that find_package(Torch) has already given to the project; empty where it has not.
+function(_LibTorch_of_project out)
+  foreach(target torch_cpu torch)
+    if(TARGET ${target})
+      foreach(property IMPORTED_LOCATION IMPORTED_LOCATION_RELEASE IMPORTED_LOCATION_RELWITHDEBINFO IMPORTED_LOCATION_DEBUG)
+        get_target_property(library ${target} ${property})
+        if(library)
+          cmake_path(GET library PARENT_PATH folder)
+          cmake_path(GET folder PARENT_PATH folder)
+          set(${out} ${folder} PARENT_SCOPE)
+          return()
+        endif()
+      endforeach()
+    endif()
+  endforeach()
+  set(${out} "" PARENT_SCOPE)
+endfunction()
+
+# The prefix of the active Python's torch, which is looked for and not imported (an import takes seconds); empty where it has none.
+function(_LibTorch_of_python out)
+  set(find "from importlib.util import find_spec as f; s = f('torch'); print(s.submodule_search_locations[0] if s else '', end='')")
+  execute_process(COMMAND python3 -c "${find}" OUTPUT_VARIABLE folder ERROR_QUIET RESULT_VARIABLE result)
+  if(NOT result STREQUAL "0")
+    set(folder "")
+  endif()
+  set(${out} "${folder}" PARENT_SCOPE)
+endfunction()
+
+# Takes `prefix` unless an earlier one was taken. A chosen one (by the project or the user) is taken or refused, any other one may be passed over.
+macro(_LibTorch_try prefix source chosen)
+  if("${LibTorch_PREFIX}" STREQUAL "" AND NOT "${prefix}" STREQUAL "")
+    _LibTorch_version("${prefix}" _LibTorch_seen)
+    if(_LibTorch_seen AND _LibTorch_seen VERSION_GREATER_EQUAL _LibTorch_oldest)
+      set(LibTorch_PREFIX "${prefix}")
+      set(LibTorch_VERSION ${_LibTorch_seen})
+      set(LibTorch_SOURCE "${source}")
+    else()
+      if(_LibTorch_seen)
+        set(_LibTorch_why "LibTorch ${_LibTorch_seen} in ${prefix} (${source}) is older than ${_LibTorch_oldest}, the first that Cohaul can use")
+      else()
+        set(_LibTorch_why "no LibTorch in ${prefix} (${source}): it should hold lib/libtorch_cpu.so, include/ and version.py or build-version")
+      endif()
+      if(${chosen})
+        message(FATAL_ERROR "${_LibTorch_why}. Name another with -DLibTorch_ROOT=FOLDER, or name none.")
+      endif()
+      list(APPEND _LibTorch_passed "${_LibTorch_why}")
+    endif()
+  endif()
+endmacro()
+
+set(LibTorch_PREFIX "")
+set(_LibTorch_passed "")
+_LibTorch_of_project(_LibTorch_folder)
+_LibTorch_try("${_LibTorch_folder}" "found by this project's find_package(Torch)" TRUE)
+foreach(_LibTorch_name LibTorch_ROOT Torch_ROOT)
+  _LibTorch_try("${${_LibTorch_name}}" "named by ${_LibTorch_name}" TRUE)
+  _LibTorch_try("$ENV{${_LibTorch_name}}" "named by ${_LibTorch_name} in the environment" TRUE)
+endforeach()
+if(Torch_DIR)
+  cmake_path(SET _LibTorch_folder NORMALIZE "${Torch_DIR}/../../..")
+  _LibTorch_try("${_LibTorch_folder}" "named by Torch_DIR" TRUE)
+endif()
+foreach(_LibTorch_folder IN LISTS LibTorch_HINTS)
+  _LibTorch_try("${_LibTorch_folder}" "the one that Cohaul was built with" FALSE)
+endforeach()
+if(NOT LibTorch_PREFIX)
+  _LibTorch_of_python(_LibTorch_folder)
+  _LibTorch_try("${_LibTorch_folder}" "the active Python's" FALSE)
+endif()
+cmake_path(SET _LibTorch_folder NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../.deps/libtorch-site/torch")
+if(IS_DIRECTORY "${_LibTorch_folder}")
+  _LibTorch_try("${_LibTorch_folder}" ".deps" FALSE)
+endif()
+
+list(JOIN _LibTorch_passed "; " _LibTorch_passed)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_PREFIX VERSION_VAR LibTorch_VERSION REASON_FAILURE_MESSAGE
+  "Run ./dev setup, or name one with -DLibTorch_ROOT=FOLDER (the folder that holds include/ and lib/). ${_LibTorch_passed}")
+
+if(LibTorch_FOUND AND NOT TARGET LibTorch::torch_cpu)
+  message(STATUS "LibTorch ${LibTorch_VERSION}: ${LibTorch_SOURCE}")
   add_library(LibTorch::c10 SHARED IMPORTED)
-  set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION ${_site}/torch/lib/libc10.so)
+  set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION ${LibTorch_PREFIX}/lib/libc10.so
+    INTERFACE_INCLUDE_DIRECTORIES ${LibTorch_PREFIX}/include)
   add_library(LibTorch::torch_cpu SHARED IMPORTED)
-  set_target_properties(LibTorch::torch_cpu PROPERTIES IMPORTED_LOCATION ${_site}/torch/lib/libtorch_cpu.so
-    INTERFACE_INCLUDE_DIRECTORIES "${_site}/torch/include;${_site}/torch/include/torch/csrc/api/include"
+  set_target_properties(LibTorch::torch_cpu PROPERTIES IMPORTED_LOCATION ${LibTorch_PREFIX}/lib/libtorch_cpu.so
+    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_PREFIX}/include;${LibTorch_PREFIX}/include/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
 endif()
-set(LibTorch_FOUND TRUE)
+
+set(LibTorch_cuda_FOUND FALSE)
+if(LibTorch_FOUND AND "cuda" IN_LIST LibTorch_FIND_COMPONENTS AND EXISTS ${LibTorch_PREFIX}/lib/libtorch_cuda.so)
+  execute_process(COMMAND ldd ${LibTorch_PREFIX}/lib/libtorch_cuda.so OUTPUT_VARIABLE _LibTorch_ldd ERROR_QUIET)
+  if(_LibTorch_ldd AND NOT _LibTorch_ldd MATCHES "not found")
+    set(LibTorch_cuda_FOUND TRUE)
+    if(NOT TARGET LibTorch::torch_cuda)
+      add_library(LibTorch::torch_cuda SHARED IMPORTED)
+      set_target_properties(LibTorch::torch_cuda PROPERTIES IMPORTED_LOCATION ${LibTorch_PREFIX}/lib/libtorch_cuda.so
+        INTERFACE_LINK_LIBRARIES LibTorch::torch_cpu)
+    endif()
+  endif()
+endif()
