@@ -14,15 +14,17 @@ std::uint64_t random_bits() {
   return bits;
 }
 
-std::uint64_t job_id(const std::string& address, std::uint64_t token) {
-  std::uint64_t id = mix_seed(0, address.size(), token);
+std::uint64_t job_id(std::uint64_t token) { return mix_seed(0, token); }
+
+std::uint64_t job_id(const std::string& address) {
+  std::uint64_t id = mix_seed(1, address.size());
   for (char c : address) id = mix_seed(id, static_cast<unsigned char>(c));
   return id;
 }
 
 transport::Identity control_identity(const JoinOptions& options) {
   transport::Identity self;
-  self.job = job_id(options.address, options.token);
+  self.job = options.token != 0 ? job_id(options.token) : job_id(options.address);
   self.token = options.token;
   self.role = options.role;
   self.rank = options.rank;

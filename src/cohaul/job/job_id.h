@@ -7,8 +7,9 @@ namespace cohaul::job {
 
 /// 64 random bits of the system's.
 std::uint64_t random_bits();
-/// The same in all processes that were told the same address and token.
-std::uint64_t job_id(const std::string& address, std::uint64_t token);
+/// The same in all processes of a job: of the launcher's token, or of the address where another launcher gave none.
+std::uint64_t job_id(std::uint64_t token);
+std::uint64_t job_id(const std::string& address);
 /// For the control channel; draws an incarnation.
 transport::Identity control_identity(const JoinOptions& options);
 Member this_member(const JoinOptions& options, Incarnation incarnation);

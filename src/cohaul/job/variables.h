@@ -3,6 +3,7 @@
 
 namespace cohaul::job::variables {
 
+inline constexpr const char* kPrefix = "COHAUL_";
 inline constexpr const char* kAddress = "COHAUL_ADDRESS";            // host:port of the rendezvous; present: launched by Cohaul
 inline constexpr const char* kRole = "COHAUL_ROLE";                  // worker, server
 inline constexpr const char* kRank = "COHAUL_RANK";

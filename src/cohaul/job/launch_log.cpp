@@ -1,0 +1,105 @@
+#include "cohaul/job/launch_log.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+namespace cohaul::job {
+namespace {
+
+namespace fs = std::filesystem;
+
+void write_all(int fd, const char* data, std::size_t size) {
+  while (size > 0) {
+    ssize_t n = ::write(fd, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;  // whoever reads it has gone; the run goes on
+    data += n;
+    size -= static_cast<std::size_t>(n);
+  }
+}
+
+}  // namespace
+
+LaunchLog::~LaunchLog() {
+  started();
+  if (pipe_ >= 0) ::close(pipe_);
+  if (first_log_ >= 0) ::close(first_log_);
+}
+
+Status LaunchLog::open(const std::string& folder, int first_stdout, int first_stderr) {
+  first_stdout_ = first_stdout;
+  first_stderr_ = first_stderr;
+  std::error_code error;
+  if (folder.empty()) {
+    std::string name = (fs::temp_directory_path(error) / "cohaul-XXXXXX").string();
+    if (error || ::mkdtemp(name.data()) == nullptr) {
+      return invalid("cannot make a temporary folder for logs (" + name + "): " + std::strerror(errno) + "; set job.logs to a folder");
+    }
+    folder_ = name;
+    temporary_ = true;
+    return {};
+  }
+  fs::create_directories(folder, error);
+  if (error) return invalid("job.logs: cannot make the folder '" + folder + "': " + error.message());
+  folder_ = fs::absolute(folder).string();
+  return {};
+}
+
+Status LaunchLog::prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::string& path) {
+  const bool server = who.role == transport::Role::server;
+  path = folder_ + (server ? "/server_" : "/worker_") + std::to_string(who.rank) + ".log";
+  int log = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
+  if (log < 0) return invalid("job.logs: cannot write '" + path + "': " + std::strerror(errno));
+  stdout_fd = stderr_fd = log;
+  if (server || who.rank != 0) {
+    open_.push_back(log);
+    return {};
+  }
+  first_log_ = log;
+  stdout_fd = first_stdout_;
+  stderr_fd = first_stderr_;
+  if (::isatty(first_stderr_)) {  // it draws a progress line only where it sees the terminal itself
+    constexpr std::string_view kNote = "(the first worker wrote to the terminal)\n";
+    write_all(log, kNote.data(), kNote.size());
+    return {};
+  }
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return system_error("pipe", errno);
+  pipe_ = ends[0];
+  ::fcntl(pipe_, F_SETFL, O_NONBLOCK);
+  open_.push_back(ends[1]);
+  stderr_fd = ends[1];
+  return {};
+}
+
+void LaunchLog::started() {
+  for (int fd : open_) ::close(fd);
+  open_.clear();
+}
+
+void LaunchLog::pump() {
+  char buffer[4096];
+  while (pipe_ >= 0) {
+    ssize_t n = ::read(pipe_, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) {
+      ::close(pipe_);
+      pipe_ = -1;
+      return;
+    }
+    write_all(first_stderr_, buffer, static_cast<std::size_t>(n));
+    write_all(first_log_, buffer, static_cast<std::size_t>(n));
+  }
+}
+
+void LaunchLog::remove_temporary() {
+  std::error_code ignored;
+  if (temporary_) fs::remove_all(folder_, ignored);
+}
+
+}  // namespace cohaul::job

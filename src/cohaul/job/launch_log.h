@@ -1,0 +1,42 @@
+#pragma once
+// Where the output of a launched job's processes goes.
+
+#include <string>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/job/member.h"
+
+namespace cohaul::job {
+
+/// A folder of logs, a file for each process; and the first worker's stderr, which goes to its log and on to the launcher's.
+/// Owns its descriptors. One thread.
+class LaunchLog {
+ public:
+  LaunchLog(const LaunchLog&) = delete;
+  LaunchLog() = default;
+  ~LaunchLog();
+
+  /// folder: made if missing; empty: a temporary one. Errors: invalid, naming job.logs.
+  Status open(const std::string& folder, int first_stdout, int first_stderr);
+  /// What the process may write to: descriptors valid until released(). The paths are absolute.
+  Status prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::string& path);
+  /// After the start: closes this process's copies.
+  void started();
+  /// To be polled for reading; -1: none.
+  int pipe() const { return pipe_; }
+  /// Passes on what has come.
+  void pump();
+  /// Removes a temporary folder.
+  void remove_temporary();
+
+ private:
+  std::string folder_;
+  bool temporary_ = false;
+  int first_stdout_ = 1, first_stderr_ = 2;
+  int pipe_ = -1;
+  int first_log_ = -1;
+  std::vector<int> open_;
+};
+
+}  // namespace cohaul::job

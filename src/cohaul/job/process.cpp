@@ -1,0 +1,136 @@
+#include "cohaul/job/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "cohaul/job/variables.h"
+
+extern char** environ;
+
+namespace cohaul::job {
+namespace {
+
+/// This process's environment with some variables replaced, "NAME=value".
+std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& added) {
+  std::vector<std::string> out;
+  for (char** e = environ; *e != nullptr; ++e) {
+    std::string_view entry(*e);
+    std::string_view name = entry.substr(0, entry.find('='));
+    // A job inside a job must not take the outer one's place for its own.
+    if (name.starts_with(variables::kPrefix)) continue;
+    if (std::any_of(added.begin(), added.end(), [&](const auto& a) { return a.first == name; })) continue;
+    out.emplace_back(entry);
+  }
+  for (const auto& [name, value] : added) out.push_back(name + "=" + value);
+  return out;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> out;
+  for (std::string& s : strings) out.push_back(s.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+/// Runs in the child, on the parent's memory: system calls only. Returns an errno value.
+int become(char* const* arguments, char* const* environment, int null_fd, int stdout_fd, int stderr_fd, pid_t parent) {
+  sigset_t none;
+  sigemptyset(&none);
+  if (::setpgid(0, 0) != 0 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
+  if (::getppid() != parent) return ECANCELED;  // it ended before the line above
+  if (::dup2(null_fd, 0) < 0 || ::dup2(stdout_fd, 1) < 0 || ::dup2(stderr_fd, 2) < 0) return errno;
+  if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return errno;
+  ::execvpe(arguments[0], arguments, environment);
+  return errno;
+}
+
+/// The child's pid, or -1 and `error`.
+pid_t start(char* const* arguments, char* const* environment, int null_fd, int stdout_fd, int stderr_fd, int& error) {
+  const pid_t parent = ::getpid();
+  volatile int child_error = 0;  // the child, while it shares this memory, writes here why it could not become the program
+  const pid_t pid = ::vfork();
+  if (pid == 0) {
+    child_error = become(arguments, environment, null_fd, stdout_fd, stderr_fd, parent);
+    ::_exit(127);
+  }
+  error = pid < 0 ? errno : child_error;
+  if (pid > 0 && error != 0) ::waitpid(pid, nullptr, 0);
+  return error == 0 ? pid : -1;
+}
+
+}  // namespace
+
+Result<pid_t> spawn(const SpawnOptions& options) {
+  if (options.command.empty()) return invalid("no program to start");
+  std::vector<std::string> command = options.command, environment = environment_with(options.environment);
+  std::vector<char*> arguments = pointers(command), variables = pointers(environment);
+  int null_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  // Above 2, so that placing one does not overwrite the other.
+  int out = ::fcntl(options.stdout_fd, F_DUPFD_CLOEXEC, 3), err = ::fcntl(options.stderr_fd, F_DUPFD_CLOEXEC, 3);
+  int error = null_fd < 0 || out < 0 || err < 0 ? errno : 0;
+  pid_t pid = -1;
+  if (error == 0) pid = start(arguments.data(), variables.data(), null_fd, out, err, error);
+  for (int fd : {null_fd, out, err}) {
+    if (fd >= 0) ::close(fd);
+  }
+  if (error == 0) return pid;
+  if (error == ENOENT || error == EACCES || error == ENOEXEC || error == ENOTDIR) {
+    return invalid("cannot start '" + command[0] + "': " + std::strerror(error));
+  }
+  return system_error("start " + command[0], error);
+}
+
+std::optional<ProcessExit> reap(pid_t child) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return std::nullopt;
+  // Not reaped yet, it keeps its group's number from being given to others.
+  ::kill(-child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  return ProcessExit{info.si_code != CLD_EXITED, info.si_status};
+}
+
+bool is_stopped(pid_t child) {
+  std::ifstream in("/proc/" + std::to_string(child) + "/stat");
+  std::string line;
+  std::getline(in, line);
+  auto end = line.rfind(')');  // the program's name may hold anything
+  return end != std::string::npos && end + 2 < line.size() && line[end + 2] == 'T';
+}
+
+void terminate_group(pid_t child) {
+  ::kill(-child, SIGTERM);
+  ::kill(-child, SIGCONT);
+}
+
+void kill_group(pid_t child) { ::kill(-child, SIGKILL); }
+
+std::string last_lines(const std::string& path, int count) {
+  constexpr std::streamoff kTailBytes = 4096;
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) return "";
+  std::streamoff size = in.tellg(), start = std::max<std::streamoff>(0, size - kTailBytes);
+  std::string text(static_cast<std::size_t>(size - start), '\0');
+  in.seekg(start);
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = std::min(text.find('\n', at), text.size());
+    if (end > at) lines.push_back("  | " + text.substr(at, end - at));
+    at = end + 1;
+  }
+  std::string out;
+  for (std::size_t i = lines.size() > static_cast<std::size_t>(count) ? lines.size() - count : 0; i < lines.size(); ++i) {
+    out += (out.empty() ? "" : "\n") + lines[i];
+  }
+  return out;
+}
+
+}  // namespace cohaul::job
