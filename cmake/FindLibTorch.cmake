@@ -105,7 +105,9 @@ find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_PREFIX VERSION
   "Run ./dev setup, or name one with -DLibTorch_ROOT=FOLDER (the folder that holds include/ and lib/). ${_LibTorch_passed}")
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::torch_cpu)
-  message(STATUS "LibTorch ${LibTorch_VERSION}: ${LibTorch_SOURCE}")
+  if(NOT LibTorch_FIND_QUIETLY)
+    message(STATUS "LibTorch ${LibTorch_VERSION}: ${LibTorch_SOURCE}")
+  endif()
   add_library(LibTorch::c10 SHARED IMPORTED)
   set_target_properties(LibTorch::c10 PROPERTIES IMPORTED_LOCATION ${LibTorch_PREFIX}/lib/libc10.so
     INTERFACE_INCLUDE_DIRECTORIES ${LibTorch_PREFIX}/include)

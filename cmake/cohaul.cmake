@@ -8,6 +8,8 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
 endif()
 
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)  # an installed executable finds the LibTorch that it was built with
+
 find_package(Threads REQUIRED)
 
 add_library(cohaul_flags INTERFACE)
@@ -17,6 +19,21 @@ foreach(sanitizer IN LISTS COHAUL_SANITIZE)
   target_compile_options(cohaul_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
   target_link_options(cohaul_flags INTERFACE -fsanitize=${sanitizer})
 endforeach()
+
+# cohaul_public(NAME TARGET): the target of a folder, installed as Cohaul::NAME; below LibTorch it is part of Cohaul::core.
+function(cohaul_public name target)
+  if(TARGET LibTorch::torch_cpu)
+    set_property(GLOBAL APPEND PROPERTY COHAUL_TORCH_FOLDERS ${target})
+  else()
+    set_property(GLOBAL APPEND PROPERTY COHAUL_CORE_FOLDERS ${target})
+  endif()
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+endfunction()
+
+# cohaul_program(TARGET): an executable that is installed.
+function(cohaul_program target)
+  set_property(GLOBAL APPEND PROPERTY COHAUL_PROGRAMS ${target})
+endfunction()
 
 # cohaul_folder(NAME [USES folder...] [LIBS imported_target...] [TEST_LIBS target...])
 #   Builds every *.cpp of the current folder into the static library cohaul_NAME, and its *_test.cpp into NAME_test.
@@ -28,6 +45,7 @@ function(cohaul_folder name)
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
   file(GLOB headers CONFIGURE_DEPENDS *.h)
+  list(FILTER headers EXCLUDE REGEX "(-inl|/testing|/test_[a-z_]+)\\.h$")  # of one source file, or of the tests: not public
 
   if(sources)
     add_library(cohaul_${name} STATIC ${sources})
@@ -37,6 +55,8 @@ function(cohaul_folder name)
     set(scope INTERFACE)
   endif()
   add_library(Cohaul::${name} ALIAS cohaul_${name})
+  cohaul_public(${name} cohaul_${name})
+  target_compile_features(cohaul_${name} ${scope} cxx_std_20)
   target_sources(cohaul_${name} ${scope} FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}/src FILES ${headers})
   target_link_libraries(cohaul_${name} ${scope} $<BUILD_INTERFACE:cohaul_flags> ${arg_LIBS})
   foreach(used IN LISTS arg_USES)
