@@ -30,6 +30,7 @@ struct RunState {
   std::vector<std::int32_t> absent;             // of mine
   std::vector<Frame> frames;                    // by rank: its gradient of this rank's share
   std::vector<std::vector<std::int32_t>> absents;
+  bool pushed = false;
   int gradients = 0;                            // ranks whose gradient of this rank's share is here
   bool reduced = false;
 };
@@ -137,6 +138,7 @@ class AllReduceExchange final : public update::Exchange {
     const update::Run& r = layout_.runs()[static_cast<std::size_t>(run)];
     RunState& state = now().runs[static_cast<std::size_t>(run)];
     state.mine = gradient;
+    state.pushed = true;
     state.absent.assign(absent.begin(), absent.end());
     for (int to = 0; to < links_.size(); ++to) {
       const Share& share = shares_[static_cast<std::size_t>(run)][static_cast<std::size_t>(to)];
@@ -219,7 +221,7 @@ class AllReduceExchange final : public update::Exchange {
     for (RunState& run : s.runs) {
       run.mine = {};
       run.gradients = 0;
-      run.reduced = false;
+      run.pushed = run.reduced = false;
     }
   }
 
@@ -269,7 +271,7 @@ class AllReduceExchange final : public update::Exchange {
     auto index = static_cast<std::size_t>(run);
     RunState& state = now().runs[index];
     const Share& share = mine(shares_[index]);
-    bool ready = !state.mine.empty() && (share.empty() || state.gradients == links_.size() - 1);
+    bool ready = state.pushed && (share.empty() || state.gradients == links_.size() - 1);
     if (state.reduced || !ready) return {};
     state.reduced = true;
     ++now().reduced;

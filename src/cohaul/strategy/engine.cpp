@@ -26,10 +26,12 @@ class CountedEngine final : public Engine {
   }
   collective::Group* group() override { return workers_ ? &workers_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
-  Status close() override {
+  Status meet() override {
     if (job_.world() == 1) return {};
-    return job_.barrier("done", job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
+    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
   }
+
+  Status close() override { return workers_ ? workers_->links().flush("say goodbye") : Status{}; }
 
   Status own_parameters(const update::Layout& layout) {
     COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
@@ -67,7 +69,7 @@ class CountedEngine final : public Engine {
   transport::Arena memory_;
   std::unique_ptr<Workers> workers_;
   std::unique_ptr<update::Exchange> exchange_;
-  std::int64_t next_ = 0;
+  std::int64_t next_ = 0, meetings_ = 0;
 };
 
 Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job, const EngineOptions& options) {

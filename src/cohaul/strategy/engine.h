@@ -50,7 +50,9 @@ class Engine {
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
   virtual Result<std::optional<Asynchrony>> asynchrony() = 0;
-  /// Blocks until all workers have come here, then lets go of them.
+  /// Blocks until all workers have come here.
+  virtual Status meet() = 0;
+  /// Says goodbye to servers and peers. Blocks shortly. All workers have met before.
   virtual Status close() = 0;
 };
 

@@ -1,0 +1,70 @@
+#include "cohaul/strategy/server_engine.h"
+
+#include <algorithm>
+
+#include "cohaul/ps/client.h"
+
+namespace cohaul::strategy {
+namespace {
+
+ps::Consistency consistency_of(const ParameterServer& strategy) {
+  using Kind = ps::Consistency::Kind;
+  if (const auto* b = std::get_if<Bounded>(&strategy.consistency)) return {Kind::bounded, b->staleness};
+  return {std::holds_alternative<Asynchronous>(strategy.consistency) ? Kind::async : Kind::sync, 0};
+}
+
+class ServerEngine final : public Engine {
+ public:
+  ServerEngine(job::Job& job, bool asynchronous, int slices) : job_(job), asynchronous_(asynchronous), slices_(slices) {}
+
+  Capabilities capabilities() const override { return {asynchronous_, false, job_.world()}; }
+  int slices() const override { return slices_; }
+  update::Exchange& exchange() override { return *exchange_; }
+  Result<std::optional<update::Work>> next(std::int64_t steps) override { return exchange_->next(steps); }
+  collective::Group* group() override { return nullptr; }
+  Result<std::optional<Asynchrony>> asynchrony() override {
+    if (!asynchronous_) return std::optional<Asynchrony>();
+    COHAUL_ASSIGN(ps::Counts counts, exchange_->counts());
+    const ps::Stats& c = counts.coordinator;
+    double mean = c.pushes > 0 ? static_cast<double>(c.staleness_sum) / static_cast<double>(c.pushes) : 0;
+    return std::optional(Asynchrony{mean, c.staleness_max, c.gap_max, c.pushes});
+  }
+  Status meet() override {
+    if (job_.world() == 1) return {};
+    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
+  }
+  Status close() override { return exchange_->close(); }
+
+  Status connect(const EngineOptions& options, const ps::Options& ps) {
+    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(options.layout->bytes(), update::kAlignment)));
+    COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.rule, memory_.bytes().first(options.layout->bytes()), ps));
+    return {};
+  }
+
+ private:
+  job::Job& job_;
+  bool asynchronous_;
+  int slices_;
+  std::int64_t meetings_ = 0;
+  transport::Arena memory_;
+  std::unique_ptr<ps::ServerExchange> exchange_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strategy, job::Job& job, const EngineOptions& options) {
+  if (strategy.servers < 1) return invalid("a parameter server has at least 1 server, not " + std::to_string(strategy.servers));
+  ps::Options ps;
+  ps.consistency = consistency_of(strategy);
+  bool asynchronous = ps.consistency.kind != ps::Consistency::Kind::sync;
+  int default_slices = asynchronous ? 1 : job.world();
+  ps.slices = options.slices > 0 ? options.slices : default_slices;
+  if (!asynchronous) COHAUL_TRY(share_slices(ps.slices, job.rank(), job.world()).status());
+  ps.servers = strategy.servers;
+  ps.lend = options.lend;
+  auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices);
+  COHAUL_TRY(engine->connect(options, ps));
+  return std::unique_ptr<Engine>(std::move(engine));
+}
+
+}  // namespace cohaul::strategy

@@ -1,0 +1,43 @@
+#include "cohaul/train/report.h"
+
+#include <algorithm>
+
+#include "cohaul/train/error.h"
+
+namespace cohaul::train {
+
+void ProgressReporter::step(const StepReport& r) {
+  observe::Progress p{.step = r.step, .loss = r.loss, .samples_per_s = r.samples_per_s, .seconds_left = r.seconds_left};
+  if (r.many) p.waiting = r.waiting;
+  observe::StepRecord line{.step = r.step, .loss = r.loss, .samples_per_s = r.samples_per_s, .waiting = p.waiting};
+  if (r.asynchrony) {
+    p.staleness = {r.asynchrony->staleness_mean, static_cast<double>(r.asynchrony->staleness_max)};
+    line.asynchrony = {r.asynchrony->staleness_mean, r.asynchrony->staleness_max, r.asynchrony->gap_max};
+  }
+  progress_.show(p);
+  if (record_ && status_.ok()) status_ = record_->write(line);
+}
+
+double StepTimes::median_ms() const {
+  if (steps.empty()) return 0;
+  std::vector<Duration> sorted = steps;
+  auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  return static_cast<double>(*middle) / 1e6;
+}
+
+double StepTimes::samples_per_s() const {
+  return ended > began ? static_cast<double>(samples) * 1e9 / static_cast<double>(ended - began) : 0;
+}
+
+int exit_code(Code code) {
+  switch (code) {
+    case Code::ok: return 0;
+    case Code::invalid:
+    case Code::unsupported: return 2;
+    case Code::peer_lost: return 3;
+    default: return 1;
+  }
+}
+
+}  // namespace cohaul::train

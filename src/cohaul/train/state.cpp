@@ -1,0 +1,171 @@
+#include "cohaul/train/state.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cstring>
+
+#include "cohaul/checkpoint/safetensors.h"
+#include "cohaul/checkpoint/sha256.h"
+
+namespace cohaul::train {
+namespace {
+
+using checkpoint::TensorType;
+
+Result<TensorType> type_of(const std::string& name, at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return TensorType::f32;
+    case at::kDouble: return TensorType::f64;
+    case at::kHalf: return TensorType::f16;
+    case at::kBFloat16: return TensorType::bf16;
+    case at::kLong: return TensorType::i64;
+    case at::kInt: return TensorType::i32;
+    case at::kShort: return TensorType::i16;
+    case at::kChar: return TensorType::i8;
+    case at::kByte: return TensorType::u8;
+    case at::kBool: return TensorType::boolean;
+    default: return unsupported("tensor " + name + " has the type " + std::string(c10::toString(type)) + ", which safetensors has not");
+  }
+}
+
+std::string text(at::IntArrayRef shape) {
+  std::string out = "[";
+  for (std::int64_t d : shape) out += (out.size() > 1 ? ", " : "") + std::to_string(d);
+  return out + "]";
+}
+
+ConstBytes bytes_of(const at::Tensor& t) { return {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}; }
+
+/// Whole shape of a parameter, of which this worker may have a part.
+std::vector<std::int64_t> whole_shape(const Model& model, const std::string& name, const at::Tensor& tensor) {
+  std::vector<std::int64_t> shape = tensor.sizes().vec();
+  for (const auto& s : model.split)
+    if (s.name == name) shape[static_cast<std::size_t>(s.dim)] = s.part.whole;
+  return shape;
+}
+
+Status load_one(const Model& model, const checkpoint::TensorView& from, const std::string& name, const at::Tensor& to,
+                const std::string& path) {
+  COHAUL_ASSIGN(TensorType type, type_of(name, to.scalar_type()));
+  auto shape = whole_shape(model, name, to);
+  if (from.type != type || from.shape != shape)
+    return invalid(path + ": tensor " + name + " is " + std::string(checkpoint::name(from.type)) + " " + text(from.shape) + ", the model's is " +
+                   std::string(checkpoint::name(type)) + " " + text(shape));
+  std::size_t first = 0;
+  for (const auto& s : model.split)
+    if (s.name == name && s.part.whole > 0) first = from.data.size() / static_cast<std::size_t>(s.part.whole) * static_cast<std::size_t>(s.part.begin);
+  at::NoGradGuard no_grad;
+  at::Tensor copy = at::empty(to.sizes(), to.options().requires_grad(false));
+  if (copy.nbytes() > 0) std::memcpy(copy.mutable_data_ptr(), from.data.data() + first, copy.nbytes());
+  to.copy_(copy);
+  return {};
+}
+
+}  // namespace
+
+Result<update::Layout> layout_of(const Model& model) {
+  std::vector<update::ParameterSpec> specs;
+  for (const auto& [name, t] : model.parameters) {
+    bool known = t.defined() && t.layout() == at::kStrided && t.device().is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
+    if (!known) return unsupported("parameter " + name + " is not a dense float32 or float64 tensor on the CPU");
+    specs.push_back({name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, t.requires_grad()});
+  }
+  for (const auto& [name, t] : model.buffers) {
+    if (!t.defined()) continue;
+    std::int64_t words = (static_cast<std::int64_t>(t.nbytes()) + 3) / 4;
+    specs.push_back({"buffer " + name, {words}, DType::float32, false});
+  }
+  return update::Layout::of(std::move(specs));
+}
+
+void copy_to(const Model& model, const update::Layout& layout, Bytes flat) {
+  std::int32_t i = 0;
+  auto put = [&](const at::Tensor& t) {
+    at::Tensor c = t.detach().contiguous();
+    if (c.nbytes() > 0) std::memcpy(flat.data() + layout.offset(i), c.const_data_ptr(), c.nbytes());
+    ++i;
+  };
+  for (const auto& [name, t] : model.parameters) put(t);
+  for (const auto& [name, t] : model.buffers)
+    if (t.defined()) put(t);
+}
+
+void adopt(const Model& model, const update::Layout& layout, Bytes flat) {
+  at::NoGradGuard no_grad;
+  std::int32_t i = 0;
+  for (const auto& [name, t] : model.parameters) {
+    at::Tensor view = at::from_blob(flat.data() + layout.offset(i++), t.sizes(), t.options().requires_grad(false));
+    t.unsafeGetTensorImpl()->set_storage_and_dtype(view.storage(), view.dtype());
+    t.unsafeGetTensorImpl()->set_sizes_and_strides(view.sizes(), view.strides(), view.storage_offset());
+  }
+  for (const auto& [name, t] : model.buffers) {
+    if (!t.defined()) continue;
+    at::Tensor c = at::empty(t.sizes(), t.options());
+    if (c.nbytes() > 0) std::memcpy(c.mutable_data_ptr(), flat.data() + layout.offset(i), c.nbytes());
+    t.copy_(c);
+    ++i;
+  }
+}
+
+Status load(const Model& model, const std::string& path) {
+  COHAUL_ASSIGN(checkpoint::TensorFile file, checkpoint::read(path));
+  std::size_t used = 0;
+  for (const auto& [name, t] : model.parameters) {
+    const checkpoint::TensorView* from = file.find(name);
+    if (from == nullptr) return invalid(path + ": the model's parameter " + name + " is missing");
+    COHAUL_TRY(load_one(model, *from, name, t, path));
+    ++used;
+  }
+  for (const auto& [name, t] : model.buffers)
+    if (const checkpoint::TensorView* from = file.find(name)) {
+      COHAUL_TRY(load_one(model, *from, name, t, path));
+      ++used;
+    }
+  if (used == file.tensors().size()) return {};
+  for (const checkpoint::TensorView& from : file.tensors()) {
+    auto has = [&](const NamedTensors& list) {
+      for (const auto& [name, t] : list)
+        if (name == from.name) return true;
+      return false;
+    };
+    if (!has(model.parameters) && !has(model.buffers)) return invalid(path + ": tensor " + from.name + " is not the model's");
+  }
+  return {};
+}
+
+Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group) {
+  NamedTensors out;
+  for (const auto& [name, t] : model.parameters) {
+    at::Tensor whole = t.detach().contiguous();
+    for (const auto& s : model.split)
+      if (s.name == name) {
+        if (group == nullptr) return internal("parameter " + name + " is split, but there is no group to gather it from");
+        COHAUL_ASSIGN(whole, parallel::gather_whole(whole, s.part, *group));
+      }
+    out.emplace_back(name, whole);
+  }
+  return out;
+}
+
+Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers) {
+  std::vector<checkpoint::TensorView> views;
+  NamedTensors kept;
+  for (const NamedTensors* list : {&parameters, &buffers})
+    for (const auto& [name, t] : *list) {
+      if (!t.defined()) continue;
+      COHAUL_ASSIGN(TensorType type, type_of(name, t.scalar_type()));
+      kept.emplace_back(name, t.detach().contiguous());
+      views.push_back({name, type, t.sizes().vec(), bytes_of(kept.back().second)});
+    }
+  return checkpoint::write(path, views, {{"format", "pt"}});
+}
+
+std::string sha256(const NamedTensors& parameters) {
+  std::vector<checkpoint::TensorView> views;
+  for (const auto& [name, t] : parameters) views.push_back({name, TensorType::f32, t.sizes().vec(), bytes_of(t)});
+  return checkpoint::parameters_sha256(views);
+}
+
+}  // namespace cohaul::train
