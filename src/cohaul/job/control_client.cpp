@@ -23,7 +23,7 @@ class Client final : public ControlClient {
  public:
   Client(const Options& options, std::unique_ptr<transport::Poller> poller, std::unique_ptr<transport::Channel> channel)
       : options_(options),
-        interval_(std::clamp(options.peer_timeout / 5, 20 * kMillisecond, kSecond)),
+        interval_(std::clamp(options.peer_timeout / 20, 20 * kMillisecond, 500 * kMillisecond)),
         poller_(std::move(poller)),
         channel_(std::move(channel)),
         heard_(poller_->clock().now()),

@@ -300,7 +300,8 @@ class Launch {
     if (const Child* c = child(who)) {
       out.log = c->log;
       out.message += "; log: " + c->log;
-      std::string lines = last_lines(c->log, kLogLines);
+      // What the first worker wrote has gone to the user already.
+      std::string lines = who == MemberKey{Role::worker, 0} ? "" : last_lines(c->log, kLogLines);
       if (!lines.empty()) out.message += "\n" + lines;
     }
     return out;

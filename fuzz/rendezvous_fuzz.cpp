@@ -1,0 +1,40 @@
+// Foreign control messages: decoded, and those that decode go through a rendezvous.
+#include <algorithm>
+#include <cstdint>
+
+#include "cohaul/job/rendezvous.h"
+
+using namespace cohaul;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  job::Membership::Options options;
+  options.workers = 2;
+  options.servers = 1;
+  job::Rendezvous rendezvous(options, 0);
+  for (std::uint64_t c = 0; c < 3; ++c) {
+    rendezvous.connected(c, {c == 2 ? transport::Role::server : transport::Role::worker, static_cast<int>(c % 2)});
+  }
+  // Input: messages of u8 connection, u8 kind, u64 number, u8 body length, u8 value length, body, value.
+  Reader in({reinterpret_cast<const std::byte*>(data), size});
+  for (Time now = 1; in.left() > 0; now += kMillisecond) {
+    auto connection = in.get<std::uint8_t>();
+    auto kind = in.get<std::uint8_t>();
+    auto number = in.get<std::uint64_t>();
+    std::size_t body_length = in.get<std::uint8_t>(), value_length = in.get<std::uint8_t>();
+    ConstBytes body = in.raw(std::min(body_length, in.left()));
+    ConstBytes value = in.raw(std::min(value_length, in.left()));
+    std::string_view text(reinterpret_cast<const char*>(value.data()), value.size());
+    (void)job::decode_members(text).ok();
+    (void)job::decode_loss(text).ok();
+    auto message = job::decode_control(kind, now, number, body, value);
+    if (!message.ok()) continue;
+    (void)job::status_of(*message).ok();
+    rendezvous.received(connection % 4, *message, now);
+    if (kind == 18) rendezvous.disconnected(connection % 4, now);
+    rendezvous.advance(now);
+    (void)rendezvous.take_outgoing();
+    (void)rendezvous.take_decisions();
+    (void)rendezvous.next_time();
+  }
+  return 0;
+}

@@ -1,0 +1,276 @@
+#include "cohaul/job/job.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <map>
+#include <thread>
+
+#include "cohaul/job/connect.h"
+#include "cohaul/job/cores.h"
+#include "cohaul/job/host_port.h"
+#include "cohaul/job/job_id.h"
+#include "cohaul/job/rendezvous_host.h"
+
+namespace cohaul::job {
+namespace {
+
+using transport::Role;
+Time in(double s) { return steady_clock().now() + seconds(s); }
+
+/// A port that was free a moment ago.
+std::string free_address() {
+  auto poller = transport::make_poller();
+  auto endpoint = transport::listen(**poller, {}, "127.0.0.1", 0);
+  return "127.0.0.1:" + std::to_string((*endpoint)->address().port);
+}
+
+/// All workers of a job as threads; worker 0 hosts the rendezvous.
+void with_workers(int world, const std::function<void(Job&)>& body, double peer_timeout_s = 5) {
+  std::string address = free_address();
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      JoinOptions o;
+      o.rank = rank;
+      o.world = world;
+      o.address = address;
+      o.join_timeout_s = 10;
+      o.peer_timeout_s = peer_timeout_s;
+      auto job = Job::join(o);
+      ASSERT_TRUE(job.ok()) << job.status().message();
+      body(**job);
+    });
+  }
+  for (auto& t : threads) t.join();
+}
+
+TEST(JobTest, AloneNeedsNobody) {
+  auto joined = Job::join({});
+  ASSERT_TRUE(joined.ok());
+  Job& job = **joined;
+  EXPECT_EQ(job.world(), 1);
+  EXPECT_EQ(job.workers_on_host(), 1);
+  EXPECT_TRUE(job.set("a", "1").ok());
+  EXPECT_EQ(*job.get("a", in(1)), "1");
+  EXPECT_EQ(job.set("a", "2").code(), Code::invalid);
+  EXPECT_EQ(job.get("b", in(0.01)).status().code(), Code::peer_lost);
+  std::thread other([&] { EXPECT_TRUE(job.barrier("x", 2, in(5)).ok()); });
+  EXPECT_TRUE(job.barrier("x", 2, in(5)).ok());
+  other.join();
+  EXPECT_EQ(job.barrier("x", 2, in(0.01)).code(), Code::peer_lost);
+  bool filled = false;
+  auto arena = job.share_on_host("x", 4096, transport::Access::read, [&](transport::Arena&) { filled = true; return Status{}; }, in(1));
+  ASSERT_TRUE(arena.ok());
+  EXPECT_TRUE(filled);
+  EXPECT_TRUE(job.close().ok());
+}
+
+TEST(JobTest, WorkersMeetWithoutALauncher) {
+  with_workers(3, [](Job& job) {
+    EXPECT_EQ(job.members().size(), 3u);
+    EXPECT_EQ(job.workers_on_host(), 3);
+    EXPECT_EQ(job.processes_on_host(), 3);
+    EXPECT_EQ(job.index_on_host(), job.rank());
+    EXPECT_EQ(job.members()[static_cast<std::size_t>(job.rank())].rank, job.rank());
+    std::string big(kValueBytesMax, static_cast<char>('a' + job.rank()));
+    EXPECT_TRUE(job.set("value/" + std::to_string(job.rank()), big).ok());
+    auto other = job.get("value/" + std::to_string((job.rank() + 1) % 3), in(5));
+    ASSERT_TRUE(other.ok());
+    EXPECT_EQ(other->size(), kValueBytesMax);
+    EXPECT_EQ((*other)[0], 'a' + (job.rank() + 1) % 3);
+    EXPECT_EQ(job.set("big", big + "x").code(), Code::invalid);
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(job.barrier("again", 3, in(5)).ok());
+    auto arena = job.share_on_host("m", 1 << 20, transport::Access::write, {}, in(5));
+    ASSERT_TRUE(arena.ok()) << arena.status().message();
+    arena->bytes()[static_cast<std::size_t>(job.rank())] = std::byte{7};
+    EXPECT_TRUE(job.barrier("written", 3, in(5)).ok());
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(arena->bytes()[i], std::byte{7});
+    EXPECT_TRUE(job.barrier("read", 3, in(5)).ok());
+    Status closed = job.close();
+    EXPECT_TRUE(closed.ok()) << closed.message();
+  });
+}
+
+TEST(JobTest, WorkersConnectToEachOther) {
+  with_workers(4, [](Job& job) {
+    auto poller = transport::make_poller();
+    ASSERT_TRUE(poller.ok());
+    auto channels = connect_workers(job, **poller, "group", 42, in(10));
+    ASSERT_TRUE(channels.ok()) << channels.status().message();
+    ASSERT_EQ(channels->size(), 4u);
+    for (int r = 0; r < 4; ++r) {
+      auto& c = (*channels)[static_cast<std::size_t>(r)];
+      ASSERT_EQ(c == nullptr, r == job.rank());
+      if (c == nullptr) continue;
+      EXPECT_EQ(c->peer().rank, r);
+      transport::Message m;
+      m.kind = static_cast<std::uint16_t>(10 + job.rank());
+      EXPECT_TRUE(c->send(m).ok());
+    }
+    for (int r = 0; r < 4; ++r) {
+      auto& c = (*channels)[static_cast<std::size_t>(r)];
+      for (Time end = in(5); c != nullptr && steady_clock().now() < end;) {
+        auto frame = c->receive();
+        ASSERT_TRUE(frame.ok());
+        if (frame->has_value()) {
+          EXPECT_EQ((*frame)->kind, 10 + r);
+          break;
+        }
+        ASSERT_TRUE((*poller)->wait(end).ok());
+      }
+    }
+    EXPECT_TRUE(job.barrier("end", 4, in(5)).ok());
+    for (auto& c : *channels) {
+      if (c != nullptr) (*poller)->remove(*c);
+    }
+    channels->clear();
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(JobTest, AMissingWorkerIsNamedInABarrierAndLostWithoutGoodbye) {
+  with_workers(2, [](Job& job) {
+    if (job.rank() == 0) {
+      Status s = job.barrier("half", 2, in(0.2));
+      EXPECT_EQ(s.code(), Code::peer_lost);
+      EXPECT_NE(s.message().find("missing: worker 1"), std::string::npos) << s.message();
+      auto poller = transport::make_poller();
+      job.wake_on_loss(poller->get());
+      EXPECT_TRUE(job.set("go", "").ok());
+      Time end = in(5);
+      while (job.health().ok() && steady_clock().now() < end) EXPECT_TRUE((*poller)->wait(end).ok());
+      job.forget(poller->get());
+      EXPECT_NE(job.health().message().find("worker 1: its connection closed without a goodbye"), std::string::npos)
+          << job.health().message();
+      EXPECT_EQ(job.get("never", in(5)).status().message(), job.health().message());  // at once
+      EXPECT_EQ(job.close().code(), Code::peer_lost);
+    } else {
+      EXPECT_TRUE(job.get("go", in(5)).ok());  // and is gone
+    }
+  });
+}
+
+TEST(JobTest, AReportedFailureIsWhatOthersRead) {
+  with_workers(2, [](Job& job) {
+    if (job.rank() == 1) job.report_failure(invalid("optimizer.lr: nothing but numbers"));
+    EXPECT_NE(job.get("never", in(5)).status().message().find("worker 1: optimizer.lr: nothing but numbers"), std::string::npos);
+  });
+}
+
+TEST(JobTest, RefusesAStranger) {
+  Membership::Options m;
+  JoinOptions o;
+  o.token = 5;
+  transport::Identity self = control_identity(o);
+  self.role = Role::launcher;
+  auto host = RendezvousHost::start(self, "127.0.0.1", 0, m);
+  ASSERT_TRUE(host.ok());
+  o.token = 6;
+  o.launched = true;
+  o.address = "127.0.0.1:" + std::to_string((*host)->address().port);
+  o.join_timeout_s = 2;
+  auto job = Job::join(o);
+  ASSERT_FALSE(job.ok());
+  EXPECT_EQ(job.status().code(), Code::invalid) << job.status().message();
+}
+
+TEST(JobTest, RefusesBadOptions) {
+  JoinOptions o;
+  o.world = 2;
+  EXPECT_EQ(Job::join(o).status().code(), Code::invalid);  // no address
+  o.address = "127.0.0.1";
+  EXPECT_NE(Job::join(o).status().message().find("no port"), std::string::npos);
+  o.rank = 2;
+  EXPECT_NE(Job::join(o).status().message().find("ranks are 0 … 1"), std::string::npos);
+}
+
+TEST(JobTest, NobodyAtTheAddress) {
+  JoinOptions o;
+  o.world = 2;
+  o.rank = 1;
+  o.address = free_address();
+  o.join_timeout_s = 0.5;
+  auto job = Job::join(o);
+  ASSERT_FALSE(job.ok());
+  EXPECT_EQ(job.status().code(), Code::peer_lost);
+  EXPECT_NE(job.status().message().find(o.address), std::string::npos) << job.status().message();
+}
+
+class EnvironmentTest : public ::testing::Test {
+ protected:
+  Result<JoinOptions> read(const std::map<std::string, std::string>& variables) {
+    for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
+    auto out = from_environment();
+    for (const auto& [name, value] : variables) ::unsetenv(name.c_str());
+    return out;
+  }
+};
+
+TEST_F(EnvironmentTest, Reads) {
+  EXPECT_EQ(read({})->world, 1);
+  EXPECT_TRUE(read({})->address.empty());
+  auto o = read({{"RANK", "1"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "29500"}, {"COHAUL_TRANSPORT", "tcp"}});
+  ASSERT_TRUE(o.ok());
+  EXPECT_EQ(o->rank, 1);
+  EXPECT_EQ(o->address, "127.0.0.1:29500");
+  EXPECT_EQ(o->listen, "127.0.0.1");
+  EXPECT_EQ(o->transport, transport::Form::tcp);
+  EXPECT_FALSE(o->launched);
+  o = read({{"COHAUL_ADDRESS", "127.0.0.1:5"}, {"COHAUL_ROLE", "server"}, {"COHAUL_RANK", "1"}, {"COHAUL_WORKERS", "4"}, {"COHAUL_SERVERS", "2"},
+            {"COHAUL_PEER_TIMEOUT_S", "2.5"}});
+  ASSERT_TRUE(o.ok());
+  EXPECT_EQ(o->role, Role::server);
+  EXPECT_EQ(o->rank, 1);
+  EXPECT_EQ(o->peer_timeout_s, 2.5);
+  EXPECT_TRUE(o->launched);
+}
+
+TEST_F(EnvironmentTest, NamesWhatIsWrong) {
+  auto message = [&](const std::map<std::string, std::string>& v) { return read(v).status().message(); };
+  EXPECT_EQ(message({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), "the environment variable RANK is '2': it should be a rank in 0 … 1");
+  EXPECT_NE(message({{"RANK", "2"}}).find("only RANK is set"), std::string::npos);
+  EXPECT_NE(message({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}}).find("MASTER_PORT is not set"), std::string::npos);
+  EXPECT_NE(message({{"COHAUL_TRANSPORT", "pigeon"}}).find("auto, arena or tcp"), std::string::npos);
+  EXPECT_NE(message({{"COHAUL_PEER_TIMEOUT_S", "nan"}}).find("seconds"), std::string::npos);
+  EXPECT_NE(message({{"WORLD_SIZE", "two"}, {"RANK", "0"}}).find("WORLD_SIZE is 'two'"), std::string::npos);
+}
+
+TEST(HostPortTest, Parses) {
+  EXPECT_EQ(parse_host_port("node:5")->port, 5);
+  EXPECT_EQ(parse_host_port("[::1]:5")->host, "::1");
+  EXPECT_EQ(parse_host_port("[::1]:5")->text(), "[::1]:5");
+  EXPECT_EQ(parse_host_port("::1")->host, "::1");
+  EXPECT_EQ(parse_host_port("127.0.0.1")->port, 0);
+  for (const char* bad : {"", ":5", "h:", "h:x", "h:65536", "[::1", "[::1]5", "[::1]:", "h:-1"}) EXPECT_FALSE(parse_host_port(bad).ok()) << bad;
+  EXPECT_EQ(*local_address_towards("127.0.0.1"), "127.0.0.1");
+}
+
+TEST(CoresTest, Quotas) {
+  EXPECT_EQ(cores_of_quota("max 100000"), 0);
+  EXPECT_EQ(cores_of_quota("200000 100000"), 2);
+  EXPECT_EQ(cores_of_quota("150000 100000"), 2);
+  EXPECT_EQ(cores_of_quota("-1 100000"), 0);
+  EXPECT_EQ(cores_of_quota(""), 0);
+  EXPECT_GE(cores(), 1);
+}
+
+TEST(ControlTest, RefusesBrokenMessages) {
+  ControlMessage m;
+  m.key = "key";
+  std::vector<std::byte> body = encode_body(m);
+  EXPECT_TRUE(decode_control(3, 1, 2, body, {}).ok());
+  EXPECT_EQ(decode_control(9, 1, 2, body, {}).status().code(), Code::corrupt);
+  for (std::size_t n = 0; n < body.size(); ++n) EXPECT_FALSE(decode_control(3, 1, 2, ConstBytes(body).first(n), {}).ok());
+  std::string loss = encode_loss({{Role::server, 3}, "how", "operation", 1, true});
+  EXPECT_EQ(decode_loss(loss)->message(), "server 3: how; last operation: operation");
+  for (std::size_t n = 0; n < loss.size(); ++n) EXPECT_FALSE(decode_loss(loss.substr(0, n)).ok());
+  Member member;
+  member.host = "h";
+  std::string members = encode_members({member, member});
+  EXPECT_EQ(decode_members(members)->size(), 2u);
+  for (std::size_t n = 0; n < members.size(); ++n) EXPECT_FALSE(decode_members(members.substr(0, n)).ok());
+}
+
+}  // namespace
+}  // namespace cohaul::job
