@@ -1,0 +1,21 @@
+#pragma once
+// A server's parameters in an arena, so that workers of its host copy them from where they are.
+
+#include "cohaul/ps/memory.h"
+#include "cohaul/transport/arena.h"
+
+namespace cohaul::ps {
+
+class ArenaMemory final : public Memory {
+ public:
+  Status reserve(std::size_t bytes) override;
+  Bytes allocate(std::size_t bytes) override;
+  /// Empty (kNoArena) before reserve().
+  const transport::Arena& arena() const { return arena_; }
+
+ private:
+  transport::Arena arena_;
+  std::size_t used_ = 0;
+};
+
+}  // namespace cohaul::ps

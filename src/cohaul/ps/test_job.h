@@ -1,0 +1,125 @@
+#pragma once
+// For tests: the members of a job as threads of one process, meeting in memory.
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cohaul/job/job.h"
+
+namespace cohaul::ps {
+
+/// What the members share.
+class TestMeeting {
+ public:
+  void lose(const Status& why);
+  Status health() const;
+
+ private:
+  friend class TestJob;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, std::string> store_;
+  Status lost_;
+  std::set<transport::Poller*> pollers_;
+};
+
+class TestJob final : public job::Job {
+ public:
+  TestJob(TestMeeting& meeting, const job::JoinOptions& options) : meeting_(meeting), options_(options) {}
+
+  transport::Role role() const override { return options_.role; }
+  int rank() const override { return options_.rank; }
+  int world() const override { return options_.world; }
+  int servers() const override { return options_.servers; }
+  const job::JoinOptions& options() const override { return options_; }
+  const std::vector<job::Member>& members() const override { return members_; }
+  int workers_on_host() const override { return options_.world; }
+  int index_on_host() const override { return options_.rank; }
+  int processes_on_host() const override { return 1 << 20; }
+  Status set(const std::string& key, const std::string& value) override;
+  Result<std::string> get(const std::string& key, Time deadline) override;
+  Status barrier(const std::string&, int, Time) override { return unsupported("in tests"); }
+  transport::Identity identity(const std::string& purpose, std::uint64_t model) const override;
+  Result<transport::Arena> share_on_host(const std::string&, std::size_t, transport::Access,
+                                         const std::function<Status(transport::Arena&)>&, Time) override {
+    return unsupported("in tests");
+  }
+  Status health() const override { return meeting_.health(); }
+  void wake_on_loss(transport::Poller* poller) override;
+  void forget(transport::Poller* poller) override;
+  void report_failure(const Status&) override {}
+  Status close() override { return {}; }
+
+ private:
+  TestMeeting& meeting_;
+  const job::JoinOptions options_;
+  std::vector<job::Member> members_;
+};
+
+inline job::JoinOptions test_options(transport::Role role, int rank, int world, int servers = 0) {
+  job::JoinOptions out;
+  out.role = role;
+  out.rank = rank;
+  out.world = world;
+  out.servers = servers;
+  out.step_timeout_s = out.join_timeout_s = 20;
+  return out;
+}
+
+inline void TestMeeting::lose(const Status& why) {
+  std::lock_guard lock(mutex_);
+  lost_ = why;
+  changed_.notify_all();
+  for (transport::Poller* p : pollers_) p->wake();
+}
+
+inline Status TestMeeting::health() const {
+  std::lock_guard lock(mutex_);
+  return lost_;
+}
+
+inline Status TestJob::set(const std::string& key, const std::string& value) {
+  std::lock_guard lock(meeting_.mutex_);
+  meeting_.store_[key] = value;
+  meeting_.changed_.notify_all();
+  return {};
+}
+
+inline Result<std::string> TestJob::get(const std::string& key, Time deadline) {
+  std::unique_lock lock(meeting_.mutex_);
+  while (!meeting_.store_.contains(key)) {
+    if (steady_clock().now() > deadline || !meeting_.lost_.ok()) return peer_lost("nobody has set " + key);
+    meeting_.changed_.wait_for(lock, std::chrono::milliseconds(20));
+  }
+  return meeting_.store_[key];
+}
+
+inline transport::Identity TestJob::identity(const std::string& purpose, std::uint64_t model) const {
+  transport::Identity out;
+  out.job = 1;
+  out.token = 7;
+  out.role = options_.role;
+  out.rank = options_.rank;
+  out.incarnation = Incarnation(1 + options_.rank);
+  out.purpose = purpose;
+  out.model = model;
+  return out;
+}
+
+inline void TestJob::wake_on_loss(transport::Poller* poller) {
+  std::lock_guard lock(meeting_.mutex_);
+  meeting_.pollers_.insert(poller);
+}
+
+inline void TestJob::forget(transport::Poller* poller) {
+  std::lock_guard lock(meeting_.mutex_);
+  meeting_.pollers_.erase(poller);
+}
+
+}  // namespace cohaul::ps
