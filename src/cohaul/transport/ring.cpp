@@ -2,13 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace cohaul::transport {
 namespace {
 
-// The front of the area is used again as soon as it has this much more room than needed, so that little memory is touched.
-constexpr std::uint64_t kFrontSlack = 64 << 10;
+// A gap at the front of the area is used again as soon as it is this long, so that little memory is touched; the top grows by this much.
+constexpr std::uint64_t kFrontGapMin = 64 << 10;
+constexpr std::uint64_t kTopGap = 256 << 10;
 
 constexpr std::uint64_t aligned(std::uint64_t n) { return (n + 63) & ~std::uint64_t{63}; }
 
@@ -25,26 +27,34 @@ RingWriter::RingWriter(Bytes ring, int peer_bell)
       area_(ring.data() + kRingAreaAt),
       peer_bell_(peer_bell) {}
 
-// Frames lie one after the other; the area is a circle that no frame is cut by. In use is [front.begin, cursor_), or, once
-// around, [front.begin, end) and [0, cursor_). They never touch, so that front.begin == cursor_ means empty.
+// A gap only grows while frames come back, so its bounds hold until it is used up.
 bool RingWriter::allocate(std::uint64_t bytes, std::uint64_t& at) {
   if (entries_.empty()) {
-    at = 0;
-  } else if (std::uint64_t first = entries_.front().begin; cursor_ > first) {
-    if (bytes + kFrontSlack < first) {
-      at = 0;
-    } else if (bytes <= kRingAreaBytes - cursor_) {
-      at = cursor_;
-    } else if (bytes < first) {
-      at = 0;
-    } else {
-      return false;
-    }
-  } else {
-    if (bytes >= first - cursor_) return false;
-    at = cursor_;
+    cursor_ = 0;
+    bound_ = std::max(bytes, kTopGap);
   }
-  cursor_ = at + bytes;
+  if (bytes > bound_ - cursor_ && !choose_gap(bytes)) return false;
+  at = cursor_;
+  cursor_ += bytes;
+  return true;
+}
+
+// Below or above all frames that are out. One that is held for long costs the room between, never a deadlock.
+bool RingWriter::choose_gap(std::uint64_t bytes) {
+  std::uint64_t lowest = kRingAreaBytes, highest = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    lowest = std::min(lowest, entries_[i].begin);
+    highest = std::max(highest, entries_[i].end);
+  }
+  bool top_fits = bytes <= kRingAreaBytes - highest;
+  if (lowest >= bytes && (lowest >= kFrontGapMin || !top_fits)) {
+    cursor_ = 0;
+    bound_ = lowest;
+    return true;
+  }
+  if (!top_fits) return false;
+  cursor_ = highest;
+  bound_ = std::min(kRingAreaBytes, highest + std::max(bytes, kTopGap));
   return true;
 }
 
@@ -63,6 +73,7 @@ Status RingWriter::put(Header& header, ConstBytes body, ConstBytes payload, std:
   if (!payload.empty()) std::memcpy(area_ + at + payload_at, payload.data(), payload.size());
   Entry& entry = entries_.push();
   entry.begin = at;
+  entry.end = cursor_;
   entry.keep = std::move(keep);
   if (entry.keep) ++keeps_;
   index_[head_ % kQueueFramesMax] = at;

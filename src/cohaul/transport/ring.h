@@ -31,7 +31,7 @@ static_assert(sizeof(RingControl) == 128 && std::atomic<std::uint64_t>::is_alway
 
 constexpr std::size_t kRingIndexAt = 4096;
 constexpr std::size_t kRingAreaAt = kRingIndexAt + kQueueFramesMax * sizeof(std::uint64_t);
-// The largest frame always fits an empty ring, also beside one of the same size that is still held.
+// The largest frame always fits an empty ring.
 constexpr std::size_t kRingAreaBytes = 2 * kPayloadBytesMax + (1 << 20);
 constexpr std::size_t kRingBytes = kRingAreaAt + kRingAreaBytes;
 
@@ -55,17 +55,18 @@ class RingWriter {
 
  private:
   struct Entry {
-    std::uint64_t begin = 0;
+    std::uint64_t begin = 0, end = 0;
     std::shared_ptr<const void> keep;
   };
   bool allocate(std::uint64_t bytes, std::uint64_t& at);
+  bool choose_gap(std::uint64_t bytes);
 
   RingControl* control_;
   std::uint64_t* index_;
   std::byte* area_;
   int peer_bell_;
   std::uint64_t head_ = 0, tail_ = 0;
-  std::uint64_t cursor_ = 0;  // end of the newest frame
+  std::uint64_t cursor_ = 0, bound_ = 0;  // [cursor_, bound_) of the area is free, and the next frames go there
   Fifo<Entry> entries_;       // frames tail_ ... head_ - 1
   std::size_t keeps_ = 0;
   bool wants_place_ = false;

@@ -127,6 +127,21 @@ TEST(Ring, BelievesNothingThatThePeerWrites) {
   }
 }
 
+TEST(Ring, AFrameThatIsHeldDoesNotStopTheOthers) {
+  Loop l;
+  std::vector<std::byte> payload(40'000, std::byte{1});
+  auto send = [&] {
+    Header h;
+    h.payload_length = payload.size();
+    return l.writer.put(h, {}, payload, nullptr).ok() && l.reader.next().ok();
+  };
+  std::uint64_t n = 0;
+  for (; n < 10; ++n) ASSERT_TRUE(send());
+  for (std::uint64_t back = 0; back < 4; ++back) l.reader.give_back(back);  // a gap at the front; 4 is held
+  for (; n < kQueueFramesMax + 4; ++n) ASSERT_TRUE(send()) << n;
+  EXPECT_FALSE(send()) << "as many as the index has";
+}
+
 // Random sizes, random order of release, against a plain copy of what was sent.
 TEST(Ring, KeepsEveryByteThroughAnyOrderOfRelease) {
   Loop l;
@@ -137,7 +152,8 @@ TEST(Ring, KeepsEveryByteThroughAnyOrderOfRelease) {
     std::vector<std::byte> payload(random.below(random.below(8) == 0 ? 60000 : 200), static_cast<std::byte>(n));
     Header h;
     h.payload_length = payload.size();
-    ASSERT_TRUE(l.writer.put(h, {}, payload, nullptr).ok());
+    Status put = l.writer.put(h, {}, payload, nullptr);
+    ASSERT_TRUE(put.ok()) << put.message() << " at " << n;
     auto found = l.reader.next();
     ASSERT_TRUE(found.ok()) << found.status().message();
     out.push_back({n, found->payload, payload});
