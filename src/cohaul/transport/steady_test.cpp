@@ -1,0 +1,123 @@
+// The steady state: no allocation per frame, and two processes that spin answer each other without a system call.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <thread>
+
+#include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/test_pairs.h"
+
+namespace {
+thread_local std::int64_t allocations = 0;
+}
+
+[[gnu::noinline]] void* operator new(std::size_t n) {
+  ++allocations;
+  if (void* p = std::malloc(n == 0 ? 1 : n)) return p;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
+  ++allocations;
+  auto align = static_cast<std::size_t>(a);
+  if (void* p = std::aligned_alloc(align, (n + align - 1) / align * align)) return p;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace cohaul::transport {
+namespace {
+
+class Steady : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Forms, Steady, testing::Values("arena", "tcp"), [](const auto& i) { return i.param; });
+
+TEST_P(Steady, NoFrameAllocates) {
+  auto pair = make_pair_of(GetParam());
+  Channel &a = *pair->server.channel, &b = *pair->client.channel;
+  auto arena = *Arena::create("lent", 1 << 20);
+  ASSERT_TRUE(b.lend(arena).ok());
+  std::vector<std::byte> body(100), payload(20'000);
+  auto keep = std::make_shared<int>(0);
+  auto exchange = [&](int n) {
+    for (int i = 0; i < n; ++i) {
+      bool ok = b.send({.kind = 1, .body = body, .payload = payload}).ok() &&
+                b.send({.kind = 2, .payload = arena.bytes().first(5000), .keep = keep}).ok();
+      for (int got = 0; ok && got < 2;) {
+        ok = b.flush().ok() && pair->server.poller->wait(kForever).ok();
+        auto f = a.receive();
+        ok = ok && f.ok();
+        if (ok && *f) ++got;
+      }
+      if (!ok) return false;
+    }
+    return true;
+  };
+  ASSERT_TRUE(exchange(100));
+  std::int64_t before = allocations;
+  ASSERT_TRUE(exchange(1000));
+  EXPECT_EQ(allocations - before, 0);
+}
+
+// The figure is printed, not judged: how long it takes is the machine's affair.
+TEST(Processes, RoundTripOverTheRing) {
+  constexpr int kTrips = 2000;
+  auto poller = *make_poller();
+  auto endpoint = *listen(*poller, test_identity(0), "127.0.0.1", 0);
+  auto answer_all = [](Poller& p, Channel& c) {
+    for (;;) {
+      auto f = c.receive();
+      if (!f.ok()) return;
+      if (!*f) {
+        (void)p.wait(kForever);
+        continue;
+      }
+      if (!c.send({.clock = (**f).clock}).ok()) return;
+    }
+  };
+  pid_t child = fork();
+  if (child == 0) {
+    auto own = *make_poller();
+    auto c = connect(endpoint->address(), test_identity(1), Form::arena, steady_clock().now() + 10 * kSecond);
+    own->set_spin(100 * kMicrosecond);
+    if (c.ok() && own->add(**c).ok()) answer_all(*own, **c);
+    _exit(0);
+  }
+  std::unique_ptr<Channel> channel;
+  while (!channel) {
+    ASSERT_TRUE(poller->wait(steady_clock().now() + 10 * kSecond).ok());
+    channel = *endpoint->accept();
+  }
+  endpoint.reset();
+  poller->set_spin(100 * kMicrosecond);
+  ASSERT_TRUE(poller->add(*channel).ok());
+  Duration best = kForever;
+  for (int i = 0; i < kTrips; ++i) {
+    Time start = steady_clock().now();
+    ASSERT_TRUE(channel->send({.clock = i}).ok());
+    for (;;) {
+      auto f = channel->receive();
+      ASSERT_TRUE(f.ok()) << f.status().message();
+      if (*f) {
+        ASSERT_EQ((**f).clock, i);
+        break;
+      }
+      ASSERT_TRUE(poller->wait(kForever).ok());
+    }
+    best = std::min(best, steady_clock().now() - start);
+  }
+  RecordProperty("best_ns", static_cast<int>(best));
+  std::fprintf(stderr, "round trip of an empty frame over the ring: best %lld ns\n", static_cast<long long>(best));
+  poller->remove(*channel);
+  channel.reset();
+  waitpid(child, nullptr, 0);
+}
+
+}  // namespace
+}  // namespace cohaul::transport
