@@ -125,7 +125,7 @@ Result<bool> Client::receive() {
     ServerRank server(static_cast<std::int32_t>(k));
     for (;;) {
       Result<std::optional<transport::Frame>> frame = links_[k].channel->receive();
-      if (!frame.ok()) return fail(frame.status().context("while waiting for " + session_.missing()));
+      if (!frame.ok()) return fail(frame.status().context("waiting for " + session_.missing()));
       if (!frame->has_value()) break;
       some = true;
       if (Status taken = session_.on_frame(server, std::move(**frame)); !taken.ok()) return fail(taken);
@@ -209,7 +209,7 @@ Result<update::StepOutcome> Client::finish(double loss) {
   note_operation("wait for the servers in step", step_ - 1);
   Time begin = poller_->clock().now();
   COHAUL_TRY(session_.finish(loss));
-  COHAUL_TRY(settle(step_deadline()).context("step " + std::to_string(step_ - 1)));
+  if (Status settled = settle(step_deadline()); !settled.ok()) return settled.context("step " + std::to_string(step_ - 1));
   update::StepOutcome outcome = session_.outcome();
   outcome.waited = std::exchange(waited_, 0) + poller_->clock().now() - begin;
   return outcome;

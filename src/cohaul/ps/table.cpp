@@ -55,7 +55,7 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
     }
     return {};  // one that is held is acknowledged when its step is made
   }
-  COHAUL_TRY(hold(from, clock, push, std::move(frame)).context(context(from)));
+  if (Status held = hold(from, clock, push, std::move(frame)); !held.ok()) return held.context(context(from));
   std::int32_t covered = consistency_.kind == Consistency::Kind::sync ? covered_ : slices_;
   if (update_is_due(consistency_, covered, slices_).yes) update();
   return {};
