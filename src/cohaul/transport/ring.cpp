@@ -116,7 +116,8 @@ RingReader::RingReader(Bytes ring, int peer_bell)
 Result<RingReader::Found> RingReader::next() {
   std::uint64_t head = control_->head.load(std::memory_order_acquire);
   if (head - tail_ > kQueueFramesMax || head - tail_ < read_ - tail_) return corrupt("the ring's head makes no sense");
-  std::uint64_t at = index_[read_ % kQueueFramesMax];
+  // One load: the peer could change it between a check and a second one.
+  std::uint64_t at = __atomic_load_n(&index_[read_ % kQueueFramesMax], __ATOMIC_RELAXED);
   if (at % 64 != 0 || at > kRingAreaBytes - kHeaderBytes) return corrupt("a frame's place is out of the ring's bounds");
   COHAUL_ASSIGN(Header h, decode_header(ConstBytes(area_ + at, kHeaderBytes)));
   if (h.type != FrameType::data) return corrupt("a frame of a type that does not belong here");
