@@ -36,7 +36,8 @@ std::string Config::where(std::string_view key) const {
 
 Status Config::mistake(std::string_view key, std::string_view message) const {
   auto it = entries_.find(key);
-  if (it == entries_.end()) return invalid((file_.empty() ? "" : file_ + ": ") + std::string(key) + ": " + std::string(message));
+  if (it == entries_.end())
+    return invalid((file_.empty() ? "" : file_ + ": ") + std::string(key) + ": " + std::string(message));
   return config::mistake(it->first, it->second, message);
 }
 
@@ -51,7 +52,8 @@ std::string Config::job_json() const {
 
 std::string Config::encode() const {
   Json out = Json::array();
-  for (const auto& [key, entry] : entries_) out.push_back(Json::array({key, to_json(entry.value), entry.where.file, entry.where.line}));
+  for (const auto& [key, entry] : entries_)
+    out.push_back(Json::array({key, to_json(entry.value), entry.where.file, entry.where.line}));
   return dump(out);
 }
 
@@ -64,7 +66,8 @@ Result<Config> Config::decode(std::string_view text) {
       return corrupt("a resolved job has a row that is not [key, value, file, line]");
     const std::string key = row[0];
     std::optional<Value> value = from_json(row[1]);
-    if (!value || key.find('.') == std::string::npos) return corrupt("a resolved job has a key without a section or value: " + key);
+    if (!value || key.find('.') == std::string::npos)
+      return corrupt("a resolved job has a key without a section or value: " + key);
     entries.insert_or_assign(key, Entry{*std::move(value), {row[2], row[3].get<int>()}});
   }
   return Config(std::move(entries));

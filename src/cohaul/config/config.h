@@ -1,5 +1,6 @@
 #pragma once
-// Config: a job whose every key is known, checked and resolved. Made once by the command, handed to every process as text.
+// Config: a job whose every key is known, checked and resolved. Made once by the command, handed to every process as
+// text.
 
 #include <optional>
 #include <string>
@@ -22,8 +23,8 @@ class Config {
   /// Said by the user, not a default.
   bool set_by_user(std::string_view key) const;
 
-  /// T: std::int64_t, double, bool or std::string. The key has a value of that type (an integer also answers to double); else
-  /// aborts: ask only for keys with a default, required ones, or those that has() knows.
+  /// T: std::int64_t, double, bool or std::string. The key has a value of that type (an integer also answers to
+  /// double); else aborts: ask only for keys with a default, required ones, or those that has() knows.
   template <class T>
   T get(std::string_view key) const {
     std::optional<T> v = find<T>(key);
@@ -41,14 +42,19 @@ class Config {
     return std::nullopt;
   }
   template <class T>
-  T get_or(std::string_view key, T otherwise) const { return find<T>(key).value_or(std::move(otherwise)); }
+  T get_or(std::string_view key, T otherwise) const {
+    return find<T>(key).value_or(std::move(otherwise));
+  }
 
   const Entries& entries() const { return entries_; }
-  void set(std::string key, Value value, Location where = {}) { entries_.insert_or_assign(std::move(key), Entry{std::move(value), std::move(where)}); }
+  void set(std::string key, Value value, Location where = {}) {
+    entries_.insert_or_assign(std::move(key), Entry{std::move(value), std::move(where)});
+  }
 
   /// "jobs/softmax.toml:7", "--set", "default".
   std::string where(std::string_view key) const;
-  /// invalid: "jobs/softmax.toml:7: train.slices = 200: message"; of a key without a value "jobs/softmax.toml: train.slices: message".
+  /// invalid: "jobs/softmax.toml:7: train.slices = 200: message"; of a key without a value "jobs/softmax.toml:
+  /// train.slices: message".
   Status mistake(std::string_view key, std::string_view message) const;
 
   /// The values alone, as a JSON object of sections: for the record.

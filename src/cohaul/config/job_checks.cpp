@@ -13,8 +13,10 @@ std::string text(Int v) { return std::to_string(v); }
 Status check_amount(const Config& job) {
   const bool steps = job.has("train.steps"), epochs = job.has("train.epochs");
   if (steps && epochs)
-    return job.mistake("train.epochs", "train.steps is set too (" + job.where("train.steps") + "); keep one of the two");
-  if (!steps && !epochs) return job.mistake("train.steps", "missing, as is train.epochs; set one of the two: how long to train");
+    return job.mistake("train.epochs",
+                       "train.steps is set too (" + job.where("train.steps") + "); keep one of the two");
+  if (!steps && !epochs)
+    return job.mistake("train.steps", "missing, as is train.epochs; set one of the two: how long to train");
   return {};
 }
 
@@ -29,7 +31,8 @@ Status check_optimizer(const Config& job) {
   if (job.get_or("optimizer.momentum", 0.0) <= 0)
     return job.mistake("optimizer.nesterov", "needs momentum; set optimizer.momentum above 0");
   if (job.get_or("optimizer.dampening", 0.0) != 0)
-    return job.mistake("optimizer.nesterov", "allows no dampening; remove optimizer.dampening (" + job.where("optimizer.dampening") + ")");
+    return job.mistake("optimizer.nesterov",
+                       "allows no dampening; remove optimizer.dampening (" + job.where("optimizer.dampening") + ")");
   return {};
 }
 
@@ -37,23 +40,28 @@ Status check_strategy(const Config& job) {
   const auto name = job.get<std::string>("strategy.name");
   const Int workers = job.get<Int>("job.workers");
   if (name == "single" && workers > 1) {
-    return job.mistake("strategy.name", "one worker only, and job.workers is " + text(workers) + " (" + job.where("job.workers") +
+    return job.mistake("strategy.name", "one worker only, and job.workers is " + text(workers) + " (" +
+                                            job.where("job.workers") +
                                             "); choose all_reduce, parameter_server or tensor, or one worker");
   }
   if (job.has("strategy.backup_workers"))
     return job.mistake("strategy.backup_workers", "backup workers are not available yet; remove the key");
   if (job.get_or("strategy.consistency", std::string()) == "bounded" && !job.has("strategy.staleness"))
-    return job.mistake("strategy.staleness", "missing; bounded needs the number of steps that a worker may run ahead, e.g. strategy.staleness = 3");
+    return job.mistake(
+        "strategy.staleness",
+        "missing; bounded needs the number of steps that a worker may run ahead, e.g. strategy.staleness = 3");
   return {};
 }
 
 Status check_slices(const Config& job) {
-  const Int slices = job.get<Int>("train.slices"), batch = job.get<Int>("train.batch"), workers = job.get<Int>("job.workers");
+  const Int slices = job.get<Int>("train.slices"), batch = job.get<Int>("train.batch"),
+            workers = job.get<Int>("job.workers");
   const auto strategy = job.get<std::string>("strategy.name");
   if (slices > batch) {
     if (job.set_by_user("train.slices"))
       return job.mistake("train.slices", "more slices than train.batch (" + text(batch) + "); a slice needs a sample");
-    return job.mistake("train.batch", "smaller than the number of workers (" + text(workers) + "), each of which needs a sample");
+    return job.mistake("train.batch",
+                       "smaller than the number of workers (" + text(workers) + "), each of which needs a sample");
   }
   if (strategy == "tensor" && slices > 1)
     return job.mistake("train.slices", "tensor computes each batch whole on every worker; remove the key");
@@ -61,7 +69,8 @@ Status check_slices(const Config& job) {
   if (!synchronous || can_share(slices, workers)) return {};
   std::vector<std::string> good;
   for (Int n = workers; n <= batch && good.size() < 3; n *= 2) good.push_back(text(n));
-  return job.mistake("train.slices", text(workers) + " workers cannot share them: slices / workers must be a power of two" +
+  return job.mistake("train.slices", text(workers) +
+                                         " workers cannot share them: slices / workers must be a power of two" +
                                          (good.empty() ? std::string() : ", e.g. " + join(good, " or ")));
 }
 
@@ -82,7 +91,8 @@ Status check_unread(const Config& job, const KeySpec& spec) {
   const std::string wanted = spec.only.key + " = " + join(spec.only.values, " or ");
   const auto value = job.find<std::string>(spec.only.key);
   return job.mistake(spec.key, "is read only with " + wanted + ", and " + spec.only.key +
-                                   (value ? " is " + *value : std::string(" is not set")) + "; remove the key, or set " + wanted);
+                                   (value ? " is " + *value : std::string(" is not set")) +
+                                   "; remove the key, or set " + wanted);
 }
 
 Status check_job(const Config& job, const Schema& schema) {

@@ -18,7 +18,9 @@ constexpr std::uintmax_t kFileBytesMax = 1 << 20;
 
 std::string absolute(const fs::path& folder, const std::string& path) {
   std::error_code ignored;
-  return fs::absolute(fs::path(path).is_absolute() ? fs::path(path) : folder / path, ignored).lexically_normal().string();
+  return fs::absolute(fs::path(path).is_absolute() ? fs::path(path) : folder / path, ignored)
+      .lexically_normal()
+      .string();
 }
 
 std::optional<Value> value_of(const toml::node& node) {
@@ -32,13 +34,16 @@ std::optional<Value> value_of(const toml::node& node) {
 /// The value as the key's type, where it has or safely becomes that type (1 is a number, 1.0 is no integer).
 std::optional<Value> as_type(const Value& value, Type type) {
   switch (type) {
-    case Type::integer: return std::holds_alternative<std::int64_t>(value) ? std::optional(value) : std::nullopt;
-    case Type::boolean: return std::holds_alternative<bool>(value) ? std::optional(value) : std::nullopt;
+    case Type::integer:
+      return std::holds_alternative<std::int64_t>(value) ? std::optional(value) : std::nullopt;
+    case Type::boolean:
+      return std::holds_alternative<bool>(value) ? std::optional(value) : std::nullopt;
     case Type::real:
       if (auto* i = std::get_if<std::int64_t>(&value)) return Value(static_cast<double>(*i));
       return std::holds_alternative<double>(value) ? std::optional(value) : std::nullopt;
     case Type::string:
-    case Type::path: return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
+    case Type::path:
+      return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
   }
   return std::nullopt;
 }
@@ -64,7 +69,8 @@ std::optional<Value> read_as(std::string_view text, Type type) {
       if (text == "true" || text == "false") return Value(text == "true");
       return std::nullopt;
     case Type::string:
-    case Type::path: return Value(std::string(text));
+    case Type::path:
+      return Value(std::string(text));
   }
   return std::nullopt;
 }
@@ -76,7 +82,9 @@ Value read_as_any(std::string_view text) {
   return std::string(text);
 }
 
-bool is_free(std::string_view key, const ReadOptions& options) { return options.free_model_keys && key.starts_with("model."); }
+bool is_free(std::string_view key, const ReadOptions& options) {
+  return options.free_model_keys && key.starts_with("model.");
+}
 
 /// Checks the value and stores it.
 Status put(Entries& entries, const KeySpec& spec, Value value, Location where, const fs::path& folder) {
@@ -88,7 +96,8 @@ Status put(Entries& entries, const KeySpec& spec, Value value, Location where, c
 }
 
 Status put_free(Entries& entries, const std::string& key, Entry entry) {
-  if (auto* v = std::get_if<double>(&entry.value); v && !std::isfinite(*v)) return mistake(key, entry, "must be finite");
+  if (auto* v = std::get_if<double>(&entry.value); v && !std::isfinite(*v))
+    return mistake(key, entry, "must be finite");
   entries.insert_or_assign(key, std::move(entry));
   return {};
 }
@@ -125,9 +134,12 @@ class FileReader {
   Status add(const std::string& key, std::string_view section, const toml::key& toml_key, const toml::node& node) {
     const Location where = place(toml_key.source());
     const KeySpec* spec = schema_.find(key);
-    if (!spec && !is_free(key, options_)) return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
+    if (!spec && !is_free(key, options_))
+      return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
     const std::optional<Value> value = value_of(node);
-    if (!value) return invalid(where.text() + ": " + key + ": must be " + std::string(spec ? name(spec->type) : "a number or a text") + ", not a list, table or date");
+    if (!value)
+      return invalid(where.text() + ": " + key + ": must be " +
+                     std::string(spec ? name(spec->type) : "a number or a text") + ", not a list, table or date");
     if (!spec) return put_free(entries_, key, {*value, where});
     const std::optional<Value> typed = as_type(*value, spec->type);
     if (!typed) return mistake(key, {*value, where}, "must be " + std::string(name(spec->type)));
@@ -147,16 +159,19 @@ Status mistake(const std::string& key, const Entry& entry, std::string_view mess
   return invalid(entry.where.text() + ": " + key + " = " + to_text(entry.value) + ": " + std::string(message));
 }
 
-Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema, const ReadOptions& options) {
+Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema,
+                          const ReadOptions& options) {
   return FileReader(file, schema, options).read(text);
 }
 
 Result<Entries> read_job(const std::string& file, const Schema& schema, const ReadOptions& options) {
   std::error_code error;
   const fs::file_status status = fs::status(file, error);
-  if (!fs::exists(status)) return invalid("no job file " + file + "; give the path of a TOML file, such as jobs/softmax.toml");
+  if (!fs::exists(status))
+    return invalid("no job file " + file + "; give the path of a TOML file, such as jobs/softmax.toml");
   if (!fs::is_regular_file(status)) return invalid("job file " + file + " is not a file; give the path of a TOML file");
-  if (fs::file_size(file, error) > kFileBytesMax || error) return invalid("job file " + file + " is larger than 1 MB; is it a job file?");
+  if (fs::file_size(file, error) > kFileBytesMax || error)
+    return invalid("job file " + file + " is larger than 1 MB; is it a job file?");
   std::ifstream in(file, std::ios::binary);
   if (!in) return invalid("job file " + file + " cannot be read; check its permissions");
   const std::string text{std::istreambuf_iterator<char>(in), {}};

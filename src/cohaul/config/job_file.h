@@ -1,6 +1,6 @@
 #pragma once
-// Reading what the user wrote: a TOML file of sections and keys, and --set KEY=VALUE on top. Every value comes out with the
-// type that its key has, and with its place.
+// Reading what the user wrote: a TOML file of sections and keys, and --set KEY=VALUE on top. Every value comes out with
+// the type that its key has, and with its place.
 
 #include <map>
 #include <span>
@@ -24,13 +24,16 @@ struct ReadOptions {
 };
 
 /// Reads TOML text. file: for messages, and paths in values are relative to its folder (made absolute here).
-/// Errors (invalid): broken TOML, unknown sections and keys, wrong types and values; the message names file, line and key.
-Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema, const ReadOptions& options);
+/// Errors (invalid): broken TOML, unknown sections and keys, wrong types and values; the message names file, line and
+/// key.
+Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema,
+                          const ReadOptions& options);
 
 /// The same from a file; invalid also when it is missing, not a file, or over 1 MB.
 Result<Entries> read_job(const std::string& file, const Schema& schema, const ReadOptions& options);
 
-/// Applies "KEY=VALUE": VALUE is read as the key's type, unquoted; paths are relative to the working folder. A later one wins.
+/// Applies "KEY=VALUE": VALUE is read as the key's type, unquoted; paths are relative to the working folder. A later
+/// one wins.
 Status apply_set(Entries& entries, std::string_view assignment, const Schema& schema, const ReadOptions& options);
 
 /// invalid: "where: key = value: message".

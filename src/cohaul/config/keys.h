@@ -7,7 +7,8 @@
 
 namespace cohaul::config {
 
-/// All keys. own_program: the worker is the user's own, whose models take whatever model.* they like: the zoo's sizes are left out.
+/// All keys. own_program: the worker is the user's own, whose models take whatever model.* they like: the zoo's sizes
+/// are left out.
 std::vector<KeySpec> job_keys(bool own_program);
 
 }  // namespace cohaul::config

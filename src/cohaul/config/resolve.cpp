@@ -29,7 +29,8 @@ void fill_defaults(Config& job, const Schema& schema, int cores) {
   if (!job.has("optimizer.weight_decay"))
     job.set("optimizer.weight_decay", job.get<std::string>("optimizer.name") == "adamw" ? 0.01 : 0.0);
   if (!job.has("train.slices")) {
-    const bool split = job.get<std::string>("strategy.name") == "all_reduce" || job.get_or("strategy.consistency", std::string()) == "sync";
+    const bool split = job.get<std::string>("strategy.name") == "all_reduce" ||
+                       job.get_or("strategy.consistency", std::string()) == "sync";
     job.set("train.slices", split ? workers : Int{1});
   }
   if (!job.has("job.threads")) job.set("job.threads", std::max<Int>(1, cores / workers));
@@ -40,7 +41,8 @@ Result<Config> finish(Entries entries, const std::string& file, const Schema& sc
   for (const std::string& assignment : request.sets) COHAUL_TRY(apply_set(entries, assignment, schema, options));
   if (request.workers) {
     Entry entry{*request.workers, {"--workers", 0}};
-    if (Status s = check_value(*schema.find("job.workers"), entry.value); !s.ok()) return mistake("job.workers", entry, s.message());
+    if (Status s = check_value(*schema.find("job.workers"), entry.value); !s.ok())
+      return mistake("job.workers", entry, s.message());
     entries.insert_or_assign("job.workers", std::move(entry));
   }
   Config job(std::move(entries), file);

@@ -19,7 +19,9 @@ lr = 0.01
 )";
 
 Result<Config> job(std::vector<std::string> sets = {}, std::optional<std::int64_t> workers = {}, bool own = false) {
-  return resolve_text(kJob, "a.toml", {.job_file = "a.toml", .sets = std::move(sets), .workers = workers, .own_program = own, .cores = 8});
+  return resolve_text(
+      kJob, "a.toml",
+      {.job_file = "a.toml", .sets = std::move(sets), .workers = workers, .own_program = own, .cores = 8});
 }
 
 std::string refusal(const Result<Config>& r) {
@@ -27,7 +29,9 @@ std::string refusal(const Result<Config>& r) {
   EXPECT_EQ(r.status().code(), Code::invalid);
   return r.status().message();
 }
-std::string refusal_of_text(const std::string& toml) { return refusal(resolve_text(toml, "a.toml", {.job_file = "a.toml"})); }
+std::string refusal_of_text(const std::string& toml) {
+  return refusal(resolve_text(toml, "a.toml", {.job_file = "a.toml"}));
+}
 
 TEST(Resolve, DefaultsDependOnWorkers) {
   auto one = job();
@@ -87,15 +91,21 @@ TEST(Resolve, EncodedAndBack) {
 
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
-            "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, seed, log_every, init, save");
+            "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
+            "seed, log_every, init, save");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
-            "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, momentum, dampening, nesterov, "
+            "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
+            "momentum, dampening, nesterov, "
             "weight_decay, beta1, beta2, eps");
-  EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"), std::string::npos);
-  EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"), std::string::npos);
+  EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"),
+            std::string::npos);
   EXPECT_EQ(refusal_of_text("\n[optimiser]\nlr = 3\n"),
-            "a.toml:2: unknown section [optimiser]; did you mean [optimizer]? Sections are: model, data, train, optimizer, strategy, job");
-  EXPECT_EQ(refusal_of_text("batch_size = 3\n"), "a.toml:1: batch_size stands in no section; keys are written section.name; did you mean train.batch?");
+            "a.toml:2: unknown section [optimiser]; did you mean [optimizer]? Sections are: model, data, train, "
+            "optimizer, strategy, job");
+  EXPECT_EQ(refusal_of_text("batch_size = 3\n"),
+            "a.toml:1: batch_size stands in no section; keys are written section.name; did you mean train.batch?");
   EXPECT_EQ(refusal(job({"lr=1"})), "--set lr=1: keys are written section.name; did you mean optimizer.lr?");
   EXPECT_EQ(refusal(job({"lr"})), "--set lr: must be KEY=VALUE, e.g. --set train.batch=100");
   EXPECT_NE(refusal(job({"foo.bar=1"})).find("unknown section [foo]"), std::string::npos);
@@ -104,8 +114,10 @@ TEST(Resolve, UnknownKeys) {
 TEST(Resolve, TypesAndRanges) {
   EXPECT_EQ(refusal_of_text("[train]\nbatch = 1.5\n"), "a.toml:2: train.batch = 1.5: must be an integer");
   EXPECT_EQ(refusal_of_text("[train]\nbatch = \"x\"\n"), "a.toml:2: train.batch = \"x\": must be an integer");
-  EXPECT_EQ(refusal_of_text("[train]\nbatch = [1]\n"), "a.toml:2: train.batch: must be an integer, not a list, table or date");
-  EXPECT_EQ(refusal_of_text("[train]\nbatch = 0\n"), "a.toml:2: train.batch = 0: must be at least 1 and at most 1073741824");
+  EXPECT_EQ(refusal_of_text("[train]\nbatch = [1]\n"),
+            "a.toml:2: train.batch: must be an integer, not a list, table or date");
+  EXPECT_EQ(refusal_of_text("[train]\nbatch = 0\n"),
+            "a.toml:2: train.batch = 0: must be at least 1 and at most 1073741824");
   EXPECT_EQ(refusal_of_text("[data]\nshuffle = 1\n"), "a.toml:2: data.shuffle = 1: must be true or false");
   EXPECT_EQ(refusal_of_text("[optimizer]\nlr = inf\n"), "a.toml:2: optimizer.lr = inf: must be finite");
   EXPECT_EQ(refusal_of_text("[optimizer]\nlr = -1\n"), "a.toml:2: optimizer.lr = -1: must be at least 0");
@@ -115,50 +127,65 @@ TEST(Resolve, TypesAndRanges) {
   EXPECT_EQ(refusal(job({"train.batch=1e3"})), "--set train.batch=1e3: must be an integer");
   EXPECT_EQ(refusal(job({"data.shuffle=yes"})), "--set data.shuffle=yes: must be true or false");
   EXPECT_EQ(refusal(job({"strategy.name=allreduce"})),
-            "--set: strategy.name = \"allreduce\": must be single or all_reduce or parameter_server or tensor; did you mean all_reduce?");
+            "--set: strategy.name = \"allreduce\": must be single or all_reduce or parameter_server or tensor; did you "
+            "mean all_reduce?");
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.servers=0"})),
             "--set: strategy.servers = 0: must be at least 1 and at most 1024");
   EXPECT_EQ(refusal(job({}, 0)), "--workers: job.workers = 0: must be at least 1 and at most 1024");
-  EXPECT_EQ(refusal(job({"job.peer_timeout_s=0"})), "--set: job.peer_timeout_s = 0: must be greater than 0 and at most 1000000");
+  EXPECT_EQ(refusal(job({"job.peer_timeout_s=0"})),
+            "--set: job.peer_timeout_s = 0: must be greater than 0 and at most 1000000");
   EXPECT_EQ(refusal(job({"train.save="})), "--set: train.save = \"\": must not be empty");
 }
 
 TEST(Resolve, BrokenFiles) {
   EXPECT_EQ(refusal_of_text("[train\n").substr(0, 20), "a.toml:1: not TOML: ");
   EXPECT_EQ(refusal_of_text(""), "a.toml: model.name: missing: the model to train; one of softmax, mlp, cnn");
-  EXPECT_EQ(refusal(resolve({.job_file = "no/such.toml"})), "no job file no/such.toml; give the path of a TOML file, such as jobs/softmax.toml");
+  EXPECT_EQ(refusal(resolve({.job_file = "no/such.toml"})),
+            "no job file no/such.toml; give the path of a TOML file, such as jobs/softmax.toml");
   EXPECT_EQ(refusal(resolve({.job_file = "/"})), "job file / is not a file; give the path of a TOML file");
 }
 
 TEST(Resolve, KeysThatContradict) {
-  EXPECT_EQ(refusal(job({"train.epochs=2"})), "--set: train.epochs = 2: train.steps is set too (a.toml:7); keep one of the two");
+  EXPECT_EQ(refusal(job({"train.epochs=2"})),
+            "--set: train.epochs = 2: train.steps is set too (a.toml:7); keep one of the two");
   EXPECT_EQ(refusal_of_text("[model]\nname='cnn'\n[data]\nname='fashion-mnist'\n[train]\nbatch=1\n"),
             "a.toml: train.steps: missing, as is train.epochs; set one of the two: how long to train");
   EXPECT_EQ(refusal(job({"strategy.name=single"}, 2)),
-            "--set: strategy.name = \"single\": one worker only, and job.workers is 2 (--workers); choose all_reduce, parameter_server or tensor, or one worker");
+            "--set: strategy.name = \"single\": one worker only, and job.workers is 2 (--workers); choose all_reduce, "
+            "parameter_server or tensor, or one worker");
   EXPECT_EQ(refusal(job({"strategy.servers=2"}, 2)),
-            "--set: strategy.servers = 2: is read only with strategy.name = parameter_server, and strategy.name is all_reduce; remove the key, or set "
+            "--set: strategy.servers = 2: is read only with strategy.name = parameter_server, and strategy.name is "
+            "all_reduce; remove the key, or set "
             "strategy.name = parameter_server");
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.staleness=3"})),
-            "--set: strategy.staleness = 3: is read only with strategy.consistency = bounded, and strategy.consistency is sync; remove the key, or set "
+            "--set: strategy.staleness = 3: is read only with strategy.consistency = bounded, and strategy.consistency "
+            "is sync; remove the key, or set "
             "strategy.consistency = bounded");
   EXPECT_NE(refusal(job({"strategy.staleness=3"})).find("strategy.consistency is not set"), std::string::npos);
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.consistency=bounded"})),
-            "a.toml: strategy.staleness: missing; bounded needs the number of steps that a worker may run ahead, e.g. strategy.staleness = 3");
+            "a.toml: strategy.staleness: missing; bounded needs the number of steps that a worker may run ahead, e.g. "
+            "strategy.staleness = 3");
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.backup_workers=1"}, 2)),
             "--set: strategy.backup_workers = 1: backup workers are not available yet; remove the key");
-  EXPECT_NE(refusal(job({"optimizer.name=adam", "optimizer.momentum=0.9"})).find("is read only with optimizer.name = sgd, and optimizer.name is adam"),
+  EXPECT_NE(refusal(job({"optimizer.name=adam", "optimizer.momentum=0.9"}))
+                .find("is read only with optimizer.name = sgd, and optimizer.name is adam"),
             std::string::npos);
-  EXPECT_EQ(refusal(job({"optimizer.nesterov=true"})), "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
-  EXPECT_NE(refusal(job({"model.width=3"})).find("is read only with model.name = mlp, and model.name is softmax"), std::string::npos);
-  EXPECT_EQ(refusal(job({"data.name=mnist"})), "a.toml: data.path: missing; mnist is read from a folder of IDX files: set data.path to it");
+  EXPECT_EQ(refusal(job({"optimizer.nesterov=true"})),
+            "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
+  EXPECT_NE(refusal(job({"model.width=3"})).find("is read only with model.name = mlp, and model.name is softmax"),
+            std::string::npos);
+  EXPECT_EQ(refusal(job({"data.name=mnist"})),
+            "a.toml: data.path: missing; mnist is read from a folder of IDX files: set data.path to it");
 }
 
 TEST(Resolve, Slices) {
-  EXPECT_EQ(refusal(job({"train.slices=101"})), "--set: train.slices = 101: more slices than train.batch (100); a slice needs a sample");
-  EXPECT_EQ(refusal(job({"train.batch=2"}, 4)), "--set: train.batch = 2: smaller than the number of workers (4), each of which needs a sample");
+  EXPECT_EQ(refusal(job({"train.slices=101"})),
+            "--set: train.slices = 101: more slices than train.batch (100); a slice needs a sample");
+  EXPECT_EQ(refusal(job({"train.batch=2"}, 4)),
+            "--set: train.batch = 2: smaller than the number of workers (4), each of which needs a sample");
   EXPECT_EQ(refusal(job({"train.slices=4"}, 3)),
-            "--set: train.slices = 4: 3 workers cannot share them: slices / workers must be a power of two, e.g. 3 or 6 or 12");
+            "--set: train.slices = 4: 3 workers cannot share them: slices / workers must be a power of two, e.g. 3 or "
+            "6 or 12");
   EXPECT_EQ(refusal(job({"train.slices=12"}, 4)).substr(0, 46), "--set: train.slices = 12: 4 workers cannot sha");
   EXPECT_EQ(refusal(job({"strategy.name=tensor", "train.slices=2"}, 2)),
             "--set: train.slices = 2: tensor computes each batch whole on every worker; remove the key");

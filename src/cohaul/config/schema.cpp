@@ -54,15 +54,16 @@ std::vector<std::string> Schema::names_in(std::string_view section) const {
   return out;
 }
 
-/// The full key that `section.name` was probably meant to be, or empty. Sure signs first: an alias, the right name in the
-/// wrong section; then likeness, in the section, then anywhere.
+/// The full key that `section.name` was probably meant to be, or empty. Sure signs first: an alias, the right name in
+/// the wrong section; then likeness, in the section, then anywhere.
 std::string Schema::meant(std::string_view section, std::string_view name) const {
   for (bool here : {true, false})
     for (const KeySpec& k : keys_)
       if ((section_of(k.key) == section) == here && std::ranges::find(k.aliases, name) != k.aliases.end()) return k.key;
   for (const KeySpec& k : keys_)
     if (name_of(k.key) == name) return k.key;
-  if (std::string_view best = nearest(name, names_in(section)); !best.empty()) return std::string(section) + "." + std::string(best);
+  if (std::string_view best = nearest(name, names_in(section)); !best.empty())
+    return std::string(section) + "." + std::string(best);
   std::vector<std::string> all;
   for (const KeySpec& k : keys_) all.emplace_back(name_of(k.key));
   if (std::string_view best = nearest(name, all); !best.empty()) {
@@ -75,7 +76,8 @@ std::string Schema::meant(std::string_view section, std::string_view name) const
 std::string Schema::unknown(std::string_view section, std::string_view name) const {
   if (section.empty()) {
     const std::string key = meant(section, name);
-    return "keys are written section.name" + (key.empty() ? "; sections are: " + join(sections()) : "; did you mean " + key + "?");
+    return "keys are written section.name" +
+           (key.empty() ? "; sections are: " + join(sections()) : "; did you mean " + key + "?");
   }
   const std::vector<std::string> names = names_in(section);
   if (names.empty()) return unknown_section(section);
@@ -87,7 +89,8 @@ std::string Schema::unknown(std::string_view section, std::string_view name) con
 std::string Schema::unknown_section(std::string_view section) const {
   const std::vector<std::string> all = sections();
   std::string out = "unknown section [" + std::string(section) + "]";
-  if (std::string_view best = nearest(section, all); !best.empty()) out += "; did you mean [" + std::string(best) + "]?";
+  if (std::string_view best = nearest(section, all); !best.empty())
+    out += "; did you mean [" + std::string(best) + "]?";
   return out + " Sections are: " + join(all);
 }
 
@@ -96,7 +99,8 @@ Status check_value(const KeySpec& spec, const Value& value) {
     if (text->empty()) return invalid("must not be empty");
     if (spec.choices.empty() || std::ranges::find(spec.choices, *text) != spec.choices.end()) return {};
     std::string out = "must be " + join(spec.choices, " or ");
-    if (std::string_view best = nearest(*text, spec.choices); !best.empty()) out += "; did you mean " + std::string(best) + "?";
+    if (std::string_view best = nearest(*text, spec.choices); !best.empty())
+      out += "; did you mean " + std::string(best) + "?";
     return invalid(out);
   }
   if (std::holds_alternative<bool>(value)) return {};

@@ -13,20 +13,21 @@
 
 namespace cohaul::config {
 
-/// A key that is read only where another key has one of these values: strategy.servers only with strategy.name = parameter_server.
+/// A key that is read only where another key has one of these values: strategy.servers only with strategy.name =
+/// parameter_server.
 struct OnlyWith {
-  std::string key;                  // empty: always
+  std::string key;  // empty: always
   std::vector<std::string> values;
 };
 
 struct KeySpec {
-  std::string key;                  // "section.name"
+  std::string key;  // "section.name"
   Type type = Type::integer;
   std::string help;                 // one line
   std::optional<Value> fallback{};  // the default; none: unset, or set by other keys
   bool required = false;
   double min = -std::numeric_limits<double>::infinity(), max = std::numeric_limits<double>::infinity();
-  bool above_min = false;           // min itself is not allowed
+  bool above_min = false;              // min itself is not allowed
   std::vector<std::string> choices{};  // of a string; empty: any
   std::vector<std::string> aliases{};  // names that people try instead: suggested, never accepted
   OnlyWith only{};

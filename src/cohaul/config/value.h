@@ -19,8 +19,8 @@ using Value = std::variant<std::int64_t, double, bool, std::string>;
 /// As a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);
 
-/// Where a value stands. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers"; line 0);
-/// empty: a default.
+/// Where a value stands. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers";
+/// line 0); empty: a default.
 struct Location {
   std::string file;
   int line = 0;

@@ -38,7 +38,12 @@ TEST(Format, Numbers) {
 }
 
 TEST(Progress, Line) {
-  Progress p{.step = 300, .loss = 0.88, .samples_per_s = 31200, .staleness = Progress::Staleness{1.8, 3}, .waiting = 0.12, .seconds_left = 1.5};
+  Progress p{.step = 300,
+             .loss = 0.88,
+             .samples_per_s = 31200,
+             .staleness = Progress::Staleness{1.8, 3},
+             .waiting = 0.12,
+             .seconds_left = 1.5};
   EXPECT_EQ(to_line(p), "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left");
   EXPECT_EQ(to_line({.step = 1000, .loss = 0.5, .samples_per_s = 10}), "step 1,000  loss 0.5  10 samples/s");
   EXPECT_NE(to_line(p, true).find("\x1b[1m0.88\x1b[0m"), std::string::npos);
@@ -59,7 +64,8 @@ TEST(Table, NumbersStandRight) {
 
 TEST(Record, LinesAreJson) {
   using nlohmann::json;
-  json start = json::parse(to_json(StartRecord{.cohaul = "0.1.0", .libtorch = "2.15.0", .instruction_set = "avx2", .job = R"({"train":{"batch":100}})"}));
+  json start = json::parse(to_json(StartRecord{
+      .cohaul = "0.1.0", .libtorch = "2.15.0", .instruction_set = "avx2", .job = R"({"train":{"batch":100}})"}));
   EXPECT_EQ(start["record"], "start");
   EXPECT_EQ(start["job"]["train"]["batch"], 100);
   EXPECT_TRUE(to_json(StartRecord{}).starts_with(R"({"record":"start",)"));
@@ -74,12 +80,15 @@ TEST(Record, LinesAreJson) {
   EXPECT_EQ(step["staleness_max"], 3);
   EXPECT_EQ(step["gap_max"], 2);
 
-  json result = json::parse(to_json(ResultRecord{.steps = 10, .loss = 0.5, .metrics = {{"accuracy", 0.9}}, .parameters_sha256 = "ab"}));
-  for (const char* key : {"steps", "loss", "accuracy", "step_ms_median", "samples_per_s", "seconds", "parameters_sha256"})
+  json result = json::parse(
+      to_json(ResultRecord{.steps = 10, .loss = 0.5, .metrics = {{"accuracy", 0.9}}, .parameters_sha256 = "ab"}));
+  for (const char* key :
+       {"steps", "loss", "accuracy", "step_ms_median", "samples_per_s", "seconds", "parameters_sha256"})
     EXPECT_TRUE(result.contains(key)) << key;
   EXPECT_FALSE(result.contains("gap_max"));
 
-  json error = json::parse(to_json(ErrorRecord{.exit = 3, .role = "worker", .rank = 2, .operation = "push \xff", .message = "gone"}));
+  json error = json::parse(
+      to_json(ErrorRecord{.exit = 3, .role = "worker", .rank = 2, .operation = "push \xff", .message = "gone"}));
   EXPECT_EQ(error["exit"], 3);
   EXPECT_EQ(error["rank"], 2);
   EXPECT_TRUE(json::parse(to_json(ErrorRecord{}))["rank"].is_null());
@@ -108,7 +117,8 @@ TEST(Record, UnwritableIsTheUsersMistake) {
   auto record = Record::create("/no/such/folder/r.jsonl");
   ASSERT_FALSE(record.ok());
   EXPECT_EQ(record.status().code(), Code::invalid);
-  EXPECT_TRUE(record.status().message().starts_with("--record /no/such/folder/r.jsonl: cannot be written: No such file or directory"));
+  EXPECT_TRUE(record.status().message().starts_with(
+      "--record /no/such/folder/r.jsonl: cannot be written: No such file or directory"));
   EXPECT_FALSE(Record::create("/").ok());
   auto nowhere = Record::create("");
   ASSERT_TRUE(nowhere.ok());

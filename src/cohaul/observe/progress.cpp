@@ -11,7 +11,8 @@ std::string to_line(const Progress& p, bool styled) {
   const std::string loss = significant(p.loss);
   out += styled ? "\x1b[1m" + loss + "\x1b[0m" : loss;
   out += "  " + rate(p.samples_per_s) + " samples/s";
-  if (p.staleness) out += "  staleness " + significant(p.staleness->mean, 2) + " (max " + significant(p.staleness->max, 3) + ")";
+  if (p.staleness)
+    out += "  staleness " + significant(p.staleness->mean, 2) + " (max " + significant(p.staleness->max, 3) + ")";
   if (p.waiting) out += "  waiting " + percent(*p.waiting);
   if (p.seconds_left) out += "  " + minutes(*p.seconds_left) + " left";
   return out;

@@ -8,18 +8,19 @@
 namespace cohaul::observe {
 
 struct Progress {
-  std::int64_t step = 0;                       // updates done
+  std::int64_t step = 0;  // updates done
   double loss = 0;
   double samples_per_s = 0;
   struct Staleness {
     double mean = 0, max = 0;
   };
-  std::optional<Staleness> staleness{};        // asynchronous modes
-  std::optional<double> waiting{};             // fraction of the time spent waiting for others
+  std::optional<Staleness> staleness{};  // asynchronous modes
+  std::optional<double> waiting{};       // fraction of the time spent waiting for others
   std::optional<double> seconds_left{};
 };
 
-/// "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the loss in bold.
+/// "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the
+/// loss in bold.
 std::string to_line(const Progress& progress, bool styled = false);
 
 /// Writes lines to a file descriptor (2: stderr), styled if that is a terminal. Does not own it.

@@ -36,7 +36,12 @@ std::string to_json(const StartRecord& r) {
 }
 
 std::string to_json(const ProcessRecord& r) {
-  return dump(Json{{"record", "process"}, {"role", r.role}, {"rank", r.rank}, {"pid", r.pid}, {"host", r.host}, {"log", text_or_null(r.log)}});
+  return dump(Json{{"record", "process"},
+                   {"role", r.role},
+                   {"rank", r.rank},
+                   {"pid", r.pid},
+                   {"host", r.host},
+                   {"log", text_or_null(r.log)}});
 }
 
 std::string to_json(const StepRecord& r) {
@@ -70,7 +75,9 @@ Result<Record> Record::open(const std::string& path, int flags) {
   if (path.empty()) return Record();
   if (path == "-") return Record(STDOUT_FILENO, false);
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags, 0666);
-  if (fd < 0) return invalid("--record " + path + ": cannot be written: " + std::strerror(errno) + "; give a path in a folder that exists and is yours, or -");
+  if (fd < 0)
+    return invalid("--record " + path + ": cannot be written: " + std::strerror(errno) +
+                   "; give a path in a folder that exists and is yours, or -");
   return Record(fd, true);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// The record of a run: JSON, one object a line, each line one write, so that processes may append to one file and a reader
-// sees whole lines at once. Doubles that are not finite are null.
+// The record of a run: JSON, one object a line, each line one write, so that processes may append to one file and a
+// reader sees whole lines at once. Doubles that are not finite are null.
 
 #include <cstdint>
 #include <optional>
@@ -13,7 +13,7 @@
 namespace cohaul::observe {
 
 struct StartRecord {
-  std::string cohaul;                // versions
+  std::string cohaul;  // versions
   std::string libtorch;
   std::string instruction_set;       // what bits may depend on
   std::string job;                   // the resolved job, a JSON object (Config::job_json())
@@ -21,30 +21,31 @@ struct StartRecord {
 };
 
 struct ProcessRecord {
-  std::string role;                  // "worker", "server"
+  std::string role;  // "worker", "server"
   int rank = 0;
   std::int64_t pid = 0;
-  std::string host, log;             // log: empty = null
+  std::string host, log;  // log: empty = null
 };
 
-/// Of asynchronous modes. Staleness: of the pushes since the last step record (in a result: of all); gap: the largest seen.
+/// Of asynchronous modes. Staleness: of the pushes since the last step record (in a result: of all); gap: the largest
+/// seen.
 struct Asynchrony {
   double staleness_mean = 0;
   std::int64_t staleness_max = 0, gap_max = 0;
 };
 
 struct StepRecord {
-  std::int64_t step = 0;             // updates done, from 1
-  double loss = 0;                   // mean over the step's batch, before its update
+  std::int64_t step = 0;  // updates done, from 1
+  double loss = 0;        // mean over the step's batch, before its update
   double samples_per_s = 0;
   std::optional<Asynchrony> asynchrony{};
-  std::optional<double> waiting{};   // fraction of the time spent waiting for others
+  std::optional<double> waiting{};  // fraction of the time spent waiting for others
 };
 
 struct ResultRecord {
   std::int64_t steps = 0;
-  double loss = 0;                                         // of the test set
-  std::vector<std::pair<std::string, double>> metrics{};   // e.g. {"accuracy", 0.84}
+  double loss = 0;                                        // of the test set
+  std::vector<std::pair<std::string, double>> metrics{};  // e.g. {"accuracy", 0.84}
   double step_ms_median = 0, samples_per_s = 0, seconds = 0;
   std::string parameters_sha256;
   std::optional<Asynchrony> asynchrony{};
@@ -53,7 +54,7 @@ struct ResultRecord {
 
 struct ErrorRecord {
   int exit = 1;
-  std::string role;                  // empty: null (nobody in particular)
+  std::string role{};  // empty: null (nobody in particular)
   std::optional<int> rank{};
   std::string operation, message;
 };
@@ -69,7 +70,8 @@ std::string to_json(const ErrorRecord& record);
 class Record {
  public:
   Record() = default;  // nowhere
-  /// Makes the file anew, or empties it. invalid: it cannot be written; names --record and the path. An empty path: nowhere.
+  /// Makes the file anew, or empties it. invalid: it cannot be written; names --record and the path. An empty path:
+  /// nowhere.
   static Result<Record> create(const std::string& path);
   /// For the second and further writers of a run: goes on at the end.
   static Result<Record> append(const std::string& path);

@@ -13,7 +13,8 @@ bool is_number(const std::string& cell) {
 
 /// Places on the screen: code points of UTF-8.
 std::size_t width(const std::string& s) {
-  return static_cast<std::size_t>(std::ranges::count_if(s, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(s, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string pad(const std::string& s, std::size_t to, bool right) {

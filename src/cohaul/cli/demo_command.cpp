@@ -1,0 +1,156 @@
+#include "cohaul/cli/demo_command.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "cohaul/cli/child.h"
+#include "cohaul/cli/demo_modes.h"
+#include "cohaul/cli/exit_code.h"
+#include "cohaul/observe/format.h"
+#include "cohaul/observe/table.h"
+
+namespace cohaul::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using observe::significant;
+
+constexpr int kCnnSteps = 40;
+
+/// A folder that goes with its owner.
+class Scratch {
+ public:
+  Scratch() {
+    std::string pattern = (fs::temp_directory_path() / "cohaul-demo-XXXXXX").string();
+    if (::mkdtemp(pattern.data())) path_ = pattern;
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  bool ok() const { return !path_.empty(); }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+/// Where the shipped job files are: named, beside the sources that this was built in, or installed.
+Result<std::string> find_jobs(const std::string& named, const std::string& own) {
+  std::vector<fs::path> places{named};
+  if (named.empty()) places = {fs::path(own) / "../share/cohaul/jobs", fs::path(own) / "../../../jobs", "jobs"};
+  for (const fs::path& place : places)
+    if (std::error_code error; fs::exists(place / "softmax.toml", error)) return place.lexically_normal().string();
+  return invalid("no softmax.toml in " + (named.empty() ? "the folders of shipped jobs" : named) +
+                 "; name its folder: cohaul demo --jobs FOLDER");
+}
+
+class Demo {
+ public:
+  Demo(std::string cohaul, std::string jobs, int steps)
+      : cohaul_(std::move(cohaul)), jobs_(std::move(jobs)), steps_(steps) {}
+
+  int run() {
+    if (!scratch_.ok()) {
+      std::cerr << "cohaul: no folder for the demo's files can be made in " << fs::temp_directory_path().string()
+                << "\n";
+      return kFailed;
+    }
+    if (int code = softmax(); code != kDone) return code;
+    return cnn();
+  }
+
+ private:
+  /// One `cohaul train` with a record; its losses appear on stderr as it runs.
+  Result<DemoResult> train(const std::string& job, int workers, std::vector<std::string> sets, int& code) {
+    const std::string record = scratch_.file("record.jsonl");
+    std::vector<std::string> argv{cohaul_,    "train", jobs_ + "/" + job, "--workers", std::to_string(workers),
+                                  "--record", record};
+    for (std::string& set : sets) {
+      argv.push_back("--set");
+      argv.push_back(std::move(set));
+    }
+    COHAUL_ASSIGN(const ChildResult child, run_child(argv, {.capture_out = true}));
+    code = child.exit;
+    if (child.exit != kDone) return internal("the run ended with exit code " + std::to_string(child.exit));
+    return read_result(record);
+  }
+
+  static int failed(const Status& status, int code) {
+    std::cerr << "cohaul: demo: " << status.message() << "\n";
+    return code != kDone ? code : exit_code(status.code());
+  }
+
+  int softmax() {
+    std::cout << "Softmax regression on Fashion-MNIST: 28x28 images, 10 classes, batch 100, learning rate 0.01, "
+              << observe::with_commas(steps_) << " steps,\nparameters from zero. Six ways to train it.\n";
+    observe::Table table(
+        {"mode", "workers", "servers", "loss", "accuracy", "samples/s", "staleness mean", "max", "largest difference"});
+    int number = 0;
+    const std::string reference = scratch_.file("1.safetensors");
+    for (const DemoMode& mode : demo_modes()) {
+      std::cout << "\n" << ++number << ". " << mode.name << ". " << mode.sentence << std::endl;
+      const std::string saved = scratch_.file(std::to_string(number) + ".safetensors");
+      std::vector<std::string> sets = mode.sets;
+      for (const std::string& s :
+           {"train.steps=" + std::to_string(steps_), std::string("job.threads=1"), "train.save=" + saved})
+        sets.push_back(s);
+      int code = kDone;
+      const auto result = train("softmax.toml", mode.workers, std::move(sets), code);
+      if (!result.ok()) return failed(result.status().context(mode.name), code);
+      const auto apart = largest_difference(reference, saved);
+      if (!apart.ok()) return failed(apart.status().context(mode.name), code);
+      table.row({std::to_string(number) + ". " + mode.name, std::to_string(mode.workers), std::to_string(mode.servers),
+                 significant(result->loss), significant(result->accuracy), observe::rate(result->samples_per_s),
+                 result->staleness_mean ? significant(*result->staleness_mean, 2) : "-",
+                 result->staleness_max ? significant(*result->staleness_max, 3) : "-", significant(*apart, 2)});
+    }
+    std::cout << "\n"
+              << table.text()
+              << "\nLoss and accuracy are the test set's. Largest difference: of a parameter from one process, "
+                 "relative to the largest of its tensor;\n"
+                 "0 is bit for bit.\n";
+    return kDone;
+  }
+
+  int cnn() {
+    std::cout
+        << "\nSo small a model gains nothing from more processes: its step is shorter than their talk. A small CNN, "
+        << kCnnSteps << " steps of 64 images, one thread a worker:" << std::endl;
+    observe::Table table({"cnn", "samples/s", "speed-up"});
+    double alone = 0;
+    for (int workers : {1, 2}) {
+      int code = kDone;
+      const auto result =
+          train("cnn.toml", workers,
+                {"train.steps=" + std::to_string(kCnnSteps), "train.log_every=20", "job.threads=1"}, code);
+      if (!result.ok()) return failed(result.status().context("cnn"), code);
+      if (workers == 1) alone = result->samples_per_s;
+      table.row({std::to_string(workers) + (workers == 1 ? " worker" : " workers"),
+                 observe::rate(result->samples_per_s), significant(result->samples_per_s / alone, 3)});
+    }
+    std::cout << "\n" << table.text() << std::flush;
+    return kDone;
+  }
+
+  Scratch scratch_;
+  std::string cohaul_, jobs_;
+  int steps_;
+};
+
+}  // namespace
+
+int run_demo(const DemoArguments& arguments) {
+  const auto own = own_folder();
+  const auto jobs = own.ok() ? find_jobs(arguments.jobs, *own) : own;
+  if (!jobs.ok()) {
+    std::cerr << "cohaul: demo: " << jobs.status().message() << "\n";
+    return exit_code(jobs.status().code());
+  }
+  return Demo(*own + "/cohaul", *jobs, arguments.steps).run();
+}
+
+}  // namespace cohaul::cli

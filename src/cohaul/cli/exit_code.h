@@ -1,0 +1,29 @@
+#pragma once
+// How the command ends.
+
+#include "cohaul/base/status.h"
+
+namespace cohaul::cli {
+
+constexpr int kDone = 0;
+constexpr int kFailed = 1;
+constexpr int kUsersMistake = 2;
+constexpr int kLost = 3;  // a process, or a deadline passed
+
+/// What a failure of the command itself, or of a worker's own, ends with.
+constexpr int exit_code(Code code) {
+  switch (code) {
+    case Code::ok:
+      return kDone;
+    case Code::invalid:
+    case Code::unsupported:
+      return kUsersMistake;
+    case Code::peer_lost:
+    case Code::unavailable:
+      return kLost;
+    default:
+      return kFailed;
+  }
+}
+
+}  // namespace cohaul::cli

@@ -1,0 +1,18 @@
+#pragma once
+// `cohaul launch --workers N [--servers K] -- ./program [args]`.
+
+#include <string>
+#include <vector>
+
+namespace cohaul::cli {
+
+struct LaunchArguments {
+  int workers = 1, servers = 0;
+  std::string logs{};
+  std::vector<std::string> command{};
+};
+
+/// Blocks until all processes have ended. Returns the exit code; a failure has been said on stderr.
+int run_launch(const LaunchArguments& arguments);
+
+}  // namespace cohaul::cli

@@ -1,0 +1,95 @@
+// The command `cohaul`: reads its arguments, wires, answers. It links no LibTorch.
+
+#include <iostream>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+
+#include "cohaul/cli/bench_command.h"
+#include "cohaul/cli/demo_command.h"
+#include "cohaul/cli/exit_code.h"
+#include "cohaul/cli/launch_command.h"
+#include "cohaul/cli/train_command.h"
+
+#ifndef COHAUL_VERSION
+#define COHAUL_VERSION "0"
+#endif
+
+namespace {
+
+using namespace cohaul::cli;
+
+int said(const cohaul::Status& status) {
+  if (!status.ok()) std::cerr << "cohaul: " << status.message() << "\n";
+  return exit_code(status.code());
+}
+
+CLI::App* add_train(CLI::App& app, TrainArguments& a) {
+  CLI::App* train = app.add_subcommand("train", "Train the model of a job file");
+  train->add_option("JOB.toml", a.job_file, "the job")->required();
+  train->add_option("--set", a.sets, "KEY=VALUE: sets a key over the job file; may be repeated")
+      ->allow_extra_args(false);
+  train->add_option("--workers", a.workers, "worker processes (job.workers)");
+  train->add_option("--record", a.record, "where the record goes: JSON lines to a file, or - for stdout");
+  train->add_option("--program", a.program, "your own worker, built with worker_main");
+  train->add_flag("--quiet", a.quiet, "no progress on stderr");
+  return train;
+}
+
+CLI::App* add_launch(CLI::App& app, LaunchArguments& a) {
+  CLI::App* launch = app.add_subcommand("launch", "Run a program of your own as the workers of a job");
+  launch->add_option("--workers", a.workers, "worker processes")->required()->check(CLI::Range(1, 1024));
+  launch->add_option("--servers", a.servers, "server processes; 0: servers, if any, are threads of the workers")
+      ->check(CLI::Range(0, 1024));
+  launch->add_option("--logs", a.logs, "folder of logs, one a process");
+  launch->add_option("program", a.command, "after --: the program and its arguments")->required();
+  return launch;
+}
+
+CLI::App* add_demo(CLI::App& app, DemoArguments& a) {
+  CLI::App* demo = app.add_subcommand("demo", "Train one model in every mode, side by side");
+  demo->add_option("--jobs", a.jobs, "folder of softmax.toml and cnn.toml (default: the shipped ones)");
+  demo->add_option("--steps", a.steps, "updates of each mode")->check(CLI::Range(1, 1000000))->capture_default_str();
+  return demo;
+}
+
+struct BenchArguments {
+  std::string what;
+};
+
+CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
+  CLI::App* bench =
+      app.add_subcommand("bench", "Measure, beside the peers: cohaul bench WHAT [--set …] [--reps N] [--json FILE]");
+  bench->add_option("WHAT", a.what, "all_reduce, ps, step, …")->required();
+  bench->prefix_command();
+  return bench;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Cohaul trains LibTorch models on many processes.", "cohaul"};
+  app.set_version_flag("--version", "cohaul " COHAUL_VERSION);
+  app.require_subcommand(1);
+  TrainArguments train;
+  LaunchArguments launch;
+  DemoArguments demo;
+  BenchArguments bench;
+  CLI::App* const train_app = add_train(app, train);
+  CLI::App* const launch_app = add_launch(app, launch);
+  CLI::App* const demo_app = add_demo(app, demo);
+  CLI::App* const bench_app = add_bench(app, bench);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // help, version
+    return app.exit(asked);
+  } catch (const CLI::ParseError& error) {
+    std::cerr << "cohaul: " << error.what() << "; see cohaul --help\n";
+    return kUsersMistake;
+  }
+  if (*train_app) return run_train(train);
+  if (*launch_app) return run_launch(launch);
+  if (*demo_app) return run_demo(demo);
+  if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
+  return kUsersMistake;
+}

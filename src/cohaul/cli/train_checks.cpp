@@ -1,0 +1,45 @@
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "cohaul/checkpoint/safetensors.h"
+#include "cohaul/cli/train_command.h"
+
+namespace cohaul::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+Status of_key(const config::Config& job, const std::string& key, const Status& status) {
+  return status.ok() ? status : job.mistake(key, status.message());
+}
+
+Status check_folder(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) return invalid("no such folder");
+  if (!fs::is_directory(status)) return invalid("not a folder; give the folder that holds the IDX files");
+  return {};
+}
+
+Status make_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return invalid("the folder cannot be made: " + error.message());
+  if (::access(path.c_str(), W_OK) != 0) return invalid("the folder cannot be written to; choose another");
+  return {};
+}
+
+}  // namespace
+
+Status check_files(const config::Config& job) {
+  if (auto path = job.find<std::string>("data.path")) COHAUL_TRY(of_key(job, "data.path", check_folder(*path)));
+  if (auto path = job.find<std::string>("train.init"))
+    COHAUL_TRY(of_key(job, "train.init", checkpoint::read(*path).status()));
+  if (auto path = job.find<std::string>("train.save"))
+    COHAUL_TRY(of_key(job, "train.save", checkpoint::check_writable(*path)));
+  if (auto path = job.find<std::string>("job.logs")) COHAUL_TRY(of_key(job, "job.logs", make_folder(*path)));
+  return {};
+}
+
+}  // namespace cohaul::cli

@@ -1,0 +1,103 @@
+#include "cohaul/cli/train_command.h"
+
+#include <iostream>
+
+#include "cohaul/cli/child.h"
+#include "cohaul/cli/exit_code.h"
+#include "cohaul/cli/handover.h"
+#include "cohaul/cli/launching.h"
+#include "cohaul/config/resolve.h"
+#include "cohaul/job/cores.h"
+#include "cohaul/observe/record.h"
+
+namespace cohaul::cli {
+namespace {
+
+constexpr Duration kCheckTimeout = 60 * kSecond;
+// What a worker's --check writes first: how one tells a Cohaul worker from another program.
+constexpr std::string_view kWorkerGreeting = "cohaul-worker";
+
+using Failure = std::optional<observe::ErrorRecord>;
+
+Failure failure(const Status& status) {
+  if (status.ok()) return std::nullopt;
+  return observe::ErrorRecord{.exit = exit_code(status.code()), .operation = "check", .message = status.message()};
+}
+
+std::string without_newline(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+/// Asks a worker whether it could run the job: model, data, shapes of train.init.
+Failure ask_worker(const std::string& program, bool own, const std::string& job_path) {
+  const auto child = run_child({program, "--check", "--job", job_path},
+                               {.capture_out = true, .capture_err = true, .timeout = kCheckTimeout});
+  if (!child.ok()) return failure(own ? child.status().context("--program") : child.status());
+  if (own && !child->out.starts_with(kWorkerGreeting)) {
+    return failure(invalid("--program " + program + ": is not a Cohaul worker" +
+                           (child->timed_out ? " (no answer to --check)" : "") +
+                           "; its main should return cohaul::worker_main(argc, argv, models)"));
+  }
+  if (child->exit == kDone) return std::nullopt;
+  std::string message = without_newline(child->err);
+  if (message.empty())
+    message = program + " --check ended with exit code " + std::to_string(child->exit) + " and without a word";
+  if (message.starts_with("cohaul: ")) message.erase(0, 8);
+  return observe::ErrorRecord{
+      .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
+}
+
+Result<Launching> plan(const config::Config& job, const TrainArguments& arguments, const std::string& job_path) {
+  COHAUL_ASSIGN(const std::string folder, own_folder());
+  Launching out;
+  out.worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
+  if (!arguments.record.empty()) out.worker.insert(out.worker.end(), {"--record", arguments.record});
+  if (arguments.quiet) out.worker.push_back("--quiet");
+  out.server = {folder + "/cohaul-server"};
+  out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
+  out.servers = static_cast<int>(job.get_or<std::int64_t>("strategy.servers", 0));
+  out.logs = job.get_or("job.logs", std::string());
+  out.address = job.get<std::string>("job.address");
+  out.transport = job.get<std::string>("job.transport");
+  out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
+  out.step_timeout_s = job.get<double>("job.step_timeout_s");
+  out.join_timeout_s = job.get<double>("job.join_timeout_s");
+  COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", out.worker.front()));
+  if (out.servers > 0) COHAUL_TRY(check_executable("the server", out.server.front()));
+  return out;
+}
+
+Failure train(const TrainArguments& arguments) {
+  const auto job = config::resolve({.job_file = arguments.job_file,
+                                    .sets = arguments.sets,
+                                    .workers = arguments.workers,
+                                    .own_program = !arguments.program.empty(),
+                                    .cores = job::cores()});
+  if (!job.ok()) return failure(job.status());
+  if (Status s = check_files(*job); !s.ok()) return failure(s);
+  const auto handover = Handover::of(job->encode());
+  if (!handover.ok()) return failure(handover.status());
+  const auto launching = plan(*job, arguments, handover->path());
+  if (!launching.ok()) return failure(launching.status());
+  if (Failure f = ask_worker(launching->worker.front(), !arguments.program.empty(), handover->path())) return f;
+  return launch_and_wait(*launching);
+}
+
+}  // namespace
+
+int run_train(const TrainArguments& arguments) {
+  // Opened first, so that every failure has a record.
+  auto record = observe::Record::create(arguments.record);
+  if (!record.ok()) {
+    std::cerr << "cohaul: " << record.status().message() << "\n";
+    return exit_code(record.status().code());
+  }
+  const Failure failed = train(arguments);
+  if (!failed) return kDone;
+  std::cerr << "cohaul: " << failed->message << std::endl;
+  if (Status s = record->write(*failed); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
+  return failed->exit;
+}
+
+}  // namespace cohaul::cli
