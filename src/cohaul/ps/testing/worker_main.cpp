@@ -1,0 +1,112 @@
+// A worker of the process tests: trains a small vector on the job's servers, and compares with one process where that is promised.
+//   ps_worker sync|async|bounded [kill-server|kill-self]    the latter in mid-step, by worker 1
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "cohaul/job/job.h"
+#include "cohaul/ps/client.h"
+#include "cohaul/ps/memory.h"
+#include "cohaul/update/local_exchange.h"
+
+using namespace cohaul;
+
+namespace {
+
+constexpr std::int64_t kSteps = 40, kDeadlyStep = 7;
+constexpr std::int64_t kServerMemoryMax = 20 << 10;  // KB, of a server beside its parameters and state
+
+struct Plan {
+  std::string mode = "sync", deed;
+};
+
+/// Every slice contributes the same, a number without rounding, so that any sum over slices is exact.
+Status step(update::Exchange& exchange, const update::Layout& layout, const update::Work& work, Bytes gradients) {
+  COHAUL_TRY(exchange.begin(work, {0.125}));
+  auto share = static_cast<float>(work.slices.last - work.slices.first) / static_cast<float>(work.slices.count);
+  auto* values = reinterpret_cast<float*>(gradients.data());
+  std::fill(values, values + gradients.size() / sizeof(float), share * static_cast<float>(work.step.value % 8));
+  for (std::size_t r = 0; r < layout.runs().size(); ++r) {
+    const update::Run& run = layout.runs()[r];
+    COHAUL_TRY(exchange.push(static_cast<std::int32_t>(r), gradients.subspan(run.offset, run.bytes), {}));
+  }
+  return exchange.finish(share).status();
+}
+
+Status commit(const job::Job& job, const std::string& deed) {
+  if (job.rank() != 1) return {};
+  if (deed == "kill-self") ::raise(SIGKILL);
+  for (const job::Member& m : job.members()) {
+    if (deed == "kill-server" && m.role == transport::Role::server && m.rank == 0) ::kill(static_cast<pid_t>(m.pid), SIGKILL);
+  }
+  return {};
+}
+
+Status look_at_servers(const job::Job& job) {
+  for (const job::Member& m : job.members()) {
+    if (m.role != transport::Role::server) continue;
+    std::ifstream status("/proc/" + std::to_string(m.pid) + "/status");
+    long held = 0, kb = 0;
+    for (std::string word; status >> word;) {
+      if ((word == "RssAnon:" || word == "RssFile:") && status >> kb) held += kb;
+    }
+    if (held == 0 || held > kServerMemoryMax) return corrupt("a server holds " + std::to_string(held) + " KB");
+  }
+  return {};
+}
+
+Status train(job::Job& job, const Plan& plan) {
+  COHAUL_ASSIGN(update::Layout layout, update::Layout::of({{"weight", {70'000}, DType::float32, true}, {"bias", {10}, DType::float32, true}}));
+  ps::HeapMemory memory;
+  Bytes parameters = memory.allocate(layout.bytes()), gradients = memory.allocate(layout.bytes());
+  ps::Options options{.servers = job.servers(), .slices = job.world()};
+  if (plan.mode == "async") options.consistency = {ps::Consistency::Kind::async, 0};
+  if (plan.mode == "bounded") options.consistency = {ps::Consistency::Kind::bounded, 1};
+  COHAUL_ASSIGN(auto exchange, ps::make_server_exchange(job, layout, {}, parameters, options));
+  COHAUL_TRY(exchange->start(steady_clock().now() + 20 * kSecond));
+  for (;;) {
+    COHAUL_ASSIGN(std::optional<update::Work> work, exchange->next(kSteps));
+    if (!work) break;
+    if (work->step.value >= kDeadlyStep) COHAUL_TRY(commit(job, plan.deed));
+    COHAUL_TRY(step(*exchange, layout, *work, gradients));
+  }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  COHAUL_TRY(look_at_servers(job));
+#endif
+  COHAUL_ASSIGN(ps::Counts counts, exchange->counts());
+  if (plan.mode != "sync" && counts.coordinator.pushes != kSteps) return corrupt("not every step was pushed once");
+
+  // All gradients are exact in float32, so the order of updates does not matter either.
+  Bytes expected = memory.allocate(layout.bytes());
+  auto local = update::make_local_exchange(layout, {}, expected);
+  for (std::int64_t s = 0; s < kSteps; ++s) COHAUL_TRY(step(*local, layout, {Step(s), {0, 1, 1}}, gradients));
+  if (std::memcmp(expected.data(), parameters.data(), expected.size()) != 0) return corrupt("other parameters than one process has");
+  return exchange->close();
+}
+
+Status run(const Plan& plan) {
+  COHAUL_ASSIGN(job::JoinOptions options, job::from_environment());
+  COHAUL_ASSIGN(auto job, job::Job::join(options));
+  if (Status trained = train(*job, plan); !trained.ok()) {
+    job->report_failure(trained);
+    return trained;
+  }
+  return job->close();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Plan plan;
+  if (argc > 1) plan.mode = argv[1];
+  if (argc > 2) plan.deed = argv[2];
+  Status status = run(plan);
+  if (!status.ok()) std::fprintf(stderr, "ps_worker: %s\n", status.message().c_str());
+  return status.ok() ? 0 : status.code() == Code::peer_lost ? 3 : 1;
+}
