@@ -52,16 +52,26 @@ int become(char* const* arguments, char* const* environment, int null_fd, int st
   return errno;
 }
 
-/// The child's pid, or -1 and `error`.
+/// The child's pid, or -1 and `error`. A pipe that closes by becoming the program tells whether it did: memory would do only where vfork
+/// shares it, which it does not under sanitizers.
 pid_t start(char* const* arguments, char* const* environment, int null_fd, int stdout_fd, int stderr_fd, int& error) {
+  int told[2];
+  if (::pipe2(told, O_CLOEXEC) != 0) {
+    error = errno;
+    return -1;
+  }
   const pid_t parent = ::getpid();
-  volatile int child_error = 0;  // the child, while it shares this memory, writes here why it could not become the program
   const pid_t pid = ::vfork();
   if (pid == 0) {
-    child_error = become(arguments, environment, null_fd, stdout_fd, stderr_fd, parent);
+    int why = become(arguments, environment, null_fd, stdout_fd, stderr_fd, parent);
+    (void)!::write(told[1], &why, sizeof why);
     ::_exit(127);
   }
-  error = pid < 0 ? errno : child_error;
+  if (pid < 0) error = errno;
+  ::close(told[1]);
+  ssize_t n = 0;
+  while (pid > 0 && (n = ::read(told[0], &error, sizeof error)) < 0 && errno == EINTR) {}
+  ::close(told[0]);
   if (pid > 0 && error != 0) ::waitpid(pid, nullptr, 0);
   return error == 0 ? pid : -1;
 }
