@@ -45,7 +45,7 @@ function(cohaul_folder name)
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
   file(GLOB headers CONFIGURE_DEPENDS *.h)
-  list(FILTER headers EXCLUDE REGEX "(-inl|/testing|/test_[a-z_]+)\\.h$")  # of one source file, or of the tests: not public
+  list(FILTER headers EXCLUDE REGEX "(-inl|_test|/testing|/test_[a-z_]+)\\.h$")  # of one source file, or of the tests: not public
 
   if(sources)
     add_library(cohaul_${name} STATIC ${sources})
