@@ -287,7 +287,7 @@ Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const M
   return out;
 }
 
-NamedTensors Trainer::parameters() { return or_throw(whole_parameters(run_->model, engine_->group())); }
+NamedTensors Trainer::parameters() { return or_throw(whole_parameters(run_->model, run_->options.layer_group)); }
 
 void Trainer::save(const std::string& path) {
   NamedTensors whole = parameters();

@@ -39,6 +39,7 @@ struct TrainerOptions {
   int slices = 0;               // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
   std::uint64_t seed = 0;       // of the order of samples and of the model's random numbers
   Reporter* reporter = nullptr; // where steps and results go; null: progress on worker 0's stderr
+  collective::Group* layer_group = nullptr;  // over which layers are split; outlives the trainer
 };
 
 /// Figures over a test set: means over its samples.
@@ -57,10 +58,12 @@ class Trainer {
   /// and buffers go to all. From here on the parameters' memory is the trainer's, which must outlive their use in training; write
   /// to them only through it. With an optimizer, `.grad()` stays undefined.
   template <class Net>
+    requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
   Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const Optimizer& optimizer, const TrainerOptions& options = {})
       : Trainer(job, model_of(net), strategy, std::optional(optimizer), options) {}
   /// Without one: every worker keeps its own copy, average() leaves mean gradients, and the user's own torch::optim updates.
   template <class Net>
+    requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
   Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const TrainerOptions& options = {})
       : Trainer(job, model_of(net), strategy, std::nullopt, options) {}
   Trainer(job::Job& job, Model model, const strategy::Strategy& strategy, std::optional<Optimizer> optimizer, const TrainerOptions& options);

@@ -1,0 +1,230 @@
+#include "cohaul/cli/worker_main.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+#include <ATen/core/grad_mode.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "cohaul/config/config.h"
+#include "cohaul/data/open.h"
+#include "cohaul/train/run.h"
+
+namespace cohaul::cli {
+namespace {
+
+using config::Config;
+using train::or_throw;
+
+struct Arguments {
+  bool check = false, quiet = false;
+  std::string job, record;
+};
+
+Config read_job(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw Error(invalid("--job " + path + ": cannot be opened; this program is started by `cohaul train`"));
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  return or_throw(Config::decode(text));
+}
+
+strategy::Strategy strategy_of(const Config& job) {
+  std::string name = job.get<std::string>("strategy.name");
+  if (name == "all_reduce") return strategy::AllReduce{};
+  if (name == "tensor") return strategy::Tensor{};
+  if (name == "single") return strategy::Single{};
+  strategy::ParameterServer ps;
+  ps.servers = static_cast<int>(job.get<std::int64_t>("strategy.servers"));
+  std::string consistency = job.get<std::string>("strategy.consistency");
+  if (consistency == "async") ps.consistency = strategy::Asynchronous{};
+  if (consistency == "bounded")
+    ps.consistency = strategy::Bounded{static_cast<int>(job.get<std::int64_t>("strategy.staleness"))};
+  return ps;
+}
+
+train::Optimizer optimizer_of(const Config& job) {
+  auto real = [&](const char* key, double otherwise) { return job.get_or("optimizer." + std::string(key), otherwise); };
+  std::string name = job.get<std::string>("optimizer.name");
+  if (name == "adam")
+    return train::Adam{real("lr", 1e-3), real("beta1", 0.9), real("beta2", 0.999), real("eps", 1e-8),
+                       real("weight_decay", 0)};
+  if (name == "adamw")
+    return train::AdamW{real("lr", 1e-3), real("beta1", 0.9), real("beta2", 0.999), real("eps", 1e-8),
+                        real("weight_decay", 1e-2)};
+  return train::Sgd{.lr = real("lr", 1e-3),
+                    .momentum = real("momentum", 0),
+                    .dampening = real("dampening", 0),
+                    .weight_decay = real("weight_decay", 0),
+                    .nesterov = job.get_or("optimizer.nesterov", false)};
+}
+
+model::ModelSettings settings_of(const Config& job) {
+  model::ModelSettings s;
+  s.name = job.get<std::string>("model.name");
+  s.init = job.get_or("model.init", std::string("default"));
+  s.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
+  for (const auto& [key, entry] : job.entries())
+    if (key.starts_with("model.") && key != "model.name" && key != "model.init")
+      if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
+  return s;
+}
+
+/// A model of the user's table or of the zoo. `factory` must outlive it.
+WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory) {
+  model::ModelSettings settings = settings_of(job);
+  auto maker = own.find(settings.name);
+  if (maker == own.end()) {
+    auto entry = model::make(settings, factory);
+    if (!entry.ok()) {
+      std::string also;
+      for (const auto& [name, m] : own) also += (also.empty() ? "; this program's own: " : ", ") + name;
+      throw Error(job.mistake("model.name", std::string(entry.status().cause()) + also));
+    }
+    return {{entry->parameters, entry->buffers, entry->train, entry->split}, entry->loss, entry->metrics};
+  }
+  if (job.get<std::string>("strategy.name") == "tensor")
+    throw Error(job.mistake(
+        "strategy.name", "tensor splits layers that the factory makes (cohaul::parallel::Factory), and the model " +
+                             settings.name + " of this program makes its own: choose all_reduce or parameter_server"));
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  generator.set_current_seed(settings.seed);
+  WorkerModel made = maker->second(settings);
+  if (settings.init == "zero") {
+    at::NoGradGuard no_grad;
+    for (auto& [name, p] : made.model.parameters) p.zero_();
+  }
+  return made;
+}
+
+void load_initial(const Config& job, const WorkerModel& model) {
+  auto path = job.find<std::string>("train.init");
+  if (!path) return;
+  Status loaded = train::load(model.model, *path);
+  if (!loaded.ok()) throw Error(job.mistake("train.init", loaded.message()));
+}
+
+void check(const Config& job, const ModelTable& own) {
+  std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
+  or_throw(data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string())));
+  auto factory = parallel::whole_layers();
+  load_initial(job, make_model(job, own, *factory));
+}
+
+observe::StartRecord start_record(const Config& job) {
+  observe::StartRecord start;
+  start.cohaul = COHAUL_VERSION;
+  start.libtorch = TORCH_VERSION;
+  start.instruction_set = at::get_cpu_capability();
+  start.job = job.job_json();
+  return start;
+}
+
+observe::ResultRecord result_of(train::Trainer& trainer, const train::Evaluation& test, const std::string& hash,
+                                double seconds_all) {
+  observe::ResultRecord r;
+  r.steps = trainer.steps_done();
+  r.loss = test.loss;
+  r.metrics = test.metrics;
+  r.step_ms_median = trainer.times().median_ms();
+  r.samples_per_s = trainer.times().samples_per_s();
+  r.seconds = seconds_all;
+  r.parameters_sha256 = hash;
+  if (auto a = or_throw(trainer.engine().asynchrony()))
+    r.asynchrony = {a->staleness_mean, a->staleness_max, a->gap_max};
+  return r;
+}
+
+void print(const observe::ResultRecord& r) {
+  std::printf("%lld steps  loss %.4f", static_cast<long long>(r.steps), r.loss);
+  for (const auto& [name, value] : r.metrics) std::printf("  %s %.2f %%", name.c_str(), value * 100);
+  std::printf("  %.0f samples/s  step %.3f ms  parameters %.16s…\n", r.samples_per_s, r.step_ms_median,
+              r.parameters_sha256.c_str());
+  std::fflush(stdout);
+}
+
+void train_job(job::Job& joined, const Config& job, const ModelTable& own, const Arguments& arguments) {
+  Time began = steady_clock().now();
+  bool first = joined.rank() == 0;
+  observe::Record record =
+      first && !arguments.record.empty() ? or_throw(observe::Record::append(arguments.record)) : observe::Record();
+  at::set_num_threads(static_cast<int>(job.get<std::int64_t>("job.threads")));
+  train::or_throw(record.write(start_record(job)));
+  for (const job::Member& m : joined.members())
+    if (m.role != transport::Role::launcher)
+      train::or_throw(
+          record.write(observe::ProcessRecord{std::string(transport::name(m.role)), m.rank, m.pid, m.host, m.log}));
+
+  strategy::Strategy strategy = strategy_of(job);
+  std::unique_ptr<strategy::WorkerGroup> group;
+  std::unique_ptr<parallel::Factory> factory = parallel::whole_layers();
+  if (std::holds_alternative<strategy::Tensor>(strategy)) {
+    group = or_throw(strategy::connect_group(joined, "layers"));
+    factory = parallel::tensor_parallel_layers(group->group());
+  }
+  WorkerModel model = make_model(job, own, *factory);
+  load_initial(job, model);
+  data::Sets data =
+      or_throw(data::load(job.get<std::string>("data.name"), job.get_or("data.path", std::string()), &joined));
+
+  train::ProgressReporter reporter(2, arguments.quiet || !first, &record);
+  train::TrainerOptions options;
+  options.slices = static_cast<int>(job.get<std::int64_t>("train.slices"));
+  options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
+  options.reporter = &reporter;
+  options.layer_group = group ? &group->group() : nullptr;
+  train::Trainer trainer(joined, model.model, strategy, optimizer_of(job), options);
+  train::FitOptions fit;
+  fit.batch = job.get<std::int64_t>("train.batch");
+  fit.steps = job.get_or<std::int64_t>("train.steps", 0);
+  fit.epochs = job.get_or<std::int64_t>("train.epochs", 0);
+  fit.shuffle = job.get<bool>("data.shuffle");
+  fit.log_every = job.get<std::int64_t>("train.log_every");
+  trainer.fit(data.train, model.loss, fit);
+  train::or_throw(reporter.status());
+
+  train::Evaluation test = trainer.evaluate(data.test, model.loss, model.metrics);
+  train::NamedTensors whole = trainer.parameters();
+  if (first) {
+    if (auto path = job.find<std::string>("train.save"))
+      train::or_throw(train::save(*path, whole, model.model.buffers));
+    observe::ResultRecord result =
+        result_of(trainer, test, train::sha256(whole), static_cast<double>(steady_clock().now() - began) / 1e9);
+    train::or_throw(record.write(result));
+    if (arguments.record != "-") print(result);
+  }
+  trainer.close();
+}
+
+}  // namespace
+
+int worker_main(int argc, char** argv, const ModelTable& own) {
+  Arguments arguments;
+  CLI::App app("A worker process of a training job; started by `cohaul train`.");
+  app.add_flag("--check", arguments.check, "only look whether the job could run");
+  app.add_option("--job", arguments.job, "the resolved job")->required();
+  app.add_option("--record", arguments.record, "where the record goes on");
+  app.add_flag("--quiet", arguments.quiet, "no progress");
+  CLI11_PARSE(app, argc, argv);
+
+  std::unique_ptr<job::Job> joined;
+  try {
+    Config job = read_job(arguments.job);
+    if (arguments.check) {
+      check(job, own);
+      return 0;
+    }
+    joined = train::join(or_throw(job::from_environment()));
+    train_job(*joined, job, own, arguments);
+    train::or_throw(joined->close());
+    return 0;
+  } catch (...) {
+    return train::report_exception(joined.get());
+  }
+}
+
+}  // namespace cohaul::cli

@@ -1,0 +1,47 @@
+#include "cohaul/train/run.h"
+
+#include <ATen/Parallel.h>
+
+#include <string>
+
+#include "cohaul/job/cores.h"
+#include "cohaul/observe/progress.h"
+#include "cohaul/parallel/split.h"
+#include "cohaul/train/error.h"
+
+namespace cohaul::train {
+
+std::unique_ptr<job::Job> join(const job::JoinOptions& options) { return or_throw(job::Job::join(options)); }
+
+int report_exception(job::Job* job) {
+  Status why;
+  try {
+    throw;
+  } catch (const Error& e) {
+    why = e.status();
+  } catch (const parallel::GroupFailed& e) {
+    why = e.status();
+  } catch (const std::exception& e) {
+    why = internal(e.what());
+  } catch (...) {
+    why = internal("an exception that is no std::exception");
+  }
+  observe::ProgressWriter(2).say("cohaul: " + why.message());
+  if (job) job->report_failure(why);
+  return exit_code(why.code());
+}
+
+int run(const std::function<void(job::Job&)>& body) {
+  std::unique_ptr<job::Job> job;
+  try {
+    job = join(or_throw(job::from_environment()));
+    at::set_num_threads(job::default_threads(*job));
+    body(*job);
+    or_throw(job->close());
+    return 0;
+  } catch (...) {
+    return report_exception(job.get());
+  }
+}
+
+}  // namespace cohaul::train

@@ -1,0 +1,21 @@
+#pragma once
+// The frame of a program's main.
+
+#include <functional>
+
+#include "cohaul/job/job.h"
+
+namespace cohaul::train {
+
+/// Joins the job that the environment describes (alone, if it describes none), sets LibTorch's threads to cores ÷ workers of the host,
+/// calls body, says goodbye. An Error (or any exception) is one line on stderr and an exit code: 2 the user's mistake, 3 somebody was lost, 1
+/// anything else.
+int run(const std::function<void(job::Job&)>& body);
+
+/// Joins by hand, as inside an MPI solver. Throws Error. End with job->close().
+std::unique_ptr<job::Job> join(const job::JoinOptions& options);
+
+/// One line on stderr, and the exit code of the error now being handled. Tells the job, so that others learn the reason.
+int report_exception(job::Job* job);
+
+}  // namespace cohaul::train
