@@ -29,16 +29,16 @@ struct SplitCrossEntropy : torch::autograd::Function<SplitCrossEntropy> {
       at::Tensor maximum = logits.amax(1);
       mine[0].copy_(maximum);
       mine[1].copy_((logits - maximum.unsqueeze(1)).exp_().sum(1));
-      mine[2].copy_((logits.gather(1, column.clamp(0, width - 1)) * here).squeeze(1));
+      mine[2].copy_(logits.gather(1, column.clamp(0, width - 1)).masked_fill_(here.logical_not(), 0).squeeze(1));
     } else {
       mine[0].fill_(-std::numeric_limits<double>::infinity());
     }
     at::Tensor all = gather(mine, *group, "cross entropy over split classes");    // [ranks, 3, n]
     at::Tensor maximum = all.select(1, 0).amax(0);                                // [n]
     at::Tensor sum = (all.select(1, 1) * (all.select(1, 0) - maximum).exp_()).sum(0);
-    at::Tensor log_sum = maximum + sum.log_();
-    context->save_for_backward({(logits - log_sum.unsqueeze(1)).exp_(), column, here});
-    return (log_sum - all.select(1, 2).sum(0)).mean();
+    at::Tensor log_sum = sum.log_();  // kept apart from a large maximum, whose subtraction is exact
+    context->save_for_backward({(logits - maximum.unsqueeze(1)).sub_(log_sum.unsqueeze(1)).exp_(), column, here});
+    return (log_sum + (maximum - all.select(1, 2).sum(0))).mean();
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradient) {

@@ -30,7 +30,7 @@ class Linear : public torch::nn::Module {
   collective::Group* group_;
 };
 
-/// Those of a module's parameters of which each rank holds a part.
+/// Those of a module's parameters of which each rank holds a part. The module must be owned by a shared_ptr.
 std::vector<SplitParameter> split_parameters(const torch::nn::Module& module);
 
 }  // namespace cohaul::parallel
