@@ -198,10 +198,11 @@ TEST(LauncherTest, PlainProgramsRunToo) {
 }
 
 TEST(LauncherTest, ChildrenOfChildrenEndToo) {
-  Launched l("2", "0", {"sh", "-c", "sleep 97531 & exec " + kMember + " w1=kill w0=wait"});
+  const std::string sleeper = "sleep " + std::to_string(100000 + ::getpid());
+  Launched l("2", "0", {"sh", "-c", sleeper + " & exec " + kMember + " w1=kill w0=wait"});
   EXPECT_EQ(l.wait(), 3);
   Launched::pause(0.1);
-  EXPECT_NE(std::system("pgrep -x -f 'sleep 97531' > /dev/null"), 0);
+  EXPECT_NE(std::system(("pgrep -x -f '" + sleeper + "' > /dev/null").c_str()), 0);
 }
 
 TEST(LauncherTest, AKilledLauncherLeavesNobody) {

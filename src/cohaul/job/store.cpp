@@ -73,14 +73,17 @@ std::string Store::absent(const Meeting& meeting) const {
 }
 
 void Store::expire(Time now) {
-  for (auto& [key, waiting] : getters_) {
-    std::erase_if(waiting, [&](const Waiting& w) {
+  for (auto& entry : getters_) {
+    const std::string& key = entry.first;
+    std::erase_if(entry.second, [&](const Waiting& w) {
       if (now < w.deadline) return false;
       answers_.push_back({w.ticket, peer_lost("nobody has set '" + key + "' within " + seconds_text(w.timeout)), {}});
       return true;
     });
   }
-  for (auto& [name, meeting] : meetings_) {
+  for (auto& entry : meetings_) {
+    const std::string& name = entry.first;
+    Meeting& meeting = entry.second;
     std::string text = std::to_string(meeting.waiting.size()) + " of " + std::to_string(meeting.count) + " have come within ";
     std::string missing = absent(meeting);
     std::erase_if(meeting.waiting, [&](const Waiting& w) {
