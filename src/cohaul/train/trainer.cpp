@@ -283,6 +283,11 @@ Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const M
   double n = static_cast<double>(std::max<std::int64_t>(set.size(), 1));
   out.loss /= n;
   for (std::size_t m = 0; m < metrics.size(); ++m) out.metrics.emplace_back(metrics[m].first, sums[m] / n);
+  if (r.job.rank() == 0 && !r.options.reporter) {
+    std::string line = "test  loss " + std::to_string(out.loss);
+    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + std::to_string(value);
+    observe::ProgressWriter(2).say(line);
+  }
   or_throw(engine_->meet());
   return out;
 }

@@ -1,0 +1,57 @@
+#pragma once
+// Cohaul's face: distributed training of LibTorch models. Brings the user's names into cohaul::.
+
+#include "cohaul/cli/worker_main.h"
+#include "cohaul/data/accuracy.h"
+#include "cohaul/data/data_set.h"
+#include "cohaul/data/open.h"
+#include "cohaul/job/job.h"
+#include "cohaul/model/zoo.h"
+#include "cohaul/strategy/strategy.h"
+#include "cohaul/train/error.h"
+#include "cohaul/train/optimizer.h"
+#include "cohaul/train/run.h"
+#include "cohaul/train/trainer.h"
+
+namespace cohaul {
+
+using job::Job;
+using job::JoinOptions;
+using train::join;
+using train::run;
+
+using data::accuracy;
+using data::Batch;
+using data::DataSet;
+
+using strategy::AllReduce;
+using strategy::Asynchronous;
+using strategy::Bounded;
+using strategy::ParameterServer;
+using strategy::Single;
+using strategy::Strategy;
+using strategy::Synchronous;
+using strategy::Tensor;
+
+using train::Adam;
+using train::AdamW;
+using train::Evaluation;
+using train::FitOptions;
+using train::Sgd;
+using train::Trainer;
+using train::TrainerOptions;
+
+using cli::worker_main;
+using cli::worker_model;
+using model::ModelSettings;
+
+}  // namespace cohaul
+
+namespace cohaul::data {
+
+/// load() for programs: throws Error. With a job, unpacked once a host.
+inline Sets open(const std::string& name, const std::string& path = {}, job::Job* job = nullptr) {
+  return train::or_throw(load(name, path, job));
+}
+
+}  // namespace cohaul::data

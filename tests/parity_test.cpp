@@ -1,0 +1,140 @@
+// N processes equal one process: bit for bit where the order of sums is fixed, close to independent arithmetic everywhere.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/random.h"
+#include "cohaul/checkpoint/safetensors.h"
+#include "softmax_reference.h"
+#include "train_runs.h"
+
+namespace cohaul::tests {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+Arguments set(const std::vector<std::string>& pairs) {
+  Arguments out;
+  for (const std::string& p : pairs) out.insert(out.end(), {"--set", p});
+  return out;
+}
+
+Arguments operator+(Arguments a, const Arguments& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+Arguments servers(int workers, int n) {
+  return set({"job.workers=" + std::to_string(workers), "strategy.name=parameter_server", "strategy.servers=" + std::to_string(n)});
+}
+Arguments all_reduce(int workers) { return set({"job.workers=" + std::to_string(workers), "strategy.name=all_reduce"}); }
+
+std::string job(const std::string& model) { return COHAUL_JOBS "/" + model + ".toml"; }
+
+/// The modes whose sums have one order.
+std::vector<Arguments> exact_modes() {
+  return {all_reduce(2), all_reduce(4), all_reduce(2) + set({"job.transport=tcp"}), servers(2, 1), servers(4, 2), servers(4, 3),
+          servers(2, 2) + set({"job.transport=tcp"})};
+}
+
+struct Case {
+  const char* model;
+  int steps, batch;
+};
+
+class Parity : public testing::TestWithParam<Case> {};
+
+TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
+  Arguments common = set({"train.slices=4", "job.threads=1", "train.steps=" + std::to_string(GetParam().steps),
+                          "train.batch=" + std::to_string(GetParam().batch)});
+  RunResult one = train(job(GetParam().model), common);
+  ASSERT_EQ(one.exit, 0) << one.err;
+  ASSERT_EQ(one.hash().size(), 64u);
+  for (const Arguments& mode : exact_modes()) {
+    RunResult many = train(job(GetParam().model), mode + common);
+    ASSERT_EQ(many.exit, 0) << many.err;
+    EXPECT_EQ(many.hash(), one.hash()) << testing::PrintToString(mode);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Parity, testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32}),
+                         [](const auto& info) { return info.param.model; });
+
+TEST(Slices, UnequalOnesToo) {
+  Arguments common = set({"job.threads=1", "train.steps=50", "train.batch=97"});
+  RunResult one = train(job("softmax"), common + set({"train.slices=3"}));
+  ASSERT_EQ(one.exit, 0) << one.err;
+  EXPECT_EQ(train(job("softmax"), common + all_reduce(3)).hash(), one.hash());
+  EXPECT_EQ(train(job("softmax"), common + servers(3, 2)).hash(), one.hash());
+}
+
+TEST(Asynchronous, OneWorkerHasTheBitsOfOneProcess) {
+  Arguments common = set({"job.threads=1", "train.steps=100"});
+  RunResult one = train(job("softmax"), common);
+  ASSERT_EQ(one.exit, 0) << one.err;
+  RunResult async = train(job("softmax"), common + servers(1, 2) + set({"strategy.consistency=async"}));
+  ASSERT_EQ(async.exit, 0) << async.err;
+  EXPECT_EQ(async.hash(), one.hash());
+}
+
+TEST(Asynchronous, ReachesTheAccuracyOfOneProcess) {
+  Arguments common = set({"job.threads=1", "train.steps=1000"});
+  double one = train(job("softmax"), common).result().value("accuracy", 0.0);
+  for (const Arguments& mode : {set({"strategy.consistency=async"}), set({"strategy.consistency=bounded", "strategy.staleness=3"})}) {
+    RunResult r = train(job("softmax"), common + servers(4, 2) + mode);
+    ASSERT_EQ(r.exit, 0) << r.err;
+    EXPECT_NEAR(r.result().value("accuracy", 0.0), one, 0.01);
+  }
+}
+
+/// Random parameters as a file to start from.
+SoftmaxModel random_model(const std::string& path) {
+  Random random(11);
+  std::vector<float> weight(7840), bias(10);
+  for (float& w : weight) w = static_cast<float>((random.uniform() - 0.5) * 0.1);
+  for (float& b : bias) b = static_cast<float>((random.uniform() - 0.5) * 0.1);
+  std::vector<checkpoint::TensorView> views = {
+      {"weight", checkpoint::TensorType::f32, {10, 784}, as_bytes(std::span<const float>(weight))},
+      {"bias", checkpoint::TensorType::f32, {10}, as_bytes(std::span<const float>(bias))}};
+  EXPECT_TRUE(checkpoint::write(path, views).ok());
+  return {{weight.begin(), weight.end()}, {bias.begin(), bias.end()}};
+}
+
+double largest_difference(const std::string& file, const SoftmaxModel& expected) {
+  auto read = checkpoint::read(file);
+  if (!read.ok()) return INFINITY;
+  double worst = 0;
+  auto compare = [&](const char* name, const std::vector<double>& values) {
+    const checkpoint::TensorView* t = read->find(name);
+    std::vector<float> got(values.size());
+    if (!t || t->data.size() != got.size() * sizeof(float)) return worst = INFINITY, void();
+    std::memcpy(got.data(), t->data.data(), t->data.size());
+    for (std::size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::abs(got[i] - values[i]));
+  };
+  compare("weight", expected.weight);
+  compare("bias", expected.bias);
+  return worst;
+}
+
+TEST(Reference, EverySynchronousModeAndTensorFollowPlainDoublePrecision) {
+  std::string folder = fresh_folder();
+  SoftmaxModel expected = random_model(folder + "/init.safetensors");
+  const std::string data = "/usr/share/datasets/fashion-mnist/train-";
+  Images images = read_images(data + "images-idx3-ubyte.gz", data + "labels-idx1-ubyte.gz");
+  train(expected, images, 97, 700, 0.01);  // 67,900 samples: past the end of the data set
+  Arguments common = set({"train.steps=700", "train.batch=97", "data.shuffle=false", "optimizer.lr=0.01", "job.threads=1",
+                          "train.init=" + folder + "/init.safetensors", "train.save=" + folder + "/end.safetensors"});
+  Arguments tensor = set({"job.workers=2", "strategy.name=tensor"});
+  for (const Arguments& mode : {Arguments{}, all_reduce(3), servers(3, 2), tensor}) {
+    RunResult r = train(job("softmax"), mode + common);
+    ASSERT_EQ(r.exit, 0) << r.err;
+    EXPECT_LT(largest_difference(folder + "/end.safetensors", expected), 2e-5) << testing::PrintToString(mode);
+  }
+}
+
+}  // namespace
+}  // namespace cohaul::tests

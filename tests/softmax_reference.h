@@ -1,0 +1,25 @@
+#pragma once
+// Softmax regression in plain double precision: arithmetic that shares no code with the library, nor with LibTorch.
+
+#include <string>
+#include <vector>
+
+namespace cohaul::tests {
+
+struct SoftmaxModel {
+  std::vector<double> weight;  // [classes][pixels]
+  std::vector<double> bias;    // [classes]
+};
+
+/// Images in [0, 1] row by row, labels; of gzipped IDX files.
+struct Images {
+  std::vector<double> pixels;
+  std::vector<int> labels;
+  int width = 0;               // pixels of one image
+};
+Images read_images(const std::string& images_gz, const std::string& labels_gz);
+
+/// `steps` steps of plain SGD; step s takes samples (s·batch + i) mod n.
+void train(SoftmaxModel& model, const Images& data, int batch, int steps, double lr);
+
+}  // namespace cohaul::tests
