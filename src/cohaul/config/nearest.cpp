@@ -35,7 +35,7 @@ int edit_distance(std::string_view left, std::string_view right) {
   return d[n][m];
 }
 
-std::string_view nearest(std::string_view word, std::span<const std::string> names) {
+std::string nearest(std::string_view word, std::span<const std::string> names) {
   std::string_view best;
   int best_distance = std::max(1, static_cast<int>(word.size()) / 3) + 1;
   for (const std::string& candidate : names) {
@@ -45,7 +45,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string> nam
       best = candidate;
     }
   }
-  return best;
+  return std::string(best);
 }
 
 }  // namespace cohaul::config

@@ -12,7 +12,7 @@ namespace cohaul::config {
 int edit_distance(std::string_view a, std::string_view b);
 
 /// The one of `names` nearest to `word`, if it is near enough to be meant (a third of the word's length, at least 1);
-/// else empty. Of equally near ones the first. Views into `names`.
-std::string_view nearest(std::string_view word, std::span<const std::string> names);
+/// else empty. Of equally near ones the first.
+std::string nearest(std::string_view word, std::span<const std::string> names);
 
 }  // namespace cohaul::config

@@ -139,6 +139,8 @@ TEST(Resolve, TypesAndRanges) {
 
 TEST(Resolve, BrokenFiles) {
   EXPECT_EQ(refusal_of_text("[train\n").substr(0, 20), "a.toml:1: not TOML: ");
+  EXPECT_EQ(refusal_of_text("[train]\n[ = 1\n").substr(0, 20), "a.toml:2: not TOML: ");
+  EXPECT_EQ(refusal_of_text("\xEF\xBB\xBD").substr(0, 20), "a.toml:1: not TOML: ");
   EXPECT_EQ(refusal_of_text(""), "a.toml: model.name: missing: the model to train; one of softmax, mlp, cnn");
   EXPECT_EQ(refusal(resolve({.job_file = "no/such.toml"})),
             "no job file no/such.toml; give the path of a TOML file, such as jobs/softmax.toml");
