@@ -7,6 +7,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/data/idx.h"
+#include "cohaul/transport/arena.h"
 
 namespace cohaul::data {
 namespace {

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "cohaul/collective/group.h"
+
 namespace cohaul::model {
 namespace {
 
