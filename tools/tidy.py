@@ -224,6 +224,7 @@ def files_and_functions_fit(tree):
 def functions(text):
     """(first line, last line, name) of what looks like a function with a body: a brace after a parameter list."""
     header = re.compile(r"([\w:~]+(?:<[^;{}()]*>)?)\s*\([^;{}]*\)[^;{}()]*$")
+    text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.MULTILINE)  # directives
     line, start, opened = 1, 0, []
     for at, char in enumerate(text):
         if char == "\n":

@@ -98,6 +98,7 @@ class Planted(unittest.TestCase):
         long_body = "  if (x) {\n    f();\n  }\n" * 27
         self.refused(rule, "src/cohaul/ps/more.cpp", f"namespace a {{\nint Server::run(int x) const {{\n{long_body}}}\n}}\n", "Server::run has 83 lines", line=2)
         self.refused(rule, "src/cohaul/ps/more.cpp", f"class A {{\n  A(int x)\n      : x_(x) {{\n{long_body}}}\n}};\n", "more than the 80")
+        self.accepted(rule, "src/cohaul/ps/more.cpp", "#define ASSERT(x) \\\n  check(x)\nnamespace a {\n" + "int x;\n" * 100 + "}\n")
         self.accepted(rule, "src/cohaul/ps/more.cpp", "class A {\n" + "  void f() {\n    g();\n  }\n" * 100 + "};\n")
 
     def test_nothing_is_put_off(self):
