@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <thread>
 
@@ -122,8 +123,15 @@ TEST_P(Conformance, LentPayloadsTravelAsAddressesWhereMemoryIsShared) {
     EXPECT_EQ(b_.channel->payload_bytes_sent(), 0u);
     EXPECT_TRUE(b_.channel->flush().ok());
     EXPECT_FALSE(kept.expired()) << "the peer still reads it";
-    f->release();
-    ASSERT_TRUE(b_.poller->wait(b_.poller->clock().now() + kLong).ok());
+    // Given back while the sender sleeps: that must wake it.
+    std::thread receiver([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      f->release();
+    });
+    Time start = b_.poller->clock().now();
+    ASSERT_TRUE(b_.poller->wait(start + kLong).ok());
+    EXPECT_LT(b_.poller->clock().now() - start, kLong / 2);
+    receiver.join();
   } else {
     EXPECT_EQ(b_.channel->payload_bytes_sent(), span.size());
   }
