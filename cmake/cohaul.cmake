@@ -19,6 +19,9 @@ foreach(sanitizer IN LISTS COHAUL_SANITIZE)
   target_compile_options(cohaul_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
   target_link_options(cohaul_flags INTERFACE -fsanitize=${sanitizer})
 endforeach()
+if(undefined IN_LIST COHAUL_SANITIZE)
+  target_compile_options(cohaul_flags INTERFACE -fno-sanitize-recover=undefined)  # what it finds fails the test
+endif()
 
 # cohaul_public(NAME TARGET): the target of a folder, installed as Cohaul::NAME; below LibTorch it is part of Cohaul::core.
 function(cohaul_public name target)
