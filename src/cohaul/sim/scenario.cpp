@@ -43,7 +43,7 @@ std::string Scenario::describe() const {
 update::Layout small_layout() {
   std::vector<update::ParameterSpec> specs;
   // A large parameter of several partitions; then small ones.
-  specs.push_back({"weight", {1024 * 8 + 5}, DType::float64, true});
+  specs.push_back({"weight", {1024 * 4 + 5}, DType::float64, true});
   specs.push_back({"bias", {7}, DType::float64, true});
   specs.push_back({"fixed", {3}, DType::float64, false});
   specs.push_back({"scale", {2, 2}, DType::float64, true});
