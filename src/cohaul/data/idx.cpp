@@ -23,7 +23,9 @@ using Gz = std::unique_ptr<gzFile_s, Close>;
 Result<Gz> open(const fs::path& file) {
   errno = 0;
   Gz gz(gzopen(file.c_str(), "rb"));
-  if (!gz) return invalid(std::string("cannot be opened: ") + std::strerror(errno ? errno : ENOMEM) + "; check data.path and its rights");
+  if (!gz)
+    return invalid(std::string("cannot be opened: ") + std::strerror(errno ? errno : ENOMEM) +
+                   "; check data.path and its rights");
   gzbuffer(gz.get(), 256 << 10);
   return gz;
 }
@@ -37,7 +39,8 @@ Result<std::size_t> read(gzFile gz, Bytes out) {
     int error = Z_OK;
     const char* text = gzerror(gz, &error);
     if (got < 0 || error == Z_BUF_ERROR) {
-      return invalid(std::string("cannot be unpacked: ") + (error == Z_ERRNO ? std::strerror(errno) : text) + "; fetch it again");
+      return invalid(std::string("cannot be unpacked: ") + (error == Z_ERRNO ? std::strerror(errno) : text) +
+                     "; fetch it again");
     }
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
@@ -97,17 +100,22 @@ Status values_of(const fs::path& file, const IdxHeader& header, Bytes out) {
 Result<fs::path> find_idx(const fs::path& folder, const std::string& stem) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
-    return invalid(folder.string() + ": no such folder; data.path names a folder of IDX files (Debian's package "
+    return invalid(folder.string() +
+                   ": no such folder; data.path names a folder of IDX files (Debian's package "
                    "dataset-fashion-mnist installs one at /usr/share/datasets/fashion-mnist)");
   }
   for (const char* suffix : {"", ".gz"}) {
     if (fs::path file = folder / (stem + suffix); fs::exists(file, error)) return file;
   }
-  return invalid(folder.string() + ": has neither " + stem + " nor " + stem + ".gz; data.path names a folder with "
-                 "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or gzipped");
+  return invalid(folder.string() + ": has neither " + stem + " nor " + stem +
+                 ".gz; data.path names a folder with "
+                 "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
+                 "plain or gzipped");
 }
 
-Result<IdxHeader> read_idx_header(const fs::path& file, IdxKind kind) { return header_of(file, kind).context(file.string()); }
+Result<IdxHeader> read_idx_header(const fs::path& file, IdxKind kind) {
+  return header_of(file, kind).context(file.string());
+}
 
 Status read_idx(const fs::path& file, const IdxHeader& header, Bytes out) {
   return values_of(file, header, out).context(file.string());

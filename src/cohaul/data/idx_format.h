@@ -38,14 +38,16 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
     return byte(4 + 4 * i) << 24 | byte(5 + 4 * i) << 16 | byte(6 + 4 * i) << 8 | byte(7 + 4 * i);
   };
   if (start.size() < 4) {
-    return invalid("is cut short: " + std::to_string(start.size()) + " bytes, not even the 4 of IDX's magic number; fetch it again");
+    return invalid("is cut short: " + std::to_string(start.size()) +
+                   " bytes, not even the 4 of IDX's magic number; fetch it again");
   }
   if (byte(0) != 0 || byte(1) != 0) {
-    return invalid("is no IDX file: it starts with the bytes " + std::to_string(byte(0)) + " " + std::to_string(byte(1)) +
-                   ", not 0 0; give the file as published, plain or gzipped");
+    return invalid("is no IDX file: it starts with the bytes " + std::to_string(byte(0)) + " " +
+                   std::to_string(byte(1)) + ", not 0 0; give the file as published, plain or gzipped");
   }
   if (byte(2) != 0x08) {
-    return invalid("holds values of IDX type " + std::to_string(byte(2)) + "; only 8 (unsigned bytes) is read: convert it");
+    return invalid("holds values of IDX type " + std::to_string(byte(2)) +
+                   "; only 8 (unsigned bytes) is read: convert it");
   }
   if (byte(3) != static_cast<std::uint32_t>(kind)) {
     return invalid("has " + std::to_string(byte(3)) + " dimensions, and IDX " + name(kind) + " have " +
@@ -62,10 +64,11 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
   }
   // Sizes that no image has are refused before they are multiplied: their product fits 64 bits.
   constexpr std::uint32_t kSideMax = 1 << 14;
-  if (header.count == 0 || header.rows == 0 || header.columns == 0 || header.rows > kSideMax || header.columns > kSideMax) {
-    return invalid("says that it holds " + std::to_string(header.count) + " " + name(kind) + " of " + std::to_string(header.rows) +
-                   "×" + std::to_string(header.columns) + "; need at least one, of sides 1 to " + std::to_string(kSideMax) +
-                   ": it is broken, fetch it again");
+  if (header.count == 0 || header.rows == 0 || header.columns == 0 || header.rows > kSideMax ||
+      header.columns > kSideMax) {
+    return invalid("says that it holds " + std::to_string(header.count) + " " + name(kind) + " of " +
+                   std::to_string(header.rows) + "×" + std::to_string(header.columns) +
+                   "; need at least one, of sides 1 to " + std::to_string(kSideMax) + ": it is broken, fetch it again");
   }
   return header;
 }
@@ -73,9 +76,9 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
 /// ok when a file of `bytes` bytes (unpacked) is what the header says. Errors: invalid.
 inline Status check_idx_length(const IdxHeader& header, std::uint64_t bytes) {
   if (bytes == header.file_bytes()) return {};
-  return invalid((bytes < header.file_bytes() ? "is cut short: " : "is too long: ") + std::to_string(bytes) + " bytes, and its " +
-                 std::to_string(header.count) + " " + name(header.kind) + " need " + std::to_string(header.file_bytes()) +
-                 "; fetch it again");
+  return invalid((bytes < header.file_bytes() ? "is cut short: " : "is too long: ") + std::to_string(bytes) +
+                 " bytes, and its " + std::to_string(header.count) + " " + name(header.kind) + " need " +
+                 std::to_string(header.file_bytes()) + "; fetch it again");
 }
 
 /// ok when every label is one of `classes`. Errors: invalid.

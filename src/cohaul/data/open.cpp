@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 struct Known {
   std::string_view name, default_path;
 };
-constexpr std::array kKnown{Known{"fashion-mnist", "/usr/share/datasets/fashion-mnist"}, Known{"mnist", ""}, Known{"idx", ""}};
+constexpr std::array kKnown{Known{"fashion-mnist", "/usr/share/datasets/fashion-mnist"}, Known{"mnist", ""},
+                            Known{"idx", ""}};
 constexpr int kClasses = 10;
 
 /// A file and its place in the area that holds all four.
@@ -43,15 +44,17 @@ Result<fs::path> folder_of(const std::string& name, const std::string& path) {
     }
     if (!path.empty()) return fs::path(path);
     if (!k.default_path.empty()) return fs::path(k.default_path);
-    return invalid("data.name = \"" + name + "\" has no folder of its own; set data.path to the folder of its IDX files");
+    return invalid("data.name = \"" + name +
+                   "\" has no folder of its own; set data.path to the folder of its IDX files");
   }
   return invalid("data.name = \"" + name + "\": no such data set; choose one of " + known);
 }
 
 Status check_pair(const Part& images, const Part& labels) {
   if (images.header.count == labels.header.count) return {};
-  return invalid(labels.file.string() + ": holds " + std::to_string(labels.header.count) + " labels, and " + images.file.string() + " " +
-                 std::to_string(images.header.count) + " images; take both from the same data set");
+  return invalid(labels.file.string() + ": holds " + std::to_string(labels.header.count) + " labels, and " +
+                 images.file.string() + " " + std::to_string(images.header.count) +
+                 " images; take both from the same data set");
 }
 
 Status read_labels(const Part& labels, Bytes out) {
@@ -61,7 +64,8 @@ Status read_labels(const Part& labels, Bytes out) {
 
 Result<Plan> plan(const std::string& name, const std::string& path) {
   COHAUL_ASSIGN(fs::path folder, folder_of(name, path));
-  constexpr std::array kStems{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
+  constexpr std::array kStems{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                              "t10k-labels-idx1-ubyte"};
   Plan plan{.folder = folder.string(), .parts = {}};
   for (std::size_t i = 0; i < kStems.size(); ++i) {
     Part& part = plan.parts[i];
@@ -74,9 +78,10 @@ Result<Plan> plan(const std::string& name, const std::string& path) {
   COHAUL_TRY(check_pair(train, train_labels));
   COHAUL_TRY(check_pair(test, test_labels));
   if (train.header.rows != test.header.rows || train.header.columns != test.header.columns) {
-    return invalid(test.file.string() + ": its images are " + std::to_string(test.header.rows) + "×" + std::to_string(test.header.columns) +
-                   ", and those of " + train.file.string() + " " + std::to_string(train.header.rows) + "×" +
-                   std::to_string(train.header.columns) + "; take both from the same data set");
+    return invalid(test.file.string() + ": its images are " + std::to_string(test.header.rows) + "×" +
+                   std::to_string(test.header.columns) + ", and those of " + train.file.string() + " " +
+                   std::to_string(train.header.rows) + "×" + std::to_string(train.header.columns) +
+                   "; take both from the same data set");
   }
   return plan;
 }
@@ -85,7 +90,8 @@ Status fill(const Plan& plan, Bytes out) {
   if (out.size() < plan.bytes) return invalid("the data files changed while the job started; start again");
   for (const Part& part : plan.parts) {
     Bytes piece = out.subspan(part.offset, part.bytes());
-    COHAUL_TRY(part.header.kind == IdxKind::labels ? read_labels(part, piece) : read_idx(part.file, part.header, piece));
+    COHAUL_TRY(part.header.kind == IdxKind::labels ? read_labels(part, piece)
+                                                   : read_idx(part.file, part.header, piece));
   }
   return {};
 }
@@ -94,7 +100,8 @@ Images::Shape shape(const Part& images) { return {images.header.count, images.he
 
 Sets view(const Plan& plan, ConstBytes area, std::shared_ptr<const void> owner) {
   auto set = [&](const Part& images, const Part& labels) {
-    return Images(shape(images), area.subspan(images.offset, images.bytes()), area.subspan(labels.offset, labels.bytes()), owner);
+    return Images(shape(images), area.subspan(images.offset, images.bytes()),
+                  area.subspan(labels.offset, labels.bytes()), owner);
   };
   return {set(plan.parts[0], plan.parts[1]), set(plan.parts[2], plan.parts[3])};
 }
@@ -127,8 +134,9 @@ Result<Sets> load(const std::string& name, const std::string& path, job::Job* jo
   }
   Time deadline = steady_clock().now() + seconds(job->options().join_timeout_s);
   std::string key = "data/" + name + "/" + std::to_string(std::hash<std::string>{}(files.folder));
-  auto shared = job->share_on_host(key, files.bytes, transport::Access::read,
-                                   [&](transport::Arena& arena) { return fill(files, arena.bytes()); }, deadline);
+  auto shared = job->share_on_host(
+      key, files.bytes, transport::Access::read, [&](transport::Arena& arena) { return fill(files, arena.bytes()); },
+      deadline);
   if (!shared.ok()) return shared.status().context("data set " + name);
   auto arena = std::make_shared<transport::Arena>(std::move(*shared));
   ConstBytes bytes = arena->bytes();

@@ -32,14 +32,17 @@ class Folder : public testing::Test {
   void SetUp() override {
     path_ = fs::temp_directory_path() / ("cohaul_idx_" + std::to_string(getpid()));
     fs::create_directories(path_);
-    write(kTrain, idx({3, 2, 2}, {'\x00', '\x01', '\x02', '\x03', '\x7f', '\x7f', '\x7f', '\x7f', '\xff', '\xfe', '\xfd', '\xfc'}));
+    write(kTrain, idx({3, 2, 2}, {'\x00', '\x01', '\x02', '\x03', '\x7f', '\x7f', '\x7f', '\x7f', '\xff', '\xfe',
+                                  '\xfd', '\xfc'}));
     write(kTrainLabels, idx({3}, {'\x09', '\x00', '\x05'}));
     write("t10k-images-idx3-ubyte", idx({2, 2, 2}, "abcdefgh"));
     write("t10k-labels-idx1-ubyte", idx({2}, {'\x01', '\x02'}));
   }
   void TearDown() override { fs::remove_all(path_); }
 
-  void write(const std::string& name, const std::string& bytes) { std::ofstream(path_ / name, std::ios::binary) << bytes; }
+  void write(const std::string& name, const std::string& bytes) {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+  }
   void gzip(const std::string& name, const std::string& bytes, std::size_t keep = 1 << 20) {
     fs::remove(path_ / name);
     fs::path file = path_ / (name + ".gz");
@@ -170,7 +173,8 @@ TEST_F(Folder, RefusesTestImagesOfAnotherSize) {
 }
 
 TEST(Open, RefusesUnknownNamesAndFolders) {
-  EXPECT_NE(check("fashon").status().message().find("no such data set; choose one of fashion-mnist, mnist, idx"), std::string::npos);
+  EXPECT_NE(check("fashon").status().message().find("no such data set; choose one of fashion-mnist, mnist, idx"),
+            std::string::npos);
   EXPECT_NE(check("mnist").status().message().find("set data.path"), std::string::npos);
   EXPECT_NE(check("mnist", "/no/such").status().message().find("/no/such: no such folder"), std::string::npos);
 }
@@ -247,7 +251,8 @@ struct MapStyle {
   std::optional<std::size_t> size() const { return 4; }
   std::vector<Example> get_batch(const std::vector<std::size_t>& rows) {
     std::vector<Example> out;
-    for (std::size_t r : rows) out.push_back({at::full({2}, static_cast<double>(r)), at::full({}, static_cast<std::int64_t>(r), at::kLong)});
+    for (std::size_t r : rows)
+      out.push_back({at::full({2}, static_cast<double>(r)), at::full({}, static_cast<std::int64_t>(r), at::kLong)});
     return out;
   }
 };

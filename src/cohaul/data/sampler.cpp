@@ -27,7 +27,8 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options) {
 }
 
 void Sampler::indices(std::int64_t step, Slice slice, std::span<std::int64_t> out) {
-  COHAUL_CHECK(step >= 0 && 0 <= slice.first && slice.first <= slice.last && slice.last <= options_.batch, "a slice of a batch");
+  COHAUL_CHECK(step >= 0 && 0 <= slice.first && slice.first <= slice.last && slice.last <= options_.batch,
+               "a slice of a batch");
   COHAUL_CHECK(out.size() == static_cast<std::size_t>(slice.size()), "a number for every position");
   Wide drawn = Wide{step} * options_.batch + slice.first;
   auto pass = static_cast<std::int64_t>(drawn / options_.samples);

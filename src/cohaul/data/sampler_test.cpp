@@ -16,8 +16,10 @@ std::vector<std::int64_t> draw(Sampler& sampler, std::int64_t step, Slice slice)
 }
 
 SamplerOptions any_options() {
-  return {.samples = *rc::gen::inRange<std::int64_t>(1, 60), .batch = *rc::gen::inRange<std::int64_t>(1, 40),
-          .shuffle = *rc::gen::arbitrary<bool>(), .seed = *rc::gen::arbitrary<std::uint64_t>()};
+  return {.samples = *rc::gen::inRange<std::int64_t>(1, 60),
+          .batch = *rc::gen::inRange<std::int64_t>(1, 40),
+          .shuffle = *rc::gen::arbitrary<bool>(),
+          .seed = *rc::gen::arbitrary<std::uint64_t>()};
 }
 
 RC_GTEST_PROP(Sampler, SlicesOfAnyProcessMakeTheBatch, ()) {

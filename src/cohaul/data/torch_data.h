@@ -19,13 +19,16 @@ template <class Set>
 class TorchData : public DataSet {
  public:
   explicit TorchData(Set set) : set_(std::move(set)) {
-    if (!set_.size().has_value()) throw std::invalid_argument("a torch::data set without a size; only map-style sets with a size can be drawn from");
+    if (!set_.size().has_value())
+      throw std::invalid_argument(
+          "a torch::data set without a size; only map-style sets with a size can be drawn from");
   }
   std::int64_t size() const override { return static_cast<std::int64_t>(set_.size().value()); }
   Batch get(std::span<const std::int64_t> indices) const override {
     std::vector<std::size_t> rows;
     for (std::int64_t i : indices) {
-      if (i < 0 || i >= size()) throw std::out_of_range("sample " + std::to_string(i) + " of a data set of " + std::to_string(size()));
+      if (i < 0 || i >= size())
+        throw std::out_of_range("sample " + std::to_string(i) + " of a data set of " + std::to_string(size()));
       rows.push_back(static_cast<std::size_t>(i));
     }
     auto examples = set_.get_batch(rows);

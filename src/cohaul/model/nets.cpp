@@ -42,8 +42,10 @@ class Cnn : public torch::nn::Module {
  public:
   Cnn(const Sizes& sizes, parallel::Factory& factory) {
     constexpr std::int64_t kFeatures = 64 * 7 * 7, kHidden = 512;
-    first_ = register_module("0", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(1, 32, 5).padding(2)));
-    second_ = register_module("3", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(32, 64, 5).padding(2)));
+    first_ =
+        register_module("0", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(1, 32, 5).padding(2)));
+    second_ =
+        register_module("3", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(32, 64, 5).padding(2)));
     hidden_ = register_module("7", factory.linear(kFeatures, kHidden, LinearKind::hidden));
     last_ = register_module("9", factory.linear(kHidden, sizes.at("classes"), LinearKind::classes));
   }

@@ -1,7 +1,7 @@
 #include "cohaul/model/zoo.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <array>
@@ -41,7 +41,8 @@ Result<const Model*> find(const std::string& name) {
   for (const Model& m : zoo()) {
     if (m.name == name) return &m;
   }
-  return invalid("model.name = \"" + name + "\": no such model; the zoo has " + listed(zoo(), [](const Model& m) { return m.name; }));
+  return invalid("model.name = \"" + name + "\": no such model; the zoo has " +
+                 listed(zoo(), [](const Model& m) { return m.name; }));
 }
 
 Result<Sizes> resolve(const Model& model, const std::map<std::string, std::int64_t>& given) {
@@ -54,7 +55,8 @@ Result<Sizes> resolve(const Model& model, const std::map<std::string, std::int64
                      listed(model.sizes, [](const Size& x) { return x.key; }));
     }
     if (value < s->min || value > s->max) {
-      return invalid("model." + key + " = " + std::to_string(value) + ": must be " + std::to_string(s->min) + " to " + std::to_string(s->max));
+      return invalid("model." + key + " = " + std::to_string(value) + ": must be " + std::to_string(s->min) + " to " +
+                     std::to_string(s->max));
     }
     sizes[s->key] = value;
   }
@@ -72,7 +74,9 @@ Entry entry_of(Net net, std::int64_t classes, parallel::Factory& factory) {
   Entry entry;
   entry.module = net.module;
   // The functions own the module too: an entry may be taken apart.
-  entry.loss = [net, classes, &factory](const data::Batch& b) { return factory.cross_entropy(net.forward(b.input), b.target, classes); };
+  entry.loss = [net, classes, &factory](const data::Batch& b) {
+    return factory.cross_entropy(net.forward(b.input), b.target, classes);
+  };
   entry.metrics.emplace_back("accuracy", [net, classes, &factory](const data::Batch& b) {
     at::NoGradGuard no_grad;
     return static_cast<double>(factory.argmax(net.forward(b.input), classes).eq(b.target).sum().item<std::int64_t>());

@@ -23,7 +23,8 @@ std::int64_t count(const Entry& entry) {
   return n;
 }
 
-void expect_parameters(const Entry& entry, const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& expected) {
+void expect_parameters(const Entry& entry,
+                       const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& expected) {
   ASSERT_EQ(entry.parameters.size(), expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
     EXPECT_EQ(entry.parameters[i].first, expected[i].first);
@@ -34,12 +35,23 @@ void expect_parameters(const Entry& entry, const std::vector<std::pair<std::stri
 }
 
 TEST(Zoo, ParametersAreNamedAsPyTorchs) {
-  Entry softmax = make_or_die({.name = "softmax"}), mlp = make_or_die({.name = "mlp"}), cnn = make_or_die({.name = "cnn"});
+  Entry softmax = make_or_die({.name = "softmax"}), mlp = make_or_die({.name = "mlp"}),
+        cnn = make_or_die({.name = "cnn"});
   expect_parameters(softmax, {{"weight", {10, 784}}, {"bias", {10}}});
-  expect_parameters(mlp, {{"0.weight", {1024, 784}}, {"0.bias", {1024}}, {"2.weight", {1024, 1024}}, {"2.bias", {1024}},
-                          {"4.weight", {10, 1024}}, {"4.bias", {10}}});
-  expect_parameters(cnn, {{"0.weight", {32, 1, 5, 5}}, {"0.bias", {32}}, {"3.weight", {64, 32, 5, 5}}, {"3.bias", {64}},
-                          {"7.weight", {512, 3136}}, {"7.bias", {512}}, {"9.weight", {10, 512}}, {"9.bias", {10}}});
+  expect_parameters(mlp, {{"0.weight", {1024, 784}},
+                          {"0.bias", {1024}},
+                          {"2.weight", {1024, 1024}},
+                          {"2.bias", {1024}},
+                          {"4.weight", {10, 1024}},
+                          {"4.bias", {10}}});
+  expect_parameters(cnn, {{"0.weight", {32, 1, 5, 5}},
+                          {"0.bias", {32}},
+                          {"3.weight", {64, 32, 5, 5}},
+                          {"3.bias", {64}},
+                          {"7.weight", {512, 3136}},
+                          {"7.bias", {512}},
+                          {"9.weight", {10, 512}},
+                          {"9.bias", {10}}});
   EXPECT_EQ(count(softmax), 7850);
   EXPECT_EQ(count(mlp), 1'863'690);
   EXPECT_EQ(count(cnn), 1'663'370);
@@ -90,7 +102,8 @@ TEST(Zoo, RefusesByKey) {
     return status.message();
   };
   EXPECT_EQ(refusal({.name = "sofmax"}), "model.name = \"sofmax\": no such model; the zoo has softmax, mlp, cnn");
-  EXPECT_EQ(refusal({.name = "softmax", .sizes = {{"width", 3}}}), "model.width: no size of the model softmax; it has inputs, classes");
+  EXPECT_EQ(refusal({.name = "softmax", .sizes = {{"width", 3}}}),
+            "model.width: no size of the model softmax; it has inputs, classes");
   EXPECT_EQ(refusal({.name = "mlp", .sizes = {{"width", 0}}}), "model.width = 0: must be 1 to 1048576");
   EXPECT_NE(refusal({.name = "mlp", .init = "ones"}).find("model.init = \"ones\""), std::string::npos);
 }
@@ -112,7 +125,8 @@ class LastOfTwo : public collective::Group {
 TEST(Zoo, TensorSplitsTheLastLayerOnly) {
   LastOfTwo group;
   auto factory = parallel::tensor_parallel_layers(group);
-  const std::vector<std::pair<std::string, std::string>> last{{"softmax", "weight"}, {"mlp", "4.weight"}, {"cnn", "9.weight"}};
+  const std::vector<std::pair<std::string, std::string>> last{
+      {"softmax", "weight"}, {"mlp", "4.weight"}, {"cnn", "9.weight"}};
   for (const auto& [name, weight] : last) {
     auto entry = make({.name = name, .seed = 4}, *factory);
     ASSERT_TRUE(entry.ok());

@@ -19,12 +19,13 @@ at::Tensor gather(const at::Tensor& mine, collective::Group& group, const char* 
 }
 
 struct SplitCrossEntropy : torch::autograd::Function<SplitCrossEntropy> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& target, std::int64_t begin,
-                            collective::Group* group) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& target,
+                            std::int64_t begin, collective::Group* group) {
     std::int64_t n = logits.size(0), width = logits.size(1);
-    at::Tensor column = (target - begin).unsqueeze(1);                            // [n, 1]
-    at::Tensor here = column.ge(0).logical_and(column.lt(width));                 // [n, 1]
-    at::Tensor mine = at::zeros({3, n}, logits.options().requires_grad(false));   // maximum, Σ exp(logit − maximum), target's logit
+    at::Tensor column = (target - begin).unsqueeze(1);             // [n, 1]
+    at::Tensor here = column.ge(0).logical_and(column.lt(width));  // [n, 1]
+    at::Tensor mine =
+        at::zeros({3, n}, logits.options().requires_grad(false));  // maximum, Σ exp(logit − maximum), target's logit
     if (width > 0) {
       at::Tensor maximum = logits.amax(1);
       mine[0].copy_(maximum);
@@ -33,8 +34,8 @@ struct SplitCrossEntropy : torch::autograd::Function<SplitCrossEntropy> {
     } else {
       mine[0].fill_(-std::numeric_limits<double>::infinity());
     }
-    at::Tensor all = gather(mine, *group, "cross entropy over split classes");    // [ranks, 3, n]
-    at::Tensor maximum = all.select(1, 0).amax(0);                                // [n]
+    at::Tensor all = gather(mine, *group, "cross entropy over split classes");  // [ranks, 3, n]
+    at::Tensor maximum = all.select(1, 0).amax(0);                              // [n]
     at::Tensor sum = (all.select(1, 1) * (all.select(1, 0) - maximum).exp_()).sum(0);
     at::Tensor log_sum = sum.log_();  // kept apart from a large maximum, whose subtraction is exact
     context->save_for_backward({(logits - maximum.unsqueeze(1)).sub_(log_sum.unsqueeze(1)).exp_(), column, here});
@@ -54,7 +55,8 @@ struct SplitCrossEntropy : torch::autograd::Function<SplitCrossEntropy> {
 
 }  // namespace
 
-at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes, collective::Group& group) {
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes,
+                         collective::Group& group) {
   if (group.size() == 1) return at::cross_entropy_loss(logits, target);
   return SplitCrossEntropy::apply(logits, target, classes.begin, &group);
 }

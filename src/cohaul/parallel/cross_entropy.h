@@ -8,7 +8,8 @@ namespace cohaul::parallel {
 
 /// The mean over rows of −log softmax(logits)[target], the same bits on every rank; differentiable once.
 /// logits: [n, classes.size()], this rank's; target: int64 [n], the same on every rank. Every rank calls it; blocks as the group does; throws GroupFailed.
-at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes, collective::Group& group);
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes,
+                         collective::Group& group);
 
 /// int64 [n]: the class of each row's largest logit, over all ranks; the lowest of equals.
 at::Tensor argmax(const at::Tensor& logits, const Part& classes, collective::Group& group);

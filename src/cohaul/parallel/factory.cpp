@@ -11,7 +11,9 @@ namespace {
 
 class WholeLayers : public Factory {
  public:
-  std::shared_ptr<Linear> linear(std::int64_t in, std::int64_t out, LinearKind) override { return std::make_shared<Linear>(in, out); }
+  std::shared_ptr<Linear> linear(std::int64_t in, std::int64_t out, LinearKind) override {
+    return std::make_shared<Linear>(in, out);
+  }
   at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, std::int64_t) override {
     return at::cross_entropy_loss(logits, target);
   }
@@ -38,6 +40,8 @@ class TensorParallelLayers : public Factory {
 }  // namespace
 
 std::unique_ptr<Factory> whole_layers() { return std::make_unique<WholeLayers>(); }
-std::unique_ptr<Factory> tensor_parallel_layers(collective::Group& group) { return std::make_unique<TensorParallelLayers>(group); }
+std::unique_ptr<Factory> tensor_parallel_layers(collective::Group& group) {
+  return std::make_unique<TensorParallelLayers>(group);
+}
 
 }  // namespace cohaul::parallel

@@ -13,7 +13,7 @@ namespace cohaul::parallel {
 class Linear;  // cohaul/parallel/linear.h
 
 enum class LinearKind {
-  hidden,   ///< its outputs feed another layer: whole on every rank
+  hidden,  ///< its outputs feed another layer: whole on every rank
   classes,  ///< its outputs are the logits: may be split over ranks; use them in the factory's cross_entropy and argmax only
 };
 

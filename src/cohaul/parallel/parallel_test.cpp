@@ -119,7 +119,9 @@ TEST(SplitCrossEntropy, GradientIsTheDifferenceQuotient) {
     double loss = 0;
     groups.run([&](int rank) {
       Part p = part_of(kClasses, rank, 2);
-      double mine = cross_entropy(all.narrow(1, p.begin, p.size()), target, p, *groups.ranks[static_cast<std::size_t>(rank)]).item<double>();
+      double mine =
+          cross_entropy(all.narrow(1, p.begin, p.size()), target, p, *groups.ranks[static_cast<std::size_t>(rank)])
+              .item<double>();
       if (rank == 0) loss = mine;
     });
     return loss;
@@ -146,7 +148,8 @@ TEST(SplitCrossEntropy, LargeLogitsDoNotOverflow) {
   ThreadGroups groups(2);
   groups.run([&](int rank) {
     at::Tensor mine = at::full({1, 2}, rank == 0 ? 1e4 : -1e4), target = at::zeros({1}, at::kLong);
-    double loss = cross_entropy(mine, target, part_of(4, rank, 2), *groups.ranks[static_cast<std::size_t>(rank)]).item<double>();
+    double loss =
+        cross_entropy(mine, target, part_of(4, rank, 2), *groups.ranks[static_cast<std::size_t>(rank)]).item<double>();
     EXPECT_NEAR(loss, std::log(2.0), 1e-6);
   });
 }

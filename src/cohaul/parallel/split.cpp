@@ -7,7 +7,8 @@
 namespace cohaul::parallel {
 
 collective::Buffer buffer(const at::Tensor& t) {
-  COHAUL_CHECK(t.is_contiguous() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble), "a tensor that a group can send");
+  COHAUL_CHECK(t.is_contiguous() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble),
+               "a tensor that a group can send");
   return {static_cast<std::byte*>(t.mutable_data_ptr()), static_cast<std::size_t>(t.numel()),
           t.scalar_type() == at::kFloat ? DType::float32 : DType::float64};
 }

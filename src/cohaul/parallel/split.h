@@ -20,7 +20,9 @@ struct Part {
 };
 
 /// [⌊rank·whole/size⌋, ⌊(rank+1)·whole/size⌋): sizes differ by one at most; some are empty when whole < size.
-constexpr Part part_of(std::int64_t whole, int rank, int size) { return {rank * whole / size, (rank + 1) * whole / size, whole}; }
+constexpr Part part_of(std::int64_t whole, int rank, int size) {
+  return {rank * whole / size, (rank + 1) * whole / size, whole};
+}
 
 /// A parameter, by the name that the module gives it, cut along `dim` (0 so far). Saved, loaded and hashed whole.
 struct SplitParameter {

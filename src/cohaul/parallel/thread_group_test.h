@@ -30,7 +30,8 @@ class ThreadGroup : public collective::Group {
       std::vector<std::byte> sum(data.bytes());
       for (const auto& b : meeting_.buffers) {
         for (std::size_t i = 0; i < data.elements; ++i) {
-          if (data.dtype == DType::float32) reinterpret_cast<float*>(sum.data())[i] += reinterpret_cast<const float*>(b.data)[i];
+          if (data.dtype == DType::float32)
+            reinterpret_cast<float*>(sum.data())[i] += reinterpret_cast<const float*>(b.data)[i];
           else reinterpret_cast<double*>(sum.data())[i] += reinterpret_cast<const double*>(b.data)[i];
         }
       }
@@ -41,7 +42,8 @@ class ThreadGroup : public collective::Group {
   Status all_gather(collective::Buffer in, collective::Buffer out) override {
     if (in.elements * meeting_.buffers.size() != out.elements) return unsupported("uneven pieces");
     return meet(in, [&] {
-      for (std::size_t r = 0; r < meeting_.buffers.size(); ++r) copy(out.data + r * in.bytes(), meeting_.buffers[r].data, in.bytes());
+      for (std::size_t r = 0; r < meeting_.buffers.size(); ++r)
+        copy(out.data + r * in.bytes(), meeting_.buffers[r].data, in.bytes());
       meeting_.gate.arrive_and_wait();
     });
   }
