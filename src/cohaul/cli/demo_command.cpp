@@ -104,7 +104,8 @@ class Demo {
       const auto apart = largest_difference(reference, saved);
       if (!apart.ok()) return failed(apart.status().context(mode.name), code);
       table.row({std::to_string(number) + ". " + mode.name, std::to_string(mode.workers), std::to_string(mode.servers),
-                 significant(result->loss), significant(result->accuracy), observe::rate(result->samples_per_s),
+                 observe::fixed(result->loss, 4), observe::fixed(result->accuracy, 4),
+                 observe::rate(result->samples_per_s),
                  result->staleness_mean ? significant(*result->staleness_mean, 2) : "-",
                  result->staleness_max ? significant(*result->staleness_max, 3) : "-", significant(*apart, 2)});
     }
@@ -130,7 +131,7 @@ class Demo {
       if (!result.ok()) return failed(result.status().context("cnn"), code);
       if (workers == 1) alone = result->samples_per_s;
       table.row({std::to_string(workers) + (workers == 1 ? " worker" : " workers"),
-                 observe::rate(result->samples_per_s), significant(result->samples_per_s / alone, 3)});
+                 observe::rate(result->samples_per_s), observe::fixed(result->samples_per_s / alone, 2)});
     }
     std::cout << "\n" << table.text() << std::flush;
     return kDone;

@@ -7,8 +7,8 @@
 #include <iterator>
 #include <optional>
 
-// toml++ 3.3 asserts (and, with NDEBUG, assumes) what a broken file need not fulfil, "[ = 1", and holds for unreachable what
-// U+FEFD reaches. Its own checks, which follow, make errors of them. The fuzzer watches over this.
+// toml++ 3.3 asserts (and, with NDEBUG, assumes) what a broken file need not fulfil, "[ = 1", and holds for
+// unreachable what U+FEFD reaches. Its own checks, which follow, make errors of them. The fuzzer watches over this.
 #define TOML_EXCEPTIONS 0
 #include <toml++/impl/preprocessor.h>
 #undef TOML_ASSERT

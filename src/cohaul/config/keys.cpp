@@ -184,7 +184,7 @@ std::vector<KeySpec> strategy_keys() {
        .help = "server processes",
        .fallback = 1_i,
        .min = 1,
-       .max = 1024,
+       .max = 64,
        .aliases = {"num_servers", "ps", "server", "n_servers"},
        .only = kOfServers},
       {.key = "strategy.consistency",

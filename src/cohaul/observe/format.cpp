@@ -29,6 +29,8 @@ std::string with_commas(std::int64_t v) {
 
 std::string significant(double v, int digits) { return std::isfinite(v) ? print("%.*g", digits, v) : "-"; }
 
+std::string fixed(double v, int decimals) { return std::isfinite(v) ? print("%.*f", decimals, v) : "-"; }
+
 std::string rate(double per_second) {
   if (!std::isfinite(per_second) || std::abs(per_second) > 1e15) return "-";
   if (per_second < 100) return significant(per_second, 3);

@@ -25,6 +25,7 @@ TEST(Format, Numbers) {
   EXPECT_EQ(with_commas(-123), "-123");
   EXPECT_EQ(significant(0.880012), "0.88");
   EXPECT_EQ(significant(kNan), "-");
+  EXPECT_EQ(fixed(0.88, 4), "0.8800");
   EXPECT_EQ(rate(31234), "31,200");
   EXPECT_EQ(rate(999.6), "1,000");
   EXPECT_EQ(rate(412.4), "412");
@@ -60,6 +61,17 @@ TEST(Table, NumbersStandRight) {
             "one process   0.5     31,200\n"
             "é               -          9\n"
             "short\n");
+}
+
+TEST(Table, NumberedTextIsText) {
+  Table t({"mode", "x"});
+  t.row({"1. one", "1.9e-07"});
+  t.row({"2. all-reduce", "0"});
+  EXPECT_EQ(t.text(),
+            "mode                 x\n"
+            "-------------  -------\n"
+            "1. one         1.9e-07\n"
+            "2. all-reduce        0\n");
 }
 
 TEST(Record, LinesAreJson) {

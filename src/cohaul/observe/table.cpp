@@ -1,14 +1,13 @@
 #include "cohaul/observe/table.h"
 
 #include <algorithm>
-#include <cctype>
 
 namespace cohaul::observe {
 namespace {
 
 bool is_number(const std::string& cell) {
-  const std::size_t i = !cell.empty() && (cell[0] == '-' || cell[0] == '+') ? 1 : 0;
-  return i == cell.size() || std::isdigit(static_cast<unsigned char>(cell[i]));
+  const bool whole = cell.find_first_not_of("0123456789.,+-e% x") == std::string::npos;
+  return cell.empty() || cell == "-" || (whole && cell.find_first_of("0123456789") <= 1);
 }
 
 /// Places on the screen: code points of UTF-8.

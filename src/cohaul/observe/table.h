@@ -6,7 +6,8 @@
 
 namespace cohaul::observe {
 
-/// Columns of numbers (all cells begin with a digit, a sign and digit, or are "-" or empty) stand right, others left.
+/// Columns of numbers (every cell is one, such as "31,200", "-1.9e-07", "12 %", "2x", or is "-" or empty) stand right,
+/// others left.
 class Table {
  public:
   explicit Table(std::vector<std::string> heads) : heads_(std::move(heads)) {}
