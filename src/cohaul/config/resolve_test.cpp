@@ -130,7 +130,7 @@ TEST(Resolve, TypesAndRanges) {
             "--set: strategy.name = \"allreduce\": must be single or all_reduce or parameter_server or tensor; did you "
             "mean all_reduce?");
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.servers=0"})),
-            "--set: strategy.servers = 0: must be at least 1 and at most 1024");
+            "--set: strategy.servers = 0: must be at least 1 and at most 64");
   EXPECT_EQ(refusal(job({}, 0)), "--workers: job.workers = 0: must be at least 1 and at most 1024");
   EXPECT_EQ(refusal(job({"job.peer_timeout_s=0"})),
             "--set: job.peer_timeout_s = 0: must be greater than 0 and at most 1000000");
