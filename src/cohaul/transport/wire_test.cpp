@@ -161,7 +161,7 @@ TEST(Ring, KeepsEveryByteThroughAnyOrderOfRelease) {
       // One in eight is the oldest: a frame held for ever would fill the ring.
       auto oldest = std::min_element(out.begin(), out.end(), [](auto& a, auto& b) { return a.n < b.n; });
       std::swap(random.below(8) == 0 ? *oldest : out[random.below(out.size())], out.back());
-      ASSERT_EQ(std::memcmp(out.back().payload.data(), out.back().copy.data(), out.back().copy.size()), 0);
+      ASSERT_TRUE(std::ranges::equal(out.back().payload, out.back().copy));
       l.reader.give_back(out.back().n);
       out.pop_back();
     }
