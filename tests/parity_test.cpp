@@ -29,16 +29,19 @@ Arguments operator+(Arguments a, const Arguments& b) {
 }
 
 Arguments servers(int workers, int n) {
-  return set({"job.workers=" + std::to_string(workers), "strategy.name=parameter_server", "strategy.servers=" + std::to_string(n)});
+  return set({"job.workers=" + std::to_string(workers), "strategy.name=parameter_server",
+              "strategy.servers=" + std::to_string(n)});
 }
-Arguments all_reduce(int workers) { return set({"job.workers=" + std::to_string(workers), "strategy.name=all_reduce"}); }
+Arguments all_reduce(int workers) {
+  return set({"job.workers=" + std::to_string(workers), "strategy.name=all_reduce"});
+}
 
 std::string job(const std::string& model) { return COHAUL_JOBS "/" + model + ".toml"; }
 
 /// The modes whose sums have one order.
 std::vector<Arguments> exact_modes() {
-  return {all_reduce(2), all_reduce(4), all_reduce(2) + set({"job.transport=tcp"}), servers(2, 1), servers(4, 2), servers(4, 3),
-          servers(2, 2) + set({"job.transport=tcp"})};
+  return {all_reduce(2), all_reduce(4), all_reduce(2) + set({"job.transport=tcp"}), servers(2, 1),
+          servers(4, 2), servers(4, 3), servers(2, 2) + set({"job.transport=tcp"})};
 }
 
 struct Case {
@@ -61,7 +64,8 @@ TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Parity, testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32}),
+INSTANTIATE_TEST_SUITE_P(Models, Parity,
+                         testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32}),
                          [](const auto& info) { return info.param.model; });
 
 TEST(Slices, UnequalOnesToo) {
@@ -84,7 +88,8 @@ TEST(Asynchronous, OneWorkerHasTheBitsOfOneProcess) {
 TEST(Asynchronous, ReachesTheAccuracyOfOneProcess) {
   Arguments common = set({"job.threads=1", "train.steps=1000"});
   double one = train(job("softmax"), common).result().value("accuracy", 0.0);
-  for (const Arguments& mode : {set({"strategy.consistency=async"}), set({"strategy.consistency=bounded", "strategy.staleness=3"})}) {
+  for (const Arguments& mode :
+       {set({"strategy.consistency=async"}), set({"strategy.consistency=bounded", "strategy.staleness=3"})}) {
     RunResult r = train(job("softmax"), common + servers(4, 2) + mode);
     ASSERT_EQ(r.exit, 0) << r.err;
     EXPECT_NEAR(r.result().value("accuracy", 0.0), one, 0.01);
@@ -126,8 +131,9 @@ TEST(Reference, EverySynchronousModeAndTensorFollowPlainDoublePrecision) {
   const std::string data = "/usr/share/datasets/fashion-mnist/train-";
   Images images = read_images(data + "images-idx3-ubyte.gz", data + "labels-idx1-ubyte.gz");
   train(expected, images, 97, 700, 0.01);  // 67,900 samples: past the end of the data set
-  Arguments common = set({"train.steps=700", "train.batch=97", "data.shuffle=false", "optimizer.lr=0.01", "job.threads=1",
-                          "train.init=" + folder + "/init.safetensors", "train.save=" + folder + "/end.safetensors"});
+  Arguments common =
+      set({"train.steps=700", "train.batch=97", "data.shuffle=false", "optimizer.lr=0.01", "job.threads=1",
+           "train.init=" + folder + "/init.safetensors", "train.save=" + folder + "/end.safetensors"});
   Arguments tensor = set({"job.workers=2", "strategy.name=tensor"});
   for (const Arguments& mode : {Arguments{}, all_reduce(3), servers(3, 2), tensor}) {
     RunResult r = train(job("softmax"), mode + common);

@@ -15,7 +15,7 @@ struct SoftmaxModel {
 struct Images {
   std::vector<double> pixels;
   std::vector<int> labels;
-  int width = 0;               // pixels of one image
+  int width = 0;  // pixels of one image
 };
 Images read_images(const std::string& images_gz, const std::string& labels_gz);
 

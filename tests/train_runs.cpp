@@ -35,7 +35,8 @@ std::string fresh_folder() {
 
 RunResult train(const std::string& job, const std::vector<std::string>& arguments, int timeout_s) {
   std::string folder = fresh_folder();
-  std::string command = "timeout -k 10 " + std::to_string(timeout_s) + " " + COHAUL_BIN + "/cohaul train " + quoted(job);
+  std::string command =
+      "timeout -k 10 " + std::to_string(timeout_s) + " " + COHAUL_BIN + "/cohaul train " + quoted(job);
   for (const std::string& a : arguments) command += " " + quoted(a);
   command += " --record " + folder + "/record >" + folder + "/out 2>" + folder + "/err";
   int status = std::system(command.c_str());

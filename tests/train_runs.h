@@ -8,10 +8,10 @@
 namespace cohaul::tests {
 
 struct RunResult {
-  int exit = -1;                          // 128 + signal if it was killed
+  int exit = -1;  // 128 + signal if it was killed
   std::string out, err;
-  std::vector<nlohmann::json> record;     // its lines
-  nlohmann::json result() const;          // the last line of kind "result"; null: none
+  std::vector<nlohmann::json> record;  // its lines
+  nlohmann::json result() const;       // the last line of kind "result"; null: none
   std::string hash() const { return result().value("parameters_sha256", ""); }
 };
 

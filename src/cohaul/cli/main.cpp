@@ -11,10 +11,6 @@
 #include "cohaul/cli/launch_command.h"
 #include "cohaul/cli/train_command.h"
 
-#ifndef COHAUL_VERSION
-#define COHAUL_VERSION "0"
-#endif
-
 namespace {
 
 using namespace cohaul::cli;

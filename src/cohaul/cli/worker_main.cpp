@@ -3,8 +3,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <torch/version.h>
 #include <ATen/core/grad_mode.h>
+#include <torch/version.h>
 
 #include <CLI/CLI.hpp>
 #include <fstream>

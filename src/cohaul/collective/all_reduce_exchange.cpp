@@ -26,22 +26,22 @@ struct Share {
 
 /// What has come of one run in one step.
 struct RunState {
-  ConstBytes mine;                              // this rank's gradient of the whole run; empty until pushed
-  std::vector<std::int32_t> absent;             // of mine
-  std::vector<Frame> frames;                    // by rank: its gradient of this rank's share
+  ConstBytes mine;                   // this rank's gradient of the whole run; empty until pushed
+  std::vector<std::int32_t> absent;  // of mine
+  std::vector<Frame> frames;         // by rank: its gradient of this rank's share
   std::vector<std::vector<std::int32_t>> absents;
   bool pushed = false;
-  int gradients = 0;                            // ranks whose gradient of this rank's share is here
+  int gradients = 0;  // ranks whose gradient of this rank's share is here
   bool reduced = false;
 };
 
 /// A fast rank may be one step ahead, never two: it needs this rank's answer to every step.
 struct StepState {
   std::vector<RunState> runs;
-  std::vector<double> losses;                   // by rank
-  int updated = 0;                              // shares of others that are new
-  int done = 0;                                 // ranks that have said kDone
-  int reduced = 0;                              // runs reduced here
+  std::vector<double> losses;  // by rank
+  int updated = 0;             // shares of others that are new
+  int done = 0;                // ranks that have said kDone
+  int reduced = 0;             // runs reduced here
 };
 
 std::vector<std::vector<Share>> shares_of(const Layout& layout, int ranks) {
@@ -65,8 +65,12 @@ class AllReduceExchange final : public update::Exchange {
  public:
   AllReduceExchange(const Layout& layout, const update::RuleSettings& rule, Bytes parameters, Links& links,
                     const AllReduceOptions& options)
-      : layout_(layout), parameters_(parameters), links_(links), shared_(options.shared_parameters),
-        shares_(shares_of(layout, links.size())), owner_(make_owner(layout, rule)) {
+      : layout_(layout),
+        parameters_(parameters),
+        links_(links),
+        shared_(options.shared_parameters),
+        shares_(shares_of(layout, links.size())),
+        owner_(make_owner(layout, rule)) {
     auto n = static_cast<std::size_t>(links.size());
     for (StepState& s : steps_) {
       s.losses.resize(n);
@@ -88,12 +92,13 @@ class AllReduceExchange final : public update::Exchange {
     for (int r = 0; r < links_.size(); ++r) {
       if (r == links_.rank()) continue;
       for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.channel(r).lend(*arena));
-      links_.channel(r).set_place([this, r](std::uint16_t kind, std::int64_t, std::uint64_t key, std::uint64_t length) -> Bytes {
-        if (kind == kInitial && key == 0 && length == parameters_.size()) return parameters_;
-        if (kind != kUpdated || key >= shares_.size()) return {};
-        const Share& s = shares_[key][static_cast<std::size_t>(r)];
-        return length == s.bytes ? parameters_.subspan(s.offset, s.bytes) : Bytes{};
-      });
+      links_.channel(r).set_place(
+          [this, r](std::uint16_t kind, std::int64_t, std::uint64_t key, std::uint64_t length) -> Bytes {
+            if (kind == kInitial && key == 0 && length == parameters_.size()) return parameters_;
+            if (kind != kUpdated || key >= shares_.size()) return {};
+            const Share& s = shares_[key][static_cast<std::size_t>(r)];
+            return length == s.bytes ? parameters_.subspan(s.offset, s.bytes) : Bytes{};
+          });
     }
     return {};
   }
@@ -198,7 +203,8 @@ class AllReduceExchange final : public update::Exchange {
   StepState& now() { return at(step_); }
 
   bool complete(const StepState& s) const {
-    return s.updated == updates_expected_ && s.done == links_.size() - 1 && s.reduced == static_cast<int>(s.runs.size());
+    return s.updated == updates_expected_ && s.done == links_.size() - 1 &&
+           s.reduced == static_cast<int>(s.runs.size());
   }
 
   /// Some rank that finish() still waits for.
@@ -258,7 +264,8 @@ class AllReduceExchange final : public update::Exchange {
     }
     RunState& state = s.runs[frame.key];
     bool fits = frame.kind == kGradient && frame.payload.size() == mine(shares).bytes && !mine(shares).empty();
-    if (!fits || frame.body.size() % sizeof(std::int32_t) != 0 || !state.frames[rank].payload.empty()) return unexpected(frame, from);
+    if (!fits || frame.body.size() % sizeof(std::int32_t) != 0 || !state.frames[rank].payload.empty())
+      return unexpected(frame, from);
     state.absents[rank].resize(frame.body.size() / sizeof(std::int32_t));
     if (!frame.body.empty()) std::memcpy(state.absents[rank].data(), frame.body.data(), frame.body.size());
     state.frames[rank] = std::move(frame);
@@ -281,8 +288,10 @@ class AllReduceExchange final : public update::Exchange {
       const update::Partition& part = layout_.partitions()[static_cast<std::size_t>(p)];
       for (std::size_t r = 0; r < contributions_.size(); ++r) {
         bool own = static_cast<int>(r) == links_.rank();
-        contributions_[r] = own ? update::Contribution{state.mine.subspan(part.offset - run_offset, part.bytes), state.absent}
-                                : update::Contribution{state.frames[r].payload.subspan(part.offset - share.offset, part.bytes), state.absents[r]};
+        contributions_[r] =
+            own ? update::Contribution{state.mine.subspan(part.offset - run_offset, part.bytes), state.absent}
+                : update::Contribution{state.frames[r].payload.subspan(part.offset - share.offset, part.bytes),
+                                       state.absents[r]};
       }
       std::byte* place = parameters_.data() + part.offset;
       owner_.apply(PartitionId(p), contributions_, settings_, place, place);
@@ -301,12 +310,14 @@ class AllReduceExchange final : public update::Exchange {
   }
 
   static void store(const Frame& f, Bytes place) {
-    if (!f.payload.empty() && f.payload.data() != place.data()) std::memcpy(place.data(), f.payload.data(), place.size());
+    if (!f.payload.empty() && f.payload.data() != place.data())
+      std::memcpy(place.data(), f.payload.data(), place.size());
   }
 
   Status unexpected(const Frame& f, int from) {
-    return links_.fail(corrupt("an unexpected frame (kind " + std::to_string(f.kind) + ", step " + std::to_string(f.clock) + ", run " +
-                               std::to_string(f.key) + ", " + std::to_string(f.payload.size()) + " bytes) of worker " + std::to_string(from) +
+    return links_.fail(corrupt("an unexpected frame (kind " + std::to_string(f.kind) + ", step " +
+                               std::to_string(f.clock) + ", run " + std::to_string(f.key) + ", " +
+                               std::to_string(f.payload.size()) + " bytes) of worker " + std::to_string(from) +
                                " in step " + std::to_string(step_)));
   }
 
@@ -323,14 +334,15 @@ class AllReduceExchange final : public update::Exchange {
   std::vector<const double*> loss_terms_;
   int updates_expected_ = 0;
   std::vector<std::array<bool, 2>> done_ = std::vector<std::array<bool, 2>>(static_cast<std::size_t>(links_.size()));
-  std::vector<std::int64_t> updated_ = std::vector<std::int64_t>(shares_.size() * static_cast<std::size_t>(links_.size()), -1);
+  std::vector<std::int64_t> updated_ =
+      std::vector<std::int64_t>(shares_.size() * static_cast<std::size_t>(links_.size()), -1);
 };
 
 }  // namespace
 
-Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout, const update::RuleSettings& rule,
-                                                                   Bytes parameters, Links& links,
-                                                                   const AllReduceOptions& options) {
+Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
+                                                                   const update::RuleSettings& rule, Bytes parameters,
+                                                                   Links& links, const AllReduceOptions& options) {
   auto exchange = std::make_unique<AllReduceExchange>(layout, rule, parameters, links, options);
   COHAUL_TRY(exchange->prepare(options));
   return std::unique_ptr<update::Exchange>(std::move(exchange));

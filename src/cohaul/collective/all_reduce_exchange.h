@@ -22,8 +22,8 @@ struct AllReduceOptions {
 };
 
 /// `layout`, `links` and `parameters` outlive the exchange. Errors of its calls: peer_lost (names the rank and what was waited for).
-Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout, const update::RuleSettings& rule,
-                                                                   Bytes parameters, Links& links,
-                                                                   const AllReduceOptions& options);
+Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
+                                                                   const update::RuleSettings& rule, Bytes parameters,
+                                                                   Links& links, const AllReduceOptions& options);
 
 }  // namespace cohaul::collective

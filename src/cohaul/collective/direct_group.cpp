@@ -14,7 +14,8 @@ using transport::Frame;
 enum Kind : std::uint16_t { kContribution = 1, kPiece, kWhole, kSingle, kBarrier };
 
 template <class T>
-void sum_terms(const std::vector<const std::byte*>& terms, std::byte* out, std::size_t n, std::vector<const T*>& typed) {
+void sum_terms(const std::vector<const std::byte*>& terms, std::byte* out, std::size_t n,
+               std::vector<const T*>& typed) {
   typed.clear();
   for (const std::byte* t : terms) typed.push_back(reinterpret_cast<const T*>(t));
   update::tree_sum(std::span<const T* const>(typed), reinterpret_cast<T*>(out), n);
@@ -22,7 +23,8 @@ void sum_terms(const std::vector<const std::byte*>& terms, std::byte* out, std::
 
 class DirectGroup final : public Group {
  public:
-  explicit DirectGroup(Links& links) : links_(links), sent_(links.size()), received_(links.size()), frames_(links.size()) {
+  explicit DirectGroup(Links& links)
+      : links_(links), sent_(links.size()), received_(links.size()), frames_(links.size()) {
     terms_.reserve(links.size());
     float_terms_.reserve(links.size());
     double_terms_.reserve(links.size());
@@ -43,8 +45,8 @@ class DirectGroup final : public Group {
     note_operation("reduce_scatter of elements", static_cast<std::int64_t>(in.elements));
     Buffer mine = part(in, rank());
     if (out.elements != mine.elements || out.dtype != in.dtype)
-      return links_.fail(invalid("reduce_scatter: out has " + std::to_string(out.elements) + " elements, this rank's piece has " +
-                                 std::to_string(mine.elements)));
+      return links_.fail(invalid("reduce_scatter: out has " + std::to_string(out.elements) +
+                                 " elements, this rank's piece has " + std::to_string(mine.elements)));
     COHAUL_TRY(send_contributions(in, "reduce_scatter"));
     COHAUL_TRY(sum_contributions(mine.data, out, "reduce_scatter"));
     return links_.flush("reduce_scatter");
@@ -54,8 +56,8 @@ class DirectGroup final : public Group {
     note_operation("all_gather of elements", static_cast<std::int64_t>(out.elements));
     Buffer mine = part(out, rank());
     if (in.elements != mine.elements || out.dtype != in.dtype)
-      return links_.fail(invalid("all_gather: in has " + std::to_string(in.elements) + " elements, this rank's piece has " +
-                                 std::to_string(mine.elements)));
+      return links_.fail(invalid("all_gather: in has " + std::to_string(in.elements) +
+                                 " elements, this rank's piece has " + std::to_string(mine.elements)));
     if (in.data != mine.data && in.bytes() > 0) std::memmove(mine.data, in.data, in.bytes());
     return spread(mine, out, "all_gather");
   }
@@ -109,9 +111,10 @@ class DirectGroup final : public Group {
     bool same = f.kind == kind && f.clock == received_[from] && f.payload.size() == shape.bytes() &&
                 f.key == static_cast<std::uint64_t>(shape.dtype);
     if (!same)
-      return links_.fail(invalid(std::string(operation) + " of " + std::to_string(shape.bytes()) + " bytes here meets another operation, of " +
-                                 std::to_string(f.payload.size()) + " bytes, of rank " + std::to_string(from) +
-                                 ": all ranks must call the same operations, in the same order, with the same sizes and types"));
+      return links_.fail(invalid(
+          std::string(operation) + " of " + std::to_string(shape.bytes()) + " bytes here meets another operation, of " +
+          std::to_string(f.payload.size()) + " bytes, of rank " + std::to_string(from) +
+          ": all ranks must call the same operations, in the same order, with the same sizes and types"));
     ++received_[from];
     return f;
   }
@@ -168,7 +171,9 @@ class DirectGroup final : public Group {
 
 Piece piece_of(std::size_t n, int rank, int size) {
   std::size_t q = n / static_cast<std::size_t>(size), m = n % static_cast<std::size_t>(size);
-  auto at = [&](int r) { return q * static_cast<std::size_t>(r) + m * static_cast<std::size_t>(r) / static_cast<std::size_t>(size); };
+  auto at = [&](int r) {
+    return q * static_cast<std::size_t>(r) + m * static_cast<std::size_t>(r) / static_cast<std::size_t>(size);
+  };
   return {at(rank), at(rank + 1)};
 }
 

@@ -26,7 +26,11 @@ struct Links::Inbox {
 
 Links::Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
              std::function<Status()> health, Duration timeout)
-    : rank_(rank), channels_(std::move(channels)), poller_(poller), health_(std::move(health)), timeout_(timeout),
+    : rank_(rank),
+      channels_(std::move(channels)),
+      poller_(poller),
+      health_(std::move(health)),
+      timeout_(timeout),
       inboxes_(channels_.size()) {
   for (Inbox& inbox : inboxes_) inbox.frames.reserve(64);
 }

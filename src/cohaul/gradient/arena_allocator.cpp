@@ -82,9 +82,9 @@ class ArenaAllocator final : public c10::Allocator {
 
   transport::Arena arena_;
   std::mutex mutex_;
-  std::vector<std::uint8_t> classes_;      // by first page of a block
-  std::vector<std::vector<void*>> free_;   // by class
-  std::size_t next_ = 0;                   // first page never used
+  std::vector<std::uint8_t> classes_;     // by first page of a block
+  std::vector<std::vector<void*>> free_;  // by class
+  std::size_t next_ = 0;                  // first page never used
 };
 
 // LibTorch's allocator is one a process, and its deleters are plain functions: so this is a process-wide pointer too.

@@ -30,18 +30,24 @@ struct Reducer::State {
   update::Exchange& exchange;
   Bytes small;
   std::vector<at::Tensor> parameters;
-  std::vector<Levels> levels;             // by parameter
-  std::vector<at::Tensor> sums;           // by parameter: pushed, or waiting for the rest of its run
-  std::vector<std::int32_t> waiting;      // by run: parameters without their sum yet
-  std::vector<char> pushed;               // by run
+  std::vector<Levels> levels;         // by parameter
+  std::vector<at::Tensor> sums;       // by parameter: pushed, or waiting for the rest of its run
+  std::vector<std::int32_t> waiting;  // by run: parameters without their sum yet
+  std::vector<char> pushed;           // by run
   std::vector<std::int32_t> absent;
   int slice = -1, slices = 1;
   bool open = false;
   Status status;
 
   State(const update::Layout& l, std::vector<at::Tensor> p, update::Exchange& e, Bytes s)
-      : layout(l), exchange(e), small(s), parameters(std::move(p)), levels(parameters.size()), sums(parameters.size()),
-        waiting(l.runs().size()), pushed(l.runs().size()) {
+      : layout(l),
+        exchange(e),
+        small(s),
+        parameters(std::move(p)),
+        levels(parameters.size()),
+        sums(parameters.size()),
+        waiting(l.runs().size()),
+        pushed(l.runs().size()) {
     absent.reserve(parameters.size());
   }
 
@@ -115,7 +121,8 @@ struct Hook final : torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameters, update::Exchange& exchange, Bytes small)
+Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameters, update::Exchange& exchange,
+                 Bytes small)
     : state_(std::make_shared<State>(layout, std::move(parameters), exchange, small)) {
   for (std::size_t p = 0; p < state_->parameters.size(); ++p) {
     if (layout.run_of(static_cast<std::int32_t>(p)) < 0) continue;

@@ -28,7 +28,8 @@ class CountedEngine final : public Engine {
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
   Status meet() override {
     if (job_.world() == 1) return {};
-    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
+    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(),
+                        steady_clock().now() + seconds(job_.options().step_timeout_s));
   }
 
   Status close() override { return workers_ ? workers_->links().flush("say goodbye") : Status{}; }
@@ -39,8 +40,9 @@ class CountedEngine final : public Engine {
   }
   Status share_parameters(const update::Layout& layout) {
     Time deadline = steady_clock().now() + seconds(job_.options().join_timeout_s);
-    COHAUL_ASSIGN(memory_, job_.share_on_host("parameters/" + std::to_string(layout.hash()), std::max<std::size_t>(layout.bytes(), 64),
-                                              transport::Access::write, [](transport::Arena&) { return Status(); }, deadline));
+    COHAUL_ASSIGN(memory_, job_.share_on_host(
+                               "parameters/" + std::to_string(layout.hash()), std::max<std::size_t>(layout.bytes(), 64),
+                               transport::Access::write, [](transport::Arena&) { return Status(); }, deadline));
     return {};
   }
   Bytes parameters(const update::Layout& layout) { return memory_.bytes().first(layout.bytes()); }
@@ -52,8 +54,8 @@ class CountedEngine final : public Engine {
     if (o.shared_parameters) COHAUL_TRY(share_parameters(*options.layout));
     else COHAUL_TRY(own_parameters(*options.layout));
     o.lend = options.lend;
-    COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule, parameters(*options.layout),
-                                                                  workers_->links(), o));
+    COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule,
+                                                                  parameters(*options.layout), workers_->links(), o));
     return {};
   }
   Status local(const EngineOptions& options) {

@@ -23,17 +23,17 @@ struct Asynchrony {
 };
 
 struct Capabilities {
-  bool asynchronous = false;      // steps are handed out; losses are of single workers
-  bool average = false;           // average(): the mean gradient for the user's own optimizer
-  int data_parallel = 1;          // workers that share a step's batch
+  bool asynchronous = false;  // steps are handed out; losses are of single workers
+  bool average = false;       // average(): the mean gradient for the user's own optimizer
+  int data_parallel = 1;      // workers that share a step's batch
 };
 
 struct EngineOptions {
-  const update::Layout* layout = nullptr;        // outlives the engine
+  const update::Layout* layout = nullptr;  // outlives the engine
   update::RuleSettings rule;
-  int slices = 0;                                // of a step's batch; 0: one per data-parallel worker
-  bool own_optimizer = false;                    // the user updates the parameters: every worker keeps a copy of its own
-  std::vector<const transport::Arena*> lend;     // where gradients lie; they outlive the engine
+  int slices = 0;                             // of a step's batch; 0: one per data-parallel worker
+  bool own_optimizer = false;                 // the user updates the parameters: every worker keeps a copy of its own
+  std::vector<const transport::Arena*> lend;  // where gradients lie; they outlive the engine
 };
 
 /// One thread. Errors are sticky.

@@ -15,7 +15,8 @@ ps::Consistency consistency_of(const ParameterServer& strategy) {
 
 class ServerEngine final : public Engine {
  public:
-  ServerEngine(job::Job& job, bool asynchronous, int slices) : job_(job), asynchronous_(asynchronous), slices_(slices) {}
+  ServerEngine(job::Job& job, bool asynchronous, int slices)
+      : job_(job), asynchronous_(asynchronous), slices_(slices) {}
 
   Capabilities capabilities() const override { return {asynchronous_, false, job_.world()}; }
   int slices() const override { return slices_; }
@@ -31,13 +32,16 @@ class ServerEngine final : public Engine {
   }
   Status meet() override {
     if (job_.world() == 1) return {};
-    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(), steady_clock().now() + seconds(job_.options().step_timeout_s));
+    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(),
+                        steady_clock().now() + seconds(job_.options().step_timeout_s));
   }
   Status close() override { return exchange_->close(); }
 
   Status connect(const EngineOptions& options, const ps::Options& ps) {
-    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(options.layout->bytes(), update::kAlignment)));
-    COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.rule, memory_.bytes().first(options.layout->bytes()), ps));
+    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(options.layout->bytes(),
+                                                                                               update::kAlignment)));
+    COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.rule,
+                                                      memory_.bytes().first(options.layout->bytes()), ps));
     return {};
   }
 
@@ -52,8 +56,10 @@ class ServerEngine final : public Engine {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strategy, job::Job& job, const EngineOptions& options) {
-  if (strategy.servers < 1) return invalid("a parameter server has at least 1 server, not " + std::to_string(strategy.servers));
+Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strategy, job::Job& job,
+                                                   const EngineOptions& options) {
+  if (strategy.servers < 1)
+    return invalid("a parameter server has at least 1 server, not " + std::to_string(strategy.servers));
   ps::Options ps;
   ps.consistency = consistency_of(strategy);
   bool asynchronous = ps.consistency.kind != ps::Consistency::Kind::sync;

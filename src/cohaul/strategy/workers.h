@@ -30,7 +30,4 @@ class Workers {
   bool share_memory_ = true;
 };
 
-/// How long a wait may spin before it sleeps: not at all when the job's processes on this host exceed its cores.
-Duration spin_of(const job::Job& job);
-
 }  // namespace cohaul::strategy

@@ -23,7 +23,8 @@ struct Optimizer {
 
   Optimizer(const Sgd& o) : settings{o.lr} {
     rule.kind = update::RuleSettings::Kind::sgd;
-    rule.momentum = o.momentum, rule.dampening = o.dampening, rule.weight_decay = o.weight_decay, rule.nesterov = o.nesterov;
+    rule.momentum = o.momentum, rule.dampening = o.dampening, rule.weight_decay = o.weight_decay,
+    rule.nesterov = o.nesterov;
   }
   Optimizer(const Adam& o) : Optimizer(update::RuleSettings::Kind::adam, o) {}
   Optimizer(const AdamW& o) : Optimizer(update::RuleSettings::Kind::adamw, o) {}

@@ -14,12 +14,12 @@ namespace cohaul::train {
 
 /// A step worth telling, on worker 0.
 struct StepReport {
-  std::int64_t step = 0;                 // updates done, from 1
-  std::int64_t steps = 0;                // in all
-  double loss = 0, samples_per_s = 0;    // since the last report
-  double waiting = 0;                    // fraction of the time
+  std::int64_t step = 0;               // updates done, from 1
+  std::int64_t steps = 0;              // in all
+  double loss = 0, samples_per_s = 0;  // since the last report
+  double waiting = 0;                  // fraction of the time
   double seconds_left = 0;
-  bool many = false;                     // more than one worker: waiting means something
+  bool many = false;  // more than one worker: waiting means something
   std::optional<strategy::Asynchrony> asynchrony;
 };
 
@@ -46,8 +46,8 @@ class ProgressReporter final : public Reporter {
 /// Durations of this worker's steps, and how fast all of them went.
 struct StepTimes {
   std::vector<Duration> steps;
-  Time began = 0, ended = 0;             // of the first step, of the last
-  std::int64_t samples = 0;              // over all workers
+  Time began = 0, ended = 0;  // of the first step, of the last
+  std::int64_t samples = 0;   // over all workers
   double median_ms() const;
   double samples_per_s() const;
 };

@@ -1,8 +1,8 @@
 #include "cohaul/train/state.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/core/grad_mode.h>
 
 #include <cstring>
 
@@ -26,7 +26,9 @@ Result<TensorType> type_of(const std::string& name, at::ScalarType type) {
     case at::kChar: return TensorType::i8;
     case at::kByte: return TensorType::u8;
     case at::kBool: return TensorType::boolean;
-    default: return unsupported("tensor " + name + " has the type " + std::string(c10::toString(type)) + ", which safetensors has not");
+    default:
+      return unsupported("tensor " + name + " has the type " + std::string(c10::toString(type)) +
+                         ", which safetensors has not");
   }
 }
 
@@ -51,11 +53,12 @@ Status load_one(const Model& model, const checkpoint::TensorView& from, const st
   COHAUL_ASSIGN(TensorType type, type_of(name, to.scalar_type()));
   auto shape = whole_shape(model, name, to);
   if (from.type != type || from.shape != shape)
-    return invalid(path + ": tensor " + name + " is " + std::string(checkpoint::name(from.type)) + " " + text(from.shape) + ", the model's is " +
-                   std::string(checkpoint::name(type)) + " " + text(shape));
+    return invalid(path + ": tensor " + name + " is " + std::string(checkpoint::name(from.type)) + " " +
+                   text(from.shape) + ", the model's is " + std::string(checkpoint::name(type)) + " " + text(shape));
   std::size_t first = 0;
   for (const auto& s : model.split)
-    if (s.name == name && s.part.whole > 0) first = from.data.size() / static_cast<std::size_t>(s.part.whole) * static_cast<std::size_t>(s.part.begin);
+    if (s.name == name && s.part.whole > 0)
+      first = from.data.size() / static_cast<std::size_t>(s.part.whole) * static_cast<std::size_t>(s.part.begin);
   at::NoGradGuard no_grad;
   at::Tensor copy = at::empty(to.sizes(), to.options().requires_grad(false));
   if (copy.nbytes() > 0) std::memcpy(copy.mutable_data_ptr(), from.data.data() + first, copy.nbytes());
@@ -68,9 +71,11 @@ Status load_one(const Model& model, const checkpoint::TensorView& from, const st
 Result<update::Layout> layout_of(const Model& model) {
   std::vector<update::ParameterSpec> specs;
   for (const auto& [name, t] : model.parameters) {
-    bool known = t.defined() && t.layout() == at::kStrided && t.device().is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
+    bool known = t.defined() && t.layout() == at::kStrided && t.device().is_cpu() &&
+                 (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
     if (!known) return unsupported("parameter " + name + " is not a dense float32 or float64 tensor on the CPU");
-    specs.push_back({name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, t.requires_grad()});
+    specs.push_back(
+        {name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, t.requires_grad()});
   }
   for (const auto& [name, t] : model.buffers) {
     if (!t.defined()) continue;
@@ -130,7 +135,8 @@ Status load(const Model& model, const std::string& path) {
         if (name == from.name) return true;
       return false;
     };
-    if (!has(model.parameters) && !has(model.buffers)) return invalid(path + ": tensor " + from.name + " is not the model's");
+    if (!has(model.parameters) && !has(model.buffers))
+      return invalid(path + ": tensor " + from.name + " is not the model's");
   }
   return {};
 }
@@ -141,7 +147,8 @@ Result<NamedTensors> whole_parameters(const Model& model, collective::Group* gro
     at::Tensor whole = t.detach().contiguous();
     for (const auto& s : model.split)
       if (s.name == name) {
-        if (group == nullptr) return internal("parameter " + name + " is split, but there is no group to gather it from");
+        if (group == nullptr)
+          return internal("parameter " + name + " is split, but there is no group to gather it from");
         COHAUL_ASSIGN(whole, parallel::gather_whole(whole, s.part, *group));
       }
     out.emplace_back(name, whole);

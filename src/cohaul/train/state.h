@@ -18,9 +18,9 @@ namespace cohaul::train {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct Model {
-  NamedTensors parameters, buffers;                // names as PyTorch gives them
-  std::function<void(bool)> train;                 // training mode on, off
-  std::vector<parallel::SplitParameter> split;     // parameters of which this worker has a part
+  NamedTensors parameters, buffers;             // names as PyTorch gives them
+  std::function<void(bool)> train;              // training mode on, off
+  std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
 };
 
 /// Parameters first, then buffers as frozen entries (of a type that the layout does not know: as its bytes).

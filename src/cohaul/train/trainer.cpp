@@ -12,6 +12,7 @@
 #include "cohaul/data/sampler.h"
 #include "cohaul/gradient/arena_allocator.h"
 #include "cohaul/gradient/reducer.h"
+#include "cohaul/transport/arena.h"
 
 namespace cohaul::train {
 namespace {
@@ -46,7 +47,7 @@ struct Trainer::Run {
   TrainerOptions options;
   ProgressReporter own_reporter;
   update::Layout layout;
-  transport::Arena small;                       // gradients of small runs
+  transport::Arena small;  // gradients of small runs
   std::unique_ptr<strategy::Engine> engine;
   std::unique_ptr<gradient::Reducer> reducer;
 
@@ -55,11 +56,11 @@ struct Trainer::Run {
   FitOptions fit;
   std::optional<data::Sampler> sampler;
   std::vector<std::int64_t> indices;
-  std::int64_t first_step = 0, end_step = 0;    // of this loop: numbers of steps since the trainer was made
-  std::optional<update::Work> work;             // the open step
-  int slice = 0;                                // of it, the next to be answered
+  std::int64_t first_step = 0, end_step = 0;  // of this loop: numbers of steps since the trainer was made
+  std::optional<update::Work> work;           // the open step
+  int slice = 0;                              // of it, the next to be answered
   bool batch_out = false;
-  at::Tensor share;                             // of the loss that backward starts from, by value_
+  at::Tensor share;  // of the loss that backward starts from, by value_
   double share_value = -1;
   LossSum losses;
   std::int64_t done = 0;
@@ -77,7 +78,8 @@ struct Trainer::Run {
   Reporter& reporter() { return options.reporter ? *options.reporter : own_reporter; }
   double share_of(int v) const {
     if (!set) return 1.0 / work->slices.count;
-    return static_cast<double>(data::slice_of(fit.batch, work->slices.count, v).size()) / static_cast<double>(fit.batch);
+    return static_cast<double>(data::slice_of(fit.batch, work->slices.count, v).size()) /
+           static_cast<double>(fit.batch);
   }
   void report(std::int64_t step);
 };
@@ -89,7 +91,8 @@ Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy,
   if (r.optimizer) or_throw(r.optimizer->rule.check());
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
   r.layout = or_throw(layout_of(r.model));
-  r.small = or_throw(transport::Arena::create("cohaul gradients", std::max<std::size_t>(r.layout.bytes(), update::kAlignment)));
+  r.small = or_throw(
+      transport::Arena::create("cohaul gradients", std::max<std::size_t>(r.layout.bytes(), update::kAlignment)));
   strategy::EngineOptions engine;
   engine.layout = &r.layout;
   if (r.optimizer) engine.rule = r.optimizer->rule;
@@ -99,7 +102,8 @@ Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy,
   r.engine = or_throw(strategy::make_engine(strategy, job, engine));
   engine_ = r.engine.get();
   if (!r.optimizer && !engine_->capabilities().average)
-    throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " + std::string(strategy::name(strategy)) +
+    throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
+                            std::string(strategy::name(strategy)) +
                             " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
   update::Exchange& exchange = engine_->exchange();
   if (job.rank() == 0 || engine_->capabilities().data_parallel == 1) copy_to(r.model, r.layout, exchange.parameters());
@@ -123,8 +127,10 @@ Batches Trainer::batches(const data::DataSet& set, const FitOptions& options) {
   if (n < 1) throw Error(invalid("the data set is empty"));
   if (options.batch < 1) throw Error(invalid("batch = " + std::to_string(options.batch) + ": it must be at least 1"));
   if (engine_->slices() > options.batch)
-    throw Error(invalid(std::to_string(engine_->slices()) + " slices, but a batch of " + std::to_string(options.batch) + " samples: slices must be ≤ batch"));
-  if ((options.steps > 0) == (options.epochs > 0)) throw Error(invalid("give either steps or epochs, one of them and at least 1"));
+    throw Error(invalid(std::to_string(engine_->slices()) + " slices, but a batch of " + std::to_string(options.batch) +
+                        " samples: slices must be ≤ batch"));
+  if ((options.steps > 0) == (options.epochs > 0))
+    throw Error(invalid("give either steps or epochs, one of them and at least 1"));
   r.set = &set;
   r.fit = options;
   if (options.epochs > 0) r.fit.steps = (options.epochs * n + options.batch - 1) / options.batch;
@@ -165,7 +171,8 @@ std::optional<data::Batch> Trainer::next_batch() {
   data::Slice slice = data::slice_of(r.fit.batch, r.work->slices.count, r.slice);
   r.indices.resize(static_cast<std::size_t>(slice.size()));
   r.sampler->indices(r.work->step.value, slice, r.indices);
-  std::uint64_t seed = mix_seed(r.options.seed, static_cast<std::uint64_t>(r.work->step.value), static_cast<std::uint64_t>(r.slice));
+  std::uint64_t seed =
+      mix_seed(r.options.seed, static_cast<std::uint64_t>(r.work->step.value), static_cast<std::uint64_t>(r.slice));
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   generator.set_current_seed(seed);
   r.batch_out = true;
@@ -174,7 +181,8 @@ std::optional<data::Batch> Trainer::next_batch() {
 
 void Trainer::backward(const at::Tensor& loss, double share) {
   Run& r = *run_;
-  if (!loss.defined() || loss.numel() != 1) throw Error(invalid("step() takes the mean loss of the slice, a tensor of one element"));
+  if (!loss.defined() || loss.numel() != 1)
+    throw Error(invalid("step() takes the mean loss of the slice, a tensor of one element"));
   r.losses.add(share * loss.item<double>());
   if (share != r.share_value || r.share.scalar_type() != loss.scalar_type()) {
     r.share = at::scalar_tensor(share, loss.options().requires_grad(false));
@@ -188,7 +196,9 @@ void Trainer::step(const at::Tensor& loss) {
   if (!r.optimizer) throw Error(unsupported("this trainer has no optimizer: call average(loss), or give it one"));
   if (!r.work) {
     if (engine_->capabilities().asynchronous)
-      throw Error(unsupported("step(loss) without batches() has no meaning in an asynchronous mode: steps are handed out with their batch"));
+      throw Error(
+          unsupported("step(loss) without batches() has no meaning in an asynchronous mode: steps are handed out with "
+                      "their batch"));
     ++r.end_step;
     open_step();
   }
@@ -202,7 +212,8 @@ void Trainer::step(const at::Tensor& loss) {
 
 void Trainer::average(const at::Tensor& loss) {
   Run& r = *run_;
-  if (r.optimizer) throw Error(unsupported("average(loss) is for an optimizer of your own: make the trainer without one"));
+  if (r.optimizer)
+    throw Error(unsupported("average(loss) is for an optimizer of your own: make the trainer without one"));
   if (!r.work) {
     ++r.end_step;
     open_step();
@@ -216,7 +227,8 @@ void Trainer::average(const at::Tensor& loss) {
   if (collective::Group* group = engine_->group())
     for (auto& [name, p] : r.model.parameters) {
       if (!p.requires_grad()) continue;
-      if (!p.grad().defined()) p.mutable_grad() = at::scalar_tensor(0, p.options().requires_grad(false)).expand(p.sizes()).contiguous();
+      if (!p.grad().defined())
+        p.mutable_grad() = at::scalar_tensor(0, p.options().requires_grad(false)).expand(p.sizes()).contiguous();
       or_throw(group->all_reduce(parallel::buffer(p.mutable_grad())));
     }
   end_step();
@@ -254,7 +266,8 @@ void Trainer::Run::report(std::int64_t step) {
   out.samples_per_s = elapsed > 0 ? static_cast<double>((step - reported) * fit.batch) / elapsed : 0;
   out.waiting = elapsed > 0 ? std::min(1.0, static_cast<double>(waited) / 1e9 / elapsed) : 0;
   out.many = job.world() > 1;
-  double per_step = static_cast<double>(now - times.began) / 1e9 / static_cast<double>(std::max<std::int64_t>(step - first_step, 1));
+  double per_step =
+      static_cast<double>(now - times.began) / 1e9 / static_cast<double>(std::max<std::int64_t>(step - first_step, 1));
   out.seconds_left = per_step * static_cast<double>(end_step - step);
   out.asynchrony = or_throw(engine->asynchrony());
   reported = step;

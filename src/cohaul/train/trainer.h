@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cohaul/collective/group.h"
 #include "cohaul/data/accuracy.h"
 #include "cohaul/data/data_set.h"
 #include "cohaul/job/job.h"
@@ -28,17 +29,17 @@ using Loss = std::function<at::Tensor(const data::Batch&)>;
 using Metrics = std::vector<std::pair<std::string, data::Metric>>;
 
 struct FitOptions {
-  std::int64_t batch = 1;       // samples per update: over all workers in synchronous modes, per push in asynchronous ones
-  std::int64_t steps = 0;       // updates, over all workers; or
-  std::int64_t epochs = 0;      // passes over the data
+  std::int64_t batch = 1;   // samples per update: over all workers in synchronous modes, per push in asynchronous ones
+  std::int64_t steps = 0;   // updates, over all workers; or
+  std::int64_t epochs = 0;  // passes over the data
   bool shuffle = true;
-  std::int64_t log_every = 100; // steps between reported losses
+  std::int64_t log_every = 100;  // steps between reported losses
 };
 
 struct TrainerOptions {
-  int slices = 0;               // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
-  std::uint64_t seed = 0;       // of the order of samples and of the model's random numbers
-  Reporter* reporter = nullptr; // where steps and results go; null: progress on worker 0's stderr
+  int slices = 0;                // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
+  std::uint64_t seed = 0;        // of the order of samples and of the model's random numbers
+  Reporter* reporter = nullptr;  // where steps and results go; null: progress on worker 0's stderr
   collective::Group* layer_group = nullptr;  // over which layers are split; outlives the trainer
 };
 
@@ -59,14 +60,16 @@ class Trainer {
   /// to them only through it. With an optimizer, `.grad()` stays undefined.
   template <class Net>
     requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
-  Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const Optimizer& optimizer, const TrainerOptions& options = {})
+  Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const Optimizer& optimizer,
+          const TrainerOptions& options = {})
       : Trainer(job, model_of(net), strategy, std::optional(optimizer), options) {}
   /// Without one: every worker keeps its own copy, average() leaves mean gradients, and the user's own torch::optim updates.
   template <class Net>
     requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
   Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const TrainerOptions& options = {})
       : Trainer(job, model_of(net), strategy, std::nullopt, options) {}
-  Trainer(job::Job& job, Model model, const strategy::Strategy& strategy, std::optional<Optimizer> optimizer, const TrainerOptions& options);
+  Trainer(job::Job& job, Model model, const strategy::Strategy& strategy, std::optional<Optimizer> optimizer,
+          const TrainerOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;
 
@@ -82,7 +85,8 @@ class Trainer {
 
   /// Means over the test set, in evaluation mode, on worker 0 (other workers get zeros; under split layers all compute). All workers call it;
   /// blocks until worker 0 is through.
-  Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {}, std::int64_t batch = 500);
+  Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},
+                      std::int64_t batch = 500);
 
   /// The parameters as they are after the last update, whole. All workers call it where layers are split.
   NamedTensors parameters();
