@@ -20,7 +20,8 @@ struct Silence final : ToWorkers, ToServers {
 };
 
 update::Layout small_layout() {
-  return std::move(*update::Layout::of({{"weight", {1500}, DType::float32, true}, {"fixed", {3}, DType::float32, false}}));
+  return std::move(
+      *update::Layout::of({{"weight", {1500}, DType::float32, true}, {"fixed", {3}, DType::float32, false}}));
 }
 
 void decode_all(ConstBytes in) {

@@ -13,13 +13,16 @@
 
 namespace cohaul {
 
-static_assert(std::endian::native == std::endian::little, "Cohaul's wire and files are little-endian, as is its memory");
+static_assert(std::endian::native == std::endian::little,
+              "Cohaul's wire and files are little-endian, as is its memory");
 
 using Bytes = std::span<std::byte>;
 using ConstBytes = std::span<const std::byte>;
 
 template <class T>
-ConstBytes as_bytes(std::span<T> s) { return {reinterpret_cast<const std::byte*>(s.data()), s.size_bytes()}; }
+ConstBytes as_bytes(std::span<T> s) {
+  return {reinterpret_cast<const std::byte*>(s.data()), s.size_bytes()};
+}
 inline ConstBytes as_bytes(std::string_view s) { return {reinterpret_cast<const std::byte*>(s.data()), s.size()}; }
 
 /// Appends values to a buffer it does not own. `clear()`ed buffers keep their memory, so a reused one does not allocate.
@@ -28,10 +31,18 @@ class Writer {
   explicit Writer(std::vector<std::byte>& out) : out_(out) {}
   template <class T>
     requires std::is_trivially_copyable_v<T>
-  Writer& put(const T& v) { return raw({reinterpret_cast<const std::byte*>(&v), sizeof v}); }
-  Writer& raw(ConstBytes b) { out_.insert(out_.end(), b.begin(), b.end()); return *this; }
+  Writer& put(const T& v) {
+    return raw({reinterpret_cast<const std::byte*>(&v), sizeof v});
+  }
+  Writer& raw(ConstBytes b) {
+    out_.insert(out_.end(), b.begin(), b.end());
+    return *this;
+  }
   /// 32-bit length, then the bytes.
-  Writer& text(std::string_view s) { put(static_cast<std::uint32_t>(s.size())); return raw(as_bytes(s)); }
+  Writer& text(std::string_view s) {
+    put(static_cast<std::uint32_t>(s.size()));
+    return raw(as_bytes(s));
+  }
 
  private:
   std::vector<std::byte>& out_;

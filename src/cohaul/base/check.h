@@ -6,7 +6,7 @@ namespace cohaul {
 [[noreturn]] void check_failed(const char* condition, const char* what, const char* file, int line);
 }
 
-#define COHAUL_CHECK(condition, what)                                                        \
-  do {                                                                                       \
+#define COHAUL_CHECK(condition, what)                                                                    \
+  do {                                                                                                   \
     if (__builtin_expect(!(condition), 0)) ::cohaul::check_failed(#condition, what, __FILE__, __LINE__); \
   } while (0)

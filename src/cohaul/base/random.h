@@ -53,8 +53,8 @@ class Random {
  private:
   static constexpr std::uint64_t join(std::uint32_t lo, std::uint32_t hi) { return lo | std::uint64_t{hi} << 32; }
   constexpr std::array<std::uint32_t, 4> at(std::uint64_t n) const {
-    return philox({static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(n >> 32), static_cast<std::uint32_t>(stream_),
-                   static_cast<std::uint32_t>(stream_ >> 32)},
+    return philox({static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(n >> 32),
+                   static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
                   {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
   }
   std::uint64_t seed_, stream_, counter_ = 0;

@@ -92,14 +92,14 @@ class [[nodiscard]] Result {
 #define COHAUL_JOIN(a, b) COHAUL_JOIN2(a, b)
 
 /// Returns from the calling function when `expr` (a Status) is not ok.
-#define COHAUL_TRY(expr)                                     \
-  do {                                                       \
-    if (::cohaul::Status s_ = (expr); !s_.ok()) return s_;   \
+#define COHAUL_TRY(expr)                                   \
+  do {                                                     \
+    if (::cohaul::Status s_ = (expr); !s_.ok()) return s_; \
   } while (0)
 
 /// COHAUL_ASSIGN(auto x, f()): x becomes the value of the Result, or its Status is returned.
 #define COHAUL_ASSIGN(declaration, expr) COHAUL_ASSIGN_(declaration, expr, COHAUL_JOIN(result_, __LINE__))
-#define COHAUL_ASSIGN_(declaration, expr, temporary)       \
-  auto temporary = (expr);                                 \
-  if (!temporary.ok()) return temporary.status();          \
+#define COHAUL_ASSIGN_(declaration, expr, temporary) \
+  auto temporary = (expr);                           \
+  if (!temporary.ok()) return temporary.status();    \
   declaration = std::move(*temporary)

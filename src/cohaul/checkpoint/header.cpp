@@ -18,8 +18,16 @@ struct TypeInfo {
   std::string_view name;
   std::size_t size;
 };
-constexpr std::array<TypeInfo, 10> kTypes{{{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4},
-                                           {"I16", 2}, {"I8", 1}, {"U8", 1}, {"BOOL", 1}}};
+constexpr std::array<TypeInfo, 10> kTypes{{{"F64", 8},
+                                           {"F32", 4},
+                                           {"F16", 2},
+                                           {"BF16", 2},
+                                           {"I64", 8},
+                                           {"I32", 4},
+                                           {"I16", 2},
+                                           {"I8", 1},
+                                           {"U8", 1},
+                                           {"BOOL", 1}}};
 
 Result<TensorType> type_of(std::string_view name) {
   for (std::size_t i = 0; i < kTypes.size(); ++i)

@@ -118,8 +118,8 @@ Result<TensorFile> parse(ConstBytes file) {
   if (length > kHeaderBytesMax || length > reader.left())
     return invalid("not a safetensors file, or cut short: its header would have " + std::to_string(length) + " bytes");
   const ConstBytes text = reader.raw(length);
-  COHAUL_ASSIGN(Header header, parse_header({reinterpret_cast<const char*>(text.data()), text.size()},
-                                            reader.raw(reader.left())));
+  COHAUL_ASSIGN(Header header,
+                parse_header({reinterpret_cast<const char*>(text.data()), text.size()}, reader.raw(reader.left())));
   TensorFile out;
   out.tensors_ = std::move(header.tensors);
   out.metadata_ = std::move(header.metadata);

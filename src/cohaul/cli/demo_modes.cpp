@@ -114,12 +114,9 @@ Result<double> largest_difference(const std::string& reference, const std::strin
     if (!y || y->type != x.type || y->data.size() != x.data.size())
       return corrupt(other + ": other tensors than " + reference);
     double d = std::numeric_limits<double>::quiet_NaN();
-    if (x.type == checkpoint::TensorType::f32)
-      d = difference<float>(x, *y);
-    else if (x.type == checkpoint::TensorType::f64)
-      d = difference<double>(x, *y);
-    else if (std::ranges::equal(x.data, y->data))
-      d = 0;
+    if (x.type == checkpoint::TensorType::f32) d = difference<float>(x, *y);
+    else if (x.type == checkpoint::TensorType::f64) d = difference<double>(x, *y);
+    else if (std::ranges::equal(x.data, y->data)) d = 0;
     if (!(d <= largest)) largest = d;
   }
   return largest;

@@ -13,16 +13,12 @@ constexpr int kLost = 3;  // a process, or a deadline passed
 /// What a failure of the command itself, or of a worker's own, ends with.
 constexpr int exit_code(Code code) {
   switch (code) {
-    case Code::ok:
-      return kDone;
+    case Code::ok: return kDone;
     case Code::invalid:
-    case Code::unsupported:
-      return kUsersMistake;
+    case Code::unsupported: return kUsersMistake;
     case Code::peer_lost:
-    case Code::unavailable:
-      return kLost;
-    default:
-      return kFailed;
+    case Code::unavailable: return kLost;
+    default: return kFailed;
   }
 }
 

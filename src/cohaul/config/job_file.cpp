@@ -46,16 +46,13 @@ std::optional<Value> value_of(const toml::node& node) {
 /// The value as the key's type, where it has or safely becomes that type (1 is a number, 1.0 is no integer).
 std::optional<Value> as_type(const Value& value, Type type) {
   switch (type) {
-    case Type::integer:
-      return std::holds_alternative<std::int64_t>(value) ? std::optional(value) : std::nullopt;
-    case Type::boolean:
-      return std::holds_alternative<bool>(value) ? std::optional(value) : std::nullopt;
+    case Type::integer: return std::holds_alternative<std::int64_t>(value) ? std::optional(value) : std::nullopt;
+    case Type::boolean: return std::holds_alternative<bool>(value) ? std::optional(value) : std::nullopt;
     case Type::real:
       if (auto* i = std::get_if<std::int64_t>(&value)) return Value(static_cast<double>(*i));
       return std::holds_alternative<double>(value) ? std::optional(value) : std::nullopt;
     case Type::string:
-    case Type::path:
-      return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
+    case Type::path: return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
   }
   return std::nullopt;
 }
@@ -81,8 +78,7 @@ std::optional<Value> read_as(std::string_view text, Type type) {
       if (text == "true" || text == "false") return Value(text == "true");
       return std::nullopt;
     case Type::string:
-    case Type::path:
-      return Value(std::string(text));
+    case Type::path: return Value(std::string(text));
   }
   return std::nullopt;
 }

@@ -62,8 +62,7 @@ std::string Schema::meant(std::string_view section, std::string_view name) const
       if ((section_of(k.key) == section) == here && std::ranges::find(k.aliases, name) != k.aliases.end()) return k.key;
   for (const KeySpec& k : keys_)
     if (name_of(k.key) == name) return k.key;
-  if (std::string best = nearest(name, names_in(section)); !best.empty())
-    return std::string(section) + "." + best;
+  if (std::string best = nearest(name, names_in(section)); !best.empty()) return std::string(section) + "." + best;
   std::vector<std::string> all;
   for (const KeySpec& k : keys_) all.emplace_back(name_of(k.key));
   if (std::string best = nearest(name, all); !best.empty()) {
@@ -89,8 +88,7 @@ std::string Schema::unknown(std::string_view section, std::string_view name) con
 std::string Schema::unknown_section(std::string_view section) const {
   const std::vector<std::string> all = sections();
   std::string out = "unknown section [" + std::string(section) + "]";
-  if (std::string best = nearest(section, all); !best.empty())
-    out += "; did you mean [" + best + "]?";
+  if (std::string best = nearest(section, all); !best.empty()) out += "; did you mean [" + best + "]?";
   return out + " Sections are: " + join(all);
 }
 
@@ -99,8 +97,7 @@ Status check_value(const KeySpec& spec, const Value& value) {
     if (text->empty()) return invalid("must not be empty");
     if (spec.choices.empty() || std::ranges::find(spec.choices, *text) != spec.choices.end()) return {};
     std::string out = "must be " + join(spec.choices, " or ");
-    if (std::string best = nearest(*text, spec.choices); !best.empty())
-      out += "; did you mean " + best + "?";
+    if (std::string best = nearest(*text, spec.choices); !best.empty()) out += "; did you mean " + best + "?";
     return invalid(out);
   }
   if (std::holds_alternative<bool>(value)) return {};

@@ -6,16 +6,11 @@ namespace cohaul::config {
 
 std::string_view name(Type type) {
   switch (type) {
-    case Type::integer:
-      return "an integer";
-    case Type::real:
-      return "a number";
-    case Type::boolean:
-      return "true or false";
-    case Type::string:
-      return "a text";
-    case Type::path:
-      return "a path";
+    case Type::integer: return "an integer";
+    case Type::real: return "a number";
+    case Type::boolean: return "true or false";
+    case Type::string: return "a text";
+    case Type::path: return "a path";
   }
   return "a value";
 }

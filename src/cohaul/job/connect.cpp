@@ -22,7 +22,8 @@ class WakeOnLoss {
   transport::Poller& poller_;
 };
 
-Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline, Channels& out) {
+Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline,
+                     Channels& out) {
   for (int rank = 0; rank < job.rank(); ++rank) {
     COHAUL_ASSIGN(std::string text, job.get(key_of(self.purpose, rank), deadline));
     COHAUL_ASSIGN(auto address, transport::Address::decode(text));
@@ -48,13 +49,15 @@ Status accept_higher(Job& job, transport::Poller& poller, transport::Endpoint& e
     if (channel == nullptr) {
       if (poller.clock().now() >= deadline) {
         std::string refusal = endpoint.last_refusal();
-        return peer_lost("not connected in time: " + missing(job, out) + (refusal.empty() ? "" : "; last refusal: " + refusal));
+        return peer_lost("not connected in time: " + missing(job, out) +
+                         (refusal.empty() ? "" : "; last refusal: " + refusal));
       }
       COHAUL_TRY(poller.wait(deadline));
       continue;
     }
     int rank = channel->peer().rank;
-    if (channel->peer().role != transport::Role::worker || rank <= job.rank() || rank >= job.world() || out[rank] != nullptr) {
+    if (channel->peer().role != transport::Role::worker || rank <= job.rank() || rank >= job.world() ||
+        out[rank] != nullptr) {
       return corrupt(transport::describe(channel->peer()) + " connected, but was not expected to");
     }
     COHAUL_TRY(poller.add(*channel));
@@ -66,7 +69,8 @@ Status accept_higher(Job& job, transport::Poller& poller, transport::Endpoint& e
 
 }  // namespace
 
-Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std::string& purpose, std::uint64_t model, Time deadline) {
+Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std::string& purpose, std::uint64_t model,
+                                 Time deadline) {
   Channels out(static_cast<std::size_t>(job.world()));
   if (job.world() == 1) return out;
   transport::Identity self = job.identity(purpose, model);

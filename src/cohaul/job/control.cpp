@@ -5,7 +5,9 @@ namespace {
 
 using transport::Role;
 
-std::string to_text(const std::vector<std::byte>& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string to_text(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 void put_member(Writer& w, const Member& m) {
   w.put(static_cast<std::uint8_t>(m.role)).put(static_cast<std::int32_t>(m.rank)).put(m.pid).put(m.incarnation.value);
@@ -39,9 +41,11 @@ std::vector<std::byte> encode_body(const ControlMessage& message) {
   return out;
 }
 
-Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body, ConstBytes payload) {
+Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body,
+                                      ConstBytes payload) {
   if (!known(kind)) return corrupt("control message of unknown kind " + std::to_string(kind));
-  if (payload.size() > kValueBytesMax) return corrupt("control message with a value of " + std::to_string(payload.size()) + " bytes");
+  if (payload.size() > kValueBytesMax)
+    return corrupt("control message with a value of " + std::to_string(payload.size()) + " bytes");
   ControlMessage m;
   m.kind = static_cast<ControlKind>(kind);
   m.request = clock;
@@ -49,7 +53,8 @@ Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, st
   Reader r(body);
   m.timeout_ms = r.get<std::int64_t>();
   m.key = r.text();
-  if (!r.done() || m.key.size() > kKeyBytesMax) return corrupt("control message of kind " + std::to_string(kind) + " with a broken body");
+  if (!r.done() || m.key.size() > kKeyBytesMax)
+    return corrupt("control message of kind " + std::to_string(kind) + " with a broken body");
   m.value.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
   return m;
 }
@@ -79,7 +84,10 @@ std::string encode_loss(const Loss& loss) {
   std::vector<std::byte> out;
   Writer w(out);
   w.put(static_cast<std::uint8_t>(loss.who.role)).put(static_cast<std::int32_t>(loss.who.rank));
-  w.put(static_cast<std::int32_t>(loss.exit_code)).put(static_cast<std::uint8_t>(loss.reported)).text(loss.how).text(loss.operation);
+  w.put(static_cast<std::int32_t>(loss.exit_code))
+      .put(static_cast<std::uint8_t>(loss.reported))
+      .text(loss.how)
+      .text(loss.operation);
   return to_text(out);
 }
 

@@ -33,9 +33,9 @@ enum class ControlKind : std::uint16_t {
   leave = 6,      // goodbye
   failed = 7,     // number: Code, value: message
   // The rendezvous says:
-  reply = 16,     // to a request; number: Code, value: the answer, or what is wrong
-  alive = 17,     // to a heartbeat
-  lost = 18,      // value: loss
+  reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
+  alive = 17,  // to a heartbeat
+  lost = 18,   // value: loss
 };
 
 constexpr std::size_t kValueBytesMax = 1 << 20;
@@ -52,7 +52,8 @@ struct ControlMessage {
 /// The body of the frame.
 std::vector<std::byte> encode_body(const ControlMessage& message);
 /// A foreign frame. corrupt: an unknown kind, a length out of bounds.
-Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body, ConstBytes payload);
+Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body,
+                                      ConstBytes payload);
 
 std::string encode_members(const std::vector<Member>& members);
 Result<std::vector<Member>> decode_members(std::string_view bytes);

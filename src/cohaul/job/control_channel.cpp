@@ -20,7 +20,8 @@ Status send_control(transport::Channel& channel, ControlMessage message) {
 Result<std::optional<ControlMessage>> receive_control(transport::Channel& channel) {
   COHAUL_ASSIGN(auto frame, channel.receive());
   if (!frame.has_value()) return std::optional<ControlMessage>{};
-  COHAUL_ASSIGN(ControlMessage message, decode_control(frame->kind, frame->clock, frame->key, frame->body, frame->payload));
+  COHAUL_ASSIGN(ControlMessage message,
+                decode_control(frame->kind, frame->clock, frame->key, frame->body, frame->payload));
   return std::optional<ControlMessage>(std::move(message));
 }
 

@@ -55,7 +55,8 @@ class Client final : public ControlClient {
       return status.ok() ? Result<std::string>(std::move(reply->value)) : status;
     }
     if (answered) return loss_->status();
-    return peer_lost(describe(options_.host) + " has not answered in time" + (what.empty() ? "" : ", asked for '" + what + "'"));
+    return peer_lost(describe(options_.host) + " has not answered in time" +
+                     (what.empty() ? "" : ", asked for '" + what + "'"));
   }
 
   Status health() const override {
@@ -95,7 +96,8 @@ class Client final : public ControlClient {
       now = clock.now();
       if (channel_ && now - heard_ >= options_.peer_timeout) {
         char text[64];
-        std::snprintf(text, sizeof text, "no answer to heartbeats for %.1f s", static_cast<double>(now - heard_) / kSecond);
+        std::snprintf(text, sizeof text, "no answer to heartbeats for %.1f s",
+                      static_cast<double>(now - heard_) / kSecond);
         drop(host_loss(text), now);
       }
       if (end_at_ <= now) end_process();
@@ -165,8 +167,8 @@ class Client final : public ControlClient {
 
   [[noreturn]] void end_process() {
     transport::Identity self = options_.self;
-    std::string line = "cohaul: " + transport::describe(self) + ": " + health().message() + "; busy with '" + last_operation() +
-                       "' for 3 s since, so it is ended\n";
+    std::string line = "cohaul: " + transport::describe(self) + ": " + health().message() + "; busy with '" +
+                       last_operation() + "' for 3 s since, so it is ended\n";
     (void)!::write(2, line.data(), line.size());
     ::_exit(3);
   }

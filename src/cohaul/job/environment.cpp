@@ -27,7 +27,8 @@ Status read_number(const char* name, T& out, T least, T most, const std::string&
   if (!text) return {};
   T value{};
   auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size() || !(value >= least && value <= most)) return wrong(name, *text, expected);
+  if (error != std::errc() || end != text->data() + text->size() || !(value >= least && value <= most))
+    return wrong(name, *text, expected);
   out = value;
   return {};
 }
@@ -42,7 +43,9 @@ Status read_rank(const char* name, int& out, int of) {
   return read_number(name, out, 0, of - 1, "a rank in 0 … " + std::to_string(of - 1));
 }
 
-Status read_seconds(const char* name, double& out) { return read_number(name, out, 0.05, 1e9, "seconds, at least 0.05"); }
+Status read_seconds(const char* name, double& out) {
+  return read_number(name, out, 0.05, 1e9, "seconds, at least 0.05");
+}
 
 /// What may be said with any launcher.
 Status read_common(JoinOptions& o) {
@@ -77,8 +80,8 @@ Status read_other_launcher(JoinOptions& o) {
   auto rank = variable("RANK"), world = variable("WORLD_SIZE");
   if (!rank && !world) return {};
   if (!rank || !world) {
-    return invalid(std::string("of the environment variables RANK and WORLD_SIZE only ") + (rank ? "RANK" : "WORLD_SIZE") +
-                   " is set: set both, or none");
+    return invalid(std::string("of the environment variables RANK and WORLD_SIZE only ") +
+                   (rank ? "RANK" : "WORLD_SIZE") + " is set: set both, or none");
   }
   COHAUL_TRY(read_count("WORLD_SIZE", o.world, 1));
   COHAUL_TRY(read_rank("RANK", o.rank, o.world));

@@ -81,7 +81,8 @@ Result<std::string> local_address_towards(const std::string& numeric_host) {
   sockaddr_storage own{};
   socklen_t length = sizeof own;
   // Connecting a datagram socket sends nothing: it only chooses the route.
-  bool ok = ::connect(fd, found->ai_addr, found->ai_addrlen) == 0 && ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0;
+  bool ok = ::connect(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+            ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0;
   int error = errno;
   ::close(fd);
   if (!ok) return system_error("no route to " + numeric_host, error);

@@ -1,6 +1,5 @@
 #include "cohaul/job/job.h"
 
-
 #include <algorithm>
 
 #include "cohaul/base/last_operations.h"
@@ -34,7 +33,8 @@ class ConnectedJob final : public JobBase {
     m.kind = ControlKind::set;
     m.key = key;
     m.value = value;
-    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) return invalid("the store's value '" + key + "' is over 1 MB");
+    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax)
+      return invalid("the store's value '" + key + "' is over 1 MB");
     return call(std::move(m), steady_clock().now() + seconds(options().peer_timeout_s)).status();
   }
 
@@ -104,8 +104,8 @@ Status check(const JoinOptions& o) {
   if (o.servers < 0) return invalid("a job cannot have " + std::to_string(o.servers) + " servers");
   if (o.role != Role::worker && o.role != Role::server) return invalid("only workers and servers join a job");
   if (o.rank < 0 || o.rank >= of) {
-    return invalid("rank " + std::to_string(o.rank) + " of " + std::to_string(of) + (o.role == Role::worker ? " workers" : " servers") +
-                   ": ranks are 0 … " + std::to_string(of - 1));
+    return invalid("rank " + std::to_string(o.rank) + " of " + std::to_string(of) +
+                   (o.role == Role::worker ? " workers" : " servers") + ": ranks are 0 … " + std::to_string(of - 1));
   }
   if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
     return invalid("a job of several processes needs the address (host:port) where they meet");

@@ -24,15 +24,15 @@ namespace cohaul::job {
 struct JoinOptions {
   transport::Role role = transport::Role::worker;
   int rank = 0;
-  int world = 1;                       // workers
-  int servers = 0;                     // server processes that were launched; 0: servers, if any, run as threads of the workers
-  std::string address;                 // "host:port" of the rendezvous; empty with world 1: none is needed
-  std::uint64_t token = 0;             // the job's secret; the launcher draws it
-  bool launched = false;               // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
-  std::string listen = "127.0.0.1";    // job.address
+  int world = 1;            // workers
+  int servers = 0;          // server processes that were launched; 0: servers, if any, run as threads of the workers
+  std::string address;      // "host:port" of the rendezvous; empty with world 1: none is needed
+  std::uint64_t token = 0;  // the job's secret; the launcher draws it
+  bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
+  std::string listen = "127.0.0.1";  // job.address
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
-  std::string log;                     // path of this process's log, for the others to name; empty: none
+  std::string log;  // path of this process's log, for the others to name; empty: none
 };
 
 /// Reads COHAUL_* (set by the launcher), else RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; else one worker alone.
@@ -71,7 +71,8 @@ class Job {
   /// One arena per name and host: the host's leader calls make(bytes) (which may fill it) and lends it; the others map it (blocks until made,
   /// or `deadline`). access: of the others' mapping; the maker writes.
   virtual Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
-                                                 const std::function<Status(transport::Arena&)>& fill, Time deadline) = 0;
+                                                 const std::function<Status(transport::Arena&)>& fill,
+                                                 Time deadline) = 0;
 
   /// ok, or who was lost (role, rank, how, its last operation): sticky. A waiting thread registers its poller to be woken.
   virtual Status health() const = 0;

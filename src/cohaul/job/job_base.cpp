@@ -66,14 +66,15 @@ Result<transport::Arena> JobBase::share_on_host(const std::string& name, std::si
   long long pid = 0;
   int lent = -1;
   unsigned long long id = 0;
-  if (std::sscanf(text.c_str(), "%lld %d %llu", &pid, &lent, &id) != 3) return corrupt(context + ": '" + text + "' names no memory");
+  if (std::sscanf(text.c_str(), "%lld %d %llu", &pid, &lent, &id) != 3)
+    return corrupt(context + ": '" + text + "' names no memory");
   std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(lent);
   int fd = ::open(path.c_str(), (access == transport::Access::write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
   if (fd < 0) return system_error("open the memory of the host's first worker (" + path + ")", errno).context(context);
   COHAUL_ASSIGN(transport::Arena arena, transport::Arena::map(id, fd, access).context(context));
   if (arena.bytes().size() < bytes) {
-    return invalid(context + ": the host's first worker made " + std::to_string(arena.bytes().size()) + " bytes, this one needs " +
-                   std::to_string(bytes));
+    return invalid(context + ": the host's first worker made " + std::to_string(arena.bytes().size()) +
+                   " bytes, this one needs " + std::to_string(bytes));
   }
   return arena;
 }

@@ -60,7 +60,13 @@ TEST(JobTest, AloneNeedsNobody) {
   other.join();
   EXPECT_EQ(job.barrier("x", 2, in(0.01)).code(), Code::peer_lost);
   bool filled = false;
-  auto arena = job.share_on_host("x", 4096, transport::Access::read, [&](transport::Arena&) { filled = true; return Status{}; }, in(1));
+  auto arena = job.share_on_host(
+      "x", 4096, transport::Access::read,
+      [&](transport::Arena&) {
+        filled = true;
+        return Status{};
+      },
+      in(1));
   ASSERT_TRUE(arena.ok());
   EXPECT_TRUE(filled);
   EXPECT_TRUE(job.close().ok());
@@ -154,7 +160,8 @@ TEST(JobTest, AMissingWorkerIsNamedInABarrierAndLostWithoutGoodbye) {
 TEST(JobTest, AReportedFailureIsWhatOthersRead) {
   with_workers(2, [](Job& job) {
     if (job.rank() == 1) job.report_failure(invalid("optimizer.lr: nothing but numbers"));
-    EXPECT_NE(job.get("never", in(5)).status().message().find("worker 1: optimizer.lr: nothing but numbers"), std::string::npos);
+    EXPECT_NE(job.get("never", in(5)).status().message().find("worker 1: optimizer.lr: nothing but numbers"),
+              std::string::npos);
   });
 }
 
@@ -210,14 +217,22 @@ class EnvironmentTest : public ::testing::Test {
 TEST_F(EnvironmentTest, Reads) {
   EXPECT_EQ(read({})->world, 1);
   EXPECT_TRUE(read({})->address.empty());
-  auto o = read({{"RANK", "1"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "29500"}, {"COHAUL_TRANSPORT", "tcp"}});
+  auto o = read({{"RANK", "1"},
+                 {"WORLD_SIZE", "4"},
+                 {"MASTER_ADDR", "127.0.0.1"},
+                 {"MASTER_PORT", "29500"},
+                 {"COHAUL_TRANSPORT", "tcp"}});
   ASSERT_TRUE(o.ok());
   EXPECT_EQ(o->rank, 1);
   EXPECT_EQ(o->address, "127.0.0.1:29500");
   EXPECT_EQ(o->listen, "127.0.0.1");
   EXPECT_EQ(o->transport, transport::Form::tcp);
   EXPECT_FALSE(o->launched);
-  o = read({{"COHAUL_ADDRESS", "127.0.0.1:5"}, {"COHAUL_ROLE", "server"}, {"COHAUL_RANK", "1"}, {"COHAUL_WORKERS", "4"}, {"COHAUL_SERVERS", "2"},
+  o = read({{"COHAUL_ADDRESS", "127.0.0.1:5"},
+            {"COHAUL_ROLE", "server"},
+            {"COHAUL_RANK", "1"},
+            {"COHAUL_WORKERS", "4"},
+            {"COHAUL_SERVERS", "2"},
             {"COHAUL_PEER_TIMEOUT_S", "2.5"}});
   ASSERT_TRUE(o.ok());
   EXPECT_EQ(o->role, Role::server);
@@ -228,9 +243,11 @@ TEST_F(EnvironmentTest, Reads) {
 
 TEST_F(EnvironmentTest, NamesWhatIsWrong) {
   auto message = [&](const std::map<std::string, std::string>& v) { return read(v).status().message(); };
-  EXPECT_EQ(message({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), "the environment variable RANK is '2': it should be a rank in 0 … 1");
+  EXPECT_EQ(message({{"RANK", "2"}, {"WORLD_SIZE", "2"}}),
+            "the environment variable RANK is '2': it should be a rank in 0 … 1");
   EXPECT_NE(message({{"RANK", "2"}}).find("only RANK is set"), std::string::npos);
-  EXPECT_NE(message({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}}).find("MASTER_PORT is not set"), std::string::npos);
+  EXPECT_NE(message({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}}).find("MASTER_PORT is not set"),
+            std::string::npos);
   EXPECT_NE(message({{"COHAUL_TRANSPORT", "pigeon"}}).find("auto, arena or tcp"), std::string::npos);
   EXPECT_NE(message({{"COHAUL_PEER_TIMEOUT_S", "nan"}}).find("seconds"), std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "two"}, {"RANK", "0"}}).find("WORLD_SIZE is 'two'"), std::string::npos);
@@ -242,7 +259,8 @@ TEST(HostPortTest, Parses) {
   EXPECT_EQ(parse_host_port("[::1]:5")->text(), "[::1]:5");
   EXPECT_EQ(parse_host_port("::1")->host, "::1");
   EXPECT_EQ(parse_host_port("127.0.0.1")->port, 0);
-  for (const char* bad : {"", ":5", "h:", "h:x", "h:65536", "[::1", "[::1]5", "[::1]:", "h:-1"}) EXPECT_FALSE(parse_host_port(bad).ok()) << bad;
+  for (const char* bad : {"", ":5", "h:", "h:x", "h:65536", "[::1", "[::1]5", "[::1]:", "h:-1"})
+    EXPECT_FALSE(parse_host_port(bad).ok()) << bad;
   EXPECT_EQ(*local_address_towards("127.0.0.1"), "127.0.0.1");
 }
 
@@ -261,7 +279,8 @@ TEST(ControlTest, RefusesBrokenMessages) {
   std::vector<std::byte> body = encode_body(m);
   EXPECT_TRUE(decode_control(3, 1, 2, body, {}).ok());
   EXPECT_EQ(decode_control(9, 1, 2, body, {}).status().code(), Code::corrupt);
-  for (std::size_t n = 0; n < body.size(); ++n) EXPECT_FALSE(decode_control(3, 1, 2, ConstBytes(body).first(n), {}).ok());
+  for (std::size_t n = 0; n < body.size(); ++n)
+    EXPECT_FALSE(decode_control(3, 1, 2, ConstBytes(body).first(n), {}).ok());
   std::string loss = encode_loss({{Role::server, 3}, "how", "operation", 1, true});
   EXPECT_EQ(decode_loss(loss)->message(), "server 3: how; last operation: operation");
   for (std::size_t n = 0; n < loss.size(); ++n) EXPECT_FALSE(decode_loss(loss.substr(0, n)).ok());

@@ -37,7 +37,8 @@ Status LaunchLog::open(const std::string& folder, int first_stdout, int first_st
   if (folder.empty()) {
     std::string name = (fs::temp_directory_path(error) / "cohaul-XXXXXX").string();
     if (error || ::mkdtemp(name.data()) == nullptr) {
-      return invalid("cannot make a temporary folder for logs (" + name + "): " + std::strerror(errno) + "; set job.logs to a folder");
+      return invalid("cannot make a temporary folder for logs (" + name + "): " + std::strerror(errno) +
+                     "; set job.logs to a folder");
     }
     folder_ = name;
     temporary_ = true;

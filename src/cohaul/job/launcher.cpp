@@ -23,9 +23,9 @@ namespace {
 
 using transport::Role;
 
-constexpr Duration kTermGrace = 2 * kSecond;    // from SIGTERM to SIGKILL
-constexpr Duration kLinger = 5 * kSecond;       // from the last goodbye to the end of a process
-constexpr Duration kServerLinger = 2 * kSecond; // from the last worker's end to a server's
+constexpr Duration kTermGrace = 2 * kSecond;     // from SIGTERM to SIGKILL
+constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the end of a process
+constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
 constexpr int kLogLines = 8;
 
 /// Takes signals by descriptor while it lives.
@@ -130,8 +130,10 @@ class Launch {
 
  private:
   Status check() {
-    if (options_.workers < 1) return invalid("job.workers is " + std::to_string(options_.workers) + ": at least 1 is needed");
-    if (options_.servers < 0) return invalid("the number of servers is " + std::to_string(options_.servers) + ": at least 0");
+    if (options_.workers < 1)
+      return invalid("job.workers is " + std::to_string(options_.workers) + ": at least 1 is needed");
+    if (options_.servers < 0)
+      return invalid("the number of servers is " + std::to_string(options_.servers) + ": at least 0");
     if (options_.worker_command.empty()) return invalid("no program to launch");
     if (options_.servers > 0 && options_.server_command.empty()) return invalid("no program to launch as a server");
     if (signals_.fd() < 0 || mailbox_.fd() < 0) return system_error("open the launcher's descriptors", errno);
@@ -154,9 +156,11 @@ class Launch {
     self.role = Role::launcher;
     self.incarnation = Incarnation(random_bits());
     self.purpose = "control";
-    auto host = RendezvousHost::start(self, listen_host_, at.port, membership, [this](const Decision& d) { mailbox_.put(d); });
+    auto host =
+        RendezvousHost::start(self, listen_host_, at.port, membership, [this](const Decision& d) { mailbox_.put(d); });
     if (!host.ok()) {
-      return invalid("job.address: cannot listen on " + at.text() + ": " + host.status().message() + "; choose another port, or none");
+      return invalid("job.address: cannot listen on " + at.text() + ": " + host.status().message() +
+                     "; choose another port, or none");
     }
     rendezvous_ = std::move(*host);
     return {};
@@ -280,7 +284,8 @@ class Launch {
     if (loss_) {
       out.exit_code = loss_->exit_code;
       const Child* c = child(loss_->who);
-      if (loss_->reported && c != nullptr && !c->exit->by_signal && c->exit->code != 0) out.exit_code = job_exit_code(*c->exit);
+      if (loss_->reported && c != nullptr && !c->exit->by_signal && c->exit->code != 0)
+        out.exit_code = job_exit_code(*c->exit);
       return describe_failure(std::move(out), loss_->who, loss_->message(), loss_->operation);
     }
     // All have said goodbye: of what comes after, only a worker's own exit code counts.
@@ -292,7 +297,8 @@ class Launch {
     return out;
   }
 
-  LaunchOutcome describe_failure(LaunchOutcome out, MemberKey who, const std::string& what, const std::string& operation) const {
+  LaunchOutcome describe_failure(LaunchOutcome out, MemberKey who, const std::string& what,
+                                 const std::string& operation) const {
     out.role = who.role;
     out.rank = who.rank;
     out.operation = operation;

@@ -18,20 +18,20 @@ struct LaunchedProcess {
   transport::Role role = transport::Role::worker;
   int rank = 0;
   std::int64_t pid = 0;
-  std::string host;                    // this machine's name
-  std::string log;                     // path of its log
+  std::string host;  // this machine's name
+  std::string log;   // path of its log
 };
 
 struct LaunchOptions {
   std::vector<std::string> worker_command;  // program and arguments; looked up in PATH
   std::vector<std::string> server_command;  // needed where servers > 0
   int workers = 1, servers = 0;
-  std::string address = "127.0.0.1";   // job.address: host or host:port to listen on; no port: any free
+  std::string address = "127.0.0.1";  // job.address: host or host:port to listen on; no port: any free
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   /// false: the programs need not be Cohaul's. The time to join then runs from the first who joins.
   bool must_join = true;
-  std::string logs;                    // job.logs, made if missing; empty: a temporary folder, kept only after a failure
+  std::string logs;  // job.logs, made if missing; empty: a temporary folder, kept only after a failure
   std::vector<std::pair<std::string, std::string>> environment;  // in addition
   /// The first worker's stdout and stderr go here (stderr into its log, too, unless this is a terminal); all else goes into logs.
   int first_stdout = 1, first_stderr = 2;
@@ -39,12 +39,12 @@ struct LaunchOptions {
 };
 
 struct LaunchOutcome {
-  int exit_code = 0;                   // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
-  std::string message;                 // for the user: who failed first, how, where its log is and its last lines; empty when 0
+  int exit_code = 0;    // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
+  std::string message;  // for the user: who failed first, how, where its log is and its last lines; empty when 0
   transport::Role role = transport::Role::launcher;  // who failed first
   int rank = 0;
-  std::string operation;               // its last one
-  std::string log;                     // path of its log; empty: none
+  std::string operation;  // its last one
+  std::string log;        // path of its log; empty: none
 };
 
 /// Blocks until all processes have ended; ends them within 5 s after the first failure, or a signal. Takes SIGINT, SIGTERM and SIGCHLD for its

@@ -33,8 +33,8 @@ class Launched {
     EXPECT_NE(::mkdtemp(name.data()), nullptr);
     folder_ = name;
     SpawnOptions o;
-    o.command = {COHAUL_JOB_MEMBER, "launch",     workers, servers,        std::to_string(kPeerTimeout),
-                 join_timeout,      address,      must,    name + "/logs", "--"};
+    o.command = {COHAUL_JOB_MEMBER, "launch", workers, servers,        std::to_string(kPeerTimeout),
+                 join_timeout,      address,  must,    name + "/logs", "--"};
     o.command.insert(o.command.end(), command.begin(), command.end());
     int out = ::open((name + "/out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     int err = ::open((name + "/err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -54,7 +54,8 @@ class Launched {
   /// The exit code (128 + signal when killed); -1: still running after `limit_s`.
   int wait(double limit_s = 20) {
     int status = 0;
-    for (auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s); std::chrono::steady_clock::now() < end;) {
+    for (auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s);
+         std::chrono::steady_clock::now() < end;) {
       if (::waitpid(pid_, &status, WNOHANG) == pid_) {
         exit_ = true;
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -84,7 +85,8 @@ class Launched {
     std::vector<pid_t> pids;
     std::string text = read("out");
     static const std::regex kPid("pid ([0-9]+)\n");
-    for (std::sregex_iterator it(text.begin(), text.end(), kPid), end; it != end; ++it) pids.push_back(std::stoi((*it)[1]));
+    for (std::sregex_iterator it(text.begin(), text.end(), kPid), end; it != end; ++it)
+      pids.push_back(std::stoi((*it)[1]));
     return pids;
   }
   /// Those who live after `limit_s`; zombies, which wait only for their parent's look, do not count.

@@ -17,17 +17,20 @@ class LocalJob final : public JobBase {
       : JobBase(options, self, {this_member(options, self.incarnation)}) {}
 
   Status set(const std::string& key, const std::string& value) override {
-    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) return invalid("the store's value '" + key + "' is over 1 MB");
+    if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax)
+      return invalid("the store's value '" + key + "' is over 1 MB");
     std::lock_guard lock(mutex_);
     auto [it, is_new] = values_.try_emplace(key, value);
-    if (!is_new && it->second != value) return invalid("the store's value '" + key + "' is set already: values are written once");
+    if (!is_new && it->second != value)
+      return invalid("the store's value '" + key + "' is set already: values are written once");
     changed_.notify_all();
     return {};
   }
 
   Result<std::string> get(const std::string& key, Time deadline) override {
     std::unique_lock lock(mutex_);
-    if (!wait(lock, deadline, [&] { return values_.contains(key); })) return peer_lost("nobody has set '" + key + "' in time");
+    if (!wait(lock, deadline, [&] { return values_.contains(key); }))
+      return peer_lost("nobody has set '" + key + "' in time");
     return values_.at(key);
   }
 
@@ -43,7 +46,8 @@ class LocalJob final : public JobBase {
     }
     if (wait(lock, deadline, [&] { return meeting.rounds != round; })) return {};
     int came = meeting.waiting--;
-    return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) + " have come in time");
+    return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) +
+                     " have come in time");
   }
 
   Status health() const override { return {}; }

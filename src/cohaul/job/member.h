@@ -22,9 +22,9 @@ struct Member {
   transport::Role role = transport::Role::worker;
   int rank = 0;
   std::int64_t pid = 0;
-  std::string host;                    // name, for people
-  std::string host_id;                 // equal = same host
-  std::string log;                     // path of its log, empty: none
+  std::string host;     // name, for people
+  std::string host_id;  // equal = same host
+  std::string log;      // path of its log, empty: none
   Incarnation incarnation;
   MemberKey key() const { return {role, rank}; }
 };

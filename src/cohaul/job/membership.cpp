@@ -1,8 +1,8 @@
 #include "cohaul/job/membership.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 
 namespace cohaul::job {
@@ -68,12 +68,13 @@ Status Membership::join(const Member& member, Time now) {
   auto it = states_.find(member.key());
   if (it == states_.end()) {
     return invalid(describe(member.key()) + " does not belong to this job of " + std::to_string(options_.workers) +
-                   " workers and " + std::to_string(options_.servers) + " servers: every process needs the same number of workers");
+                   " workers and " + std::to_string(options_.servers) +
+                   " servers: every process needs the same number of workers");
   }
   State& s = it->second;
   if (s.member && s.member->incarnation != member.incarnation) {
-    return invalid(describe(member.key()) + " has joined already (pid " + std::to_string(s.member->pid) + " on " + s.member->host +
-                   "): give every process its own rank");
+    return invalid(describe(member.key()) + " has joined already (pid " + std::to_string(s.member->pid) + " on " +
+                   s.member->host + "): give every process its own rank");
   }
   s.member = member;
   s.heard = now;
@@ -135,7 +136,8 @@ void Membership::notice_standstill(Time now) {
   // Heartbeats of that time could not be heard.
   for (auto& [who, s] : states_) s.heard = std::min(now, s.heard + gap);
   if (gap <= options_.peer_timeout || !anyone_joined_ || loss_ || finished_) return;
-  Loss loss{options_.host, "it stood still for " + seconds_text(gap) + ", and the others have given it up", "", 3, false};
+  Loss loss{options_.host, "it stood still for " + seconds_text(gap) + ", and the others have given it up", "", 3,
+            false};
   evidence_.insert(evidence_.begin(), {kCertain, INT64_MIN, std::move(loss)});
 }
 
@@ -156,7 +158,8 @@ void Membership::notice_missing(Time now) {
   if (!join_deadline_ || now < *join_deadline_) return;
   for (auto& [who, s] : states_) {
     if (s.member || s.gone) continue;
-    std::string all = missing(), how = "did not join within " + seconds_text(options_.join_timeout) + " (job.join_timeout_s)";
+    std::string all = missing(),
+                how = "did not join within " + seconds_text(options_.join_timeout) + " (job.join_timeout_s)";
     if (all != describe(who)) how += "; missing: " + all;
     return accuse(who, kCertain, how, 3, now);
   }
@@ -215,7 +218,8 @@ bool Membership::present(MemberKey who) const {
 }
 
 bool Membership::all_gone() const {
-  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.left || !entry.second.member; });
+  return std::all_of(states_.begin(), states_.end(),
+                     [](const auto& entry) { return entry.second.left || !entry.second.member; });
 }
 
 std::vector<Member> Membership::members() const {

@@ -22,7 +22,7 @@ namespace cohaul::job {
 /// How a process ended.
 struct ProcessExit {
   bool by_signal = false;
-  int code = 0;                        // exit code, or the signal's number
+  int code = 0;  // exit code, or the signal's number
   /// "killed by signal 9 (SIGKILL)", "exited with code 1"
   std::string text() const;
 };
@@ -33,10 +33,10 @@ int job_exit_code(const ProcessExit& exit);
 /// The first failure of a job.
 struct Loss {
   MemberKey who;
-  std::string how;                     // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
-  std::string operation;               // its last one, as its heartbeat told; empty: never heard of
-  int exit_code = 3;                   // of the job
-  bool reported = false;               // by the process itself, which ends by itself
+  std::string how;        // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
+  std::string operation;  // its last one, as its heartbeat told; empty: never heard of
+  int exit_code = 3;      // of the job
+  bool reported = false;  // by the process itself, which ends by itself
   /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17"
   std::string message() const;
   Status status() const { return peer_lost(message()); }
@@ -44,7 +44,7 @@ struct Loss {
 
 struct Decision {
   enum class Kind { assembled, lost, finished } kind;
-  Loss loss;                           // of lost
+  Loss loss;  // of lost
 };
 
 class Membership {
@@ -52,7 +52,7 @@ class Membership {
   struct Options {
     int workers = 1, servers = 0;
     Duration peer_timeout = 10 * kSecond, join_timeout = 60 * kSecond;
-    bool must_join = true;             // false: programs that never join are let be; the time to join runs from the first who does
+    bool must_join = true;  // false: programs that never join are let be; the time to join runs from the first who does
     MemberKey host{transport::Role::launcher, 0};  // where this runs
   };
   static constexpr Duration kEvidenceGrace = 300 * kMillisecond;
@@ -84,11 +84,11 @@ class Membership {
   bool all_gone() const;
   /// Workers by rank, then servers by rank.
   std::vector<Member> members() const;
-  std::string missing() const;         // "worker 1, server 0"
+  std::string missing() const;  // "worker 1, server 0"
 
  private:
   struct Evidence {
-    int rank = 0;                      // 0 strongest
+    int rank = 0;  // 0 strongest
     Time at = 0;
     Loss loss;
   };

@@ -62,7 +62,8 @@ TEST_F(MembershipTest, NamesThoseWhoDoNotJoin) {
   ASSERT_TRUE(d);
   EXPECT_EQ(d->kind, Decision::Kind::lost);
   EXPECT_EQ(d->loss.exit_code, 3);
-  EXPECT_EQ(d->loss.message(), "worker 1: did not join within 60.0 s (job.join_timeout_s); missing: worker 1, worker 2");
+  EXPECT_EQ(d->loss.message(),
+            "worker 1: did not join within 60.0 s (job.join_timeout_s); missing: worker 1, worker 2");
 }
 
 TEST_F(MembershipTest, RefusesTwoOfOneRankAndStrangers) {
@@ -198,7 +199,8 @@ TEST(StoreTest, BarriersMeetAndNameTheMissing) {
   store.barrier(b, "x", 2, 0, kSecond);
   EXPECT_EQ(store.take_answers().at(0).status.code(), Code::invalid);
   store.expire(kSecond);
-  EXPECT_EQ(store.take_answers().at(0).status.message(), "barrier 'x': 2 of 3 have come within 1.0 s; missing: worker 1");
+  EXPECT_EQ(store.take_answers().at(0).status.message(),
+            "barrier 'x': 2 of 3 have come within 1.0 s; missing: worker 1");
   store.forget(3);
   EXPECT_EQ(store.next_deadline(), kForever);
 }

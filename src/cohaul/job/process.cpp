@@ -70,7 +70,8 @@ pid_t start(char* const* arguments, char* const* environment, int null_fd, int s
   if (pid < 0) error = errno;
   ::close(told[1]);
   ssize_t n = 0;
-  while (pid > 0 && (n = ::read(told[0], &error, sizeof error)) < 0 && errno == EINTR) {}
+  while (pid > 0 && (n = ::read(told[0], &error, sizeof error)) < 0 && errno == EINTR) {
+  }
   ::close(told[0]);
   if (pid > 0 && error != 0) ::waitpid(pid, nullptr, 0);
   return error == 0 ? pid : -1;
@@ -100,7 +101,8 @@ Result<pid_t> spawn(const SpawnOptions& options) {
 
 std::optional<ProcessExit> reap(pid_t child) {
   siginfo_t info{};
-  if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return std::nullopt;
+  if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+    return std::nullopt;
   // Not reaped yet, it keeps its group's number from being given to others.
   ::kill(-child, SIGKILL);
   ::waitpid(child, nullptr, 0);
@@ -137,7 +139,8 @@ std::string last_lines(const std::string& path, int count) {
     at = end + 1;
   }
   std::string out;
-  for (std::size_t i = lines.size() > static_cast<std::size_t>(count) ? lines.size() - count : 0; i < lines.size(); ++i) {
+  for (std::size_t i = lines.size() > static_cast<std::size_t>(count) ? lines.size() - count : 0; i < lines.size();
+       ++i) {
     out += (out.empty() ? "" : "\n") + lines[i];
   }
   return out;

@@ -46,7 +46,8 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
   Connection& c = it->second;
   if (m.kind == ControlKind::join) return join(connection, c, m, now);
   if (!c.joined) {  // Only a member is heard, but a heartbeat may come before its joining does.
-    if (m.request != 0) outgoing_.push_back({connection, make_reply(m.request, invalid(describe(c.who) + " has not joined"))});
+    if (m.request != 0)
+      outgoing_.push_back({connection, make_reply(m.request, invalid(describe(c.who) + " has not joined"))});
     return;
   }
   Ticket ticket{connection, m.request, c.who};

@@ -16,8 +16,8 @@ using transport::Channel;
 
 class Host final : public RendezvousHost {
  public:
-  Host(std::unique_ptr<transport::Poller> poller, std::unique_ptr<transport::Endpoint> endpoint, const Membership::Options& options,
-       OnDecision on_decision)
+  Host(std::unique_ptr<transport::Poller> poller, std::unique_ptr<transport::Endpoint> endpoint,
+       const Membership::Options& options, OnDecision on_decision)
       : poller_(std::move(poller)),
         endpoint_(std::move(endpoint)),
         rendezvous_(options, poller_->clock().now()),
@@ -46,7 +46,8 @@ class Host final : public RendezvousHost {
 
   void wait_until_left(Time deadline) override {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::nanoseconds(std::max<Duration>(0, deadline - steady_clock().now())), [this] { return over_; });
+    changed_.wait_for(lock, std::chrono::nanoseconds(std::max<Duration>(0, deadline - steady_clock().now())),
+                      [this] { return over_; });
   }
 
  private:
@@ -137,11 +138,13 @@ class Host final : public RendezvousHost {
 
 }  // namespace
 
-Result<std::unique_ptr<RendezvousHost>> RendezvousHost::start(const transport::Identity& self, const std::string& host, std::uint16_t port,
-                                                              const Membership::Options& options, OnDecision on_decision) {
+Result<std::unique_ptr<RendezvousHost>> RendezvousHost::start(const transport::Identity& self, const std::string& host,
+                                                              std::uint16_t port, const Membership::Options& options,
+                                                              OnDecision on_decision) {
   COHAUL_ASSIGN(auto poller, transport::make_poller());
   COHAUL_ASSIGN(auto endpoint, transport::listen(*poller, self, host, port));
-  return std::unique_ptr<RendezvousHost>(new Host(std::move(poller), std::move(endpoint), options, std::move(on_decision)));
+  return std::unique_ptr<RendezvousHost>(
+      new Host(std::move(poller), std::move(endpoint), options, std::move(on_decision)));
 }
 
 }  // namespace cohaul::job

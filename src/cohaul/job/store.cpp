@@ -18,7 +18,10 @@ std::string seconds_text(Duration d) {
 
 void Store::set(const Ticket& from, const std::string& key, std::string value) {
   if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) {
-    answers_.push_back({from, invalid("the store's value '" + key + "' of " + std::to_string(value.size()) + " bytes: at most 1 MB"), {}});
+    answers_.push_back(
+        {from,
+         invalid("the store's value '" + key + "' of " + std::to_string(value.size()) + " bytes: at most 1 MB"),
+         {}});
     return;
   }
   auto [it, is_new] = values_.try_emplace(key, std::move(value));
@@ -45,8 +48,10 @@ void Store::barrier(const Ticket& from, const std::string& name, int count, Time
   Meeting& meeting = meetings_[name];
   if (meeting.waiting.empty()) meeting.count = count;
   if (count < 1 || meeting.count != count) {
-    answers_.push_back({from, invalid("barrier '" + name + "' of " + std::to_string(count) + ": others wait in it for " +
-                                      std::to_string(meeting.count)), {}});
+    answers_.push_back({from,
+                        invalid("barrier '" + name + "' of " + std::to_string(count) + ": others wait in it for " +
+                                std::to_string(meeting.count)),
+                        {}});
     return;
   }
   meeting.waiting.push_back({from, now + timeout, timeout});
@@ -66,7 +71,9 @@ std::string Store::absent(const Meeting& meeting) const {
   std::string out;
   for (int rank = 0; rank < workers_; ++rank) {
     MemberKey who{transport::Role::worker, rank};
-    if (std::any_of(meeting.waiting.begin(), meeting.waiting.end(), [&](const Waiting& w) { return w.ticket.who == who; })) continue;
+    if (std::any_of(meeting.waiting.begin(), meeting.waiting.end(),
+                    [&](const Waiting& w) { return w.ticket.who == who; }))
+      continue;
     out += (out.empty() ? "; missing: " : ", ") + describe(who);
   }
   return out;
@@ -84,11 +91,13 @@ void Store::expire(Time now) {
   for (auto& entry : meetings_) {
     const std::string& name = entry.first;
     Meeting& meeting = entry.second;
-    std::string text = std::to_string(meeting.waiting.size()) + " of " + std::to_string(meeting.count) + " have come within ";
+    std::string text =
+        std::to_string(meeting.waiting.size()) + " of " + std::to_string(meeting.count) + " have come within ";
     std::string missing = absent(meeting);
     std::erase_if(meeting.waiting, [&](const Waiting& w) {
       if (now < w.deadline) return false;
-      answers_.push_back({w.ticket, peer_lost("barrier '" + name + "': " + text + seconds_text(w.timeout) + missing), {}});
+      answers_.push_back(
+          {w.ticket, peer_lost("barrier '" + name + "': " + text + seconds_text(w.timeout) + missing), {}});
       return true;
     });
   }

@@ -4,14 +4,14 @@
 namespace cohaul::job::variables {
 
 inline constexpr const char* kPrefix = "COHAUL_";
-inline constexpr const char* kAddress = "COHAUL_ADDRESS";            // host:port of the rendezvous; present: launched by Cohaul
-inline constexpr const char* kRole = "COHAUL_ROLE";                  // worker, server
+inline constexpr const char* kAddress = "COHAUL_ADDRESS";  // host:port of the rendezvous; present: launched by Cohaul
+inline constexpr const char* kRole = "COHAUL_ROLE";        // worker, server
 inline constexpr const char* kRank = "COHAUL_RANK";
 inline constexpr const char* kWorkers = "COHAUL_WORKERS";
 inline constexpr const char* kServers = "COHAUL_SERVERS";
 inline constexpr const char* kToken = "COHAUL_TOKEN";
-inline constexpr const char* kListen = "COHAUL_LISTEN";              // numeric address on which this process listens
-inline constexpr const char* kTransport = "COHAUL_TRANSPORT";        // auto, arena, tcp
+inline constexpr const char* kListen = "COHAUL_LISTEN";        // numeric address on which this process listens
+inline constexpr const char* kTransport = "COHAUL_TRANSPORT";  // auto, arena, tcp
 inline constexpr const char* kPeerTimeout = "COHAUL_PEER_TIMEOUT_S";
 inline constexpr const char* kStepTimeout = "COHAUL_STEP_TIMEOUT_S";
 inline constexpr const char* kJoinTimeout = "COHAUL_JOIN_TIMEOUT_S";

@@ -50,7 +50,8 @@ class Wire final : public ToServers, public ToWorkers {
       transport::Frame frame;
       frame.kind = p.message.kind, frame.clock = p.message.clock, frame.key = p.message.key;
       frame.body = p.message.body, frame.payload = p.message.payload;
-      Status status = p.to < 0 ? server.on_frame(WorkerRank(0), std::move(frame)) : session.on_frame(ServerRank(0), std::move(frame));
+      Status status = p.to < 0 ? server.on_frame(WorkerRank(0), std::move(frame))
+                               : session.on_frame(ServerRank(0), std::move(frame));
       ASSERT_TRUE(status.ok()) << status.message();
       p.message.keep.reset();
     }

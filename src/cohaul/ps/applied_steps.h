@@ -33,8 +33,8 @@ class AppliedSteps {
   }
 
  private:
-  std::int64_t end_ = 0;              // no step from here on has been applied
-  std::vector<std::int64_t> holes_;   // ascending; not applied though below end_
+  std::int64_t end_ = 0;             // no step from here on has been applied
+  std::vector<std::int64_t> holes_;  // ascending; not applied though below end_
 };
 
 }  // namespace cohaul::ps

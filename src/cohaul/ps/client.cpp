@@ -60,10 +60,10 @@ class Client final : public ServerExchange, ToServers {
   const Bytes parameters_;
   ServerThreads threads_;
   std::unique_ptr<transport::Poller> poller_;
-  std::vector<Link> links_;         // by server
+  std::vector<Link> links_;  // by server
   Session session_;
-  std::int64_t step_ = 0;           // synchronous: the next one
-  Duration waited_ = 0;             // for a grant, before the step
+  std::int64_t step_ = 0;  // synchronous: the next one
+  Duration waited_ = 0;    // for a grant, before the step
   Status failure_;
 };
 
@@ -209,7 +209,8 @@ Result<update::StepOutcome> Client::finish(double loss) {
   note_operation("wait for the servers in step", step_ - 1);
   Time begin = poller_->clock().now();
   COHAUL_TRY(session_.finish(loss));
-  if (Status settled = settle(step_deadline()); !settled.ok()) return settled.context("step " + std::to_string(step_ - 1));
+  if (Status settled = settle(step_deadline()); !settled.ok())
+    return settled.context("step " + std::to_string(step_ - 1));
   update::StepOutcome outcome = session_.outcome();
   outcome.waited = std::exchange(waited_, 0) + poller_->clock().now() - begin;
   return outcome;

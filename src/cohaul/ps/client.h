@@ -16,15 +16,16 @@ namespace cohaul::ps {
 
 struct Options {
   Consistency consistency{};
-  int servers = 1;                               // of the job, where it was launched with server processes
-  int slices = 1;                                // of a step's batch
-  std::vector<const transport::Arena*> lend{};    // gradients in these travel as addresses to servers of this host; they outlive the exchange
+  int servers = 1;  // of the job, where it was launched with server processes
+  int slices = 1;   // of a step's batch
+  std::vector<const transport::Arena*>
+      lend{};  // gradients in these travel as addresses to servers of this host; they outlive the exchange
 };
 
 /// What was counted since the start, over all workers.
 struct Counts {
-  Stats tables;        // sum over the partitions of all servers: every push counts once for each partition
-  Stats coordinator;   // every push counts once, with the maximum of its staleness over partitions
+  Stats tables;       // sum over the partitions of all servers: every push counts once for each partition
+  Stats coordinator;  // every push counts once, with the maximum of its staleness over partitions
 };
 
 /// One thread, the one that trains. Waits end at the job's step_timeout_s (peer_lost, naming the server and what it owes) and

@@ -20,7 +20,8 @@ TEST(Consistency, OnlyBoundedHoldsBack) {
 }
 
 TEST(Consistency, FinishedAndLostWorkersLeaveTheMinimum) {
-  std::vector<Progress> workers{{State::finished, 1, 0}, {State::lost, 0, 0}, {State::draining, 5, 0}, {State::waiting, 6, 0}};
+  std::vector<Progress> workers{
+      {State::finished, 1, 0}, {State::lost, 0, 0}, {State::draining, 5, 0}, {State::waiting, 6, 0}};
   EXPECT_EQ(slowest(workers), 5);
   workers[2].state = State::finished;
   EXPECT_EQ(slowest(workers), 6);
@@ -29,7 +30,8 @@ TEST(Consistency, FinishedAndLostWorkersLeaveTheMinimum) {
 }
 
 TEST(Consistency, TheSlowestStartsFirstThenWhoWaitsLongest) {
-  std::vector<Progress> workers{{State::waiting, 4, 1}, {State::waiting, 3, 3}, {State::waiting, 3, 2}, {State::computing, 2, 0}};
+  std::vector<Progress> workers{
+      {State::waiting, 4, 1}, {State::waiting, 3, 3}, {State::waiting, 3, 2}, {State::computing, 2, 0}};
   EXPECT_EQ(next_to_start({Kinds::async, 0}, workers), WorkerRank(2));
   EXPECT_EQ(next_to_start({Kinds::bounded, 0}, workers), std::nullopt);
 }

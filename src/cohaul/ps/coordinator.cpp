@@ -56,7 +56,8 @@ void Coordinator::hand_out() {
   for (;;) {
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       State& state = workers_[i].state;
-      if (state == State::waiting || state == State::draining) state = has_step_for(i) ? State::waiting : State::draining;
+      if (state == State::waiting || state == State::draining)
+        state = has_step_for(i) ? State::waiting : State::draining;
     }
     std::optional<WorkerRank> chosen = next_to_start(consistency_, workers_);
     if (!chosen) break;
@@ -119,11 +120,11 @@ Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done) 
 
 Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
   if (step.value != gathering_) {
-    return corrupt("worker " + std::to_string(from.value) + " ends step " + std::to_string(step.value) + " while step " +
-                   std::to_string(gathering_) + " is gathered");
+    return corrupt("worker " + std::to_string(from.value) + " ends step " + std::to_string(step.value) +
+                   " while step " + std::to_string(gathering_) + " is gathered");
   }
-  auto place = std::find_if(shares_.begin(), shares_.end(),
-                            [&](const Share& s) { return s.slices.first > done.slices.first; });
+  auto place =
+      std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.slices.first > done.slices.first; });
   bool overlaps = (place != shares_.begin() && (place - 1)->slices.last > done.slices.first) ||
                   (place != shares_.end() && done.slices.last > place->slices.first);
   if (overlaps) return corrupt("two workers report the same slices");

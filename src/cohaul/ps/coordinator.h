@@ -52,14 +52,14 @@ class Coordinator {
   ToWorkers& out_;
 
   std::vector<Progress> workers_;
-  std::vector<std::optional<Step>> holds_;     // the number that each computes
+  std::vector<std::optional<Step>> holds_;  // the number that each computes
   std::vector<std::optional<Step>> last_done_;
-  std::vector<std::int64_t> steps_;            // how many each wants done in all
-  std::int64_t next_ = 0;                      // numbers below have been handed out
-  std::vector<std::int64_t> returned_;         // numbers of the dead, descending
+  std::vector<std::int64_t> steps_;     // how many each wants done in all
+  std::int64_t next_ = 0;               // numbers below have been handed out
+  std::vector<std::int64_t> returned_;  // numbers of the dead, descending
   std::int64_t arrivals_ = 0;
 
-  std::vector<Share> shares_;                  // of the synchronous step `gathering_`, by first slice
+  std::vector<Share> shares_;  // of the synchronous step `gathering_`, by first slice
   std::int32_t covered_ = 0;
   std::int64_t gathering_ = 0;
   double reported_loss_ = 0;

@@ -70,11 +70,14 @@ Status one_step(update::Exchange& exchange, const update::Layout& layout, const 
     fill_run(layout, r, work.step, work.slices, gradient);
     std::int32_t unused[] = {kUnused};
     bool has_it = run.parameter_first <= kUnused && kUnused < run.parameter_last;
-    COHAUL_TRY(exchange.push(r, gradient, has_it ? std::span<const std::int32_t>(unused) : std::span<const std::int32_t>()));
+    COHAUL_TRY(
+        exchange.push(r, gradient, has_it ? std::span<const std::int32_t>(unused) : std::span<const std::int32_t>()));
   }
-  Result<update::StepOutcome> outcome = exchange.finish(1.0 / work.slices.count * (work.slices.last - work.slices.first));
+  Result<update::StepOutcome> outcome =
+      exchange.finish(1.0 / work.slices.count * (work.slices.last - work.slices.first));
   std::memset(gradients.data(), 0xff, gradients.size());
-  if (outcome.ok() && outcome->loss_is_global && outcome->loss != 1.0) return corrupt("the loss is not the sum of all shares");
+  if (outcome.ok() && outcome->loss_is_global && outcome->loss != 1.0)
+    return corrupt("the loss is not the sum of all shares");
   return outcome.status();
 }
 
@@ -120,7 +123,7 @@ std::vector<std::byte> local_reference(const update::Layout& layout, std::int32_
 struct Case {
   Consistency consistency{};
   int workers = 1, servers = 1, slices = 1;
-  bool server_processes = false;   // servers apart from the workers (here: threads that no worker starts)
+  bool server_processes = false;  // servers apart from the workers (here: threads that no worker starts)
   transport::Form form = transport::Form::auto_;
   std::int64_t steps = 12;
 };
@@ -247,7 +250,8 @@ TEST(ServerExchange, AWorkerWithOtherSettingsIsRefusedWithTheReason) {
   }
   for (auto& t : threads) t.join();
   int refused = 0;
-  for (const Status& s : ends) refused += s.code() == Code::invalid && s.message().find("other settings") != std::string::npos;
+  for (const Status& s : ends)
+    refused += s.code() == Code::invalid && s.message().find("other settings") != std::string::npos;
   EXPECT_EQ(refused, 1) << ends[0].message() << " | " << ends[1].message();
 }
 
@@ -269,7 +273,8 @@ TEST(ServerExchange, ALostPeerEndsTheWaitAndIsNamed) {
   EXPECT_EQ(end.code(), Code::peer_lost);
   EXPECT_NE(end.message().find("step 0: worker 1 was killed"), std::string::npos) << end.message();
   EXPECT_LT(steady_clock().now() - begin, 3 * kSecond);
-  EXPECT_EQ((*exchange)->begin({Step(1), {0, 1, 2}}, {0.1}).message(), (*exchange)->close().message()) << "errors are sticky";
+  EXPECT_EQ((*exchange)->begin({Step(1), {0, 1, 2}}, {0.1}).message(), (*exchange)->close().message())
+      << "errors are sticky";
 }
 
 TEST(ServerExchange, ADeadlineNamesWhatIsMissing) {

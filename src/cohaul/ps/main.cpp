@@ -12,7 +12,8 @@ namespace {
 cohaul::Status serve() {
   COHAUL_ASSIGN(cohaul::job::JoinOptions options, cohaul::job::from_environment());
   if (options.role != cohaul::transport::Role::server) {
-    return cohaul::invalid("cohaul-server is started by Cohaul's launcher (cohaul train, cohaul launch --servers K), not by hand");
+    return cohaul::invalid(
+        "cohaul-server is started by Cohaul's launcher (cohaul train, cohaul launch --servers K), not by hand");
   }
   COHAUL_ASSIGN(auto job, cohaul::job::Job::join(options));
   cohaul::Status served;

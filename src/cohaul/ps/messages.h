@@ -35,8 +35,21 @@
 namespace cohaul::ps {
 
 enum class Kind : std::uint16_t {
-  init = 1, initial, push, pull, ready, step_done, ask_stats, goodbye,
-  ack = 64, params, grant, finished, step_report, stats, refused,
+  init = 1,
+  initial,
+  push,
+  pull,
+  ready,
+  step_done,
+  ask_stats,
+  goodbye,
+  ack = 64,
+  params,
+  grant,
+  finished,
+  step_report,
+  stats,
+  refused,
 };
 
 constexpr std::int32_t kWorkersMax = 4096;
@@ -75,7 +88,7 @@ struct Ack {
 };
 
 struct StepDone {
-  double loss = 0;             // this worker's share
+  double loss = 0;  // this worker's share
   update::SliceRange slices;
   std::int64_t staleness = 0;  // of the push: the maximum over partitions
 
@@ -89,7 +102,7 @@ struct Stats {
   std::int64_t repeats = 0;        // server: pushes acknowledged and not applied
   std::int64_t staleness_sum = 0;  // over those pushes
   std::int64_t staleness_max = 0;
-  std::int64_t gap_max = 0;        // coordinator: over all starts of a step, own clock minus the slowest's
+  std::int64_t gap_max = 0;  // coordinator: over all starts of a step, own clock minus the slowest's
   bool operator==(const Stats&) const = default;
 
   void encode(Writer& out) const;

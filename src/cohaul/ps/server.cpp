@@ -26,7 +26,8 @@ Status Server::on_frame(WorkerRank from, transport::Frame frame) {
   if (kind == Kind::init) return on_init(from, frame);
   bool known = init_ && from.value >= 0 && from.value < init_->workers && workers_[from.value].introduced;
   if (!known) return corrupt("worker " + std::to_string(from.value) + " speaks before its init");
-  if (workers_[from.value].gone) return peer_lost("worker " + std::to_string(from.value) + " has left, or was given up as lost");
+  if (workers_[from.value].gone)
+    return peer_lost("worker " + std::to_string(from.value) + " has left, or was given up as lost");
   return on_known(from, kind, std::move(frame));
 }
 
@@ -39,8 +40,9 @@ Status Server::on_init(WorkerRank from, const transport::Frame& frame) {
     return invalid(who + " trains another model: all workers must have the same parameters in the same order");
   }
   if (!(init == *init_)) {
-    return invalid(who + " has other settings than the workers before it: strategy, optimizer, workers, servers and "
-                         "slices must be the same everywhere");
+    return invalid(who +
+                   " has other settings than the workers before it: strategy, optimizer, workers, servers and "
+                   "slices must be the same everywhere");
   }
   workers_[from.value].introduced = true;
   return {};
@@ -48,8 +50,8 @@ Status Server::on_init(WorkerRank from, const transport::Frame& frame) {
 
 Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   if (init.servers > kServersMax || rank_.value >= init.servers) {
-    return invalid("server " + std::to_string(rank_.value) + " of " + std::to_string(init.servers) + ": there can be at most " +
-                   std::to_string(kServersMax) + " servers");
+    return invalid("server " + std::to_string(rank_.value) + " of " + std::to_string(init.servers) +
+                   ": there can be at most " + std::to_string(kServersMax) + " servers");
   }
   Reader in(encoded_layout);
   COHAUL_ASSIGN(update::Layout layout, update::Layout::decode(in));
@@ -93,7 +95,11 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame) {
       Writer writer(body_);
       stats().encode(writer);
       coordinator_stats().encode(writer);
-      out_.send(from, {.kind = static_cast<std::uint16_t>(Kind::stats), .clock = 0, .key = 0, .body = body_, .payload = {},
+      out_.send(from, {.kind = static_cast<std::uint16_t>(Kind::stats),
+                       .clock = 0,
+                       .key = 0,
+                       .body = body_,
+                       .payload = {},
                        .keep = nullptr});
       return {};
     }

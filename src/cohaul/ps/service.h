@@ -36,8 +36,8 @@ class Service final : ToWorkers {
     WorkerRank worker;
     std::unique_ptr<transport::Channel> channel;
     Outgoing outgoing;
-    Status failure;                // of sending; seen when its turn comes
-    bool is_refused = false;       // told why; nothing more is taken from it
+    Status failure;           // of sending; seen when its turn comes
+    bool is_refused = false;  // told why; nothing more is taken from it
   };
   Service(job::Job& job, ServerRank rank) : job_(job), rank_(rank), server_(rank, memory_, *this) {}
 
@@ -56,7 +56,7 @@ class Service final : ToWorkers {
   std::unique_ptr<transport::Endpoint> endpoint_;
   ArenaMemory memory_;
   Server server_;
-  std::vector<std::unique_ptr<Peer>> peers_;   // by worker; null: not there
+  std::vector<std::unique_ptr<Peer>> peers_;  // by worker; null: not there
   std::atomic<bool> stopped_{false};
 };
 

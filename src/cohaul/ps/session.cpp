@@ -14,7 +14,8 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
   std::size_t segments = 0;
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
     partitions_[p].server = server_of(PartitionId(static_cast<std::int32_t>(p)), init.servers);
-    segments = std::max<std::size_t>(segments, layout.partitions()[p].segment_last - layout.partitions()[p].segment_first);
+    segments =
+        std::max<std::size_t>(segments, layout.partitions()[p].segment_last - layout.partitions()[p].segment_first);
   }
   if (frozen_bytes(layout) > 0) partitions_.push_back({.server = kCoordinator});
   absent_bits_.reserve((segments + 7) / 8);
@@ -67,7 +68,8 @@ void Session::pull(std::int32_t partition, std::int64_t at_least) {
 }
 
 void Session::pull_all() {
-  for (std::size_t p = 0; p < layout_.partitions().size(); ++p) pull(static_cast<std::int32_t>(p), partitions_[p].version);
+  for (std::size_t p = 0; p < layout_.partitions().size(); ++p)
+    pull(static_cast<std::int32_t>(p), partitions_[p].version);
 }
 
 void Session::ask(std::int64_t steps) {
@@ -252,7 +254,9 @@ std::string Session::missing() const {
   }
   if (others > 0) text += " and of " + std::to_string(others) + " others";
   if (answers_missing_ > 0) {
-    const char* what = awaits(Kind::grant) ? "the next step number" : awaits(Kind::stats) ? "its counts" : "the step's loss";
+    const char* what = awaits(Kind::grant)   ? "the next step number"
+                       : awaits(Kind::stats) ? "its counts"
+                                             : "the step's loss";
     text += std::string(text.empty() ? "" : "; ") + (awaits(Kind::stats) ? "a server: " : "server 0: ") + what;
   }
   return text;

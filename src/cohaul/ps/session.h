@@ -60,9 +60,9 @@ class Session {
  private:
   struct PartitionState {
     ServerRank server;
-    bool ack = false;               // awaited
-    std::int64_t wanted = -1;       // version awaited; -1: none
-    std::int64_t version = 0;       // known to contain all of this worker's pushes
+    bool ack = false;          // awaited
+    std::int64_t wanted = -1;  // version awaited; -1: none
+    std::int64_t version = 0;  // known to contain all of this worker's pushes
   };
   bool is_sync() const { return init_.consistency.kind == Consistency::Kind::sync; }
   void send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
@@ -84,15 +84,15 @@ class Session {
   ToServers& out_;
 
   std::vector<PartitionState> partitions_;  // and at the end one for the frozen parameters, if there are any
-  std::vector<bool> pushed_;        // by run, in this step
+  std::vector<bool> pushed_;                // by run, in this step
   std::int64_t acks_missing_ = 0, params_missing_ = 0;
   std::int64_t answers_missing_ = 0;
-  Kind awaited_ = Kind::grant;      // what those answers are: grant (or finished), step_report, stats
+  Kind awaited_ = Kind::grant;  // what those answers are: grant (or finished), step_report, stats
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
   std::optional<Step> granted_;
-  std::optional<update::Work> work_;   // from begin() until all that it must say of the step is said
-  Step step_{-1};                      // the last one begun
+  std::optional<update::Work> work_;  // from begin() until all that it must say of the step is said
+  Step step_{-1};                     // the last one begun
   update::StepSettings settings_;
   bool finishing_ = false;
   std::int64_t staleness_ = 0;

@@ -42,7 +42,8 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
   if (frame.payload.size() != partition_.bytes) return corrupt("a gradient of another size").context(context(from));
   if (push.slices.count != slices_) {
     return invalid("a push cut into " + std::to_string(push.slices.count) + " slices, the job has " +
-                   std::to_string(slices_)).context(context(from));
+                   std::to_string(slices_))
+        .context(context(from));
   }
   if (is_repeat(from, clock, push)) {
     ++stats_.repeats;

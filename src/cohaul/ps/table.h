@@ -42,13 +42,13 @@ class Table {
 
  private:
   struct Worker {
-    std::int64_t clock = -1;      // of its last push that was applied
-    Ack ack;                      // of that push
-    Version pulled{0};            // the version it has
-    std::int64_t own_since = 0;   // its own pushes applied since it pulled that
-    std::int64_t wanted = -1;     // the version it waits for
+    std::int64_t clock = -1;     // of its last push that was applied
+    Ack ack;                     // of that push
+    Version pulled{0};           // the version it has
+    std::int64_t own_since = 0;  // its own pushes applied since it pulled that
+    std::int64_t wanted = -1;    // the version it waits for
   };
-  struct Held {                   // a contribution to the step that is being gathered
+  struct Held {  // a contribution to the step that is being gathered
     WorkerRank from;
     std::int64_t clock = 0;
     update::SliceRange slices;
@@ -76,7 +76,7 @@ class Table {
   Version version_{-1};
   AppliedSteps applied_;
   std::vector<Worker> workers_;
-  std::vector<Held> held_;        // [0, held_count_) by first slice; the rest keep their memory for reuse
+  std::vector<Held> held_;  // [0, held_count_) by first slice; the rest keep their memory for reuse
   std::size_t held_count_ = 0;
   std::int32_t covered_ = 0;
   update::StepSettings settings_;

@@ -28,7 +28,7 @@ class Network {
   struct Options {
     std::uint64_t seed = 0;
     Duration delay_max = kMillisecond;
-    bool by_address = false;     // payloads are read where the sender has them, when the receiver looks
+    bool by_address = false;  // payloads are read where the sender has them, when the receiver looks
   };
   using Deliver = std::function<void(Node from, Node to, transport::Frame)>;
 
@@ -53,10 +53,12 @@ class Network {
     std::function<void()> what;
   };
   struct Later {
-    bool operator()(const Event& a, const Event& b) const { return std::pair(a.at, a.order) > std::pair(b.at, b.order); }
+    bool operator()(const Event& a, const Event& b) const {
+      return std::pair(a.at, a.order) > std::pair(b.at, b.order);
+    }
   };
   struct Connection {
-    Time last = 0;               // arrival of its newest frame
+    Time last = 0;  // arrival of its newest frame
     bool open = true;
   };
 

@@ -22,9 +22,9 @@ struct Scenario {
   std::int32_t workers = 1, servers = 1, slices = 1;
   std::int64_t steps = 1;
   bool by_address = false;
-  double repeat_rate = 0;                 // of pushes, and other messages that a worker may repeat
+  double repeat_rate = 0;  // of pushes, and other messages that a worker may repeat
   Duration delay_max = 0, compute_max = 0;
-  std::vector<Death> deaths;              // asynchronous modes only: a synchronous step can't end without its slices
+  std::vector<Death> deaths;  // asynchronous modes only: a synchronous step can't end without its slices
 
   static Scenario draw(std::uint64_t seed);
   std::string describe() const;

@@ -31,8 +31,8 @@ class Simulation {
     init.layout_hash = layout_.hash();
     for (std::int32_t k = 0; k < scenario.servers; ++k) servers_.push_back(std::make_unique<Place>(*this, k));
     for (std::int32_t w = 0; w < scenario.workers; ++w) {
-      workers_.push_back(std::make_unique<Worker>(scenario_, layout_, init, w, network_,
-                                                  [this](const Worker& worker) { witness_.on_look(worker, workers_); }));
+      workers_.push_back(std::make_unique<Worker>(
+          scenario_, layout_, init, w, network_, [this](const Worker& worker) { witness_.on_look(worker, workers_); }));
     }
   }
 
@@ -99,9 +99,8 @@ class Simulation {
     witness_.on_death(rank);
     network_.kill({transport::Role::worker, rank});
     for (std::size_t k = 0; k < servers_.size(); ++k) {
-      network_.after(scenario_.delay_max * 4 + static_cast<Duration>(k), [this, rank, k] {
-        servers_[k]->server.lost(WorkerRank(rank));
-      });
+      network_.after(scenario_.delay_max * 4 + static_cast<Duration>(k),
+                     [this, rank, k] { servers_[k]->server.lost(WorkerRank(rank)); });
     }
   }
 

@@ -82,7 +82,8 @@ void Witness::on_grant(std::int32_t to, std::int64_t clock, Step step, const Wor
   gap_max_ = std::max(gap_max_, clock - least);
   bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
   if (bounded && clock - least > scenario_.consistency.staleness) {
-    broken("worker " + std::to_string(to) + " starts a step " + std::to_string(clock - least) + " ahead of the slowest");
+    broken("worker " + std::to_string(to) + " starts a step " + std::to_string(clock - least) +
+           " ahead of the slowest");
   }
 }
 
@@ -107,7 +108,8 @@ void Witness::on_ack(std::int32_t to, const transport::Message& message) {
 
 void Witness::on_look(const Worker& worker, const Workers& workers) {
   look_at_values(worker);
-  if (worker.parameters()[layout_.offset(kFrozen) / sizeof(double)] != 1.0) broken("a frozen parameter is not worker 0's");
+  if (worker.parameters()[layout_.offset(kFrozen) / sizeof(double)] != 1.0)
+    broken("a frozen parameter is not worker 0's");
   if (!is_sync()) look_at_visibility(worker, workers);
 }
 
@@ -123,7 +125,8 @@ void Witness::look_at_values(const Worker& worker) {
       }
     }
     std::int64_t step = worker.versions()[0] - 1;
-    bool loss_is_right = step < 0 || worker.outcome().loss == stub_loss(Step(step), {0, scenario_.slices, scenario_.slices});
+    bool loss_is_right =
+        step < 0 || worker.outcome().loss == stub_loss(Step(step), {0, scenario_.slices, scenario_.slices});
     if (!loss_is_right) broken("a loss that is not one process's");
     return;
   }

@@ -26,7 +26,8 @@ class Witness {
   void on_look(const Worker& worker, const std::vector<std::unique_ptr<Worker>>& workers);
   void on_death(std::int32_t worker);
   /// Nothing happens any more. tables, coordinator: what they counted.
-  void at_end(const std::vector<std::unique_ptr<Worker>>& workers, const ps::Stats& tables, const ps::Stats& coordinator);
+  void at_end(const std::vector<std::unique_ptr<Worker>>& workers, const ps::Stats& tables,
+              const ps::Stats& coordinator);
 
   /// ok, or the first broken promise.
   const Status& verdict() const { return verdict_; }
@@ -48,13 +49,13 @@ class Witness {
   const update::Layout& layout_;
   Status verdict_;
 
-  std::vector<std::vector<std::int64_t>> steps_of_;             // [worker][clock] → step number
-  std::map<std::int64_t, std::int32_t> holder_;                 // step number → who has it
+  std::vector<std::vector<std::int64_t>> steps_of_;  // [worker][clock] → step number
+  std::map<std::int64_t, std::int32_t> holder_;      // step number → who has it
   std::set<std::int32_t> dead_, finished_;
-  std::vector<std::map<std::int64_t, Applied>> applied_;        // [partition][step]
-  std::vector<std::vector<std::int64_t>> pulled_;               // [worker][partition] → version last sent to it
+  std::vector<std::map<std::int64_t, Applied>> applied_;  // [partition][step]
+  std::vector<std::vector<std::int64_t>> pulled_;         // [worker][partition] → version last sent to it
   std::int64_t staleness_sum_ = 0, staleness_max_ = 0, gap_max_ = 0;
-  std::vector<std::vector<double>> reference_;                  // synchronous: parameters after each step
+  std::vector<std::vector<double>> reference_;  // synchronous: parameters after each step
 };
 
 }  // namespace cohaul::sim

@@ -49,7 +49,8 @@ Worker::Worker(const Scenario& scenario, const update::Layout& layout, const ps:
       parameters_(layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
       gradients_(layout.bytes() / sizeof(double)),
       versions_(layout.partitions().size(), -1),
-      session_(layout, init, WorkerRank(rank), {reinterpret_cast<std::byte*>(parameters_.data()), layout.bytes()}, *this) {}
+      session_(layout, init, WorkerRank(rank), {reinterpret_cast<std::byte*>(parameters_.data()), layout.bytes()},
+               *this) {}
 
 void Worker::start() { session_.start(); }
 

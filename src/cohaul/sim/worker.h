@@ -27,8 +27,8 @@ class Worker final : ps::ToServers {
  public:
   /// Told when a pull of all partitions is complete, before the worker computes on it or ends.
   using Looked = std::function<void(const Worker&)>;
-  Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank, Network& network,
-         Looked looked);
+  Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank,
+         Network& network, Looked looked);
 
   void start();
   /// The process dies: it says and hears nothing any more.
@@ -64,7 +64,7 @@ class Worker final : ps::ToServers {
   ps::Session session_;
   Phase phase_ = Phase::starting;
   bool dead_ = false;
-  std::int64_t next_step_ = 0;         // synchronous
+  std::int64_t next_step_ = 0;  // synchronous
   update::Work work_;
   std::size_t runs_pushed_ = 0;
 };

@@ -15,7 +15,8 @@ Result<Address> Address::decode(std::string_view text) {
   std::string_view parts[4];
   for (int i = 0; i < 4; ++i) {
     std::size_t bar = text.find('|');
-    if ((bar == std::string_view::npos) != (i == 3)) return corrupt("an address that is not host_id|unix_name|host|port");
+    if ((bar == std::string_view::npos) != (i == 3))
+      return corrupt("an address that is not host_id|unix_name|host|port");
     parts[i] = text.substr(0, bar);
     if (i < 3) text.remove_prefix(bar + 1);
   }

@@ -22,25 +22,25 @@ std::string_view name(Role role);
 
 /// Who speaks: exchanged in the hello, checked before any other frame. Another version, job, generation or model is refused.
 struct Identity {
-  std::uint64_t job = 0;            // id of the job
-  std::uint64_t token = 0;          // its secret: who does not know it is not let in
+  std::uint64_t job = 0;    // id of the job
+  std::uint64_t token = 0;  // its secret: who does not know it is not let in
   Generation generation;
   Role role = Role::worker;
   std::int32_t rank = 0;
   Incarnation incarnation;
-  std::uint64_t model = 0;          // Layout::hash(); 0 = not known yet, matches any
-  std::string purpose;              // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
+  std::uint64_t model = 0;  // Layout::hash(); 0 = not known yet, matches any
+  std::string purpose;      // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
 };
 /// "worker 3", "server 0", "the launcher"
 std::string describe(const Identity& who);
 
 /// What a sender gives. Spans are read during send() but for the payload: see keep.
 struct Message {
-  std::uint16_t kind = 0;           // meaning is the conversation's
-  std::int64_t clock = 0;           // step, worker clock or sequence: the conversation's
-  std::uint64_t key = 0;            // partition, run, …: the conversation's
-  ConstBytes body{};                // at most kBodyBytesMax; copied
-  ConstBytes payload{};             // not copied where it travels as an address
+  std::uint16_t kind = 0;  // meaning is the conversation's
+  std::int64_t clock = 0;  // step, worker clock or sequence: the conversation's
+  std::uint64_t key = 0;   // partition, run, …: the conversation's
+  ConstBytes body{};       // at most kBodyBytesMax; copied
+  ConstBytes payload{};    // not copied where it travels as an address
   /// The payload stays unchanged until the channel drops this: when its bytes are written (TCP), or when the peer has
   /// released the frame (address). Null: the caller knows by other means when the payload is free, and guarantees it till then.
   std::shared_ptr<const void> keep{};
@@ -59,8 +59,8 @@ class Frame {
   std::int64_t clock = 0;
   std::uint64_t key = 0;
   ConstBytes body;
-  ConstBytes payload;               // aligned to 64 bytes when it came as bytes; as the sender's span when as an address
-  bool by_address = false;          // payload lies in the sender's memory
+  ConstBytes payload;       // aligned to 64 bytes when it came as bytes; as the sender's span when as an address
+  bool by_address = false;  // payload lies in the sender's memory
 
   Frame() = default;
   Frame(Frame&&) noexcept = default;
@@ -70,7 +70,7 @@ class Frame {
   /// For channels: something whose destruction gives the frame's memory back.
   struct Hold {
     virtual ~Hold() = default;
-    virtual void release() = 0;     // called once; must not free the Hold itself unless it owns itself
+    virtual void release() = 0;  // called once; must not free the Hold itself unless it owns itself
   };
   struct HoldRelease {
     void operator()(Hold* h) const { h->release(); }
@@ -85,7 +85,7 @@ class Frame {
 /// corrupt (checksum, bounds, an unexpected version, job, generation or incarnation).
 class Channel {
  public:
-  virtual ~Channel() = default;     // closes; does not flush
+  virtual ~Channel() = default;  // closes; does not flush
 
   /// Queues a frame; writes what goes at once. unavailable: the queue (kQueueFramesMax frames) is full: receive, flush, retry.
   virtual Status send(const Message& message) = 0;

@@ -21,7 +21,9 @@ std::vector<std::byte> random_bytes(std::size_t n, std::uint64_t seed) {
   return out;
 }
 
-bool equal(ConstBytes a, ConstBytes b) { return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0); }
+bool equal(ConstBytes a, ConstBytes b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
 
 /// Steps `other` too, as its own thread would: what it has queued goes out.
 std::optional<Frame> receive(End& at, End& other) {
@@ -151,7 +153,8 @@ TEST_P(Conformance, FramesAreGivenBackInAnyOrder) {
     if (held.size() < 500) continue;
     std::swap(held[random.below(held.size())], held.back());
     Frame& last = held.back();
-    ASSERT_TRUE(equal(last.payload, random_bytes(last.payload.size(), static_cast<std::uint64_t>(last.clock)))) << last.clock;
+    ASSERT_TRUE(equal(last.payload, random_bytes(last.payload.size(), static_cast<std::uint64_t>(last.clock))))
+        << last.clock;
     held.pop_back();
     if (i % 700 == 699) held.clear();
   }
@@ -161,7 +164,9 @@ TEST_P(Conformance, AFullQueueIsUnavailableAndThenNot) {
   auto payload = random_bytes(100'000, 1);
   int sent = 0;
   Status s;
-  while (sent < 200'000 && (s = b_.channel->send({.clock = sent, .payload = sent % 16 == 0 ? payload : ConstBytes()})).ok()) ++sent;
+  while (sent < 200'000 &&
+         (s = b_.channel->send({.clock = sent, .payload = sent % 16 == 0 ? payload : ConstBytes()})).ok())
+    ++sent;
   EXPECT_EQ(s.code(), Code::unavailable);
   EXPECT_GE(sent, static_cast<int>(kQueueFramesMax));
   for (int i = 0; i < sent; ++i) {
@@ -174,7 +179,8 @@ TEST_P(Conformance, AFullQueueIsUnavailableAndThenNot) {
 }
 
 TEST_P(Conformance, FramesFirstThenThePeerIsLost) {
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(b_.channel->send({.clock = i, .body = as_bytes(std::string_view("last words"))}).ok());
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(b_.channel->send({.clock = i, .body = as_bytes(std::string_view("last words"))}).ok());
   b_.close();
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(a_.poller->wait(a_.poller->clock().now() + kLong).ok());
@@ -217,7 +223,8 @@ TEST_P(Conformance, WaitEndsAtItsDeadline) {
   EXPECT_LT(a_.poller->clock().now(), deadline + 10 * kSecond);
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, Conformance, testing::Values("arena", "tcp", "simulated"), [](const auto& i) { return i.param; });
+INSTANTIATE_TEST_SUITE_P(Forms, Conformance, testing::Values("arena", "tcp", "simulated"),
+                         [](const auto& i) { return i.param; });
 
 }  // namespace
 }  // namespace cohaul::transport

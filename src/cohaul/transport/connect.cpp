@@ -43,7 +43,8 @@ Result<Descriptor> open(const Address& to, bool ring, Time deadline) {
 Status send_hello(int socket, ConstBytes hello, const std::vector<int>& descriptors, Time deadline) {
   while (!hello.empty()) {
     long n = send_with_descriptors(socket, hello, descriptors);
-    if (n == -EAGAIN && !wait_for(socket, POLLOUT, deadline)) return peer_lost("the hello could not be sent before the deadline");
+    if (n == -EAGAIN && !wait_for(socket, POLLOUT, deadline))
+      return peer_lost("the hello could not be sent before the deadline");
     if (n == -EAGAIN || n == -EINTR) continue;
     if (n < 0) return peer_lost(std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")");
     hello = hello.subspan(static_cast<std::size_t>(n));
@@ -68,14 +69,18 @@ Result<std::size_t> read_answer(int socket, Bytes into, bool ring, Time deadline
   return have;
 }
 
-Result<Identity> greet(int socket, const Identity& self, bool ring, const std::vector<int>& descriptors, Time deadline) {
-  COHAUL_TRY(send_hello(socket, encode_hello(self, FrameType::hello, ring ? kCapabilityRing : 0), descriptors, deadline));
+Result<Identity> greet(int socket, const Identity& self, bool ring, const std::vector<int>& descriptors,
+                       Time deadline) {
+  COHAUL_TRY(
+      send_hello(socket, encode_hello(self, FrameType::hello, ring ? kCapabilityRing : 0), descriptors, deadline));
   std::vector<std::byte> answer(kHeaderBytes + kHelloBytesMax);
-  COHAUL_ASSIGN(std::size_t have, read_answer(socket, ring ? Bytes(answer) : Bytes(answer).first(kHeaderBytes), ring, deadline));
+  COHAUL_ASSIGN(std::size_t have,
+                read_answer(socket, ring ? Bytes(answer) : Bytes(answer).first(kHeaderBytes), ring, deadline));
   COHAUL_ASSIGN(Header header, decode_header(ConstBytes(answer).first(have)));
   if (header.body_length > kHelloBytesMax) return corrupt("an answer to the hello that is too long");
   if (!ring) {
-    COHAUL_ASSIGN(std::size_t body, read_answer(socket, Bytes(answer).subspan(kHeaderBytes, header.body_length), ring, deadline));
+    COHAUL_ASSIGN(std::size_t body,
+                  read_answer(socket, Bytes(answer).subspan(kHeaderBytes, header.body_length), ring, deadline));
     have += body;
   }
   ConstBytes body = ConstBytes(answer).subspan(kHeaderBytes, have - kHeaderBytes);
@@ -93,7 +98,8 @@ Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity&
     COHAUL_ASSIGN(parts, RingParts::make());
   }
   COHAUL_ASSIGN(Descriptor socket, open(to, ring, deadline));
-  COHAUL_ASSIGN(Identity peer, greet(socket.get(), self, ring, parts ? parts->descriptors() : std::vector<int>(), deadline));
+  COHAUL_ASSIGN(Identity peer,
+                greet(socket.get(), self, ring, parts ? parts->descriptors() : std::vector<int>(), deadline));
   if (!ring) return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(socket), self, peer));
   return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(socket), std::move(*parts), self, peer));
 }
@@ -103,8 +109,8 @@ Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity&
 Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline) {
   bool same_host = !to.unix_name.empty() && !to.host_id.empty() && to.host_id == this_host_id();
   if (form == Form::arena && !same_host) {
-    return unsupported("transport 'arena' needs both processes on one host, and " + to.host + " port " + std::to_string(to.port) +
-                       " is on another; use 'auto' or 'tcp'");
+    return unsupported("transport 'arena' needs both processes on one host, and " + to.host + " port " +
+                       std::to_string(to.port) + " is on another; use 'auto' or 'tcp'");
   }
   bool ring = form != Form::tcp && same_host;
   return connect_once(to, self, ring, deadline).context("connect to " + describe(to, ring));

@@ -40,7 +40,8 @@ class Endpoint {
 
 /// host: numeric address to listen on (job.address); port 0: any free. Registers with `poller` so that its wait() returns when
 /// accept() has one. Errors: invalid (bad address), unavailable (port taken; names host and port), internal.
-Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host, std::uint16_t port);
+Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
+                                         std::uint16_t port);
 
 /// Connects and greets; blocks until `deadline`. Retries while nobody listens yet. Errors: peer_lost (deadline; names the address),
 /// invalid or unsupported (the peer refused the hello: its reason), unsupported (arena asked for, other host).

@@ -48,13 +48,48 @@ void tcp_gets(const std::function<void(Header&)>& change, const char* reason) {
 }
 
 TEST(Foreign, NonsenseOverTcp) {
-  tcp_gets([](Header& h) { seal(h); h.key = 1; }, "checksum");
-  tcp_gets([](Header& h) { h.body_length = 8; seal(h); }, "content");
-  tcp_gets([](Header& h) { h.sequence = 1; seal(h); }, "missing");
-  tcp_gets([](Header& h) { h.flags = kPayloadByAddress; seal(h); }, "type");
-  tcp_gets([](Header& h) { h.type = FrameType::hello; seal(h); }, "type");
-  tcp_gets([](Header& h) { h.incarnation = 1; seal(h); }, "incarnation");
-  tcp_gets([](Header& h) { h.job = 1; seal(h); }, "job");
+  tcp_gets(
+      [](Header& h) {
+        seal(h);
+        h.key = 1;
+      },
+      "checksum");
+  tcp_gets(
+      [](Header& h) {
+        h.body_length = 8;
+        seal(h);
+      },
+      "content");
+  tcp_gets(
+      [](Header& h) {
+        h.sequence = 1;
+        seal(h);
+      },
+      "missing");
+  tcp_gets(
+      [](Header& h) {
+        h.flags = kPayloadByAddress;
+        seal(h);
+      },
+      "type");
+  tcp_gets(
+      [](Header& h) {
+        h.type = FrameType::hello;
+        seal(h);
+      },
+      "type");
+  tcp_gets(
+      [](Header& h) {
+        h.incarnation = 1;
+        seal(h);
+      },
+      "incarnation");
+  tcp_gets(
+      [](Header& h) {
+        h.job = 1;
+        seal(h);
+      },
+      "job");
 }
 
 TEST(Foreign, HalfAFrameIsNoFrame) {
@@ -77,7 +112,8 @@ struct RawRing {
     RingParts parts = *RingParts::make();
     Arena peer_memory = *Arena::map(1, dup(parts.memory.fd()), Access::write);
     memory = std::move(peer_memory);
-    writer.emplace(memory.bytes().subspan(kRingBytes, kRingBytes), -1);  // we are the client: the second ring comes to us
+    writer.emplace(memory.bytes().subspan(kRingBytes, kRingBytes),
+                   -1);  // we are the client: the second ring comes to us
     channel.emplace(std::move(sockets.ours), std::move(parts), test_identity(0), test_identity(1));
   }
   void put(ArenaId arena, std::uint64_t offset, std::uint64_t length) {

@@ -41,8 +41,11 @@ std::string describe(const Identity& who) {
 
 std::vector<std::byte> encode_hello(const Identity& self, FrameType type, std::uint32_t capabilities) {
   std::vector<std::byte> body;
-  Writer(body).put(self.token).put(self.model).put(capabilities).text(
-      std::string_view(self.purpose).substr(0, kPurposeBytesMax));
+  Writer(body)
+      .put(self.token)
+      .put(self.model)
+      .put(capabilities)
+      .text(std::string_view(self.purpose).substr(0, kPurposeBytesMax));
   return frame_of(header_from(self, type), body);
 }
 
@@ -53,7 +56,8 @@ std::vector<std::byte> encode_refusal(const Identity& self, const Status& why) {
 }
 
 Result<Hello> decode_hello(const Header& header, ConstBytes body) {
-  if (header.type != FrameType::hello && header.type != FrameType::welcome) return corrupt("the first frame is no hello");
+  if (header.type != FrameType::hello && header.type != FrameType::welcome)
+    return corrupt("the first frame is no hello");
   if (body.size() != header.body_length || header.payload_length != 0) return corrupt("a hello of a wrong length");
   if (content_checksum(body, {}) != header.content_checksum) return corrupt("a hello does not match its checksum");
   Hello hello;
@@ -96,7 +100,8 @@ Status verify(const Identity& self, const Identity& peer) {
   }
   if (self.model != 0 && peer.model != 0 && self.model != peer.model) {
     return invalid("the two processes have different models (names, shapes or types of parameters): " + me + " has " +
-                   hex(self.model) + ", " + who + " has " + hex(peer.model) + "; run the same program and job file everywhere");
+                   hex(self.model) + ", " + who + " has " + hex(peer.model) +
+                   "; run the same program and job file everywhere");
   }
   return {};
 }

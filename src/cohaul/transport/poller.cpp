@@ -114,7 +114,8 @@ bool RealPoller::any_ready() {
 
 Status RealPoller::wait(Time deadline) {
   if (woken_.exchange(false)) return {};
-  bool look = ++waits_without_look_ >= kWaitsWithoutLookMax || (members_.size() > rings_.size() && waits_without_look_ >= 8);
+  bool look =
+      ++waits_without_look_ >= kWaitsWithoutLookMax || (members_.size() > rings_.size() && waits_without_look_ >= 8);
   if (look) COHAUL_TRY(dispatch(0));
   if (any_ready()) return {};
   if (spin_ > 0 && !rings_.empty()) {

@@ -31,7 +31,9 @@ class Greeting final : public Watched {
   /// The hello, nothing yet, or why not.
   Result<std::optional<Hello>> read();
   /// Sends `frame`, as far as a fresh connection takes it at once, which it does.
-  bool answer(ConstBytes frame) { return send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(frame.size()); }
+  bool answer(ConstBytes frame) {
+    return send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(frame.size());
+  }
   bool is_ring() const override { return false; }
   bool over_unix() const { return ring_; }
   Descriptor take_socket() { return std::move(socket_); }
@@ -73,7 +75,8 @@ Result<std::optional<Hello>> Greeting::read() {
   COHAUL_ASSIGN(bool complete, read_up_to(kHeaderBytes));
   if (!complete) return std::optional<Hello>{};
   COHAUL_ASSIGN(Header header, decode_header(bytes_));
-  if (header.type != FrameType::hello || header.body_length > kHelloBytesMax) return corrupt("the first frame is no hello");
+  if (header.type != FrameType::hello || header.body_length > kHelloBytesMax)
+    return corrupt("the first frame is no hello");
   COHAUL_ASSIGN(complete, read_up_to(kHeaderBytes + header.body_length));
   if (!complete) return std::optional<Hello>{};
   COHAUL_ASSIGN(Hello hello, decode_hello(header, ConstBytes(bytes_).subspan(kHeaderBytes)));
@@ -212,7 +215,8 @@ Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
   if (greeting.over_unix()) {
     COHAUL_ASSIGN(parts, RingParts::from(greeting.take_descriptors()));
   }
-  if (!greeting.answer(encode_hello(self_, FrameType::welcome, 0))) return peer_lost("a connection closed after its hello");
+  if (!greeting.answer(encode_hello(self_, FrameType::welcome, 0)))
+    return peer_lost("a connection closed after its hello");
   greeting.detach(poller_);
   Descriptor socket = greeting.take_socket();
   if (parts) {
@@ -225,7 +229,8 @@ Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
 
 }  // namespace
 
-Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host, std::uint16_t port) {
+Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
+                                         std::uint16_t port) {
   auto* real = dynamic_cast<RealPoller*>(&poller);
   if (real == nullptr) return invalid("an endpoint needs the real poller; a simulated network makes its own channels");
   auto endpoint = std::make_unique<RealEndpoint>(*real, self);

@@ -67,7 +67,7 @@ class RingWriter {
   int peer_bell_;
   std::uint64_t head_ = 0, tail_ = 0;
   std::uint64_t cursor_ = 0, bound_ = 0;  // [cursor_, bound_) of the area is free, and the next frames go there
-  Fifo<Entry> entries_;       // frames tail_ ... head_ - 1
+  Fifo<Entry> entries_;                   // frames tail_ ... head_ - 1
   std::size_t keeps_ = 0;
   bool wants_place_ = false;
 };

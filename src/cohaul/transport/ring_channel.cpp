@@ -138,7 +138,8 @@ Region RingChannel::find_lent(ConstBytes payload) const {
   auto at = reinterpret_cast<std::uintptr_t>(payload.data());
   for (const Lent& l : lent_) {
     auto base = reinterpret_cast<std::uintptr_t>(l.data);
-    if (at >= base && at - base <= l.size && payload.size() <= l.size - (at - base)) return {l.id, at - base, payload.size()};
+    if (at >= base && at - base <= l.size && payload.size() <= l.size - (at - base))
+      return {l.id, at - base, payload.size()};
   }
   return {};
 }
@@ -230,7 +231,8 @@ void RingChannel::take_lent(ConstBytes message, std::vector<Descriptor> descript
   auto header = decode_header(message);
   if (!header.ok()) return fail(header.status());
   if (Status s = check_sender(*header, peer_); !s.ok()) return fail(s);
-  if (header->type != FrameType::lend || descriptors.size() != 1) return fail(corrupt("a message on the Unix socket that lends nothing"));
+  if (header->type != FrameType::lend || descriptors.size() != 1)
+    return fail(corrupt("a message on the Unix socket that lends nothing"));
   auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read);
   if (!arena.ok()) return fail(arena.status());
   inbox_->arenas.push_back(std::move(*arena));

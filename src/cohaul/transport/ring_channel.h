@@ -14,9 +14,9 @@ namespace cohaul::transport {
 
 /// What connects the two sides, handed over in the hello.
 struct RingParts {
-  Arena memory;               // 2 * kRingBytes, mapped for writing
+  Arena memory;  // 2 * kRingBytes, mapped for writing
   Descriptor client_bell, server_bell;
-  bool client = false;        // which side we are
+  bool client = false;  // which side we are
 
   /// The client makes them.
   static Result<RingParts> make();

@@ -18,7 +18,8 @@ struct SimNetwork::World final : Clock {
   explicit World(const SimSettings& s) : settings(s), random(s.seed) {}
   Time now() const override { return time; }
   Time draw_arrival() {
-    return time + settings.delay_min + static_cast<Duration>(random.below(static_cast<std::uint64_t>(settings.delay_max - settings.delay_min) + 1));
+    return time + settings.delay_min +
+           static_cast<Duration>(random.below(static_cast<std::uint64_t>(settings.delay_max - settings.delay_min) + 1));
   }
   bool step(Time until) {
     while (!arrivals.empty() && arrivals.top() <= time) arrivals.pop();
@@ -52,7 +53,11 @@ struct Lane {
 class SimNetwork::End final : public Channel {
  public:
   End(std::shared_ptr<World> world, std::shared_ptr<Lane> out, std::shared_ptr<Lane> in, Identity peer)
-      : world_(std::move(world)), out_(std::move(out)), in_(std::move(in)), peer_(std::move(peer)), pool_(std::make_shared<FramePool>()) {}
+      : world_(std::move(world)),
+        out_(std::move(out)),
+        in_(std::move(in)),
+        peer_(std::move(peer)),
+        pool_(std::make_shared<FramePool>()) {}
   ~End() override { finish(*out_); }
 
   Status send(const Message& message) override;
@@ -67,7 +72,9 @@ class SimNetwork::End final : public Channel {
   bool shares_memory() const override { return false; }
   std::uint64_t payload_bytes_sent() const override { return payload_bytes_sent_; }
 
-  bool ready() const { return (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) || (lost() && !told_); }
+  bool ready() const {
+    return (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) || (lost() && !told_);
+  }
   void cut() {
     for (Lane* lane : {out_.get(), in_.get()}) {
       lane->parcels.clear();
@@ -98,7 +105,8 @@ class SimNetwork::End final : public Channel {
 Status SimNetwork::End::send(const Message& message) {
   COHAUL_TRY(check_message(message));
   if (lost()) return gone();
-  if (out_->parcels.size() >= kQueueFramesMax) return unavailable(describe(peer_) + ": the queue of frames to it is full");
+  if (out_->parcels.size() >= kQueueFramesMax)
+    return unavailable(describe(peer_) + ": the queue of frames to it is full");
   payload_bytes_sent_ += message.payload.size();
   if (world_->settings.loss > 0 && world_->random.uniform() < world_->settings.loss) cut();
   if (out_->end != kForever) return {};  // broken: nobody knows yet
@@ -156,7 +164,8 @@ class SimNetwork::SimPoller final : public Poller {
         if (e->ready()) return {};
       }
       if (world_->step(deadline)) continue;
-      if (deadline == kForever) return internal("the simulated network is quiet, and somebody waits for it without a deadline");
+      if (deadline == kForever)
+        return internal("the simulated network is quiet, and somebody waits for it without a deadline");
       world_->time = std::max(world_->time, deadline);
       return {};
     }
@@ -178,7 +187,8 @@ const Clock& SimNetwork::clock() const { return *world_; }
 
 std::unique_ptr<Poller> SimNetwork::make_poller() { return std::make_unique<SimPoller>(world_); }
 
-std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first, const Identity& second) {
+std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first,
+                                                                                  const Identity& second) {
   auto there = std::make_shared<Lane>(), back = std::make_shared<Lane>();
   return {std::make_unique<End>(world_, there, back, second), std::make_unique<End>(world_, back, there, first)};
 }

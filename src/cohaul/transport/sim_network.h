@@ -15,7 +15,7 @@ namespace cohaul::transport {
 struct SimSettings {
   std::uint64_t seed = 0;
   Duration delay_min = 10 * kMicrosecond, delay_max = kMillisecond;  // of each frame, uniform; delay_max >= delay_min
-  double loss = 0;                                                   // chance that a sent frame breaks its connection instead
+  double loss = 0;  // chance that a sent frame breaks its connection instead
 };
 
 /// Channels, pollers and frames may outlive it.

@@ -63,7 +63,8 @@ Result<Descriptor> tcp_listen(const std::string& host, std::uint16_t& port) {
   }
   sockaddr_storage bound{};
   socklen_t length = sizeof bound;
-  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0) return system_error("getsockname", errno);
+  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0)
+    return system_error("getsockname", errno);
   port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
                                            : reinterpret_cast<sockaddr_in&>(bound).sin_port);
   return fd;

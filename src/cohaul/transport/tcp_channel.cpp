@@ -113,7 +113,8 @@ bool TcpChannel::write_some() {
     ssize_t n = sendmsg(socket_.get(), &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno != EAGAIN) lose_sending(peer_lost(describe(peer_) + ": connection closed (" + std::strerror(errno) + ")"));
+      if (errno != EAGAIN)
+        lose_sending(peer_lost(describe(peer_) + ": connection closed (" + std::strerror(errno) + ")"));
       writable_ = false;
       break;
     }
@@ -177,10 +178,12 @@ bool TcpChannel::begin_frame() {
   auto decoded = decode_header(ConstBytes(buffer_).subspan(begin_, kHeaderBytes));
   if (!decoded.ok()) return fail(decoded.status()), false;
   const Header& h = *decoded;
-  if (h.type != FrameType::data || h.by_address()) return fail(corrupt("a frame of a type that does not belong here")), false;
+  if (h.type != FrameType::data || h.by_address())
+    return fail(corrupt("a frame of a type that does not belong here")), false;
   if (Status s = check_sender(h, peer_); !s.ok()) return fail(s), false;
   if (h.sequence != received_) {
-    return fail(corrupt("frame " + std::to_string(received_) + " is missing: got " + std::to_string(h.sequence))), false;
+    return fail(corrupt("frame " + std::to_string(received_) + " is missing: got " + std::to_string(h.sequence))),
+           false;
   }
   begin_ += kHeaderBytes;
   Incoming in;
@@ -193,7 +196,8 @@ bool TcpChannel::begin_frame() {
   std::size_t needed = in.payload.empty() ? payload_at + h.payload_length : payload_at;
   if (needed > 0) {
     in.buffer = pool_->take(needed);
-    if (in.buffer == nullptr) return fail(internal("no memory for a frame of " + std::to_string(needed) + " bytes")), false;
+    if (in.buffer == nullptr)
+      return fail(internal("no memory for a frame of " + std::to_string(needed) + " bytes")), false;
     in.body = {in.buffer->data, h.body_length};
     if (in.payload.empty()) in.payload = {in.buffer->data + payload_at, h.payload_length};
   }

@@ -74,12 +74,12 @@ class TcpChannel final : public Channel, public Watched {
   Place place_;
   std::shared_ptr<FramePool> pool_;
   std::vector<std::byte> buffer_;
-  std::size_t begin_ = 0, end_ = 0;        // unread part of buffer_
+  std::size_t begin_ = 0, end_ = 0;  // unread part of buffer_
   std::optional<Incoming> incoming_;
   std::optional<Frame> next_;
   Status failed_;
   bool attached_ = false, readable_ = true, writable_ = true, hung_up_ = false;
-  bool told_ = false;                      // failed_ has been returned by receive()
+  bool told_ = false;  // failed_ has been returned by receive()
 };
 
 }  // namespace cohaul::transport

@@ -84,8 +84,8 @@ TEST(Arena, IsSparseSealedAndChecksAddresses) {
   arena.bytes().back() = std::byte{7};
   EXPECT_TRUE(arena.resolve({arena.id(), arena.bytes().size(), 0}).ok());
   EXPECT_EQ((*arena.resolve({arena.id(), arena.bytes().size() - 1, 1}))[0], std::byte{7});
-  for (Region bad : {Region{arena.id(), arena.bytes().size(), 1}, Region{arena.id(), 8, UINT64_MAX}, Region{arena.id(), UINT64_MAX, 8},
-                     Region{arena.id() + 1, 0, 1}, Region{}}) {
+  for (Region bad : {Region{arena.id(), arena.bytes().size(), 1}, Region{arena.id(), 8, UINT64_MAX},
+                     Region{arena.id(), UINT64_MAX, 8}, Region{arena.id() + 1, 0, 1}, Region{}}) {
     EXPECT_EQ(arena.resolve(bad).status().code(), Code::corrupt);
   }
   EXPECT_NE(ftruncate(arena.fd(), 10), 0);
@@ -110,11 +110,37 @@ struct Loop {
 };
 
 TEST(Ring, BelievesNothingThatThePeerWrites) {
-  { Loop l; l.put(); l.index()[0] = kRingAreaBytes - 64; EXPECT_EQ(l.reader.next().status().code(), Code::corrupt); }
-  { Loop l; l.put(); l.index()[0] = 8; EXPECT_EQ(l.reader.next().status().code(), Code::corrupt); }
-  { Loop l; l.put(); l.writer.control().head = kQueueFramesMax + 1; EXPECT_EQ(l.reader.next().status().code(), Code::corrupt); }
-  { Loop l; l.put(); l.frame(0)->key ^= 1; EXPECT_EQ(l.reader.next().status().code(), Code::corrupt); }
-  { Loop l; l.put(); l.writer.control().tail = 2; Header h; EXPECT_EQ(l.writer.put(h, {}, {}, nullptr).code(), Code::corrupt); }
+  {
+    Loop l;
+    l.put();
+    l.index()[0] = kRingAreaBytes - 64;
+    EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
+  }
+  {
+    Loop l;
+    l.put();
+    l.index()[0] = 8;
+    EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
+  }
+  {
+    Loop l;
+    l.put();
+    l.writer.control().head = kQueueFramesMax + 1;
+    EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
+  }
+  {
+    Loop l;
+    l.put();
+    l.frame(0)->key ^= 1;
+    EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
+  }
+  {
+    Loop l;
+    l.put();
+    l.writer.control().tail = 2;
+    Header h;
+    EXPECT_EQ(l.writer.put(h, {}, {}, nullptr).code(), Code::corrupt);
+  }
   {
     Loop l;
     l.put();
@@ -146,7 +172,11 @@ TEST(Ring, AFrameThatIsHeldDoesNotStopTheOthers) {
 TEST(Ring, KeepsEveryByteThroughAnyOrderOfRelease) {
   Loop l;
   Random random(11);
-  struct Out { std::uint64_t n; ConstBytes payload; std::vector<std::byte> copy; };
+  struct Out {
+    std::uint64_t n;
+    ConstBytes payload;
+    std::vector<std::byte> copy;
+  };
   std::vector<Out> out;
   for (std::uint64_t n = 0; n < 20000; ++n) {
     std::vector<std::byte> payload(random.below(random.below(8) == 0 ? 60000 : 200), static_cast<std::byte>(n));

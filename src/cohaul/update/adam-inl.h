@@ -20,14 +20,17 @@ struct AdamStep {
   T step_size;                             // lr / (1 − β₁ᵗ)
   T root_scale;                            // 1 / √(1 − β₂ᵗ)
   T eps;
-  T decay;                                 // Adam: weight_decay; AdamW: 1 − lr·weight_decay
+  T decay;  // Adam: weight_decay; AdamW: 1 − lr·weight_decay
 
   AdamStep(const RuleSettings& s, const StepSettings& step, std::int64_t count, double decay)
-      : beta1(static_cast<T>(s.beta1)), beta1_rest(static_cast<T>(1 - s.beta1)), beta2(static_cast<T>(s.beta2)),
+      : beta1(static_cast<T>(s.beta1)),
+        beta1_rest(static_cast<T>(1 - s.beta1)),
+        beta2(static_cast<T>(s.beta2)),
         beta2_rest(static_cast<T>(1 - s.beta2)),
         step_size(static_cast<T>(step.lr / (1 - std::pow(s.beta1, static_cast<double>(count))))),
         root_scale(static_cast<T>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(count))))),
-        eps(static_cast<T>(s.eps)), decay(static_cast<T>(decay)) {}
+        eps(static_cast<T>(s.eps)),
+        decay(static_cast<T>(decay)) {}
 };
 
 }  // namespace cohaul::update
@@ -58,8 +61,8 @@ struct Adam {
     auto gradient = hn::LoadU(d, g + i);
     if constexpr (kDecoupled) parameter = hn::Mul(parameter, hn::Set(d, s.decay));
     else if (s.decay != 0) gradient = hn::Add(gradient, hn::Mul(hn::Set(d, s.decay), parameter));
-    const auto mean = hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m + i)),
-                              hn::Mul(hn::Set(d, s.beta1_rest), gradient));
+    const auto mean =
+        hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m + i)), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
     const auto square = hn::Add(hn::Mul(hn::Set(d, s.beta2), hn::LoadU(d, v + i)),
                                 hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
     hn::StoreU(mean, d, m + i);

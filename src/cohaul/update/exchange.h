@@ -23,7 +23,7 @@ struct SliceRange {
 
 /// What a worker computes next.
 struct Work {
-  Step step;                    // from 0
+  Step step;  // from 0
   SliceRange slices;
 };
 
@@ -31,8 +31,8 @@ struct Work {
 struct StepOutcome {
   double loss = 0;  // over the whole batch of the step where `loss_is_global`, else this worker's part as given
   bool loss_is_global = true;
-  double staleness = 0;         // of this push: the maximum over partitions (asynchronous modes)
-  Duration waited = 0;          // nanoseconds spent waiting for others in finish()
+  double staleness = 0;  // of this push: the maximum over partitions (asynchronous modes)
+  Duration waited = 0;   // nanoseconds spent waiting for others in finish()
 };
 
 /// One thread uses an Exchange (the one that trains). Errors are sticky: after one, every call returns it again.

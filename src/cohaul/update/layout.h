@@ -22,40 +22,40 @@
 
 namespace cohaul::update {
 
-constexpr std::size_t kAlignment = 64;           // bytes
+constexpr std::size_t kAlignment = 64;  // bytes
 constexpr std::size_t kBlockElements = 1024;
 constexpr std::size_t kPartitionBytesMax = 4 << 20;
 constexpr std::size_t kPartitionsMin = 16;
-constexpr std::size_t kLargeBytes = 64 << 10;    // of one parameter
+constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter
 
 struct ParameterSpec {
   std::string name;
   std::vector<std::int64_t> shape;
   DType dtype = DType::float32;
-  bool trainable = true;                         // frozen ones have a place, and no partition
+  bool trainable = true;  // frozen ones have a place, and no partition
   bool operator==(const ParameterSpec&) const = default;
 };
 
 /// A piece of one parameter inside one partition.
 struct Segment {
-  std::int32_t parameter;                        // index into Layout::parameters()
-  std::uint64_t offset;                          // bytes in the flat area
+  std::int32_t parameter;  // index into Layout::parameters()
+  std::uint64_t offset;    // bytes in the flat area
   std::uint64_t elements;
 };
 
 struct Partition {
   std::int32_t run;
   DType dtype;
-  std::uint64_t offset;                          // bytes in the flat area: first byte of the first segment
-  std::uint64_t bytes;                           // up to the end of the last segment, padding between segments included
-  std::uint32_t segment_first, segment_last;     // [first, last) of Layout::segments()
+  std::uint64_t offset;                       // bytes in the flat area: first byte of the first segment
+  std::uint64_t bytes;                        // up to the end of the last segment, padding between segments included
+  std::uint32_t segment_first, segment_last;  // [first, last) of Layout::segments()
 };
 
 struct Run {
   std::int32_t parameter_first, parameter_last;  // [first, last)
   std::int32_t partition_first, partition_last;  // [first, last)
   DType dtype;
-  std::uint64_t offset, bytes;                   // in the flat area, like Partition's
+  std::uint64_t offset, bytes;  // in the flat area, like Partition's
 };
 
 class Layout {
@@ -83,9 +83,9 @@ class Layout {
   static Result<Layout> decode(Reader& in);
 
  private:
-  Status place();                                              // offsets and sizes
+  Status place();  // offsets and sizes
   void find_runs();
-  void cut(std::int32_t run, std::uint64_t blocks_max);        // into partitions of at most so many blocks
+  void cut(std::int32_t run, std::uint64_t blocks_max);  // into partitions of at most so many blocks
 
   std::vector<ParameterSpec> parameters_;
   std::vector<std::uint64_t> offsets_, elements_;

@@ -17,7 +17,9 @@ std::vector<PartitionId> all_partitions(const Layout& layout) {
 class LocalExchange final : public Exchange {
  public:
   LocalExchange(const Layout& layout, const RuleSettings& settings, Bytes parameters)
-      : layout_(layout), owner_(layout, settings, all_partitions(layout)), parameters_(parameters),
+      : layout_(layout),
+        owner_(layout, settings, all_partitions(layout)),
+        parameters_(parameters),
         pushed_(layout.runs().size(), true) {
     COHAUL_CHECK(parameters.size() == layout.bytes(), "the flat area is as long as the layout says");
     COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0,

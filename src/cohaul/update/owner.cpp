@@ -27,9 +27,8 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
 constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 bool absent_in_all(std::int32_t parameter, std::span<const Contribution> contributions) {
-  return std::ranges::all_of(contributions, [&](const Contribution& c) {
-    return std::ranges::binary_search(c.absent, parameter);
-  });
+  return std::ranges::all_of(contributions,
+                             [&](const Contribution& c) { return std::ranges::binary_search(c.absent, parameter); });
 }
 
 }  // namespace
@@ -82,8 +81,7 @@ void Owner::apply(PartitionId id, std::span<const Contribution> contributions, c
     COHAUL_CHECK(c.gradient.size() == partition.bytes, "a contribution is as long as its partition");
   if (partition.dtype == DType::float32)
     apply_as<float>(partition, states_[id.value], contributions, settings, parameters_in, parameters_out);
-  else
-    apply_as<double>(partition, states_[id.value], contributions, settings, parameters_in, parameters_out);
+  else apply_as<double>(partition, states_[id.value], contributions, settings, parameters_in, parameters_out);
 }
 
 template <class T>

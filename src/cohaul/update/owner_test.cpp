@@ -95,7 +95,7 @@ TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
   EXPECT_EQ(out[0], 1);              // copied
   EXPECT_NEAR(out[16], 0.9f, 1e-6);  // Adam's first step is lr
   step({{&g, {}}});
-  EXPECT_NEAR(out[0], 0.9f, 1e-6);   // still a's first
+  EXPECT_NEAR(out[0], 0.9f, 1e-6);  // still a's first
 }
 
 TEST(Owner, HoldsStateOfItsOwnPartitionsOnly) {
@@ -130,7 +130,9 @@ TEST(Owner, DoesNotAllocate) {
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
   const Layout l =
       layout_of({{"w", {50'000}}, {"b", {10}}, {"frozen", {3}, DType::float32, false}, {"d", {5}, DType::float64}});
-  struct alignas(64) Line { std::byte bytes[64]; };
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
   std::vector<Line> area(l.bytes() / 64);
   const Bytes flat(reinterpret_cast<std::byte*>(area.data()), l.bytes());
   const auto w = random_values<float>(50'000, 1);

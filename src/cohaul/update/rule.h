@@ -19,11 +19,11 @@ struct RuleSettings {
   double momentum = 0, dampening = 0,
          weight_decay = 0;  // sgd; weight_decay also of adam (L2) and adamw (decoupled, 0.01)
   bool nesterov = false;
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;         // adam, adamw
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  // adam, adamw
   bool operator==(const RuleSettings&) const = default;
 
   void encode(Writer& out) const;
-  static Result<RuleSettings> decode(Reader& in);        // corrupt
+  static Result<RuleSettings> decode(Reader& in);  // corrupt
   /// invalid, naming the setting: negative momentum, Nesterov without momentum, …
   Status check() const;
 };

@@ -87,8 +87,12 @@ class SgdRule final : public Rule {
  private:
   template <class T>
   SgdStep<T> numbers(const StepSettings& step, std::int64_t count) const {
-    return {static_cast<T>(step.lr), static_cast<T>(s_.momentum), static_cast<T>(1 - s_.dampening),
-            static_cast<T>(s_.weight_decay), count == 1, s_.nesterov};
+    return {static_cast<T>(step.lr),
+            static_cast<T>(s_.momentum),
+            static_cast<T>(1 - s_.dampening),
+            static_cast<T>(s_.weight_decay),
+            count == 1,
+            s_.nesterov};
   }
   RuleSettings s_;
 };

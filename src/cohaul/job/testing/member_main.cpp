@@ -51,7 +51,10 @@ Status talk(job::Job& job) {
     if (text != "hello from " + std::to_string(i)) return internal("a wrong greeting");
   }
   COHAUL_TRY(job.barrier("talk", job.world(), deadline));
-  auto fill = [](transport::Arena& a) { a.bytes()[100] = std::byte{42}; return Status{}; };
+  auto fill = [](transport::Arena& a) {
+    a.bytes()[100] = std::byte{42};
+    return Status{};
+  };
   COHAUL_ASSIGN(auto arena, job.share_on_host("memory", 1 << 20, transport::Access::read, fill, deadline));
   if (arena.bytes()[100] != std::byte{42}) return internal("the memory is not shared");
   COHAUL_ASSIGN(auto poller, transport::make_poller());
@@ -111,7 +114,8 @@ int launch(int argc, char** argv) {
   o.worker_command.assign(argv + 10, argv + argc);
   o.server_command = o.worker_command;
   o.on_started = [](const job::LaunchedProcess& p) {
-    std::printf("started %s %d pid %lld\n", p.role == Role::server ? "server" : "worker", p.rank, static_cast<long long>(p.pid));
+    std::printf("started %s %d pid %lld\n", p.role == Role::server ? "server" : "worker", p.rank,
+                static_cast<long long>(p.pid));
     std::fflush(stdout);
   };
   auto outcome = job::launch(o);

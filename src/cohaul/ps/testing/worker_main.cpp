@@ -43,7 +43,8 @@ Status commit(const job::Job& job, const std::string& deed) {
   if (job.rank() != 1) return {};
   if (deed == "kill-self") ::raise(SIGKILL);
   for (const job::Member& m : job.members()) {
-    if (deed == "kill-server" && m.role == transport::Role::server && m.rank == 0) ::kill(static_cast<pid_t>(m.pid), SIGKILL);
+    if (deed == "kill-server" && m.role == transport::Role::server && m.rank == 0)
+      ::kill(static_cast<pid_t>(m.pid), SIGKILL);
   }
   return {};
 }
@@ -62,7 +63,8 @@ Status look_at_servers(const job::Job& job) {
 }
 
 Status train(job::Job& job, const Plan& plan) {
-  COHAUL_ASSIGN(update::Layout layout, update::Layout::of({{"weight", {70'000}, DType::float32, true}, {"bias", {10}, DType::float32, true}}));
+  COHAUL_ASSIGN(update::Layout layout,
+                update::Layout::of({{"weight", {70'000}, DType::float32, true}, {"bias", {10}, DType::float32, true}}));
   ps::HeapMemory memory;
   Bytes parameters = memory.allocate(layout.bytes()), gradients = memory.allocate(layout.bytes());
   ps::Options options{.servers = job.servers(), .slices = job.world()};
@@ -86,7 +88,8 @@ Status train(job::Job& job, const Plan& plan) {
   Bytes expected = memory.allocate(layout.bytes());
   auto local = update::make_local_exchange(layout, {}, expected);
   for (std::int64_t s = 0; s < kSteps; ++s) COHAUL_TRY(step(*local, layout, {Step(s), {0, 1, 1}}, gradients));
-  if (std::memcmp(expected.data(), parameters.data(), expected.size()) != 0) return corrupt("other parameters than one process has");
+  if (std::memcmp(expected.data(), parameters.data(), expected.size()) != 0)
+    return corrupt("other parameters than one process has");
   return exchange->close();
 }
 
