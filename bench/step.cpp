@@ -1,0 +1,144 @@
+// cohaul bench step: a data-parallel step of two workers with momentum, beside PyTorch's DistributedDataParallel over Gloo.
+//
+// Ours is `cohaul train` on Fashion-MNIST, the reading of samples included; the peer's inputs lie in memory. One thread a process,
+// equal nets, equal samples a step. Runs alternate; figures are medians of the runs' median steps. Ours is verified by its bits (two
+// workers = one process with two slices), the peer by its number of parameters.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cohaul/cli/child.h"
+#include "cohaul/cli/exit_code.h"
+#include "cohaul/observe/table.h"
+
+namespace cohaul::bench {
+namespace {
+
+using nlohmann::json;
+
+struct Case {
+  const char* model;
+  int batch;  // of a process
+  int steps, warmup;
+  std::int64_t parameters;
+};
+constexpr Case kCases[] = {
+    {"softmax", 100, 2000, 200, 7850}, {"mlp", 64, 200, 20, 1863690}, {"cnn", 64, 40, 8, 1663370}};
+
+/// The result line of a run of ours.
+Result<json> ours(const Case& c, int workers, const std::vector<std::string>& sets) {
+  COHAUL_ASSIGN(const std::string folder, cli::own_folder());
+  const std::string record = std::filesystem::temp_directory_path() / ("cohaul-bench-" + std::to_string(::getpid()));
+  std::vector<std::string> argv{folder + "/cohaul", "train",     std::string(COHAUL_JOBS "/") + c.model + ".toml",
+                                "--quiet",          "--workers", std::to_string(workers),
+                                "--record",         record};
+  std::vector<std::string> all{"train.slices=2",
+                               "train.batch=" + std::to_string(2 * c.batch),
+                               "train.steps=" + std::to_string(c.steps),
+                               "job.threads=1",
+                               "optimizer.name=sgd",
+                               "optimizer.lr=0.01",
+                               "optimizer.momentum=0.9"};
+  all.insert(all.end(), sets.begin(), sets.end());
+  for (const std::string& s : all) argv.insert(argv.end(), {"--set", s});
+  COHAUL_ASSIGN(const cli::ChildResult child,
+                cli::run_child(argv, {.capture_out = true, .capture_err = true, .timeout = 600 * kSecond}));
+  std::ifstream lines(record);
+  json result;
+  for (std::string line; std::getline(lines, line);)
+    if (json j = json::parse(line, nullptr, false); j.is_object() && j.value("record", "") == "result") result = j;
+  std::filesystem::remove(record);
+  if (child.exit != 0 || result.is_null()) return internal(std::string("cohaul train, ") + c.model + ": " + child.err);
+  return result;
+}
+
+Result<json> peer(const Case& c) {
+  const std::vector<std::string> argv{COHAUL_PEER_PYTHON, COHAUL_PEERS "/pytorch_ddp.py",
+                                      "--model",          c.model,
+                                      "--world",          "2",
+                                      "--steps",          std::to_string(c.steps),
+                                      "--warmup",         std::to_string(c.warmup),
+                                      "--optimizer",      "momentum"};
+  COHAUL_ASSIGN(const cli::ChildResult child,
+                cli::run_child(argv, {.capture_out = true, .capture_err = true, .timeout = 600 * kSecond}));
+  json result = json::parse(child.out, nullptr, false);
+  if (child.exit != 0 || !result.is_object()) return internal(std::string("the peer, ") + c.model + ": " + child.err);
+  if (result.value("parameters", std::int64_t{0}) != c.parameters)
+    return corrupt(std::string("the peer's ") + c.model + " is another net");
+  return result;
+}
+
+double median(std::vector<double> v) {
+  std::ranges::sort(v);
+  return v[v.size() / 2];
+}
+
+std::string text(double v, const char* unit) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.3f%s", v, unit);
+  return out;
+}
+
+/// One row: the runs in turn, and ours against the bits of one process.
+Result<json> measure(const Case& c, int reps, const std::vector<std::string>& sets) {
+  std::vector<double> mine, theirs;
+  std::string name;
+  COHAUL_ASSIGN(const json reference, ours(c, 1, sets));
+  for (int i = 0; i < reps; ++i) {
+    COHAUL_ASSIGN(const json a, ours(c, 2, sets));
+    if (a.at("parameters_sha256") != reference.at("parameters_sha256"))
+      return corrupt(std::string(c.model) + ": two workers and one process have different parameters");
+    mine.push_back(a.at("step_ms_median"));
+    COHAUL_ASSIGN(const json b, peer(c));
+    theirs.push_back(b.at("step_ms"));
+    name = b.value("peer", "");
+  }
+  return json{{"bench", "step"}, {"case", c.model},           {"ours_ms", median(mine)},
+              {"peer", name},    {"peer_ms", median(theirs)}, {"ratio", median(theirs) / median(mine)}};
+}
+
+int run(int reps, const std::string& file, const std::vector<std::string>& sets) {
+  observe::Table table({"model", "Cohaul ms", "DDP ms", "ratio"});
+  std::ofstream out;
+  if (!file.empty()) out.open(file);
+  if (!file.empty() && !out) {
+    std::cerr << "cohaul: --json " << file << ": cannot be written\n";
+    return cli::kUsersMistake;
+  }
+  for (const Case& c : kCases) {
+    const Result<json> row = measure(c, reps, sets);
+    if (!row.ok()) {
+      std::cerr << "cohaul: bench step: " << row.status().message() << "\n";
+      return cli::exit_code(row.status().code());
+    }
+    const json& r = row.value();
+    table.row({c.model, text(r.at("ours_ms"), ""), text(r.at("peer_ms"), ""), text(r.at("ratio"), "x")});
+    if (out.is_open()) out << r.dump() << "\n";
+  }
+  std::cout << table.text();
+  return cli::kDone;
+}
+
+}  // namespace
+}  // namespace cohaul::bench
+
+int main(int argc, char** argv) {
+  int reps = 3;
+  std::string json;
+  std::vector<std::string> sets;
+  CLI::App app("A data-parallel step of two workers, beside PyTorch DDP over Gloo.");
+  app.add_option("--reps", reps, "runs of each")->check(CLI::Range(1, 100));
+  app.add_option("--json", json, "also write one JSON object a row to this file");
+  app.add_option("--set", sets, "KEY=VALUE for our runs")->allow_extra_args(false);
+  CLI11_PARSE(app, argc, argv);
+  return cohaul::bench::run(reps, json, sets);
+}
