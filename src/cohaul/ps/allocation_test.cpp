@@ -19,6 +19,10 @@ void* operator new(std::size_t n) {
   if (void* p = std::malloc(n)) return p;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(n);
+}
 void* operator new(std::size_t n, std::align_val_t a) {
   ++allocations;
   std::size_t alignment = static_cast<std::size_t>(a);
