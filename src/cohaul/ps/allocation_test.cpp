@@ -23,10 +23,13 @@ void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
   ++allocations;
   return std::malloc(n);
 }
-void* operator new(std::size_t n, std::align_val_t a) {
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
   ++allocations;
   std::size_t alignment = static_cast<std::size_t>(a);
-  if (void* p = std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment)) return p;
+  return std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
+}
+void* operator new(std::size_t n, std::align_val_t a) {
+  if (void* p = ::operator new(n, a, std::nothrow)) return p;
   throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept { std::free(p); }
