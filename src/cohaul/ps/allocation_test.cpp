@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <deque>
 #include <new>
@@ -12,25 +13,22 @@
 
 namespace {
 std::atomic<long> allocations{0};
-}  // namespace
 
-void* operator new(std::size_t n) {
+void* take(std::size_t n, std::size_t alignment) {
   ++allocations;
-  if (void* p = std::malloc(n)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(n);
-}
-void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  ++allocations;
-  std::size_t alignment = static_cast<std::size_t>(a);
   return std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
 }
-void* operator new(std::size_t n, std::align_val_t a) {
-  if (void* p = ::operator new(n, a, std::nothrow)) return p;
+void* take_or_throw(std::size_t n, std::size_t alignment) {
+  if (void* p = take(n, alignment)) return p;
   throw std::bad_alloc();
+}
+}  // namespace
+
+void* operator new(std::size_t n) { return take_or_throw(n, alignof(std::max_align_t)); }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, alignof(std::max_align_t)); }
+void* operator new(std::size_t n, std::align_val_t a) { return take_or_throw(n, static_cast<std::size_t>(a)); }
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return take(n, static_cast<std::size_t>(a));
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
