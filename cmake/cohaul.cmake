@@ -8,8 +8,6 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
 endif()
 
-set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)  # an installed executable finds the LibTorch that it was built with
-
 find_package(Threads REQUIRED)
 
 add_library(cohaul_flags INTERFACE)
@@ -33,8 +31,11 @@ function(cohaul_public name target)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# cohaul_program(TARGET): an executable that is installed.
+# cohaul_program(TARGET): an executable that is installed. It finds the LibTorch that it was built with, which may lie in .deps/.
 function(cohaul_program target)
+  if(TARGET LibTorch::torch_cpu)
+    set_target_properties(${target} PROPERTIES INSTALL_RPATH ${LibTorch_PREFIX}/lib)
+  endif()
   set_property(GLOBAL APPEND PROPERTY COHAUL_PROGRAMS ${target})
 endfunction()
 
