@@ -236,11 +236,11 @@ TEST(ServerExchange, AWorkerWithOtherSettingsIsRefusedWithTheReason) {
   std::vector<std::thread> threads;
   for (int w = 0; w < 2; ++w) {
     jobs.push_back(std::make_unique<TestJob>(meeting, test_options(transport::Role::worker, w, 2)));
-    threads.emplace_back([&, w] {
+    threads.emplace_back([&, w, job = jobs.back().get()] {
       Memory memory(layout);
       update::RuleSettings rule;
       rule.momentum = 0.1 * w;
-      auto exchange = make_server_exchange(*jobs[w], layout, rule, memory.parameters, {.slices = 2});
+      auto exchange = make_server_exchange(*job, layout, rule, memory.parameters, {.slices = 2});
       ASSERT_TRUE(exchange.ok()) << exchange.status().message();
       ends[w] = (*exchange)->start(steady_clock().now() + 5 * kSecond);
       if (ends[w].ok()) ends[w] = (*exchange)->begin({Step(0), {w, w + 1, 2}}, {0.1});
