@@ -3,24 +3,20 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include <array>
 #include <cstring>
 
-#include "cohaul/base/last_operations.h"
 #include "cohaul/update/sum.h"
+#include "cohaul/update/tree_fold.h"
 
 namespace cohaul::gradient {
 namespace {
 
-/// Sums of complete subtrees of the slices so far, one per level: [k] covers 2^k slices.
-using Levels = std::array<at::Tensor, 24>;
-
-/// b + a, in a's memory.
-void add_into(at::Tensor& a, const at::Tensor& b) {
-  at::Tensor other = b.contiguous();
-  auto n = static_cast<std::size_t>(a.numel());
-  if (a.scalar_type() == at::kFloat) update::add(a.mutable_data_ptr<float>(), other.const_data_ptr<float>(), n);
-  else update::add(a.mutable_data_ptr<double>(), other.const_data_ptr<double>(), n);
+/// Neighbours' sum, in the left one's memory. Both are contiguous.
+at::Tensor join(at::Tensor left, const at::Tensor& right) {
+  auto n = static_cast<std::size_t>(left.numel());
+  if (left.scalar_type() == at::kFloat) update::add(left.mutable_data_ptr<float>(), right.const_data_ptr<float>(), n);
+  else update::add(left.mutable_data_ptr<double>(), right.const_data_ptr<double>(), n);
+  return left;
 }
 
 }  // namespace
@@ -30,10 +26,10 @@ struct Reducer::State {
   update::Exchange& exchange;
   Bytes small;
   std::vector<at::Tensor> parameters;
-  std::vector<Levels> levels;         // by parameter
-  std::vector<at::Tensor> sums;       // by parameter: pushed, or waiting for the rest of its run
-  std::vector<std::int32_t> waiting;  // by run: parameters without their sum yet
-  std::vector<char> pushed;           // by run
+  std::vector<update::TreeFold<at::Tensor>> folds;  // by parameter: over the slices so far
+  std::vector<at::Tensor> sums;                     // by parameter: pushed, or waiting for the rest of its run
+  std::vector<std::int32_t> waiting;                // by run: parameters without their sum yet
+  std::vector<char> pushed;                         // by run
   std::vector<std::int32_t> absent;
   int slice = -1, slices = 1;
   bool open = false;
@@ -44,7 +40,7 @@ struct Reducer::State {
         exchange(e),
         small(s),
         parameters(std::move(p)),
-        levels(parameters.size()),
+        folds(parameters.size()),
         sums(parameters.size()),
         waiting(l.runs().size()),
         pushed(l.runs().size()) {
@@ -53,27 +49,18 @@ struct Reducer::State {
 
   bool last() const { return slice + 1 == slices; }
 
-  /// A gradient of the open slice. The levels work like the digits of a binary counter of slices.
+  /// A gradient of the open slice.
   void take(std::int32_t p, at::Tensor grad) {
-    if (!grad.is_contiguous()) grad = grad.contiguous();
-    Levels& l = levels[static_cast<std::size_t>(p)];
-    std::size_t k = 0;
-    for (int i = slice; (i & 1) != 0; i >>= 1, ++k)
-      if (l[k].defined()) grad = join(l[k], grad);
-    if (!last()) {
-      l[k] = std::move(grad);
-      return;
-    }
-    for (; k < l.size(); ++k)  // what an odd end has left: moves up unchanged until it meets its neighbour
-      if (l[k].defined()) grad = join(l[k], grad);
-    complete(p, std::move(grad));
+    auto& fold = folds[static_cast<std::size_t>(p)];
+    fold.add(grad.contiguous(), join);
+    if (last()) complete(p, *fold.take(join));
   }
 
-  static at::Tensor join(at::Tensor& left, const at::Tensor& right) {
-    at::Tensor sum = std::move(left);
-    left = at::Tensor();
-    add_into(sum, right);
-    return sum;
+  /// Parameters that the open slice gave no gradient: the slice counts all the same, so that the next one is not taken for it.
+  void skip_absent() {
+    for (std::size_t p = 0; p < folds.size(); ++p)
+      if (layout.run_of(static_cast<std::int32_t>(p)) >= 0 && folds[p].leaves() == slice)
+        folds[p].add(std::nullopt, join);
   }
 
   void complete(std::int32_t p, at::Tensor sum) {
@@ -100,10 +87,7 @@ struct Reducer::State {
     const update::Run& r = layout.runs()[static_cast<std::size_t>(run)];
     for (std::int32_t p = r.parameter_first; p < r.parameter_last && !pushed[static_cast<std::size_t>(run)]; ++p) {
       if (sums[static_cast<std::size_t>(p)].defined()) continue;
-      at::Tensor rest;
-      for (at::Tensor& level : levels[static_cast<std::size_t>(p)])
-        if (level.defined()) rest = rest.defined() ? join(level, rest) : std::move(level), level = at::Tensor();
-      if (rest.defined()) complete(p, std::move(rest));
+      if (auto rest = folds[static_cast<std::size_t>(p)].take(join)) complete(p, *std::move(rest));
       else absent.push_back(p), std::memset(small.data() + layout.offset(p), 0, layout.bytes(p));
     }
     if (!pushed[static_cast<std::size_t>(run)]) push(run, small.subspan(r.offset, r.bytes));
@@ -159,7 +143,8 @@ void Reducer::open_slice(int i, int slices) {
 Status Reducer::close_slice() {
   State& s = *state_;
   s.open = false;
-  if (s.last())
+  if (!s.last()) s.skip_absent();
+  else
     for (std::size_t run = 0; run < s.waiting.size(); ++run)
       if (!s.pushed[run]) s.complete_late(static_cast<std::int32_t>(run));
   return s.status;

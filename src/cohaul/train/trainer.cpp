@@ -5,7 +5,6 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
-#include <array>
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/base/random.h"
@@ -13,30 +12,12 @@
 #include "cohaul/gradient/arena_allocator.h"
 #include "cohaul/gradient/reducer.h"
 #include "cohaul/transport/arena.h"
+#include "cohaul/update/tree_fold.h"
 
 namespace cohaul::train {
 namespace {
 
-/// Sums shares of the loss in the tree order of slices: a binary counter of complete subtrees.
-class LossSum {
- public:
-  void add(double share) {
-    std::size_t k = 0;
-    for (std::int64_t i = count_++; (i & 1) != 0; i >>= 1) share = levels_[k++] + share;
-    levels_[k] = share;
-  }
-  double take() {
-    std::optional<double> sum;
-    for (std::size_t k = 0; k < levels_.size(); ++k)
-      if (((count_ >> k) & 1) != 0) sum = sum ? levels_[k] + *sum : levels_[k];
-    count_ = 0;
-    return sum.value_or(0);
-  }
-
- private:
-  std::array<double, 32> levels_{};
-  std::int64_t count_ = 0;
-};
+double join(double left, double right) { return left + right; }
 
 }  // namespace
 
@@ -62,7 +43,7 @@ struct Trainer::Run {
   bool batch_out = false;
   at::Tensor share;  // of the loss that backward starts from, by value_
   double share_value = -1;
-  LossSum losses;
+  update::TreeFold<double> losses;
   std::int64_t done = 0;
 
   // What is told.
@@ -183,7 +164,7 @@ void Trainer::backward(const at::Tensor& loss, double share) {
   Run& r = *run_;
   if (!loss.defined() || loss.numel() != 1)
     throw Error(invalid("step() takes the mean loss of the slice, a tensor of one element"));
-  r.losses.add(share * loss.item<double>());
+  r.losses.add(share * loss.item<double>(), join);
   if (share != r.share_value || r.share.scalar_type() != loss.scalar_type()) {
     r.share = at::scalar_tensor(share, loss.options().requires_grad(false));
     r.share_value = share;
@@ -237,7 +218,7 @@ void Trainer::average(const at::Tensor& loss) {
 void Trainer::end_step() {
   Run& r = *run_;
   update::StepOutcome outcome;
-  outcome.loss = r.losses.take();
+  outcome.loss = r.losses.take(join).value_or(0);
   if (r.optimizer) {
     outcome = or_throw(engine_->exchange().finish(outcome.loss));
     r.reducer->release();

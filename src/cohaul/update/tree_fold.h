@@ -1,0 +1,49 @@
+#pragma once
+// The tree order of sum.h for values that come one by one: a value is kept for each complete subtree so far, like the
+// digits of a binary counter, so at most log₂ + 1 of them.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+namespace cohaul::update {
+
+/// T: default-constructible and movable. join(left, right) → T sums two neighbours. Not thread-safe; allocates nothing itself.
+template <class T>
+class TreeFold {
+ public:
+  /// The next leaf. Nothing: this leaf adds nothing, and its neighbour moves up unchanged.
+  template <class Join>
+  void add(std::optional<T> leaf, Join&& join) {
+    std::size_t k = 0;
+    for (std::int64_t i = leaves_++; (i & 1) != 0; i >>= 1) leaf = pair(k++, std::move(leaf), join);
+    subtrees_[k] = std::move(leaf);
+  }
+
+  /// The sum of all leaves so far, nothing if none added anything; then empty again.
+  template <class Join>
+  std::optional<T> take(Join&& join) {
+    std::optional<T> sum;
+    for (std::size_t k = 0; k < subtrees_.size() && (leaves_ >> k) != 0; ++k) sum = pair(k, std::move(sum), join);
+    leaves_ = 0;
+    return sum;
+  }
+
+  std::int64_t leaves() const { return leaves_; }
+
+ private:
+  /// subtrees_[k], which comes before `right` and is taken out, with `right`.
+  template <class Join>
+  std::optional<T> pair(std::size_t k, std::optional<T> right, Join& join) {
+    std::optional<T> left = std::exchange(subtrees_[k], std::nullopt);
+    if (left && right) return join(*std::move(left), *std::move(right));
+    return left ? std::move(left) : std::move(right);
+  }
+
+  std::array<std::optional<T>, 24> subtrees_;  // [k]: of 2^k leaves
+  std::int64_t leaves_ = 0;
+};
+
+}  // namespace cohaul::update
