@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
-#include "cohaul/cli/exit_code.h"
 #include "cohaul/observe/table.h"
 
 namespace cohaul::bench {
@@ -112,20 +112,20 @@ int run(int reps, const std::string& file, const std::vector<std::string>& sets)
   if (!file.empty()) out.open(file);
   if (!file.empty() && !out) {
     std::cerr << "cohaul: --json " << file << ": cannot be written\n";
-    return cli::kUsersMistake;
+    return kUsersMistake;
   }
   for (const Case& c : kCases) {
     const Result<json> row = measure(c, reps, sets);
     if (!row.ok()) {
       std::cerr << "cohaul: bench step: " << row.status().message() << "\n";
-      return cli::exit_code(row.status().code());
+      return exit_code(row.status().code());
     }
     const json& r = row.value();
     table.row({c.model, text(r.at("ours_ms"), ""), text(r.at("peer_ms"), ""), text(r.at("ratio"), "x")});
     if (out.is_open()) out << r.dump() << "\n";
   }
   std::cout << table.text();
-  return cli::kDone;
+  return kDone;
 }
 
 }  // namespace

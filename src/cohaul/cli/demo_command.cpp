@@ -1,4 +1,5 @@
 #include "cohaul/cli/demo_command.h"
+#include "cohaul/base/exit_code.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -6,7 +7,6 @@
 
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/demo_modes.h"
-#include "cohaul/cli/exit_code.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
 

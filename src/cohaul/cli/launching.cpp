@@ -1,6 +1,6 @@
 #include "cohaul/cli/launching.h"
 
-#include "cohaul/cli/exit_code.h"
+#include "cohaul/base/exit_code.h"
 #include "cohaul/job/launcher.h"
 
 namespace cohaul::cli {

@@ -5,9 +5,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/bench_command.h"
 #include "cohaul/cli/demo_command.h"
-#include "cohaul/cli/exit_code.h"
 #include "cohaul/cli/launch_command.h"
 #include "cohaul/cli/train_command.h"
 
@@ -81,11 +81,11 @@ int main(int argc, char** argv) {
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
     std::cerr << "cohaul: " << error.what() << "; see cohaul --help\n";
-    return kUsersMistake;
+    return cohaul::kUsersMistake;
   }
   if (*train_app) return run_train(train);
   if (*launch_app) return run_launch(launch);
   if (*demo_app) return run_demo(demo);
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
-  return kUsersMistake;
+  return cohaul::kUsersMistake;
 }

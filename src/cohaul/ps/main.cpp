@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/job/job.h"
 #include "cohaul/ps/service.h"
 
@@ -28,19 +29,10 @@ cohaul::Status serve() {
   return job->close();
 }
 
-int exit_code(cohaul::Code code) {
-  switch (code) {
-    case cohaul::Code::ok: return 0;
-    case cohaul::Code::invalid: return 2;
-    case cohaul::Code::peer_lost: return 3;
-    default: return 1;
-  }
-}
-
 }  // namespace
 
 int main() {
   cohaul::Status status = serve();
   if (!status.ok()) std::fprintf(stderr, "cohaul-server: %s\n", status.message().c_str());
-  return exit_code(status.code());
+  return cohaul::exit_code(status.code());
 }

@@ -30,8 +30,5 @@ T or_throw(Result<T> result) {
   return std::move(*result);
 }
 
-/// Exit codes of a process that ends with this error: 2 the user's mistake, 3 somebody was lost, 1 anything else.
-int exit_code(Code code);
-
 }  // namespace train
 }  // namespace cohaul

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "cohaul/train/error.h"
-
 namespace cohaul::train {
 
 void ProgressReporter::step(const StepReport& r) {
@@ -28,16 +26,6 @@ double StepTimes::median_ms() const {
 
 double StepTimes::samples_per_s() const {
   return ended > began ? static_cast<double>(samples) * 1e9 / static_cast<double>(ended - began) : 0;
-}
-
-int exit_code(Code code) {
-  switch (code) {
-    case Code::ok: return 0;
-    case Code::invalid:
-    case Code::unsupported: return 2;
-    case Code::peer_lost: return 3;
-    default: return 1;
-  }
 }
 
 }  // namespace cohaul::train

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/parallel/split.h"

@@ -1,16 +1,16 @@
 #pragma once
-// How the command ends.
+// How a process ends.
 
 #include "cohaul/base/status.h"
 
-namespace cohaul::cli {
+namespace cohaul {
 
 constexpr int kDone = 0;
 constexpr int kFailed = 1;
 constexpr int kUsersMistake = 2;
 constexpr int kLost = 3;  // a process, or a deadline passed
 
-/// What a failure of the command itself, or of a worker's own, ends with.
+/// What a process ends with after such a failure of its own.
 constexpr int exit_code(Code code) {
   switch (code) {
     case Code::ok: return kDone;
@@ -22,4 +22,4 @@ constexpr int exit_code(Code code) {
   }
 }
 
-}  // namespace cohaul::cli
+}  // namespace cohaul
