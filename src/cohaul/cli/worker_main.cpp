@@ -13,6 +13,8 @@
 
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
+#include "cohaul/observe/format.h"
+#include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
 
 namespace cohaul::cli {
@@ -140,11 +142,11 @@ observe::ResultRecord result_of(train::Trainer& trainer, const train::Evaluation
 }
 
 void print(const observe::ResultRecord& r) {
-  std::printf("%lld steps  loss %.4f", static_cast<long long>(r.steps), r.loss);
-  for (const auto& [name, value] : r.metrics) std::printf("  %s %.2f %%", name.c_str(), value * 100);
-  std::printf("  %.0f samples/s  step %.3f ms  parameters %.16s…\n", r.samples_per_s, r.step_ms_median,
-              r.parameters_sha256.c_str());
-  std::fflush(stdout);
+  std::cout << observe::with_commas(r.steps) << " steps  loss " << observe::fixed(r.loss, 4);
+  for (const auto& [name, value] : r.metrics)
+    std::cout << "  " << name << " " << observe::fixed(value * 100, 2) << " %";
+  std::cout << "  " << observe::rate(r.samples_per_s) << " samples/s  step " << observe::fixed(r.step_ms_median, 3)
+            << " ms  parameters " << r.parameters_sha256.substr(0, 16) << "…" << std::endl;
 }
 
 void train_job(job::Job& joined, const Config& job, const ModelTable& own, const Arguments& arguments) {
@@ -160,11 +162,11 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
           record.write(observe::ProcessRecord{std::string(transport::name(m.role)), m.rank, m.pid, m.host, m.log}));
 
   strategy::Strategy strategy = strategy_of(job);
-  std::unique_ptr<strategy::WorkerGroup> group;
+  std::unique_ptr<strategy::Workers> workers;
   std::unique_ptr<parallel::Factory> factory = parallel::whole_layers();
   if (std::holds_alternative<strategy::Tensor>(strategy)) {
-    group = or_throw(strategy::connect_group(joined, "layers"));
-    factory = parallel::tensor_parallel_layers(group->group());
+    workers = or_throw(strategy::Workers::connect(joined, "layers", 0));
+    factory = parallel::tensor_parallel_layers(workers->group());
   }
   WorkerModel model = make_model(job, own, *factory);
   load_initial(job, model);
@@ -176,7 +178,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   options.slices = static_cast<int>(job.get<std::int64_t>("train.slices"));
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.reporter = &reporter;
-  options.layer_group = group ? &group->group() : nullptr;
+  options.layer_group = workers ? &workers->group() : nullptr;
   train::Trainer trainer(joined, model.model, strategy, optimizer_of(job), options);
   train::FitOptions fit;
   fit.batch = job.get<std::int64_t>("train.batch");

@@ -27,11 +27,7 @@ using ModelTable = std::map<std::string, ModelMaker>;
 /// Of a TORCH_MODULE holder or shared_ptr.
 template <class Net>
 WorkerModel worker_model(Net net, train::Loss loss, train::Metrics metrics = {}) {
-  WorkerModel out{{}, std::move(loss), std::move(metrics)};
-  for (const auto& item : net->named_parameters()) out.model.parameters.emplace_back(item.key(), item.value());
-  for (const auto& item : net->named_buffers()) out.model.buffers.emplace_back(item.key(), item.value());
-  out.model.train = [net](bool on) mutable { net->train(on); };
-  return out;
+  return {train::model_of(std::move(net)), std::move(loss), std::move(metrics)};
 }
 
 /// The whole main of a worker: `own` models first, then the zoo's. Arguments are the command's (--check, --job,

@@ -26,12 +26,6 @@ class CountedEngine final : public Engine {
   }
   collective::Group* group() override { return workers_ ? &workers_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
-  Status meet() override {
-    if (job_.world() == 1) return {};
-    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(),
-                        steady_clock().now() + seconds(job_.options().step_timeout_s));
-  }
-
   Status close() override { return workers_ ? workers_->links().flush("say goodbye") : Status{}; }
 
   Status own_parameters(const update::Layout& layout) {
@@ -71,7 +65,7 @@ class CountedEngine final : public Engine {
   transport::Arena memory_;
   std::unique_ptr<Workers> workers_;
   std::unique_ptr<update::Exchange> exchange_;
-  std::int64_t next_ = 0, meetings_ = 0;
+  std::int64_t next_ = 0;
 };
 
 Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job, const EngineOptions& options) {
@@ -85,15 +79,6 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   else COHAUL_TRY(engine->local(options));
   return std::unique_ptr<Engine>(std::move(engine));
 }
-
-class OwnedGroup final : public WorkerGroup {
- public:
-  explicit OwnedGroup(std::unique_ptr<Workers> workers) : workers_(std::move(workers)) {}
-  collective::Group& group() override { return workers_->group(); }
-
- private:
-  std::unique_ptr<Workers> workers_;
-};
 
 }  // namespace
 
@@ -111,11 +96,6 @@ Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& 
     return invalid("the strategy is single, but the job has " + std::to_string(job.world()) +
                    " workers: choose all_reduce or parameter_server, or start one worker");
   return counted(strategy, job, options);
-}
-
-Result<std::unique_ptr<WorkerGroup>> connect_group(job::Job& job, const std::string& purpose) {
-  COHAUL_ASSIGN(auto workers, Workers::connect(job, purpose, 0));
-  return std::unique_ptr<WorkerGroup>(std::make_unique<OwnedGroup>(std::move(workers)));
 }
 
 }  // namespace cohaul::strategy

@@ -50,9 +50,7 @@ class Engine {
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
   virtual Result<std::optional<Asynchrony>> asynchrony() = 0;
-  /// Blocks until all workers have come here.
-  virtual Status meet() = 0;
-  /// Says goodbye to servers and peers. Blocks shortly. All workers have met before.
+  /// Says goodbye to servers and peers. Blocks shortly. All workers are through before.
   virtual Status close() = 0;
 };
 
@@ -62,13 +60,5 @@ Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& 
 
 /// The slices of a step that worker `rank` of `workers` computes. Errors: invalid: slices that workers can't share.
 Result<update::SliceRange> share_slices(int slices, int rank, int workers);
-
-/// All workers as a group, for layers that are split over them. Owns its channels. `job` outlives it.
-class WorkerGroup {
- public:
-  virtual ~WorkerGroup() = default;
-  virtual collective::Group& group() = 0;
-};
-Result<std::unique_ptr<WorkerGroup>> connect_group(job::Job& job, const std::string& purpose);
 
 }  // namespace cohaul::strategy

@@ -30,11 +30,6 @@ class ServerEngine final : public Engine {
     double mean = c.pushes > 0 ? static_cast<double>(c.staleness_sum) / static_cast<double>(c.pushes) : 0;
     return std::optional(Asynchrony{mean, c.staleness_max, c.gap_max, c.pushes});
   }
-  Status meet() override {
-    if (job_.world() == 1) return {};
-    return job_.barrier("meet " + std::to_string(meetings_++), job_.world(),
-                        steady_clock().now() + seconds(job_.options().step_timeout_s));
-  }
   Status close() override { return exchange_->close(); }
 
   Status connect(const EngineOptions& options, const ps::Options& ps) {
@@ -49,7 +44,6 @@ class ServerEngine final : public Engine {
   job::Job& job_;
   bool asynchronous_;
   int slices_;
-  std::int64_t meetings_ = 0;
   transport::Arena memory_;
   std::unique_ptr<ps::ServerExchange> exchange_;
 };

@@ -23,6 +23,16 @@ struct Model {
   std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
 };
 
+/// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept.
+template <class Net>
+Model model_of(Net net) {
+  Model m;
+  for (const auto& item : net->named_parameters()) m.parameters.emplace_back(item.key(), item.value());
+  for (const auto& item : net->named_buffers()) m.buffers.emplace_back(item.key(), item.value());
+  m.train = [net](bool on) mutable { net->train(on); };
+  return m;
+}
+
 /// Parameters first, then buffers as frozen entries (of a type that the layout does not know: as its bytes).
 /// Errors: unsupported (a parameter that is not dense float32 or float64 on the CPU), naming it.
 Result<update::Layout> layout_of(const Model& model);

@@ -11,6 +11,7 @@
 #include "cohaul/data/sampler.h"
 #include "cohaul/gradient/arena_allocator.h"
 #include "cohaul/gradient/reducer.h"
+#include "cohaul/observe/format.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/tree_fold.h"
 
@@ -52,10 +53,17 @@ struct Trainer::Run {
   Duration waited = 0;
   std::int64_t reported = 0;
   double last_loss = 0;
+  std::int64_t meetings = 0;
 
   Run(job::Job& j, Model m, std::optional<Optimizer> o, const TrainerOptions& t)
       : job(j), model(std::move(m)), optimizer(std::move(o)), options(t), own_reporter(2, j.rank() != 0) {}
 
+  /// Blocks until all workers are here.
+  void meet() {
+    if (job.world() == 1) return;
+    Time deadline = steady_clock().now() + seconds(job.options().step_timeout_s);
+    or_throw(job.barrier("meet " + std::to_string(meetings++), job.world(), deadline));
+  }
   Reporter& reporter() { return options.reporter ? *options.reporter : own_reporter; }
   double share_of(int v) const {
     if (!set) return 1.0 / work->slices.count;
@@ -278,11 +286,11 @@ Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const M
   out.loss /= n;
   for (std::size_t m = 0; m < metrics.size(); ++m) out.metrics.emplace_back(metrics[m].first, sums[m] / n);
   if (r.job.rank() == 0 && !r.options.reporter) {
-    std::string line = "test  loss " + std::to_string(out.loss);
-    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + std::to_string(value);
+    std::string line = "test  loss " + observe::significant(out.loss);
+    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + observe::significant(value);
     observe::ProgressWriter(2).say(line);
   }
-  or_throw(engine_->meet());
+  r.meet();
   return out;
 }
 
@@ -296,7 +304,7 @@ void Trainer::save(const std::string& path) {
 std::int64_t Trainer::steps_done() const { return run_->done; }
 const StepTimes& Trainer::times() const { return run_->times; }
 void Trainer::close() {
-  or_throw(engine_->meet());
+  run_->meet();
   or_throw(engine_->close());
 }
 

@@ -103,14 +103,6 @@ class Trainer {
  private:
   friend class Batches;
   struct Run;
-  template <class Net>
-  static Model model_of(Net& net) {
-    Model m;
-    for (const auto& item : net->named_parameters()) m.parameters.emplace_back(item.key(), item.value());
-    for (const auto& item : net->named_buffers()) m.buffers.emplace_back(item.key(), item.value());
-    m.train = [net](bool on) mutable { net->train(on); };
-    return m;
-  }
   std::optional<data::Batch> next_batch();
   bool open_step();
   void backward(const at::Tensor& loss, double share);
