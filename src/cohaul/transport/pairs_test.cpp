@@ -19,8 +19,8 @@ Identity test_identity(int rank) {
 
 std::unique_ptr<Pair> make_pair_of(const std::string& form) {
   auto pair = std::make_unique<Pair>();
-  if (form == "simulated") {
-    auto network = std::make_shared<SimNetwork>(SimSettings{.seed = 1});
+  if (form.starts_with("simulated")) {
+    auto network = std::make_shared<SimNetwork>(SimSettings{.seed = 1, .one_host = form == "simulated_host"});
     pair->server.poller = network->make_poller();
     pair->client.poller = network->make_poller();
     std::tie(pair->server.channel, pair->client.channel) = network->connect(test_identity(0), test_identity(1));

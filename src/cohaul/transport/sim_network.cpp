@@ -31,10 +31,19 @@ struct SimNetwork::World final : Clock {
   SimSettings settings;
   Random random;
   Time time = 0;
+  std::uint64_t trace = 0, lanes = 0;
   std::priority_queue<Time, std::vector<Time>, std::greater<>> arrivals;
 };
 
 namespace {
+
+/// What a frame in flight by address, and then its receiver, holds: the body's copy, and the sender's payload.
+struct Address final : Frame::Hold {
+  explicit Address(PooledBuffer* b, std::shared_ptr<const void> k) : body(b), keep(std::move(k)) {}
+  void release() override { delete this; }
+  Frame body;
+  std::shared_ptr<const void> keep;
+};
 
 struct Parcel {
   Time arrival = 0;
@@ -43,6 +52,8 @@ struct Parcel {
 
 /// One direction of a connection.
 struct Lane {
+  explicit Lane(std::uint64_t n) : number(n) {}
+  const std::uint64_t number;
   std::deque<Parcel> parcels;
   Time last_arrival = 0;
   Time end = kForever;  // when the receiver finds its peer gone
@@ -62,16 +73,17 @@ class SimNetwork::End final : public Channel {
 
   Status send(const Message& message) override;
   Result<std::optional<Frame>> receive() override;
-  Result<bool> flush() override {
-    if (lost()) return gone();
-    return true;
+  Result<bool> flush() override { return true; }
+  Status lend(const Arena& arena) override {
+    if (world_->settings.one_host) lent_.push_back(&arena);
+    return {};
   }
-  Status lend(const Arena&) override { return {}; }
   void set_place(Place place) override { place_ = std::move(place); }
   const Identity& peer() const override { return peer_; }
-  bool shares_memory() const override { return false; }
+  bool shares_memory() const override { return world_->settings.one_host; }
   std::uint64_t payload_bytes_sent() const override { return payload_bytes_sent_; }
 
+  void hold(Time until) { out_->last_arrival = std::max(out_->last_arrival, until); }
   bool ready() const {
     return (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) || (lost() && !told_);
   }
@@ -84,6 +96,8 @@ class SimNetwork::End final : public Channel {
   }
 
  private:
+  Result<Frame> pack(const Message& message);
+  void unpack(Frame& frame);
   bool lost() const { return in_->end <= world_->time; }
   Status gone() const { return peer_lost(describe(peer_) + ": connection closed"); }
   // The end travels like a frame, after all frames.
@@ -98,6 +112,7 @@ class SimNetwork::End final : public Channel {
   Identity peer_;
   std::shared_ptr<FramePool> pool_;
   Place place_;
+  std::vector<const Arena*> lent_;
   std::uint64_t payload_bytes_sent_ = 0;
   bool told_ = false;
 };
@@ -107,42 +122,59 @@ Status SimNetwork::End::send(const Message& message) {
   if (lost()) return gone();
   if (out_->parcels.size() >= kQueueFramesMax)
     return unavailable(describe(peer_) + ": the queue of frames to it is full");
-  payload_bytes_sent_ += message.payload.size();
   if (world_->settings.loss > 0 && world_->random.uniform() < world_->settings.loss) cut();
   if (out_->end != kForever) return {};  // broken: nobody knows yet
-  std::size_t payload_at = (message.body.size() + 63) & ~std::size_t{63};
-  PooledBuffer* buffer = pool_->take(payload_at + message.payload.size());
-  if (buffer == nullptr) return internal("no memory for a simulated frame");
-  Frame frame(buffer);
-  frame.kind = message.kind;
-  frame.clock = message.clock;
-  frame.key = message.key;
-  frame.body = {buffer->data, message.body.size()};
-  frame.payload = {buffer->data + payload_at, message.payload.size()};
-  if (!message.body.empty()) std::memcpy(buffer->data, message.body.data(), message.body.size());
-  if (!message.payload.empty()) std::memcpy(buffer->data + payload_at, message.payload.data(), message.payload.size());
+  COHAUL_ASSIGN(Frame frame, pack(message));
   out_->last_arrival = std::max(out_->last_arrival, world_->draw_arrival());
   world_->arrivals.push(out_->last_arrival);
   out_->parcels.push_back({out_->last_arrival, std::move(frame)});
   return {};
 }
 
+Result<Frame> SimNetwork::End::pack(const Message& message) {
+  bool by_address = !message.payload.empty() && std::any_of(lent_.begin(), lent_.end(), [&](const Arena* arena) {
+    return arena->region_of(message.payload).arena != kNoArena;
+  });
+  std::size_t payload_at = (message.body.size() + 63) & ~std::size_t{63};
+  PooledBuffer* buffer = pool_->take(payload_at + (by_address ? 0 : message.payload.size()));
+  if (buffer == nullptr) return internal("no memory for a simulated frame");
+  Frame frame(by_address ? static_cast<Frame::Hold*>(new Address(buffer, message.keep)) : buffer);
+  frame.kind = message.kind;
+  frame.clock = message.clock;
+  frame.key = message.key;
+  frame.by_address = by_address;
+  frame.body = {buffer->data, message.body.size()};
+  if (!message.body.empty()) std::memcpy(buffer->data, message.body.data(), message.body.size());
+  frame.payload = by_address ? message.payload : ConstBytes(buffer->data + payload_at, message.payload.size());
+  if (by_address || message.payload.empty()) return frame;
+  payload_bytes_sent_ += message.payload.size();
+  std::memcpy(buffer->data + payload_at, message.payload.data(), message.payload.size());
+  return frame;
+}
+
 Result<std::optional<Frame>> SimNetwork::End::receive() {
   if (!in_->parcels.empty() && in_->parcels.front().arrival <= world_->time) {
     Frame frame = std::move(in_->parcels.front().frame);
     in_->parcels.pop_front();
-    if (place_ && !frame.payload.empty()) {
-      Bytes place = place_(frame.kind, frame.clock, frame.key, frame.payload.size());
-      if (place.size() == frame.payload.size()) {
-        std::memcpy(place.data(), frame.payload.data(), place.size());
-        frame.payload = place;
-      }
-    }
+    unpack(frame);
     return std::optional<Frame>(std::move(frame));
   }
   if (!lost()) return std::optional<Frame>{};
   told_ = true;
   return gone();
+}
+
+void SimNetwork::End::unpack(Frame& frame) {
+  for (std::uint64_t word :
+       {in_->number, static_cast<std::uint64_t>(world_->time), std::uint64_t{frame.kind},
+        static_cast<std::uint64_t>(frame.clock), frame.key, content_checksum(frame.body, frame.payload)}) {
+    world_->trace = mix_seed(world_->trace, word);
+  }
+  if (!place_ || frame.payload.empty() || frame.by_address) return;
+  Bytes place = place_(frame.kind, frame.clock, frame.key, frame.payload.size());
+  if (place.size() != frame.payload.size()) return;
+  std::memcpy(place.data(), frame.payload.data(), place.size());
+  frame.payload = place;
 }
 
 class SimNetwork::SimPoller final : public Poller {
@@ -189,18 +221,24 @@ std::unique_ptr<Poller> SimNetwork::make_poller() { return std::make_unique<SimP
 
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first,
                                                                                   const Identity& second) {
-  auto there = std::make_shared<Lane>(), back = std::make_shared<Lane>();
+  auto there = std::make_shared<Lane>(world_->lanes++), back = std::make_shared<Lane>(world_->lanes++);
   return {std::make_unique<End>(world_, there, back, second), std::make_unique<End>(world_, back, there, first)};
 }
 
-void SimNetwork::cut(Channel& end) {
+SimNetwork::End& SimNetwork::ours(Channel& end) {
   auto* ours = dynamic_cast<End*>(&end);
-  COHAUL_CHECK(ours != nullptr, "only a simulated channel can be cut");
-  ours->cut();
+  COHAUL_CHECK(ours != nullptr, "only a simulated channel can be cut or held");
+  return *ours;
 }
 
-bool SimNetwork::step() { return world_->step(kForever); }
+void SimNetwork::cut(Channel& end) { ours(end).cut(); }
+
+void SimNetwork::hold(Channel& end, Time until) { ours(end).hold(until); }
+
+bool SimNetwork::step(Time until) { return world_->step(until); }
 
 void SimNetwork::advance_to(Time time) { world_->time = std::max(world_->time, time); }
+
+std::uint64_t SimNetwork::trace() const { return world_->trace; }
 
 }  // namespace cohaul::transport

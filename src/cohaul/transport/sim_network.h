@@ -3,6 +3,7 @@
 // seed, so that a run is a pure function of its seed. Frames of one channel stay in order; frames of different channels overtake
 // each other. One thread drives everything: either a SimPoller's wait(), or step().
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -15,7 +16,8 @@ namespace cohaul::transport {
 struct SimSettings {
   std::uint64_t seed = 0;
   Duration delay_min = 10 * kMicrosecond, delay_max = kMillisecond;  // of each frame, uniform; delay_max >= delay_min
-  double loss = 0;  // chance that a sent frame breaks its connection instead
+  double loss = 0;        // chance that a sent frame breaks its connection instead
+  bool one_host = false;  // payloads in lent arenas travel as addresses: the receiver reads what is there when it looks
 };
 
 /// Channels, pollers and frames may outlive it.
@@ -28,19 +30,24 @@ class SimNetwork {
   /// wait() steps the network until a channel added to it has something, or up to the deadline, to which it moves the clock. With
   /// nothing on the way and no deadline it returns internal: in reality it would hang.
   std::unique_ptr<Poller> make_poller();
-  /// The end at `first` and the end at `second` of a new, greeted connection. Payloads travel as bytes, copied by send().
+  /// The end at `first` and the end at `second` of a new, greeted connection. Payloads are copied by send(), unless one_host.
   std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> connect(const Identity& first, const Identity& second);
   /// Breaks the connection of this end: what is on the way is lost, and both ends find their peer gone.
   void cut(Channel& end);
-  /// Moves the clock to the next arrival; false: nothing is on the way.
-  bool step();
+  /// A road is blocked: what this end sends from now on arrives after `until`, in order; its end too. Nothing is lost.
+  void hold(Channel& end, Time until);
+  /// Moves the clock to the next arrival; false: none until then, and the clock stands.
+  bool step(Time until = kForever);
   /// Moves the clock to `time`, past all arrivals until then. No effect if that is past.
   void advance_to(Time time);
+  /// A hash of all frames that were received until now: by whom, from whom, when, and every byte. Equal: the same run.
+  std::uint64_t trace() const;
 
  private:
   struct World;
   class End;
   class SimPoller;
+  static End& ours(Channel& end);
   std::shared_ptr<World> world_;
 };
 

@@ -28,7 +28,7 @@ struct Pair {
 };
 
 Identity test_identity(int rank);
-/// form: "arena", "tcp", "simulated".
+/// form: "arena", "tcp", "simulated", "simulated_host" (one host, so payloads travel as addresses).
 std::unique_ptr<Pair> make_pair_of(const std::string& form);
 
 }  // namespace cohaul::transport
