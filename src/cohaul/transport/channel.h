@@ -91,7 +91,7 @@ class Channel {
   virtual Status send(const Message& message) = 0;
   /// The next frame, if one has come. Frames that came before the peer closed are still delivered first.
   virtual Result<std::optional<Frame>> receive() = 0;
-  /// Writes what the peer takes now. true: nothing is left queued.
+  /// Writes what the peer takes now. true: nothing is left queued, also where the peer has gone since.
   virtual Result<bool> flush() = 0;
   /// From now on, payloads inside `arena` travel as addresses, if this channel can do that (else no effect).
   /// The arena outlives the channel.
