@@ -2,30 +2,18 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
 #include "cohaul/base/check.h"
+#include "cohaul/data/pixels.h"
 
 namespace cohaul::data {
 namespace {
 
-// x / 255 without dividing: kHead has 16 significant bits, so x · kHead is exact, and the sum rounds as the quotient does (a test
-// compares all 256 values).
-constexpr float kHead = 0x1.010p-8f;
-constexpr float kTail = static_cast<float>(1.0 / 255.0 - kHead);
-
-void scale(const std::uint8_t* __restrict in, float* __restrict out, std::int64_t n) {
-  constexpr std::int64_t kChunk = 16;
-  std::int64_t i = 0;
-  for (; i + kChunk <= n; i += kChunk) {
-    for (std::int64_t k = 0; k < kChunk; ++k) {
-      float x = in[i + k];
-      out[i + k] = x * kHead + x * kTail;
-    }
-  }
-  for (; i < n; ++i) out[i] = static_cast<float>(in[i]) * kHead + static_cast<float>(in[i]) * kTail;
-}
+// The images of a batch lie anywhere; so many ahead of the one that is read are asked for.
+constexpr std::size_t kImagesAhead = 4;
 
 }  // namespace
 
@@ -40,16 +28,20 @@ Images::Images(Shape shape, ConstBytes pixels, ConstBytes labels, std::shared_pt
 
 Batch Images::get(std::span<const std::int64_t> indices) const {
   auto n = static_cast<std::int64_t>(indices.size());
+  for (std::int64_t sample : indices)
+    if (sample < 0 || sample >= shape_.count)
+      throw std::out_of_range("sample " + std::to_string(sample) + " of a data set of " + std::to_string(shape_.count));
+  auto image = [&](std::size_t i) {
+    return std::span(pixels_ + indices[i] * shape_.pixels(), static_cast<std::size_t>(shape_.pixels()));
+  };
   Batch batch{at::empty({n, 1, shape_.rows, shape_.columns}, at::kFloat), at::empty({n}, at::kLong)};
   float* input = batch.input.mutable_data_ptr<float>();
   std::int64_t* target = batch.target.mutable_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < n; ++i) {
-    std::int64_t sample = indices[static_cast<std::size_t>(i)];
-    if (sample < 0 || sample >= shape_.count) {
-      throw std::out_of_range("sample " + std::to_string(sample) + " of a data set of " + std::to_string(shape_.count));
-    }
-    scale(pixels_ + sample * shape_.pixels(), input + i * shape_.pixels(), shape_.pixels());
-    target[i] = labels_[sample];
+  for (std::size_t i = 0; i < std::min(kImagesAhead, indices.size()); ++i) prefetch_pixels(image(i));
+  for (std::size_t i = 0; i < indices.size(); ++i, input += shape_.pixels()) {
+    if (i + kImagesAhead < indices.size()) prefetch_pixels(image(i + kImagesAhead));
+    scale_pixels(image(i), input);
+    target[i] = labels_[indices[i]];
   }
   return batch;
 }
