@@ -178,7 +178,7 @@ class AllReduceExchange final : public update::Exchange {
     for (;;) {
       COHAUL_TRY(progress());
       if (complete(s)) break;
-      COHAUL_TRY(links_.wait(deadline, "finish a step", missing(s)));
+      COHAUL_TRY(links_.wait(deadline, "finish a step", [this](int r) { return missing(r); }));
     }
     COHAUL_TRY(links_.flush("finish a step"));
     update::StepOutcome out;
@@ -207,14 +207,13 @@ class AllReduceExchange final : public update::Exchange {
            s.reduced == static_cast<int>(s.runs.size());
   }
 
-  /// Some rank that finish() still waits for.
-  int missing(const StepState& s) const {
-    for (int r = 0; r < links_.size(); ++r)
-      if (r != links_.rank() && !done_[static_cast<std::size_t>(r)][step_ & 1]) return r;
-    for (std::size_t run = 0; run < s.runs.size(); ++run)
-      for (int r = 0; r < links_.size(); ++r)
-        if (r != links_.rank() && !updated(run, r)) return r;
-    return links_.rank() == 0 ? 1 : 0;
+  /// Whether finish() still waits for this rank.
+  bool missing(int rank) const {
+    if (rank == links_.rank()) return false;
+    if (!done_[static_cast<std::size_t>(rank)][step_ & 1]) return true;
+    for (std::size_t run = 0; run < shares_.size(); ++run)
+      if (!updated(run, rank)) return true;
+    return false;
   }
   bool updated(std::size_t run, int rank) const {
     return shares_[run][static_cast<std::size_t>(rank)].empty() ||

@@ -1,6 +1,6 @@
 #include "cohaul/collective/links.h"
 
-#include "cohaul/base/last_operations.h"
+#include <cstdio>
 
 namespace cohaul::collective {
 
@@ -14,11 +14,12 @@ struct Links::Inbox {
   Status lost;  // why nothing more will come
 
   void push(Frame frame) {
-    if (first == frames.size()) frames.clear(), first = 0;
+    if (empty()) frames.clear(), first = 0;
     frames.push_back(std::move(frame));
   }
+  bool empty() const { return first == frames.size(); }
   bool pop(Frame& out) {
-    if (first == frames.size()) return false;
+    if (empty()) return false;
     out = std::move(frames[first++]);
     return true;
   }
@@ -55,7 +56,7 @@ Status Links::send(int to, const Message& message, const char* operation) {
     if (sent.code() != Code::unavailable) return fail(sent.context(operation));
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
     COHAUL_TRY(drain());
-    COHAUL_TRY(wait(deadline, operation, to));
+    COHAUL_TRY(wait(deadline, operation, [to](int r) { return r == to; }));
   }
 }
 
@@ -80,19 +81,22 @@ Status Links::drain() {
 
 bool Links::take(int from, Frame& frame) { return inboxes_[from].pop(frame); }
 
-Status Links::wait(Time deadline, const char* operation, int missing) {
-  if (!inboxes_[missing].lost.ok()) return fail(inboxes_[missing].lost.context(operation));
+Status Links::wait(Time deadline, const char* operation, const std::function<bool(int)>& missing) {
+  for (int r = 0; r < size(); ++r)
+    if (!inboxes_[r].lost.ok() && missing(r)) return fail(inboxes_[r].lost.context(operation));
   Status waited = poller_.wait(deadline);
   if (!waited.ok()) return fail(waited.context(operation));
   if (Status lost = health_(); !lost.ok()) return fail(lost.context(operation));
-  if (poller_.clock().now() >= deadline)
-    return fail(peer_lost("no answer from " + transport::describe(channels_[missing]->peer()) + " within " +
-                          std::to_string(timeout_ / kSecond) + " s")
-                    .context(operation));
-  return {};
+  if (poller_.clock().now() < deadline) return {};
+  std::string who;
+  for (int r = 0; r < size(); ++r)
+    if (channels_[r] && missing(r)) who += (who.empty() ? "" : ", ") + transport::describe(channels_[r]->peer());
+  char limit[32];
+  std::snprintf(limit, sizeof limit, "%g", static_cast<double>(timeout_) / kSecond);
+  return fail(peer_lost("no answer from " + who + " within " + limit + " s").context(operation));
 }
 
-Result<Frame> Links::receive(int from, const char* operation) {
+Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
   if (!failure_.ok()) return failure_;
   Frame frame;
   Time deadline = 0;
@@ -101,7 +105,8 @@ Result<Frame> Links::receive(int from, const char* operation) {
     COHAUL_TRY(drain());
     if (take(from, frame)) return frame;
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
-    COHAUL_TRY(wait(deadline, operation, from));
+    COHAUL_TRY(
+        wait(deadline, operation, [&](int r) { return r == from || (higher_too && r > from && inboxes_[r].empty()); }));
   }
 }
 
@@ -115,7 +120,7 @@ Status Links::flush(const char* operation) {
       if (!done.ok()) return fail(done.status().context(operation));
       if (*done) break;
       COHAUL_TRY(drain());
-      COHAUL_TRY(wait(deadline, operation, r));
+      COHAUL_TRY(wait(deadline, operation, [r](int other) { return other == r; }));
     }
   }
   return {};

@@ -32,14 +32,16 @@ class Links {
 
   /// Queues; blocks only while the channel's queue is full. operation: a literal, for the error's text.
   Status send(int to, const transport::Message& message, const char* operation);
-  /// The next frame from `from`. Blocks until it is there, or the timeout (peer_lost, naming rank and operation).
-  Result<transport::Frame> receive(int from, const char* operation);
+  /// The next frame from `from`. Blocks until it is there, or the timeout (peer_lost, naming rank and operation). higher_too:
+  /// those of higher ranks are wanted next, so the loss of one that has sent none is found now.
+  Result<transport::Frame> receive(int from, const char* operation, bool higher_too = false);
   /// Takes what has come, without waiting.
   Status drain();
   /// The oldest frame kept from `from`, if any; does not look at the channel.
   bool take(int from, transport::Frame& frame);
-  /// Waits until something happened. missing: who is waited for, for the error's text.
-  Status wait(Time deadline, const char* operation, int missing);
+  /// Waits until something happened. missing(rank): whether he is waited for. Fails once such a one is lost (naming him), or at
+  /// the deadline (naming all of them).
+  Status wait(Time deadline, const char* operation, const std::function<bool(int)>& missing);
   /// Blocks until all that was sent has been written.
   Status flush(const char* operation);
 

@@ -14,6 +14,12 @@
 #include "cohaul/collective/direct_group.h"
 #include "cohaul/transport/endpoint.h"
 
+namespace cohaul {
+
+inline void PrintTo(Code code, std::ostream* out) { *out << name(code); }
+
+}  // namespace cohaul
+
 namespace cohaul::collective {
 
 /// What a suite runs over: how frames travel, and how many ranks there are.
