@@ -75,7 +75,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     frame.kind = static_cast<std::uint16_t>(Kind::init);
     frame.body = body;
     frame.payload = encoded;
-    (void)server.on_frame(WorkerRank(w), std::move(frame));
+    (void)server.on_frame(WorkerRank(w), std::move(frame), 0);
   }
   std::vector<std::byte> parameters(layout.bytes());
   Session session(layout, init, WorkerRank(0), parameters, silence);
@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     transport::Frame copy;
     copy.kind = static_cast<std::uint16_t>(frame.kind + 62);
     copy.clock = frame.clock, copy.key = frame.key, copy.body = frame.body, copy.payload = frame.payload;
-    (void)server.on_frame(WorkerRank(from), std::move(frame));
+    (void)server.on_frame(WorkerRank(from), std::move(frame), 0);
     (void)session.on_frame(ServerRank(0), std::move(copy));
   }
   return 0;

@@ -32,6 +32,7 @@ enum class ControlKind : std::uint16_t {
   barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
   leave = 6,      // goodbye
   failed = 7,     // number: Code, value: message
+  commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat

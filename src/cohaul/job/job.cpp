@@ -26,7 +26,10 @@ class ConnectedJob final : public JobBase {
                std::unique_ptr<ControlClient> client, std::vector<Member> members)
       : JobBase(options, self, std::move(members)), host_(std::move(host)), client_(std::move(client)) {}
 
-  ~ConnectedJob() override { client_.reset(); }  // before the host, if it is ours
+  ~ConnectedJob() override {
+    forget_last_words();
+    client_.reset();  // before the host, if it is ours
+  }
 
   Status set(const std::string& key, const std::string& value) override {
     ControlMessage m;
@@ -72,8 +75,15 @@ class ConnectedJob final : public JobBase {
     (void)call(std::move(m), steady_clock().now() + 500 * kMillisecond).ok();
   }
 
+  Status commit() override {
+    ControlMessage m;
+    m.kind = ControlKind::commit;
+    return call(std::move(m), steady_clock().now() + seconds(options().peer_timeout_s)).status();
+  }
+
   Status close() override {
     if (!client_) return {};
+    COHAUL_TRY(say_last_words());
     ControlMessage m;
     m.kind = ControlKind::leave;
     Status status = call(std::move(m), steady_clock().now() + seconds(options().peer_timeout_s)).status();
@@ -142,7 +152,10 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   client_options.self = self;
   client_options.host = host_key;
   client_options.peer_timeout = seconds(options.peer_timeout_s);
-  auto connected = ControlClient::connect(client_options, deadline);
+  // Cohaul's launcher listened before it started this process: if it does not answer now, it has stopped.
+  const Time answered_by =
+      options.launched ? std::min(deadline, steady_clock().now() + client_options.peer_timeout) : deadline;
+  auto connected = ControlClient::connect(client_options, answered_by);
   if (!connected.ok()) return connected.status().context("join the job at " + at.text());
   std::unique_ptr<ControlClient> client = std::move(*connected);
 
@@ -158,6 +171,15 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
 }
 
 }  // namespace
+
+Status Job::say_last_words() {
+  Status status;
+  while (status.ok() && !last_words_.empty()) {
+    status = last_words_.back()();
+    last_words_.pop_back();
+  }
+  return status;
+}
 
 Result<std::unique_ptr<Job>> Job::join(const JoinOptions& options) {
   COHAUL_TRY(check(options));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -81,8 +82,24 @@ class Job {
   /// What this process is doing, as others will read it if it is lost; the heartbeat carries last_operation() by itself.
   virtual void report_failure(const Status& why) = 0;
 
+  /// All is done but for writing it down, which this process does alone: from now on what becomes of the others is no loss, until its
+  /// goodbye ends the job. peer_lost: one was lost before.
+  virtual Status commit() { return {}; }
+  /// For what must be said to others before the goodbye: close() calls it, the latest first, and stops at the first error; it is gone
+  /// with what it holds after that, or when the job ends without a close().
+  void at_close(std::function<Status()> last_words) { last_words_.push_back(std::move(last_words)); }
+  /// How often this was asked before with this name: the same on all workers that ask in the same order.
+  int count(const std::string& name) { return counts_[name]++; }
   /// Says goodbye: from now on this process's end is no loss. Blocks shortly. Every exit without it is a loss to the others.
   virtual Status close() = 0;
+
+ protected:
+  Status say_last_words();
+  void forget_last_words() { last_words_.clear(); }
+
+ private:
+  std::vector<std::function<Status()>> last_words_;
+  std::map<std::string, int> counts_;
 };
 
 }  // namespace cohaul::job

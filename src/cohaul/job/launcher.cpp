@@ -1,9 +1,7 @@
 #include "cohaul/job/launcher.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include "cohaul/job/launch_log.h"
 #include "cohaul/job/process.h"
 #include "cohaul/job/rendezvous_host.h"
+#include "cohaul/job/signals.h"
 #include "cohaul/job/variables.h"
 
 namespace cohaul::job {
@@ -27,38 +26,6 @@ constexpr Duration kTermGrace = 2 * kSecond;     // from SIGTERM to SIGKILL
 constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the end of a process
 constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
 constexpr int kLogLines = 8;
-
-/// Takes signals by descriptor while it lives.
-class Signals {
- public:
-  Signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (int s : {SIGINT, SIGTERM, SIGCHLD}) sigaddset(&set, s);
-    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
-    fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  }
-  ~Signals() {
-    drain();
-    ::close(fd_);
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-  Signals(const Signals&) = delete;
-  int fd() const { return fd_; }
-  /// Reads what has come; the last of SIGINT and SIGTERM, 0: none.
-  int drain() {
-    signalfd_siginfo info;
-    int stop = 0;
-    while (::read(fd_, &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo != SIGCHLD) stop = static_cast<int>(info.ssi_signo);
-    }
-    return stop;
-  }
-
- private:
-  sigset_t before_;
-  int fd_;
-};
 
 /// Decisions, from the rendezvous' thread to the launcher's.
 class Mailbox {
@@ -229,7 +196,10 @@ class Launch {
   }
 
   void decided(const Decision& d) {
-    if (d.kind == Decision::Kind::finished) finished_at_ = steady_clock().now();
+    if (d.kind == Decision::Kind::finished) {
+      finished_at_ = steady_clock().now();
+      committed_ = d.committed;
+    }
     if (d.kind != Decision::Kind::lost || stop_at_ != 0) return;
     loss_ = d.loss;
     stop();
@@ -276,9 +246,10 @@ class Launch {
 
   LaunchOutcome outcome() const {
     LaunchOutcome out;
+    if (committed_) return out;
     if (signal_ != 0) {
       out.exit_code = 128 + signal_;
-      out.message = signal_ == SIGINT ? "interrupted (Ctrl-C)" : "ended by SIGTERM";
+      out.message = interruption(signal_);
       return out;
     }
     if (loss_) {
@@ -335,6 +306,7 @@ class Launch {
 
   int signal_ = 0;
   std::optional<Loss> loss_;
+  bool committed_ = false;
   Time stop_at_ = 0, kill_at_ = 0, finished_at_ = 0, workers_gone_at_ = 0;
 };
 

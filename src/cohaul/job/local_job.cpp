@@ -15,6 +15,7 @@ class LocalJob final : public JobBase {
  public:
   LocalJob(const JoinOptions& options, const transport::Identity& self)
       : JobBase(options, self, {this_member(options, self.incarnation)}) {}
+  ~LocalJob() override { forget_last_words(); }
 
   Status set(const std::string& key, const std::string& value) override {
     if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax)
@@ -54,7 +55,7 @@ class LocalJob final : public JobBase {
   void wake_on_loss(transport::Poller*) override {}
   void forget(transport::Poller*) override {}
   void report_failure(const Status&) override {}
-  Status close() override { return {}; }
+  Status close() override { return say_last_words(); }
 
  private:
   struct Meeting {

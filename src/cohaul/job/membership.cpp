@@ -96,6 +96,13 @@ void Membership::leave(MemberKey who) {
   if (it != states_.end()) it->second.left = true;
 }
 
+Status Membership::commit(MemberKey who) {
+  if (loss_) return loss_->status();
+  if (!committed_) committed_ = who;
+  std::erase_if(evidence_, [&](const Evidence& e) { return e.loss.who != *committed_; });
+  return {};
+}
+
 void Membership::fail(MemberKey who, const Status& why, Time now) {
   auto it = states_.find(who);
   if (it == states_.end() || why.ok()) return;
@@ -125,7 +132,7 @@ void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
 }
 
 void Membership::accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported) {
-  if (loss_ || finished_ || states_.at(who).left) return;
+  if (loss_ || finished_ || states_.at(who).left || (committed_ && who != *committed_)) return;
   evidence_.push_back({rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported}});
 }
 
@@ -166,6 +173,7 @@ void Membership::notice_missing(Time now) {
 }
 
 bool Membership::workers_done() const {
+  if (committed_ && states_.at(*committed_).left) return true;
   return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
     const State& s = entry.second;
     return entry.first.role != Role::worker || s.left || (s.gone && !s.member);
@@ -179,7 +187,7 @@ std::vector<Decision> Membership::decide(Time now) {
   if (!assembled_ && anyone_joined_ &&
       std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.member.has_value(); })) {
     assembled_ = true;
-    out.push_back({Decision::Kind::assembled, {}});
+    out.push_back({.kind = Decision::Kind::assembled});
   }
   notice_missing(now);
   notice_silence(now);
@@ -187,7 +195,7 @@ std::vector<Decision> Membership::decide(Time now) {
   if (evidence_.empty()) {
     if (workers_done()) {
       finished_ = true;
-      out.push_back({Decision::Kind::finished, {}});
+      out.push_back({.kind = Decision::Kind::finished, .committed = committed_.has_value()});
     }
     return out;
   }
@@ -196,7 +204,7 @@ std::vector<Decision> Membership::decide(Time now) {
                                [](auto& a, auto& b) { return std::pair(a.rank, a.at) < std::pair(b.rank, b.at); });
   if (best->rank == kCertain || now - oldest >= kEvidenceGrace) {
     loss_ = best->loss;
-    out.push_back({Decision::Kind::lost, *loss_});
+    out.push_back({.kind = Decision::Kind::lost, .loss = *loss_});
   }
   return out;
 }

@@ -44,7 +44,8 @@ struct Loss {
 
 struct Decision {
   enum class Kind { assembled, lost, finished } kind;
-  Loss loss;  // of lost
+  Loss loss{};             // of lost
+  bool committed = false;  // of finished: by one who had committed, so what the others end with is of no matter
 };
 
 class Membership {
@@ -65,6 +66,8 @@ class Membership {
   void heartbeat(MemberKey who, std::string operation, Time now);
   /// Goodbye: its end is no loss from now on.
   void leave(MemberKey who);
+  /// It completes the job alone: from now on the others' fate is no loss, and its goodbye finishes. peer_lost: the loss that came before.
+  Status commit(MemberKey who);
   /// It says itself that it fails. peer_lost: because of another.
   void fail(MemberKey who, const Status& why, Time now);
   void disconnect(MemberKey who, Time now);
@@ -109,6 +112,7 @@ class Membership {
   std::map<MemberKey, State> states_;
   std::vector<Evidence> evidence_;
   std::optional<Loss> loss_;
+  std::optional<MemberKey> committed_;
   std::optional<Time> join_deadline_;
   Time last_decision_;
   bool assembled_ = false, finished_ = false, anyone_joined_ = false;

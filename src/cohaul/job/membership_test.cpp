@@ -54,6 +54,36 @@ class MembershipTest : public ::testing::Test {
   std::optional<Membership> m;
 };
 
+TEST_F(MembershipTest, AfterACommitOnlyTheCommitterCounts) {
+  join_all(3, 1);
+  m->disconnect(w(2), now);  // not believed yet
+  ASSERT_TRUE(m->commit(w(0)).ok());
+  m->exit(w(1), {true, 9}, now);
+  m->exit(s(0), {true, 9}, now);
+  EXPECT_FALSE(run(5 * kSecond, {w(0)}).has_value());
+  m->leave(w(0));
+  auto d = m->decide(now);
+  ASSERT_EQ(d.size(), 1u);
+  EXPECT_EQ(d[0].kind, Decision::Kind::finished);
+  EXPECT_TRUE(d[0].committed);
+}
+
+TEST_F(MembershipTest, TheCommittersOwnDeathIsALoss) {
+  join_all(2, 0);
+  ASSERT_TRUE(m->commit(w(0)).ok());
+  m->exit(w(0), {true, 9}, now);
+  auto d = m->decide(now);
+  ASSERT_EQ(d.size(), 1u);
+  EXPECT_EQ(d[0].loss.who, w(0));
+}
+
+TEST_F(MembershipTest, ACommitAfterALossIsRefused) {
+  join_all(2, 0);
+  m->exit(w(1), {true, 9}, now);
+  ASSERT_EQ(m->decide(now).size(), 1u);
+  EXPECT_EQ(m->commit(w(0)).code(), Code::peer_lost);
+}
+
 TEST_F(MembershipTest, NamesThoseWhoDoNotJoin) {
   start(3, 1);
   ASSERT_TRUE(m->join(member(w(0)), now).ok());

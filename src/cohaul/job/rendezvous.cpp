@@ -69,6 +69,9 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
       membership_.leave(c.who);
       outgoing_.push_back({connection, make_reply(m.request, {})});
       break;
+    case ControlKind::commit:
+      outgoing_.push_back({connection, make_reply(m.request, membership_.commit(c.who))});
+      break;
     case ControlKind::failed:
       membership_.fail(c.who, status_of(m), now);
       outgoing_.push_back({connection, make_reply(m.request, {})});

@@ -55,7 +55,7 @@ class Wire final : public ToServers, public ToWorkers {
       transport::Frame frame;
       frame.kind = p.message.kind, frame.clock = p.message.clock, frame.key = p.message.key;
       frame.body = p.message.body, frame.payload = p.message.payload;
-      Status status = p.to < 0 ? server.on_frame(WorkerRank(0), std::move(frame))
+      Status status = p.to < 0 ? server.on_frame(WorkerRank(0), std::move(frame), 0)
                                : session.on_frame(ServerRank(0), std::move(frame));
       ASSERT_TRUE(status.ok()) << status.message();
       p.message.keep.reset();
@@ -95,7 +95,7 @@ void run(Consistency consistency) {
   for (std::int64_t s = 0; s < 105; ++s) {
     if (s == 5) before = allocations;
     if (!sync) {
-      session.ask(1000);
+      session.ask({.end = 1000});
       wire.deliver(server, session);
     }
     ASSERT_TRUE(session.begin({Step(s), {0, 1, 1}}, {0.1}).ok());

@@ -34,7 +34,8 @@ class Client final : public ServerExchange, ToServers {
   Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) override;
   Result<update::StepOutcome> finish(double loss) override;
   std::size_t memory_bytes() const override { return sizeof *this; }
-  Result<std::optional<update::Work>> next(std::int64_t steps) override;
+  Result<std::optional<update::Work>> next(const update::Loop& loop) override;
+  std::vector<ToldUpdate> take_updates() override { return std::exchange(session_.updates(), {}); }
   Result<Counts> counts() override;
   Status close() override;
 
@@ -46,7 +47,7 @@ class Client final : public ServerExchange, ToServers {
   bool is_sync() const { return init_.consistency.kind == Consistency::Kind::sync; }
   Time step_deadline() const { return poller_->clock().now() + seconds(job_.options().step_timeout_s); }
   void send(ServerRank to, const transport::Message& message) override;
-  Status link(ServerRank server, transport::Form form, std::uint64_t model, Time deadline);
+  Status link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline);
   /// Receives what has come. True: something had.
   Result<bool> receive();
   Result<bool> flush();
@@ -80,7 +81,7 @@ Client::~Client() {
 Status Client::connect(const update::Layout& layout, const Options& options) {
   const bool own_threads = job_.servers() == 0;
   for (int k = job_.rank(); own_threads && k < init_.servers; k += job_.world()) {
-    COHAUL_TRY(threads_.start(job_, ServerRank(k)).context("start " + named(ServerRank(k))));
+    COHAUL_TRY(threads_.start(job_, ServerRank(k), options.trainer).context("start " + named(ServerRank(k))));
   }
   COHAUL_ASSIGN(poller_, transport::make_poller());
   poller_->set_spin(own_threads ? 0 : job::default_spin(job_));
@@ -88,15 +89,16 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   Time deadline = poller_->clock().now() + seconds(job_.options().join_timeout_s);
   for (int k = 0; k < init_.servers; ++k) {
     note_operation("connect to server", k);
-    Status linked = link(ServerRank(k), job_.options().transport, layout.hash(), deadline);
+    Status linked =
+        link(address_key(ServerRank(k), options.trainer), job_.options().transport, layout.hash(), deadline);
     if (!linked.ok()) return fail(linked.context("connect to " + named(ServerRank(k))));
     for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.back().channel->lend(*arena));
   }
   return {};
 }
 
-Status Client::link(ServerRank server, transport::Form form, std::uint64_t model, Time deadline) {
-  COHAUL_ASSIGN(std::string text, job_.get(address_key(server), deadline));
+Status Client::link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline) {
+  COHAUL_ASSIGN(std::string text, job_.get(key, deadline));
   COHAUL_ASSIGN(transport::Address address, transport::Address::decode(text));
   Link& link = links_.emplace_back();
   COHAUL_ASSIGN(link.channel, transport::connect(address, job_.identity("ps", model), form, deadline));
@@ -174,16 +176,16 @@ Status Client::start(Time deadline) {
   return settle(deadline).context("start");
 }
 
-Result<std::optional<update::Work>> Client::next(std::int64_t steps) {
+Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
   if (!failure_.ok()) return failure_;
   if (is_sync()) {
-    if (step_ >= steps) return std::optional<update::Work>();
+    if (step_ >= loop.end) return std::optional<update::Work>();
     std::int32_t share = init_.slices / init_.workers, first = job_.rank() * share;
     return std::optional(update::Work{Step(step_), {first, first + share, init_.slices}});
   }
   note_operation("ask for a step after pushes", session_.clock());
   Time begin = poller_->clock().now();
-  session_.ask(steps);
+  session_.ask(loop);
   COHAUL_TRY(settle(step_deadline()).context("ask for the next step"));
   waited_ = poller_->clock().now() - begin;
   if (!session_.granted()) return std::optional<update::Work>();
@@ -251,6 +253,11 @@ Status check(const job::Job& job, const update::RuleSettings& rule, const Option
     return invalid("the job was launched with " + std::to_string(job.servers()) + " servers, the strategy asks for " +
                    std::to_string(options.servers) + ": make them equal");
   }
+  if (job.servers() != 0 && options.trainer > 0)
+    return invalid(
+        "the job's server processes serve its first trainer, and this is another: give that one all_reduce, or start "
+        "the "
+        "job without servers (they run as threads of the workers then)");
   if (options.consistency.staleness < 0) return invalid("strategy.staleness is below 0");
   bool sync = options.consistency.kind == Consistency::Kind::sync;
   if (options.slices < 1 || (sync && options.slices % job.world() != 0)) {

@@ -9,6 +9,7 @@
 #include "cohaul/base/status.h"
 #include "cohaul/job/job.h"
 #include "cohaul/ps/messages.h"
+#include "cohaul/ps/session.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
 
@@ -18,6 +19,7 @@ struct Options {
   Consistency consistency{};
   int servers = 1;  // of the job, where it was launched with server processes
   int slices = 1;   // of a step's batch
+  int trainer = 0;  // which of the job's: server processes serve the first, server threads one each
   std::vector<const transport::Arena*>
       lend{};  // gradients in these travel as addresses to servers of this host; they outlive the exchange
 };
@@ -32,10 +34,12 @@ struct Counts {
 /// when the job loses somebody (peer_lost, who). Errors are sticky.
 class ServerExchange : public update::Exchange {
  public:
-  /// What this worker computes next, out of `steps` in all since the start; nothing: all are done. sync: its slices of the next
+  /// What this worker computes next, out of loop.end in all since the start; nothing: all are done. sync: its slices of the next
   /// step, at once. async, bounded: blocks until a step number is granted; then parameters() is fresh. When nothing is left,
   /// parameters() is what the servers have after the last push.
-  virtual Result<std::optional<update::Work>> next(std::int64_t steps) = 0;
+  virtual Result<std::optional<update::Work>> next(const update::Loop& loop) = 0;
+  /// Worker 0, asynchronous modes: the updates worth telling since the last call.
+  virtual std::vector<ToldUpdate> take_updates() = 0;
   /// Asks all servers; blocks for their answers. Not within a step.
   virtual Result<Counts> counts() = 0;
   /// Says goodbye; blocks until that is sent and the servers that run in this process (if any) are done, which they are when all workers

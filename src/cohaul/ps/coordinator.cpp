@@ -27,18 +27,23 @@ Status Coordinator::check(WorkerRank from) const {
   return peer_lost("worker " + std::to_string(from.value) + " was given up as lost; its work went to others");
 }
 
-Status Coordinator::ready(WorkerRank from, std::int64_t clock, std::int64_t steps) {
+Status Coordinator::ready(WorkerRank from, std::int64_t clock, const update::Loop& loop, Time now) {
   COHAUL_TRY(check(from));
   Progress& w = workers_[from.value];
   if (consistency_.kind == Consistency::Kind::sync) return corrupt("a synchronous worker asks for a step number");
-  if (clock != w.pushed || steps < 0) return corrupt("a worker's clock is not what was counted");
+  if (clock != w.pushed) return corrupt("a worker's clock is not what was counted");
   if (holds_[from.value]) {
     send(from, Kind::grant, w.pushed, holds_[from.value]->value);
     return {};
   }
   if (w.state != State::waiting && w.state != State::draining) w.arrival = arrivals_++;
   w.state = State::waiting;
-  steps_[from.value] = steps;
+  steps_[from.value] = loop.end;
+  if (loop.end > loop_.end) {
+    loop_ = loop;
+    since_ = {};
+    reported_at_ = now;
+  }
   hand_out();
   return {};
 }
@@ -85,7 +90,7 @@ void Coordinator::grant(WorkerRank to) {
   send(to, Kind::grant, w.pushed, number);
 }
 
-Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done) {
+Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done, Time now) {
   COHAUL_TRY(check(from));
   if (done.slices.count != slices_) return corrupt("a step cut into another number of slices");
   if (last_done_[from.value] == step) {
@@ -105,6 +110,7 @@ Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done) 
   stats_.staleness_sum += done.staleness;
   stats_.staleness_max = std::max(stats_.staleness_max, done.staleness);
   if (consistency_.kind != Consistency::Kind::sync) {
+    report_update(done, now);
     hand_out();
   } else if (covered_ == slices_) {
     terms_.clear();
@@ -136,6 +142,24 @@ Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
 void Coordinator::report(WorkerRank to) {
   if (!workers_[to.value].counts()) return;
   send(to, Kind::step_report, gathering_ - 1, 0, {reinterpret_cast<const std::byte*>(&reported_loss_), sizeof(double)});
+}
+
+void Coordinator::report_update(const StepDone& done, Time now) {
+  ++since_.pushes;
+  since_.staleness_sum += done.staleness;
+  since_.staleness_max = std::max(since_.staleness_max, done.staleness);
+  std::int64_t updates = stats_.pushes;
+  bool due = loop_.report_every > 0 && (updates == loop_.end || (updates - loop_.first) % loop_.report_every == 0);
+  if (!due || !workers_[0].counts()) return;
+  since_.loss = done.loss;
+  since_.gap_max = stats_.gap_max;
+  since_.elapsed = std::max<Duration>(now - reported_at_, 0);
+  body_.clear();
+  Writer writer(body_);
+  since_.encode(writer);
+  send(WorkerRank(0), Kind::update_report, updates, 0, body_);
+  since_ = {};
+  reported_at_ = now;
 }
 
 void Coordinator::gone(WorkerRank worker) {

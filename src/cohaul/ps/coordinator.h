@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/ps/consistency.h"
@@ -21,13 +22,12 @@ class Coordinator {
   /// All workers count as live, with clock 0, from the start.
   Coordinator(const Consistency& consistency, std::int32_t workers, std::int32_t slices, ToWorkers& out);
 
-  /// A worker that has pushed `clock` times asks for its next step number, out of `steps` in all. Answered by grant, now or when
-  /// others have caught up; by finished, when all pushes of those steps are done. Asynchronous modes.
-  /// Errors: peer_lost (it was given up before), corrupt.
-  Status ready(WorkerRank from, std::int64_t clock, std::int64_t steps);
-  /// Asynchronous modes: its push of this step is acknowledged by all servers. Synchronous: its share of the step's loss;
-  /// the sum goes to all as a step_report. Errors: peer_lost, corrupt.
-  Status step_done(WorkerRank from, Step step, const StepDone& done);
+  /// A worker that has pushed `clock` times asks for its next step number. Answered by grant, now or when others have caught up;
+  /// by finished, when all pushes of those steps are done. Asynchronous modes. Errors: peer_lost (it was given up before), corrupt.
+  Status ready(WorkerRank from, std::int64_t clock, const update::Loop& loop, Time now);
+  /// Asynchronous modes: its push of this step is acknowledged by all servers; worker 0 hears of it where it asked to. Synchronous:
+  /// its share of the step's loss; the sum goes to all as a step_report. Errors: peer_lost, corrupt.
+  Status step_done(WorkerRank from, Step step, const StepDone& done, Time now);
   /// It said goodbye, or died: leaves the minimum; a number that it holds goes out again.
   void gone(WorkerRank worker);
 
@@ -45,6 +45,7 @@ class Coordinator {
   void grant(WorkerRank to);
   Status gather(const StepDone& done, Step step, WorkerRank from);
   void report(WorkerRank to);
+  void report_update(const StepDone& done, Time now);
   void send(WorkerRank to, Kind kind, std::int64_t clock, std::int64_t key, ConstBytes body = {});
 
   const Consistency consistency_;
@@ -64,6 +65,11 @@ class Coordinator {
   std::int64_t gathering_ = 0;
   double reported_loss_ = 0;
   std::vector<const double*> terms_;
+
+  update::Loop loop_;   // the one that is running
+  UpdateReport since_;  // the last report
+  Time reported_at_ = 0;
+  std::vector<std::byte> body_;
   Stats stats_;
 };
 

@@ -76,8 +76,7 @@ Status one_step(update::Exchange& exchange, const update::Layout& layout, const 
   Result<update::StepOutcome> outcome =
       exchange.finish(1.0 / work.slices.count * (work.slices.last - work.slices.first));
   std::memset(gradients.data(), 0xff, gradients.size());
-  if (outcome.ok() && outcome->loss_is_global && outcome->loss != 1.0)
-    return corrupt("the loss is not the sum of all shares");
+  if (outcome.ok() && outcome->loss != 1.0) return corrupt("the loss is not the sum of all shares");
   return outcome.status();
 }
 
@@ -132,6 +131,7 @@ struct Outcome {
   Status status;
   std::vector<std::byte> values;
   Counts counts;
+  std::vector<ToldUpdate> told;
   std::int64_t steps = 0;
 };
 
@@ -143,7 +143,8 @@ void work(const Case& c, job::Job& job, const update::Layout& layout, Outcome& o
     COHAUL_ASSIGN(auto exchange, make_server_exchange(job, layout, momentum(), memory.parameters, options));
     COHAUL_TRY(exchange->start(steady_clock().now() + 20 * kSecond));
     for (;;) {
-      COHAUL_ASSIGN(std::optional<update::Work> next, exchange->next(c.steps));
+      COHAUL_ASSIGN(std::optional<update::Work> next, exchange->next({.end = c.steps, .report_every = 25}));
+      for (ToldUpdate& u : exchange->take_updates()) out.told.push_back(u);
       if (!next) break;
       COHAUL_TRY(one_step(*exchange, layout, *next, memory.gradients));
       ++out.steps;
@@ -225,6 +226,25 @@ TEST_P(Forms, AsynchronousWorkersShareTheStepsAndEndWithTheSameParameters) {
       }
     }
     EXPECT_EQ(steps, 60);
+    EXPECT_TRUE(outcomes[1].told.empty() && outcomes[2].told.empty());
+    const std::vector<ToldUpdate>& told = outcomes[0].told;
+    ASSERT_EQ(told.size(), 3u);
+    EXPECT_EQ(told[0].number, 25);
+    EXPECT_EQ(told[1].number, 50);
+    EXPECT_EQ(told[2].number, 60);
+    Stats sum;
+    for (const ToldUpdate& u : told) {
+      EXPECT_EQ(u.report.loss, 1.0);
+      EXPECT_GT(u.report.elapsed, 0);
+      sum.pushes += u.report.pushes;
+      sum.staleness_sum += u.report.staleness_sum;
+      sum.staleness_max = std::max(sum.staleness_max, u.report.staleness_max);
+    }
+    const Stats& counted = outcomes[0].counts.coordinator;
+    EXPECT_EQ(sum.pushes, counted.pushes);
+    EXPECT_EQ(sum.staleness_sum, counted.staleness_sum) << "reports share out the pushes";
+    EXPECT_EQ(sum.staleness_max, counted.staleness_max);
+    EXPECT_EQ(told[2].report.gap_max, counted.gap_max);
   }
 }
 

@@ -69,6 +69,35 @@ Result<Ack> Ack::decode(ConstBytes body) {
   return m;
 }
 
+void Ready::encode(Writer& out) const { out.put(loop.first).put(loop.end).put(loop.report_every); }
+
+Result<Ready> Ready::decode(ConstBytes body) {
+  Reader in(body);
+  Ready m;
+  m.loop.first = in.get<std::int64_t>();
+  m.loop.end = in.get<std::int64_t>();
+  m.loop.report_every = in.get<std::int64_t>();
+  if (!in.done() || m.loop.first < 0 || m.loop.end < 0 || m.loop.report_every < 0)
+    return corrupt("an unreadable question for a step");
+  return m;
+}
+
+void UpdateReport::encode(Writer& out) const {
+  out.put(loss).put(pushes).put(staleness_sum).put(staleness_max).put(gap_max).put(elapsed);
+}
+
+Result<UpdateReport> UpdateReport::decode(ConstBytes body) {
+  Reader in(body);
+  UpdateReport m;
+  m.loss = in.get<double>();
+  for (std::int64_t* v : {&m.pushes, &m.staleness_sum, &m.staleness_max, &m.gap_max, &m.elapsed}) {
+    *v = in.get<std::int64_t>();
+    if (*v < 0) return corrupt("an update's counts below zero");
+  }
+  if (!in.done()) return corrupt("an unreadable report of an update");
+  return m;
+}
+
 void StepDone::encode(Writer& out) const {
   out.put(loss);
   put(out, slices);

@@ -8,7 +8,7 @@
 //   initial           –                 partition  –                                 its initial parameters (worker 0 only)
 //   push              own push number   partition  Push                              gradient of the partition
 //   pull              min version       partition  –                                 –
-//   ready             own clock         –          number of steps in all            –   (to the coordinator)
+//   ready             own clock         –          Ready                             –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
 //   ask_stats         –                 –          –                                 –
 //   goodbye           –                 –          –                                 –
@@ -17,7 +17,8 @@
 //   params            version           partition  –                                 the partition's parameters
 //   grant             its clock         step       –                                 –
 //   finished          its clock         –          –                                 –
-//   step_report       step              –          mean loss over the batch (f64)    –
+//   step_report       step              –          mean loss over the batch (f64)    –   (synchronous)
+//   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
 //   refused           –                 –          Refusal                           –
 
@@ -48,6 +49,7 @@ enum class Kind : std::uint16_t {
   grant,
   finished,
   step_report,
+  update_report,
   stats,
   refused,
 };
@@ -87,6 +89,14 @@ struct Ack {
   static Result<Ack> decode(ConstBytes body);
 };
 
+/// A worker asks for a step number. Worker 0 is told of the loop's updates.
+struct Ready {
+  update::Loop loop;
+
+  void encode(Writer& out) const;
+  static Result<Ready> decode(ConstBytes body);
+};
+
 struct StepDone {
   double loss = 0;  // this worker's share
   update::SliceRange slices;
@@ -94,6 +104,17 @@ struct StepDone {
 
   void encode(Writer& out) const;
   static Result<StepDone> decode(ConstBytes body);
+};
+
+/// Of an update worth telling. Counts are since the report before.
+struct UpdateReport {
+  double loss = 0;  // of the push's batch
+  std::int64_t pushes = 0, staleness_sum = 0, staleness_max = 0;
+  std::int64_t gap_max = 0;  // since the start
+  Duration elapsed = 0;      // by the coordinator's clock; of the first report since the loop's first ready
+
+  void encode(Writer& out) const;
+  static Result<UpdateReport> decode(ConstBytes body);
 };
 
 /// What one server, or the coordinator, has counted since the start.

@@ -21,14 +21,14 @@ void Server::joined(WorkerRank worker, Incarnation incarnation) {
   }
 }
 
-Status Server::on_frame(WorkerRank from, transport::Frame frame) {
+Status Server::on_frame(WorkerRank from, transport::Frame frame, Time now) {
   auto kind = static_cast<Kind>(frame.kind);
   if (kind == Kind::init) return on_init(from, frame);
   bool known = init_ && from.value >= 0 && from.value < init_->workers && workers_[from.value].introduced;
   if (!known) return corrupt("worker " + std::to_string(from.value) + " speaks before its init");
   if (workers_[from.value].gone)
     return peer_lost("worker " + std::to_string(from.value) + " has left, or was given up as lost");
-  return on_known(from, kind, std::move(frame));
+  return on_known(from, kind, std::move(frame), now);
 }
 
 Status Server::on_init(WorkerRank from, const transport::Frame& frame) {
@@ -83,13 +83,13 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   return {};
 }
 
-Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame) {
+Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time now) {
   switch (kind) {
     case Kind::initial:
     case Kind::push:
     case Kind::pull: return on_table(from, kind, std::move(frame));
     case Kind::ready:
-    case Kind::step_done: return on_coordinator(from, kind, frame);
+    case Kind::step_done: return on_coordinator(from, kind, frame, now);
     case Kind::ask_stats: {
       body_.clear();
       Writer writer(body_);
@@ -135,14 +135,14 @@ Status Server::on_frozen(WorkerRank from, Kind kind, const transport::Frame& fra
   return frozen_->initial(frame.payload);
 }
 
-Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame) {
+Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now) {
   if (!coordinator_) return corrupt("a message for the coordinator at server " + std::to_string(rank_.value));
   if (kind == Kind::ready) {
-    COHAUL_ASSIGN(auto steps, decode_value<std::int64_t>(frame.body, "number of steps"));
-    return coordinator_->ready(from, frame.clock, steps);
+    COHAUL_ASSIGN(Ready ready, Ready::decode(frame.body));
+    return coordinator_->ready(from, frame.clock, ready.loop, now);
   }
   COHAUL_ASSIGN(StepDone done, StepDone::decode(frame.body));
-  return coordinator_->step_done(from, Step(frame.clock), done);
+  return coordinator_->step_done(from, Step(frame.clock), done, now);
 }
 
 void Server::lost(WorkerRank worker) {

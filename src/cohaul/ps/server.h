@@ -32,7 +32,7 @@ class Server {
   void joined(WorkerRank worker, Incarnation incarnation);
   /// Takes one frame. Errors: invalid, corrupt, peer_lost: what the worker did wrong. The shell tells it and parts with it;
   /// the server itself is as before.
-  Status on_frame(WorkerRank from, transport::Frame frame);
+  Status on_frame(WorkerRank from, transport::Frame frame, Time now);
   /// The worker died.
   void lost(WorkerRank worker);
 
@@ -54,10 +54,10 @@ class Server {
   };
   Status on_init(WorkerRank from, const transport::Frame& frame);
   Status set_up(const Init& init, ConstBytes encoded_layout);
-  Status on_known(WorkerRank from, Kind kind, transport::Frame frame);
+  Status on_known(WorkerRank from, Kind kind, transport::Frame frame, Time now);
   Status on_table(WorkerRank from, Kind kind, transport::Frame frame);
   Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
-  Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame);
+  Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now);
   void leave(WorkerRank worker);
 
   const ServerRank rank_;

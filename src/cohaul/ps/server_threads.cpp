@@ -4,9 +4,9 @@
 
 namespace cohaul::ps {
 
-Status ServerThreads::start(job::Job& job, ServerRank rank) {
+Status ServerThreads::start(job::Job& job, ServerRank rank, int trainer) {
   auto one = std::make_unique<One>();
-  COHAUL_ASSIGN(one->service, Service::listen(job, rank));
+  COHAUL_ASSIGN(one->service, Service::listen(job, rank, trainer));
   One* it = one.get();
   try {
     one->thread = std::thread([it] { it->end = it->service->run(); });

@@ -17,7 +17,7 @@ class ServerThreads {
   ~ServerThreads();
   ServerThreads(const ServerThreads&) = delete;
 
-  Status start(job::Job& job, ServerRank rank);
+  Status start(job::Job& job, ServerRank rank, int trainer);
   /// Blocks until all have ended by themselves; the first error.
   Status join();
 

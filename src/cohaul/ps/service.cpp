@@ -14,9 +14,11 @@ constexpr Duration kLookAround = kSecond;
 
 }  // namespace
 
-std::string address_key(ServerRank rank) { return "server/" + std::to_string(rank.value) + "/address"; }
+std::string address_key(ServerRank rank, int trainer) {
+  return "server/" + std::to_string(trainer) + "/" + std::to_string(rank.value) + "/address";
+}
 
-Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank) {
+Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank, int trainer) {
   std::unique_ptr<Service> service(new Service(job, rank));
   COHAUL_ASSIGN(service->poller_, transport::make_poller());
   service->poller_->set_spin(job.servers() > 0 ? job::default_spin(job) : 0);
@@ -24,7 +26,7 @@ Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank)
   self.role = transport::Role::server;
   self.rank = rank.value;
   COHAUL_ASSIGN(service->endpoint_, transport::listen(*service->poller_, self, job.options().listen, 0));
-  COHAUL_TRY(job.set(address_key(rank), service->endpoint_->address().encode()));
+  COHAUL_TRY(job.set(address_key(rank, trainer), service->endpoint_->address().encode()));
   service->peers_.resize(job.world());
   job.wake_on_loss(service->poller_.get());
   return service;
@@ -92,7 +94,7 @@ bool Service::serve(Peer& peer) {
     if (!frame->has_value()) return i > 0;
     if (peer.is_refused) continue;
     bool is_init = (*frame)->kind == static_cast<std::uint16_t>(Kind::init);
-    Status taken = server_.on_frame(peer.worker, std::move(**frame));
+    Status taken = server_.on_frame(peer.worker, std::move(**frame), poller_->clock().now());
     if (taken.ok() && is_init) taken = peer.channel->lend(memory_.arena());
     if (!taken.ok()) refuse(peer, taken);
   }

@@ -17,12 +17,12 @@
 namespace cohaul::ps {
 
 /// The name under which server `rank` publishes its address in the job's store.
-std::string address_key(ServerRank rank);
+std::string address_key(ServerRank rank, int trainer = 0);
 
 class Service final : ToWorkers {
  public:
   /// Listens, and publishes where. Does not block. `job` outlives it. Errors: invalid, unavailable (job.address).
-  static Result<std::unique_ptr<Service>> listen(job::Job& job, ServerRank rank);
+  static Result<std::unique_ptr<Service>> listen(job::Job& job, ServerRank rank, int trainer = 0);
   ~Service();
 
   /// Serves until all workers have said goodbye (ok), stop() (ok), or the job is broken (peer_lost: who was lost). Blocks;

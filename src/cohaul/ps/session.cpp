@@ -72,8 +72,9 @@ void Session::pull_all() {
     pull(static_cast<std::int32_t>(p), partitions_[p].version);
 }
 
-void Session::ask(std::int64_t steps) {
-  Writer(body_).put(steps);
+void Session::ask(const update::Loop& loop) {
+  Writer writer(body_);
+  Ready{loop}.encode(writer);
   granted_.reset();
   await(Kind::grant, 1);
   send(kCoordinator, Kind::ready, clock_, 0);
@@ -136,7 +137,6 @@ Status Session::finish(double loss) {
   }
   outcome_ = {};
   outcome_.loss = loss;
-  outcome_.loss_is_global = is_sync();
   finishing_ = true;
   if (is_sync()) await(Kind::step_report, 1);
   // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
@@ -180,6 +180,11 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
       if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};  // to a repeated end of a step
       COHAUL_ASSIGN(outcome_.loss, decode_value<double>(frame.body, "step report"));
       --answers_missing_;
+      return {};
+    }
+    case Kind::update_report: {
+      COHAUL_ASSIGN(UpdateReport report, UpdateReport::decode(frame.body));
+      updates_.push_back({frame.clock, report});
       return {};
     }
     case Kind::refused: {

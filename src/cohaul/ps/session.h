@@ -19,6 +19,12 @@
 
 namespace cohaul::ps {
 
+/// What worker 0 hears of an asynchronous update.
+struct ToldUpdate {
+  std::int64_t number = 0;  // updates done with it, from 1
+  UpdateReport report;
+};
+
 /// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` outlive it. Allocates at construction only.
 class Session {
  public:
@@ -26,11 +32,12 @@ class Session {
 
   /// Introduces this worker to all servers; worker 0's parameters become the initial ones; all pull them.
   void start();
-  /// Asynchronous modes: asks for the next step number out of `steps` in all; when it has it, or all steps are done, pulls
-  /// all partitions.
-  void ask(std::int64_t steps);
+  /// Asynchronous modes: asks for the next step number; when it has it, or all steps are done, pulls all partitions.
+  void ask(const update::Loop& loop);
   /// After ask(): the step number, or nothing: all steps are done.
   std::optional<Step> granted() const { return granted_; }
+  /// Worker 0, asynchronous modes: the updates that it was told of, in their order. The caller takes them out.
+  std::vector<ToldUpdate>& updates() { return updates_; }
 
   /// A step: begin, push each run once, finish. Gradients stay unchanged until the session is no longer busy with it.
   Status begin(const update::Work& work, const update::StepSettings& settings);
@@ -97,6 +104,7 @@ class Session {
   bool finishing_ = false;
   std::int64_t staleness_ = 0;
   update::StepOutcome outcome_;
+  std::vector<ToldUpdate> updates_;
   Stats tables_, coordinator_;
   std::vector<std::byte> body_, absent_bits_;
 };

@@ -20,8 +20,8 @@ class CountedEngine final : public Engine {
   Capabilities capabilities() const override { return capabilities_; }
   int slices() const override { return slices_.count; }
   update::Exchange& exchange() override { return *exchange_; }
-  Result<std::optional<update::Work>> next(std::int64_t steps) override {
-    if (next_ >= steps) return std::optional<update::Work>();
+  Result<std::optional<update::Work>> next(const update::Loop& loop) override {
+    if (next_ >= loop.end) return std::optional<update::Work>();
     return std::optional(update::Work{Step(next_++), slices_});
   }
   collective::Group* group() override { return workers_ ? &workers_->group() : nullptr; }
@@ -32,20 +32,22 @@ class CountedEngine final : public Engine {
     COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
     return {};
   }
-  Status share_parameters(const update::Layout& layout) {
+  Status share_parameters(const EngineOptions& options) {
     Time deadline = steady_clock().now() + seconds(job_.options().join_timeout_s);
     COHAUL_ASSIGN(memory_, job_.share_on_host(
-                               "parameters/" + std::to_string(layout.hash()), std::max<std::size_t>(layout.bytes(), 64),
-                               transport::Access::write, [](transport::Arena&) { return Status(); }, deadline));
+                               "parameters/" + std::to_string(options.trainer),
+                               std::max<std::size_t>(options.layout->bytes(), 64), transport::Access::write,
+                               [](transport::Arena&) { return Status(); }, deadline));
     return {};
   }
   Bytes parameters(const update::Layout& layout) { return memory_.bytes().first(layout.bytes()); }
 
   Status all_reduce(const EngineOptions& options) {
-    COHAUL_ASSIGN(workers_, Workers::connect(job_, "all_reduce", options.layout->hash()));
+    COHAUL_ASSIGN(workers_,
+                  Workers::connect(job_, "all_reduce " + std::to_string(options.trainer), options.layout->hash()));
     collective::AllReduceOptions o;
     o.shared_parameters = workers_->share_memory() && !options.own_optimizer;
-    if (o.shared_parameters) COHAUL_TRY(share_parameters(*options.layout));
+    if (o.shared_parameters) COHAUL_TRY(share_parameters(options));
     else COHAUL_TRY(own_parameters(*options.layout));
     o.lend = options.lend;
     COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule,

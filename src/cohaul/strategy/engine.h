@@ -16,10 +16,18 @@
 
 namespace cohaul::strategy {
 
-/// What servers counted in an asynchronous mode.
+/// What servers counted in an asynchronous mode, since the start or since the report before.
 struct Asynchrony {
   double staleness_mean = 0;
   std::int64_t staleness_max = 0, gap_max = 0, pushes = 0;
+};
+
+/// An update that worker 0 is told of (asynchronous modes).
+struct ReportedUpdate {
+  std::int64_t number = 0;  // updates done with it, over all workers, from 1
+  double loss = 0;          // of its batch, before the update
+  Duration elapsed = 0;     // since the report before, or since the loop began
+  Asynchrony asynchrony;    // of the pushes since the report before
 };
 
 struct Capabilities {
@@ -31,6 +39,7 @@ struct Capabilities {
 struct EngineOptions {
   const update::Layout* layout = nullptr;  // outlives the engine
   update::RuleSettings rule;
+  int trainer = 0;                            // which of the job's, in the order that all workers make them
   int slices = 0;                             // of a step's batch; 0: one per data-parallel worker
   bool own_optimizer = false;                 // the user updates the parameters: every worker keeps a copy of its own
   std::vector<const transport::Arena*> lend;  // where gradients lie; they outlive the engine
@@ -43,9 +52,11 @@ class Engine {
   virtual Capabilities capabilities() const = 0;
   virtual int slices() const = 0;
   virtual update::Exchange& exchange() = 0;
-  /// What this worker computes next, out of `steps` steps in all since the engine was made; nothing: all are done. Synchronous ones answer at once;
-  /// asynchronous ones block until a step is granted, and its parameters are in the exchange's then.
-  virtual Result<std::optional<update::Work>> next(std::int64_t steps) = 0;
+  /// What this worker computes next of the loop; nothing: all its steps are done. Synchronous ones answer at once; asynchronous ones block until
+  /// a step is granted, and its parameters are in the exchange's then.
+  virtual Result<std::optional<update::Work>> next(const update::Loop& loop) = 0;
+  /// Asynchronous modes, worker 0: the updates worth telling since the last call, in their order. All are here when next() says that all is done.
+  virtual std::vector<ReportedUpdate> take_reports() { return {}; }
   /// Null where there is none (servers, single).
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.

@@ -13,6 +13,11 @@ ps::Consistency consistency_of(const ParameterServer& strategy) {
   return {std::holds_alternative<Asynchronous>(strategy.consistency) ? Kind::async : Kind::sync, 0};
 }
 
+Asynchrony counted(std::int64_t pushes, std::int64_t staleness_sum, std::int64_t staleness_max, std::int64_t gap_max) {
+  double mean = pushes > 0 ? static_cast<double>(staleness_sum) / static_cast<double>(pushes) : 0;
+  return {mean, staleness_max, gap_max, pushes};
+}
+
 class ServerEngine final : public Engine {
  public:
   ServerEngine(job::Job& job, bool asynchronous, int slices)
@@ -21,14 +26,19 @@ class ServerEngine final : public Engine {
   Capabilities capabilities() const override { return {asynchronous_, false, job_.world()}; }
   int slices() const override { return slices_; }
   update::Exchange& exchange() override { return *exchange_; }
-  Result<std::optional<update::Work>> next(std::int64_t steps) override { return exchange_->next(steps); }
+  Result<std::optional<update::Work>> next(const update::Loop& loop) override { return exchange_->next(loop); }
+  std::vector<ReportedUpdate> take_reports() override {
+    std::vector<ReportedUpdate> out;
+    for (const auto& [number, u] : exchange_->take_updates())
+      out.push_back({number, u.loss, u.elapsed, counted(u.pushes, u.staleness_sum, u.staleness_max, u.gap_max)});
+    return out;
+  }
   collective::Group* group() override { return nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override {
     if (!asynchronous_) return std::optional<Asynchrony>();
     COHAUL_ASSIGN(ps::Counts counts, exchange_->counts());
     const ps::Stats& c = counts.coordinator;
-    double mean = c.pushes > 0 ? static_cast<double>(c.staleness_sum) / static_cast<double>(c.pushes) : 0;
-    return std::optional(Asynchrony{mean, c.staleness_max, c.gap_max, c.pushes});
+    return std::optional(counted(c.pushes, c.staleness_sum, c.staleness_max, c.gap_max));
   }
   Status close() override { return exchange_->close(); }
 
@@ -61,6 +71,7 @@ Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strate
   ps.slices = options.slices > 0 ? options.slices : default_slices;
   if (!asynchronous) COHAUL_TRY(share_slices(ps.slices, job.rank(), job.world()).status());
   ps.servers = strategy.servers;
+  ps.trainer = options.trainer;
   ps.lend = options.lend;
   auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices);
   COHAUL_TRY(engine->connect(options, ps));

@@ -5,6 +5,7 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/base/random.h"
@@ -49,20 +50,32 @@ struct Trainer::Run {
 
   // What is told.
   StepTimes times;
-  Time last_end = 0, report_time = 0;
-  Duration waited = 0;
-  std::int64_t reported = 0;
-  double last_loss = 0;
+  Time last_end = 0, told_at = 0;
+  Duration waited = 0;    // since then
+  std::int64_t told = 0;  // the last update that was told of
+  int number;             // of this trainer in the job
   std::int64_t meetings = 0;
+  bool closed = false;
 
   Run(job::Job& j, Model m, std::optional<Optimizer> o, const TrainerOptions& t)
-      : job(j), model(std::move(m)), optimizer(std::move(o)), options(t), own_reporter(2, j.rank() != 0) {}
+      : job(j),
+        model(std::move(m)),
+        optimizer(std::move(o)),
+        options(t),
+        own_reporter(2, j.rank() != 0),
+        number(j.count("trainer")) {}
 
   /// Blocks until all workers are here.
-  void meet() {
-    if (job.world() == 1) return;
+  Status meet() {
+    if (job.world() == 1) return {};
     Time deadline = steady_clock().now() + seconds(job.options().step_timeout_s);
-    or_throw(job.barrier("meet " + std::to_string(meetings++), job.world(), deadline));
+    return job.barrier("trainer " + std::to_string(number) + " meets " + std::to_string(meetings++), job.world(),
+                       deadline);
+  }
+  Status close() {
+    if (std::exchange(closed, true)) return {};
+    COHAUL_TRY(meet());
+    return engine->close();
   }
   Reporter& reporter() { return options.reporter ? *options.reporter : own_reporter; }
   double share_of(int v) const {
@@ -70,12 +83,14 @@ struct Trainer::Run {
     return static_cast<double>(data::slice_of(fit.batch, work->slices.count, v).size()) /
            static_cast<double>(fit.batch);
   }
-  void report(std::int64_t step);
+  void tell(const strategy::ReportedUpdate& update, bool asynchronous, double waiting);
+  void tell_asynchronous();
+  double waiting(Time now) const;
 };
 
 Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy, std::optional<Optimizer> optimizer,
                  const TrainerOptions& options)
-    : run_(std::make_unique<Run>(job, std::move(model), std::move(optimizer), options)) {
+    : run_(std::make_shared<Run>(job, std::move(model), std::move(optimizer), options)) {
   Run& r = *run_;
   if (r.optimizer) or_throw(r.optimizer->rule.check());
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
@@ -83,6 +98,7 @@ Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy,
   r.small = or_throw(
       transport::Arena::create("cohaul gradients", std::max<std::size_t>(r.layout.bytes(), update::kAlignment)));
   strategy::EngineOptions engine;
+  engine.trainer = r.number;
   engine.layout = &r.layout;
   if (r.optimizer) engine.rule = r.optimizer->rule;
   engine.slices = options.slices;
@@ -98,13 +114,21 @@ Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy,
   if (job.rank() == 0 || engine_->capabilities().data_parallel == 1) copy_to(r.model, r.layout, exchange.parameters());
   or_throw(exchange.start(steady_clock().now() + seconds(job.options().join_timeout_s)));
   adopt(r.model, r.layout, exchange.parameters());
+  job.at_close([weak = std::weak_ptr(run_)] {
+    auto run = weak.lock();
+    return run ? run->close() : Status();
+  });
   if (!r.optimizer) return;
   std::vector<at::Tensor> trainable(r.layout.parameters().size());
   for (std::size_t i = 0; i < r.model.parameters.size(); ++i) trainable[i] = r.model.parameters[i].second;
   r.reducer = std::make_unique<gradient::Reducer>(r.layout, std::move(trainable), exchange, r.small.bytes());
 }
 
-Trainer::~Trainer() = default;
+// Servers and peers may need this process until all are through, however early the trainer goes.
+Trainer::~Trainer() {
+  run_->reducer.reset();
+  if (!run_->closed) run_->job.at_close([run = run_] { return run->close(); });
+}
 
 void Trainer::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
   for (const data::Batch& batch : batches(set, options)) step(loss(batch));
@@ -128,15 +152,16 @@ Batches Trainer::batches(const data::DataSet& set, const FitOptions& options) {
   r.end_step += r.fit.steps;
   r.times = {};
   r.times.steps.reserve(static_cast<std::size_t>(std::min<std::int64_t>(r.fit.steps, 1 << 20)));
-  r.times.began = r.last_end = r.report_time = steady_clock().now();
-  r.reported = r.first_step;
+  r.times.began = r.last_end = r.told_at = steady_clock().now();
+  r.told = r.first_step;
   r.model.train(true);
   return Batches(this);
 }
 
 bool Trainer::open_step() {
   Run& r = *run_;
-  r.work = or_throw(engine_->next(r.end_step));
+  r.work = or_throw(engine_->next({r.first_step, r.end_step, r.set ? r.fit.log_every : 0}));
+  if (r.set && engine_->capabilities().asynchronous) r.tell_asynchronous();
   if (!r.work) return false;
   r.slice = r.work->slices.first;
   note_operation("compute step", r.work->step.value);
@@ -149,10 +174,7 @@ std::optional<data::Batch> Trainer::next_batch() {
   if (r.batch_out) throw Error(invalid("a batch was not answered: call step(loss) or average(loss) once for each"));
   if (!r.work && !open_step()) {
     r.times.ended = steady_clock().now();
-    if (engine_->capabilities().asynchronous) {
-      r.done = r.end_step;
-      if (r.job.rank() == 0 && r.reported < r.end_step) r.report(r.end_step);
-    }
+    r.done = r.end_step;
     r.times.samples = (r.end_step - r.first_step) * r.fit.batch;
     r.set = nullptr;
     return std::nullopt;
@@ -235,32 +257,40 @@ void Trainer::end_step() {
   r.times.steps.push_back(now - r.last_end);
   r.last_end = now;
   r.waited += outcome.waited;
-  r.last_loss = outcome.loss;
   r.done = r.work->step.value + 1;
   r.work.reset();
-  if (!r.set || r.job.rank() != 0) return;
-  std::int64_t step = r.done - r.first_step, every = r.fit.log_every, end = r.end_step - r.first_step;
-  std::int64_t due = (r.reported - r.first_step) / every * every + every;
-  if (step >= due) r.report(r.first_step + step / every * every);
-  else if (step == end && !engine_->capabilities().asynchronous) r.report(r.end_step);
+  if (!r.set || r.job.rank() != 0 || engine_->capabilities().asynchronous) return;
+  if ((r.done - r.first_step) % r.fit.log_every == 0 || r.done == r.end_step)
+    r.tell({r.done, outcome.loss, now - r.told_at, {}}, false, r.waiting(now));
 }
 
-void Trainer::Run::report(std::int64_t step) {
+/// The fraction of the time since the last report that this worker waited.
+double Trainer::Run::waiting(Time now) const {
+  return now > told_at ? std::min(1.0, static_cast<double>(waited) / static_cast<double>(now - told_at)) : 0;
+}
+
+void Trainer::Run::tell_asynchronous() {
+  double fraction = waiting(steady_clock().now());
+  for (const strategy::ReportedUpdate& update : engine->take_reports()) tell(update, true, fraction);
+}
+
+void Trainer::Run::tell(const strategy::ReportedUpdate& update, bool asynchronous, double waiting) {
+  auto per_second = [&](std::int64_t updates, Duration time) {
+    return time > 0 ? static_cast<double>(updates * fit.batch) * 1e9 / static_cast<double>(time) : 0;
+  };
   StepReport out;
-  out.step = step;
+  out.step = update.number;
   out.steps = end_step;
-  out.loss = last_loss;
-  Time now = steady_clock().now();
-  double elapsed = static_cast<double>(now - report_time) / 1e9;
-  out.samples_per_s = elapsed > 0 ? static_cast<double>((step - reported) * fit.batch) / elapsed : 0;
-  out.waiting = elapsed > 0 ? std::min(1.0, static_cast<double>(waited) / 1e9 / elapsed) : 0;
+  out.loss = update.loss;
+  out.samples_per_s = per_second(update.number - told, update.elapsed);
+  out.waiting = waiting;
   out.many = job.world() > 1;
-  double per_step =
-      static_cast<double>(now - times.began) / 1e9 / static_cast<double>(std::max<std::int64_t>(step - first_step, 1));
-  out.seconds_left = per_step * static_cast<double>(end_step - step);
-  out.asynchrony = or_throw(engine->asynchrony());
-  reported = step;
-  report_time = now;
+  Time now = steady_clock().now();
+  double overall = per_second(update.number - first_step, now - times.began);
+  if (overall > 0) out.seconds_left = static_cast<double>((end_step - update.number) * fit.batch) / overall;
+  if (asynchronous) out.asynchrony = update.asynchrony;
+  told = update.number;
+  told_at = now;
   waited = 0;
   reporter().step(out);
 }
@@ -290,7 +320,7 @@ Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const M
     for (const auto& [name, value] : out.metrics) line += "  " + name + " " + observe::significant(value);
     observe::ProgressWriter(2).say(line);
   }
-  r.meet();
+  or_throw(r.meet());
   return out;
 }
 
@@ -303,9 +333,6 @@ void Trainer::save(const std::string& path) {
 
 std::int64_t Trainer::steps_done() const { return run_->done; }
 const StepTimes& Trainer::times() const { return run_->times; }
-void Trainer::close() {
-  run_->meet();
-  or_throw(engine_->close());
-}
+void Trainer::close() { or_throw(run_->close()); }
 
 }  // namespace cohaul::train

@@ -97,7 +97,8 @@ class Trainer {
   /// Updates done so far, over all workers.
   std::int64_t steps_done() const;
   const StepTimes& times() const;
-  /// Blocks until all workers are here, then says goodbye to servers and peers. Nothing can be trained afterwards.
+  /// Blocks until all workers are here, then says goodbye to servers and peers; nothing can be trained afterwards. The job's close() does it, if
+  /// nobody did.
   void close();
 
  private:
@@ -108,7 +109,7 @@ class Trainer {
   void backward(const at::Tensor& loss, double share);
   void end_step();
 
-  std::unique_ptr<Run> run_;
+  std::shared_ptr<Run> run_;
   strategy::Engine* engine_ = nullptr;
 };
 

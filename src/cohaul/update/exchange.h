@@ -27,10 +27,15 @@ struct Work {
   SliceRange slices;
 };
 
+/// Steps [first, end), counted since the start, and which of its updates are worth telling: every report_every-th, and the last.
+struct Loop {
+  std::int64_t first = 0, end = 0;
+  std::int64_t report_every = 0;  // 0: none
+};
+
 /// What came of a step.
 struct StepOutcome {
-  double loss = 0;  // over the whole batch of the step where `loss_is_global`, else this worker's part as given
-  bool loss_is_global = true;
+  double loss = 0;       // over the whole batch of the step
   double staleness = 0;  // of this push: the maximum over partitions (asynchronous modes)
   Duration waited = 0;   // nanoseconds spent waiting for others in finish()
 };

@@ -78,7 +78,7 @@ Status train(job::Job& job, const Plan& plan) {
   COHAUL_ASSIGN(auto exchange, ps::make_server_exchange(job, layout, {}, parameters, options));
   COHAUL_TRY(exchange->start(steady_clock().now() + 20 * kSecond));
   for (;;) {
-    COHAUL_ASSIGN(std::optional<update::Work> work, exchange->next(kSteps));
+    COHAUL_ASSIGN(std::optional<update::Work> work, exchange->next({.end = kSteps}));
     if (!work) break;
     if (work->step.value >= kDeadlyStep) COHAUL_TRY(commit(job, plan.deed));
     COHAUL_TRY(step(*exchange, layout, *work, gradients));
