@@ -1,42 +1,127 @@
 #include "cohaul/sim/scenario.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "cohaul/base/check.h"
 #include "cohaul/base/random.h"
 
 namespace cohaul::sim {
 
-using Kind = ps::Consistency::Kind;
+using Mode = ps::Consistency::Kind;
+using transport::Role;
+
+namespace {
+
+std::vector<job::MemberKey> shuffled_members(const Scenario& s, Random& random) {
+  std::vector<job::MemberKey> all;
+  for (std::int32_t w = 0; w < s.workers; ++w) all.push_back({Role::worker, w});
+  for (std::int32_t k = 0; k < s.servers; ++k) all.push_back({Role::server, k});
+  for (std::size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[random.below(i)]);
+  return all;
+}
+
+Fault draw_fatal(const Scenario& s, job::MemberKey who, Random& random) {
+  Fault fault{.kind = Fault::Kind::kill, .who = who};
+  std::uint64_t kind = random.below(4);
+  if (kind == 0) fault.kind = Fault::Kind::stop;
+  if (kind == 0) fault.lasts = random.below(2) == 0 ? kForever : s.peer_timeout * (2 + random.below(3));
+  if (kind == 1 && who.role == Role::worker) {
+    fault.kind = Fault::Kind::cut;
+    fault.peer = static_cast<std::int32_t>(random.below(s.servers));
+  }
+  return fault;
+}
+
+/// `patience`: how long nobody may mistake it for a loss.
+Fault draw_mild(const Scenario& s, job::MemberKey who, Duration patience, Random& random) {
+  Fault fault{.kind = Fault::Kind::hold, .who = who, .lasts = static_cast<Duration>(random.below(patience))};
+  std::uint64_t kind = random.below(3);
+  if (kind == 0) fault.kind = Fault::Kind::stop;
+  if (kind == 1 && who.role == Role::worker) {
+    fault.kind = Fault::Kind::slow;
+    fault.lasts = s.peer_timeout * (1 + random.below(3));
+  }
+  std::int32_t peers = who.role == Role::worker ? s.servers : s.workers;
+  fault.peer = static_cast<std::int32_t>(random.below(peers + 2)) - 2;
+  fault.peer = std::max(fault.peer, Fault::kLauncher);
+  return fault;
+}
+
+/// Each process meets one fault at most: two short silences would make a long one.
+std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
+  std::vector<Fault> faults;
+  std::vector<job::MemberKey> members = shuffled_members(s, random);
+  auto next = members.begin();
+  std::int32_t workers_left = s.workers;
+  for (std::uint64_t deaths = random.below(2) == 0 ? 0 : 1 + random.below(3); deaths > 0; --deaths, ++next) {
+    if (next == members.end()) break;
+    if (s.goes_on && (next->role == Role::server || workers_left == 1)) continue;
+    workers_left -= next->role == Role::worker ? 1 : 0;
+    faults.push_back(draw_fatal(s, *next, random));
+  }
+  // Membership decides one loss. Others that go on find later ones by closed connections alone, so one who stands still comes first.
+  auto stopped = std::find_if(faults.begin(), faults.end(), [](const Fault& f) { return f.kind == Fault::Kind::stop; });
+  if (s.goes_on && stopped != faults.end()) faults = {*stopped};
+
+  Duration patience = faults.empty() ? s.peer_timeout * 7 / 10 : s.peer_timeout / 3;
+  for (std::uint64_t mild = random.below(3); mild > 0 && next != members.end(); --mild, ++next) {
+    faults.push_back(draw_mild(s, *next, patience, random));
+  }
+  Duration typical = (s.delay_max * 6 + s.compute_max) * (s.steps / s.workers + 2);
+  for (Fault& f : faults) f.at = static_cast<Time>(random.below(typical));
+  return faults;
+}
+
+}  // namespace
+
+bool Fault::is_fatal(Duration peer_timeout) const {
+  return kind == Kind::kill || kind == Kind::cut || (kind == Kind::stop && lasts >= peer_timeout);
+}
+
+std::string Fault::describe() const {
+  constexpr std::string_view kNames[] = {"killed", "stopped", "slow", "held back", "cut off"};
+  std::string text = job::describe(who);
+  text.append(" ").append(kNames[static_cast<int>(kind)]);
+  bool has_peer = kind == Kind::cut || kind == Kind::hold;
+  Role peers = who.role == Role::worker ? Role::server : Role::worker;
+  if (has_peer) {
+    text += std::string(kind == Kind::cut ? " from " : " towards ") +
+            (peer == kLauncher ? "the launcher" : job::describe({peers, peer}));
+  }
+  if (lasts > 0) text += lasts == kForever ? " for good" : " for " + std::to_string(lasts / kMicrosecond) + " us";
+  return text + " at " + std::to_string(at / kMicrosecond) + " us";
+}
 
 Scenario Scenario::draw(std::uint64_t seed) {
   Random random(seed, 2);
   Scenario s;
-  s.seed = seed;
-  s.consistency.kind = static_cast<Kind>(random.below(3));
-  if (s.consistency.kind == Kind::bounded) s.consistency.staleness = static_cast<std::int64_t>(random.below(5));
+  s.seed = s.problem = seed;
+  s.consistency.kind = static_cast<Mode>(random.below(3));
+  if (s.consistency.kind == Mode::bounded) s.consistency.staleness = static_cast<std::int64_t>(random.below(5));
   s.workers = static_cast<std::int32_t>(1 + random.below(6));
   s.servers = static_cast<std::int32_t>(1 + random.below(3));
-  bool sync = s.consistency.kind == Kind::sync;
-  s.slices = sync ? s.workers << random.below(3) : 1;
+  s.slices = s.is_sync() ? s.workers << random.below(3) : 1;
   s.steps = static_cast<std::int64_t>(1 + random.below(24));
-  s.by_address = random.below(2) == 0;
+  s.one_host = random.below(2) == 0;
   s.repeat_rate = random.below(2) == 0 ? 0 : random.uniform() * 0.5;
   s.delay_max = kMicrosecond << random.below(12);
   s.compute_max = kMicrosecond << random.below(12);
-  std::int32_t deaths = sync ? 0 : static_cast<std::int32_t>(random.below(s.workers));
-  for (std::int32_t i = 0; i < deaths && random.below(2) == 0; ++i) {
-    Duration typical = (s.delay_max * 6 + s.compute_max) * (s.steps / s.workers + 1) / 2;
-    s.deaths.push_back({i, static_cast<Time>(random.below(typical))});
-  }
+  s.peer_timeout = (400 + static_cast<Duration>(random.below(600))) * kMillisecond;
+  s.is_reaped = random.below(2) == 0;
+  s.goes_on = !s.is_sync() && random.below(4) != 0;
+  s.faults = draw_faults(s, random);
   return s;
 }
 
 std::string Scenario::describe() const {
   std::string text = "seed " + std::to_string(seed) + ": " + std::string(name(consistency.kind));
-  if (consistency.kind == Kind::bounded) text += "(" + std::to_string(consistency.staleness) + ")";
+  if (consistency.kind == Mode::bounded) text += " " + std::to_string(consistency.staleness);
   text += ", " + std::to_string(workers) + " workers, " + std::to_string(servers) + " servers, " +
           std::to_string(slices) + " slices, " + std::to_string(steps) + " steps, " +
-          (by_address ? "by address" : "by bytes") + ", repeat rate " + std::to_string(repeat_rate) + ", " +
-          std::to_string(deaths.size()) + " deaths";
+          (one_host ? "one host" : "several hosts") + ", repeat rate " + std::to_string(repeat_rate) +
+          (goes_on ? ", goes on" : "");
+  for (const Fault& f : faults) text += "; " + f.describe();
   return text;
 }
 

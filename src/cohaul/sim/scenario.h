@@ -6,29 +6,51 @@
 #include <vector>
 
 #include "cohaul/base/clock.h"
+#include "cohaul/job/member.h"
 #include "cohaul/ps/consistency.h"
 #include "cohaul/update/layout.h"
 
 namespace cohaul::sim {
 
-struct Death {
-  std::int32_t worker = 0;
+struct Fault {
+  enum class Kind : std::uint8_t {
+    kill,  // the process dies: its connections close, or lose what is on the way
+    stop,  // it stands still, its connections stay open; goes on after `lasts`
+    slow,  // a worker computes for `lasts`; its heartbeats go on
+    hold,  // what it says to `peer` comes up to `lasts` later
+    cut,   // a worker's connection to server `peer` breaks, though both live
+  };
+  static constexpr std::int32_t kLauncher = -1;
+
+  Kind kind = Kind::kill;
+  job::MemberKey who;
   Time at = 0;
+  Duration lasts = 0;  // kForever: for good
+  std::int32_t peer = kLauncher;
+
+  bool is_fatal(Duration peer_timeout) const;
+  std::string describe() const;
 };
 
 struct Scenario {
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;     // of the schedule
+  std::uint64_t problem = 0;  // of the gradients
   ps::Consistency consistency;
   std::int32_t workers = 1, servers = 1, slices = 1;
   std::int64_t steps = 1;
-  bool by_address = false;
+  bool one_host = false;
   double repeat_rate = 0;  // of pushes, and other messages that a worker may repeat
-  Duration delay_max = 0, compute_max = 0;
-  std::vector<Death> deaths;  // asynchronous modes only: a synchronous step can't end without its slices
+  Duration delay_max = 1, compute_max = 1, peer_timeout = kSecond;
+  bool is_reaped = false;  // a launcher learns how its children end; else only connections and heartbeats tell
+  bool goes_on = false;    // asynchronous modes only: a worker's loss is told to the servers, and the others go on
+  std::vector<Fault> faults;
 
   static Scenario draw(std::uint64_t seed);
   std::string describe() const;
+  bool is_sync() const { return consistency.kind == ps::Consistency::Kind::sync; }
 };
+
+constexpr Duration kJoinTimeout = 2 * kSecond;
 
 /// A small model of several runs and partitions, float64; parameter kFrozen is frozen.
 constexpr std::int32_t kFrozen = 2;

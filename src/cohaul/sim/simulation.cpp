@@ -2,127 +2,200 @@
 
 #include <algorithm>
 #include <memory>
-#include <vector>
+#include <utility>
 
-#include "cohaul/ps/server.h"
-#include "cohaul/sim/network.h"
+#include "cohaul/base/random.h"
+#include "cohaul/sim/launcher.h"
+#include "cohaul/sim/server.h"
 #include "cohaul/sim/witness.h"
 #include "cohaul/sim/worker.h"
+#include "cohaul/transport/sim_network.h"
 
 namespace cohaul::sim {
 namespace {
 
-constexpr std::int64_t kEventsMax = 2'000'000;
+using transport::Role;
+
+constexpr Time kEnd = 60 * kSecond;  // far more than any schedule needs
 
 class Simulation {
  public:
   explicit Simulation(const Scenario& scenario)
       : scenario_(scenario),
         layout_(small_layout()),
-        witness_(scenario, layout_),
-        network_({scenario.seed, scenario.delay_max, scenario.by_address},
-                 [this](Node from, Node to, transport::Frame frame) { deliver(from, to, std::move(frame)); }) {
+        random_(scenario.seed, 1),
+        witness_(scenario_, layout_),
+        network_(
+            {.seed = scenario.seed, .delay_min = 1, .delay_max = scenario.delay_max, .one_host = scenario.one_host}),
+        launcher_(scenario_, [this](const job::Decision& d, Time now) { witness_.on_decision(d, now); }),
+        pending_(scenario.faults) {
     ps::Init init;
     init.consistency = scenario.consistency;
-    init.rule.momentum = scenario.consistency.kind == ps::Consistency::Kind::sync ? 0.9 : 0;
+    init.rule.momentum = scenario.is_sync() ? 0.9 : 0;
     init.workers = scenario.workers;
     init.servers = scenario.servers;
     init.slices = scenario.slices;
     init.layout_hash = layout_.hash();
-    for (std::int32_t k = 0; k < scenario.servers; ++k) servers_.push_back(std::make_unique<Place>(*this, k));
-    for (std::int32_t w = 0; w < scenario.workers; ++w) {
-      workers_.push_back(std::make_unique<Worker>(
-          scenario_, layout_, init, w, network_, [this](const Worker& worker) { witness_.on_look(worker, workers_); }));
+    for (std::int32_t k = 0; k < scenario.servers; ++k) {
+      servers_.push_back(std::make_unique<Server>(scenario_, ServerRank(k), heart({Role::server, k}), witness_));
     }
+    for (std::int32_t w = 0; w < scenario.workers; ++w) {
+      workers_.push_back(std::make_unique<Worker>(scenario_, layout_, init, w, heart({Role::worker, w}), witness_));
+    }
+    connect();
   }
 
   Result<Report> run() {
-    for (auto& worker : workers_) {
-      for (auto& place : servers_) place->server.joined(WorkerRank(worker->rank()), Incarnation(1));
-      network_.after(1 + 37 * worker->rank(), [&worker] {
-        if (!worker->is_dead()) worker->start();
-      });
-    }
-    for (const Death& death : scenario_.deaths) network_.after(death.at + 1, [this, death] { kill(death.worker); });
-    for (std::int64_t i = 0; witness_.verdict().ok() && network_.step(); ++i) {
-      if (i == kEventsMax) return corrupt("no end").context(scenario_.describe());
+    while (witness_.verdict().ok() && !is_over() && now() < kEnd) {
+      strike();
+      for (Process* p : processes_) turn(*p);
+      launcher_.turn(now());
+      Time next = next_time();
+      if (!network_.step(next)) network_.advance_to(std::min(next, kEnd));
     }
     Report report;
-    report.frames = network_.frames();
-    for (auto& place : servers_) {
-      ps::Stats s = place->server.stats();
+    report.trace = network_.trace();
+    report.faults = struck_;
+    if (launcher_.membership().loss()) report.lost = launcher_.membership().loss()->who;
+    for (auto& server : servers_) {
+      ps::Stats s = server->tables();
       report.tables.pushes += s.pushes;
       report.tables.repeats += s.repeats;
       report.tables.staleness_sum += s.staleness_sum;
       report.tables.staleness_max = std::max(report.tables.staleness_max, s.staleness_max);
     }
-    report.coordinator = servers_[0]->server.coordinator_stats();
-    witness_.at_end(workers_, report.tables, report.coordinator);
-    if (!witness_.verdict().ok()) return witness_.verdict();
+    report.coordinator = servers_[0]->coordinator();
+    report.result.assign(workers_[0]->parameters().begin(), workers_[0]->parameters().end());
+    witness_.at_end({processes_.begin(), processes_.end()}, report.tables, report.coordinator);
+    if (!witness_.verdict().ok()) return witness_.verdict().context("trace " + std::to_string(report.trace));
     return report;
   }
 
  private:
-  struct Place final : ps::ToWorkers {
-    Place(Simulation& s, std::int32_t k) : simulation(s), rank(k), server(ServerRank(k), memory, *this) {}
-    void send(WorkerRank to, const transport::Message& message) override {
-      simulation.witness_.on_sent(to.value, message, simulation.workers_);
-      simulation.network_.send({transport::Role::server, rank}, {transport::Role::worker, to.value}, message);
-    }
-    Simulation& simulation;
-    const std::int32_t rank;
-    ps::HeapMemory memory;
-    ps::Server server;
-  };
-
-  void deliver(Node from, Node to, transport::Frame frame) {
-    Status status;
-    if (to.role == transport::Role::server) {
-      auto kind = static_cast<ps::Kind>(frame.kind);
-      status = servers_[to.rank]->server.on_frame(WorkerRank(from.rank), std::move(frame));
-      // What a worker said before it died, and repeated after it was given up, may well be refused.
-      if (workers_[from.rank]->is_dead() || workers_[from.rank]->is_finished()) status = {};
-      if (!status.ok()) status = status.context("kind " + std::to_string(static_cast<int>(kind)));
-    } else if (!workers_[to.rank]->is_dead()) {
-      status = workers_[to.rank]->on_frame(ServerRank(from.rank), std::move(frame));
-    }
-    if (!status.ok() && failure_.ok()) failure_ = status;
+  static transport::Identity identity(Role role, std::int32_t rank) {
+    transport::Identity who;
+    who.role = role;
+    who.rank = rank;
+    who.incarnation = Incarnation(1);
+    return who;
   }
 
-  /// The servers hear of it one after the other, each after all that it still gets from the dead.
-  void kill(std::int32_t rank) {
-    if (workers_[rank]->is_dead() || workers_[rank]->is_finished()) return;
-    // Worker 0 brings the initial parameters: without them nobody can go on, so nothing could be seen.
-    const auto& versions = workers_[rank]->versions();
-    if (rank == 0 && std::any_of(versions.begin(), versions.end(), [](std::int64_t v) { return v < 0; })) return;
-    workers_[rank]->kill();
-    witness_.on_death(rank);
-    network_.kill({transport::Role::worker, rank});
-    for (std::size_t k = 0; k < servers_.size(); ++k) {
-      network_.after(scenario_.delay_max * 4 + static_cast<Duration>(k),
-                     [this, rank, k] { servers_[k]->server.lost(WorkerRank(rank)); });
+  Heart heart(job::MemberKey who) {
+    auto [ours, launchers] = network_.connect(identity(who.role, who.rank), identity(Role::launcher, 0));
+    launcher_.connected(std::move(launchers));
+    return Heart(who, std::move(ours), scenario_.peer_timeout);
+  }
+
+  void connect() {
+    for (auto& worker : workers_) {
+      for (auto& server : servers_) {
+        auto [at_worker, at_server] =
+            network_.connect(identity(Role::worker, worker->who().rank), identity(Role::server, server->who().rank));
+        worker->connected(std::move(at_worker));
+        server->connected(std::move(at_server));
+      }
     }
+    for (auto& worker : workers_) processes_.push_back(worker.get());
+    for (auto& server : servers_) processes_.push_back(server.get());
+  }
+
+  Time now() const { return network_.clock().now(); }
+
+  Time next_time() const {
+    Time next = launcher_.next_time();
+    for (const Process* p : processes_) next = std::min(next, p->next_time());
+    for (const Fault& f : pending_) {
+      if (f.at > now()) next = std::min(next, f.at);
+    }
+    return next;
+  }
+
+  bool is_over() const {
+    const job::Membership& membership = launcher_.membership();
+    if (!membership.finished() && !membership.loss()) return false;
+    return std::all_of(processes_.begin(), processes_.end(), [](const Process* p) {
+      return p->state() != Process::State::running || p->is_stopped_for_good();
+    });
+  }
+
+  void turn(Process& p) {
+    if (p.state() != Process::State::running) return;
+    p.turn(now());
+    if (p.state() == Process::State::running) return;
+    if (p.state() == Process::State::failed) witness_.on_failed(p);
+    ended(p, {.by_signal = false, .code = p.state() == Process::State::failed ? 3 : 0});
+  }
+
+  void ended(const Process& p, const job::ProcessExit& how) {
+    if (scenario_.is_reaped)
+      launcher_.ended(p.who(), how, now() + static_cast<Duration>(random_.below(scenario_.delay_max)));
+  }
+
+  /// Lets happen what is due.
+  void strike() {
+    for (std::size_t i = 0; i < pending_.size();) {
+      if (!may_strike(pending_[i])) {
+        ++i;
+        continue;
+      }
+      Fault fault = pending_[i];
+      pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
+      Process& p = process(fault.who);
+      if (p.state() == Process::State::running) strike(fault, p);
+    }
+  }
+
+  bool may_strike(const Fault& fault) const {
+    if (now() < fault.at) return false;
+    // Where the others are to go on they must have begun, and with the initial parameters, which worker 0 brings.
+    bool spares = scenario_.goes_on && fault.is_fatal(scenario_.peer_timeout);
+    if (!spares) return true;
+    bool begun = fault.who.rank != 0 || workers_[0]->has_begun();
+    return begun && launcher_.membership().assembled();
+  }
+
+  void strike(const Fault& fault, Process& p) {
+    bool one_road = fault.kind == Fault::Kind::cut || fault.kind == Fault::Kind::hold;
+    transport::Channel* road = one_road ? p.road(fault.peer) : nullptr;
+    if (one_road && road == nullptr) return;
+    ++struck_;
+    witness_.on_fault(fault, now());
+    Time until = fault.lasts == kForever ? kForever : now() + fault.lasts;
+    switch (fault.kind) {
+      case Fault::Kind::kill:
+        for (transport::Channel* r : p.roads()) {
+          if (random_.below(2) == 0) network_.cut(*r);
+        }
+        p.kill();
+        ended(p, {.by_signal = true, .code = 9});
+        return;
+      case Fault::Kind::stop: p.stop(until); return;
+      case Fault::Kind::slow: p.slow_down(fault.lasts); return;
+      case Fault::Kind::hold: network_.hold(*road, until); return;
+      case Fault::Kind::cut: network_.cut(*road); return;
+    }
+  }
+
+  Process& process(job::MemberKey who) {
+    if (who.role == Role::worker) return *workers_[who.rank];
+    return *servers_[who.rank];
   }
 
   const Scenario scenario_;
   const update::Layout layout_;
+  Random random_;
   Witness witness_;
-  std::vector<std::unique_ptr<Place>> servers_;
+  transport::SimNetwork network_;
+  Launcher launcher_;
+  std::vector<std::unique_ptr<Server>> servers_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  Network network_;  // last: what is in flight pins what servers have
-  Status failure_;
-
- public:
-  const Status& failure() const { return failure_; }
+  std::vector<Process*> processes_;
+  std::vector<Fault> pending_;
+  std::int64_t struck_ = 0;
 };
 
 }  // namespace
 
-Result<Report> simulate(const Scenario& scenario) {
-  Simulation simulation(scenario);
-  Result<Report> report = simulation.run();
-  if (!simulation.failure().ok()) return simulation.failure().context(scenario.describe());
-  return report;
-}
+Result<Report> simulate(const Scenario& scenario) { return Simulation(scenario).run(); }
 
 }  // namespace cohaul::sim

@@ -1,8 +1,10 @@
 #pragma once
-// One whole run of the parameter server, in one thread, in virtual time: the real server, coordinator and session, stub workers,
-// a seeded network, and a witness.
+// One whole job with a parameter server, in one thread, in virtual time: the real server, coordinator, session, rendezvous and membership
+// on the simulated network, stub workers, seeded faults, and a witness.
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "cohaul/base/status.h"
 #include "cohaul/ps/messages.h"
@@ -11,11 +13,14 @@
 namespace cohaul::sim {
 
 struct Report {
-  std::int64_t frames = 0;
+  std::uint64_t trace = 0;             // of all frames: equal for equal runs
+  std::int64_t faults = 0;             // that took effect
+  std::optional<job::MemberKey> lost;  // whom membership gave up
   ps::Stats tables, coordinator;
+  std::vector<double> result;  // worker 0's parameters
 };
 
-/// Runs it to its end. Errors: corrupt, naming the scenario and the promise that was broken.
+/// Runs it to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.
 Result<Report> simulate(const Scenario& scenario);
 
 }  // namespace cohaul::sim

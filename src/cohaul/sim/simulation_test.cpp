@@ -2,13 +2,20 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+
+#include "cohaul/base/bytes.h"
 
 namespace cohaul::sim {
 namespace {
 
-// A failing seed is printed; put it here to see it alone: simulation_test --gtest_filter='*Replay*'.
-constexpr std::uint64_t kReplay = 0;
+using transport::Role;
+using Mode = ps::Consistency::Kind;
+
+// A failing seed is printed; put it here to see it alone: sim_test --gtest_filter='*Replay*'.
+constexpr std::uint64_t kReplay = 1;
 constexpr std::uint64_t kSchedules = 1000;
 
 TEST(ParameterServer, Replay) {
@@ -17,30 +24,106 @@ TEST(ParameterServer, Replay) {
 }
 
 TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
-  std::int64_t frames = 0, repeats = 0, deaths = 0, staleness = 0;
+  std::int64_t repeats = 0, faults = 0, losses = 0, went_on = 0, staleness = 0;
   for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
     Scenario scenario = Scenario::draw(seed);
     auto report = simulate(scenario);
     ASSERT_TRUE(report.ok()) << report.status().message();
-    frames += report->frames;
     repeats += report->tables.repeats;
-    deaths += static_cast<std::int64_t>(scenario.deaths.size());
+    faults += report->faults;
+    losses += report->lost.has_value();
+    went_on += report->lost.has_value() && scenario.goes_on;
     staleness = std::max(staleness, report->coordinator.staleness_max);
   }
   // The schedules are worth something: things did go wrong in them.
-  EXPECT_GT(frames, 100'000);
   EXPECT_GT(repeats, 10'000);
-  EXPECT_GT(deaths, 100);
+  EXPECT_GT(faults, 1000);
+  EXPECT_GT(losses, 300);
+  EXPECT_GT(went_on, 100);
   EXPECT_GT(staleness, 5);
 }
 
 TEST(ParameterServer, TheSameSeedGivesTheSameRun) {
-  for (std::uint64_t seed : {3, 14, 15, 92}) {
-    auto a = simulate(Scenario::draw(seed)), b = simulate(Scenario::draw(seed));
-    ASSERT_TRUE(a.ok() && b.ok());
-    EXPECT_EQ(a->frames, b->frames);
+  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+    auto a = simulate(Scenario::draw(seed)), b = simulate(Scenario::draw(seed)), c = simulate(Scenario::draw(seed + 1));
+    ASSERT_TRUE(a.ok() && b.ok() && c.ok());
+    EXPECT_EQ(a->trace, b->trace) << "seed " << seed;
+    EXPECT_NE(a->trace, c->trace) << "seed " << seed;
     EXPECT_EQ(a->tables, b->tables);
     EXPECT_EQ(a->coordinator, b->coordinator);
+  }
+}
+
+TEST(ParameterServer, SynchronousBitsDependOnNoSchedule) {
+  for (std::uint64_t problem = 1; problem <= 5; ++problem) {
+    std::vector<double> first;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+      Scenario s = Scenario::draw(seed);
+      s.consistency = {};
+      s.problem = problem;
+      s.slices = 8;
+      s.workers = 1 << seed % 4;
+      s.servers = static_cast<std::int32_t>(1 + seed % 3);
+      s.steps = 6;
+      s.goes_on = false;
+      s.faults.clear();
+      auto report = simulate(s);
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      if (first.empty()) first = report->result;
+      ASSERT_EQ(std::memcmp(first.data(), report->result.data(), as_bytes(std::span(first)).size()), 0) << s.describe();
+    }
+  }
+}
+
+Scenario three_workers(Mode mode, std::uint64_t seed, const Fault& fault) {
+  Scenario s;
+  s.seed = seed;
+  s.consistency = {mode, mode == Mode::bounded ? 1 : 0};
+  s.workers = s.slices = 3;
+  if (mode != Mode::sync) s.slices = 1;
+  s.servers = 2;
+  s.steps = 20;
+  s.delay_max = s.compute_max = 2 * kMillisecond;
+  s.goes_on = mode != Mode::sync;
+  s.faults = {fault};
+  return s;
+}
+
+Fault fault_of_worker_1(Fault::Kind kind, Duration lasts) {
+  return {.kind = kind, .who = {Role::worker, 1}, .at = 20 * kMillisecond, .lasts = lasts};
+}
+
+TEST(Membership, ASlowWorkerIsNotLost) {
+  for (Mode mode : {Mode::sync, Mode::async, Mode::bounded}) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+      auto report = simulate(three_workers(mode, seed, fault_of_worker_1(Fault::Kind::slow, 10 * kSecond)));
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      EXPECT_EQ(report->faults, 1);
+      EXPECT_FALSE(report->lost);
+    }
+  }
+}
+
+TEST(Membership, AStoppedWorkerIsLostAndTheOthersDoItsStep) {
+  for (Mode mode : {Mode::async, Mode::bounded}) {
+    for (Duration lasts : {kForever, 3 * kSecond}) {
+      for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        auto report = simulate(three_workers(mode, seed, fault_of_worker_1(Fault::Kind::stop, lasts)));
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        EXPECT_EQ(report->lost, (job::MemberKey{Role::worker, 1}));
+        EXPECT_EQ(report->coordinator.pushes, 20);
+      }
+    }
+  }
+}
+
+TEST(Membership, SynchronousTrainingEndsNamingTheLost) {
+  for (Fault::Kind kind : {Fault::Kind::stop, Fault::Kind::kill}) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+      auto report = simulate(three_workers(Mode::sync, seed, fault_of_worker_1(kind, kForever)));
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      EXPECT_EQ(report->lost, (job::MemberKey{Role::worker, 1}));
+    }
   }
 }
 

@@ -2,24 +2,31 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "cohaul/base/check.h"
 #include "cohaul/ps/memory.h"
-#include "cohaul/ps/messages.h"
+#include "cohaul/sim/stub.h"
 #include "cohaul/update/local_exchange.h"
 
 namespace cohaul::sim {
 
 using ps::Kind;
-using Workers = std::vector<std::unique_ptr<Worker>>;
+using transport::Role;
+
+namespace {
+
+std::string worker_name(std::int32_t rank) { return "worker " + std::to_string(rank); }
+
+}  // namespace
 
 Witness::Witness(const Scenario& scenario, const update::Layout& layout)
-    : scenario_(scenario),
-      layout_(layout),
-      steps_of_(scenario.workers),
-      applied_(layout.partitions().size()),
-      pulled_(scenario.workers, std::vector<std::int64_t>(layout.partitions().size(), 0)) {
-  if (is_sync()) make_reference();
+    : scenario_(scenario), layout_(layout), workers_(scenario.workers), applied_(layout.partitions().size()) {
+  for (Worker& w : workers_) {
+    w.sent.assign(applied_.size(), 0);
+    w.versions.assign(applied_.size(), -1);
+  }
+  if (scenario.is_sync()) make_reference();
 }
 
 void Witness::broken(const std::string& promise) {
@@ -51,49 +58,66 @@ void Witness::make_reference() {
   }
 }
 
-void Witness::on_sent(std::int32_t to, const transport::Message& message, const Workers& workers) {
+void Witness::on_sent(std::int32_t to, const transport::Message& message) {
   switch (static_cast<Kind>(message.kind)) {
-    case Kind::grant: return on_grant(to, message.clock, Step(static_cast<std::int64_t>(message.key)), workers);
-    case Kind::finished: finished_.insert(to); return;
-    case Kind::ack: return is_sync() ? void() : on_ack(to, message);
+    case Kind::grant: return on_grant(to, message.clock, static_cast<std::int64_t>(message.key));
+    case Kind::finished: workers_[to].finished = true; return;
+    case Kind::ack: return scenario_.is_sync() ? void() : on_ack(to, message);
     case Kind::params:
-      if (message.key < pulled_[to].size()) pulled_[to][message.key] = message.clock;
+      if (message.key < applied_.size()) workers_[to].sent[message.key] = message.clock;
       return;
     default: return;
   }
 }
 
-void Witness::on_grant(std::int32_t to, std::int64_t clock, Step step, const Workers& workers) {
-  auto& steps = steps_of_[to];
-  if (clock < static_cast<std::int64_t>(steps.size())) {
-    if (steps[clock] != step.value) broken("a repeated request got another step number");
+void Witness::on_refused(job::MemberKey by, std::int32_t worker, const Status& why) {
+  if (workers_[worker].is_given_up) return;
+  broken(job::describe(by) + " refuses " + worker_name(worker) + ", which did nothing wrong: " + why.message());
+}
+
+void Witness::on_heard(std::int32_t worker, const transport::Frame& frame) {
+  Worker& w = workers_[worker];
+  auto kind = static_cast<Kind>(frame.kind);
+  if (kind == Kind::params && frame.key < applied_.size()) w.versions[frame.key] = frame.clock;
+  if (kind != Kind::ack || frame.clock != w.clock) return;
+  w.acknowledged.insert(frame.key);
+  if (w.acknowledged.size() < applied_.size()) return;
+  w.acknowledged.clear();
+  ++w.clock;
+}
+
+void Witness::on_grant(std::int32_t to, std::int64_t clock, std::int64_t step) {
+  auto& steps = workers_[to].steps;
+  auto count = static_cast<std::int64_t>(steps.size());
+  if (clock < count) {
+    if (steps[clock] != step) broken("a repeated request got another step number");
     return;
   }
-  if (auto h = holder_.find(step.value); h != holder_.end() && !dead_.contains(h->second)) {
-    broken("step " + std::to_string(step.value) + " was handed out twice");
+  if (clock > count) return broken(worker_name(to) + " is granted a step before it has pushed");
+  if (auto h = holder_.find(step); h != holder_.end() && !workers_[h->second].is_given_up) {
+    broken("step " + std::to_string(step) + " was handed out twice");
   }
-  if (step.value < 0 || step.value >= scenario_.steps) broken("a step number out of range was handed out");
-  holder_[step.value] = to;
-  steps.push_back(step.value);
+  if (step < 0 || step >= scenario_.steps) broken("a step number out of range was handed out");
+  holder_[step] = to;
+  steps.push_back(step);
   std::int64_t least = clock;
-  for (const auto& w : workers) {
-    if (!dead_.contains(w->rank()) && !finished_.contains(w->rank())) least = std::min(least, w->clock());
+  for (const Worker& w : workers_) {
+    if (!w.is_given_up && !w.finished) least = std::min(least, w.clock);
   }
   gap_max_ = std::max(gap_max_, clock - least);
   bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
   if (bounded && clock - least > scenario_.consistency.staleness) {
-    broken("worker " + std::to_string(to) + " starts a step " + std::to_string(clock - least) +
-           " ahead of the slowest");
+    broken(worker_name(to) + " starts a step " + std::to_string(clock - least) + " ahead of the slowest");
   }
 }
 
 void Witness::on_ack(std::int32_t to, const transport::Message& message) {
   Result<ps::Ack> ack = ps::Ack::decode(message.body);
   auto& applied = applied_[message.key];
-  std::int64_t step = steps_of_[to].at(message.clock), version = ack->version.value;
+  std::int64_t step = workers_[to].steps.at(message.clock), version = ack->version.value;
   auto known = applied.find(step);
   if (known == applied.end()) {
-    std::int64_t of_others = version - 1 - pulled_[to][message.key];
+    std::int64_t of_others = version - 1 - workers_[to].sent[message.key];
     if (version != static_cast<std::int64_t>(applied.size()) + 1) broken("a version that is not one push more");
     if (ack->staleness != of_others) broken("staleness was counted wrong");
     applied[step] = {to, message.clock, version};
@@ -101,100 +125,159 @@ void Witness::on_ack(std::int32_t to, const transport::Message& message) {
   }
   const Applied& a = known->second;
   bool same_push = a.worker == to && a.clock == message.clock;
-  if (same_push ? version != a.version : !dead_.contains(a.worker)) {
+  if (same_push ? version != a.version : !workers_[a.worker].is_given_up) {
     broken("partition " + std::to_string(message.key) + " applied step " + std::to_string(step) + " twice");
   }
 }
 
-void Witness::on_look(const Worker& worker, const Workers& workers) {
-  look_at_values(worker);
-  if (worker.parameters()[layout_.offset(kFrozen) / sizeof(double)] != 1.0)
+void Witness::on_look(const Look& look) {
+  if (look.parameters[layout_.offset(kFrozen) / sizeof(double)] != 1.0) {
     broken("a frozen parameter is not worker 0's");
-  if (!is_sync()) look_at_visibility(worker, workers);
+  }
+  scenario_.is_sync() ? look_at_reference(look) : look_at_sum(look);
+  if (!scenario_.is_sync()) look_at_visibility(look);
+  const auto& versions = workers_[look.worker].versions;
+  bool whole = std::all_of(versions.begin(), versions.end(), [&](std::int64_t v) { return v == scenario_.steps; });
+  if (look.is_last && !whole) broken(worker_name(look.worker) + " ends with other parameters than the last ones");
 }
 
-void Witness::look_at_values(const Worker& worker) {
-  if (is_sync()) {
-    const auto& expected = reference_.at(worker.versions()[0]);
-    for (std::size_t p = 0; p < layout_.partitions().size(); ++p) {
-      const update::Partition& part = layout_.partitions()[p];
-      if (worker.versions()[p] != worker.versions()[0]) return broken("a step ends with partitions of different steps");
-      const auto* bytes = reinterpret_cast<const std::byte*>(expected.data());
-      if (std::memcmp(as_bytes(worker.parameters()).data() + part.offset, bytes + part.offset, part.bytes) != 0) {
-        return broken("worker " + std::to_string(worker.rank()) + " has other bits than one process");
-      }
+void Witness::look_at_reference(const Look& look) {
+  const auto& versions = workers_[look.worker].versions;
+  const auto& expected = reference_.at(versions[0]);
+  for (std::size_t p = 0; p < versions.size(); ++p) {
+    const update::Partition& part = layout_.partitions()[p];
+    if (versions[p] != versions[0]) return broken("a step ends with partitions of different steps");
+    ConstBytes ours = as_bytes(look.parameters), theirs = as_bytes(std::span(expected));
+    if (std::memcmp(ours.data() + part.offset, theirs.data() + part.offset, part.bytes) != 0) {
+      return broken(worker_name(look.worker) + " has other bits than one process after step " +
+                    std::to_string(versions[0] - 1));
     }
-    std::int64_t step = worker.versions()[0] - 1;
-    bool loss_is_right =
-        step < 0 || worker.outcome().loss == stub_loss(Step(step), {0, scenario_.slices, scenario_.slices});
-    if (!loss_is_right) broken("a loss that is not one process's");
-    return;
   }
-  for (std::size_t p = 0; p < layout_.partitions().size(); ++p) {
+  std::int64_t step = versions[0] - 1;
+  bool loss_is_right = step < 0 || look.loss == stub_loss(Step(step), {0, scenario_.slices, scenario_.slices});
+  if (!loss_is_right) broken("a loss that is not one process's");
+}
+
+void Witness::look_at_sum(const Look& look) {
+  for (std::size_t p = 0; p < applied_.size(); ++p) {
+    std::int64_t version = workers_[look.worker].versions[p];
     double expected = 1.0;
     for (const auto& [step, a] : applied_[p]) {
-      if (a.version <= worker.versions()[p]) expected -= static_cast<double>(step + 1);
+      if (a.version <= version) expected -= static_cast<double>(step + 1);
     }
     const update::Partition& part = layout_.partitions()[p];
     for (std::uint32_t s = part.segment_first; s < part.segment_last; ++s) {
       const update::Segment& segment = layout_.segments()[s];
-      auto values = worker.parameters().subspan(segment.offset / sizeof(double), segment.elements);
+      auto values = look.parameters.subspan(segment.offset / sizeof(double), segment.elements);
       if (std::any_of(values.begin(), values.end(), [&](double x) { return x != expected; })) {
-        return broken("worker " + std::to_string(worker.rank()) + " pulled a torn or wrong version " +
-                      std::to_string(worker.versions()[p]) + " of partition " + std::to_string(p));
+        return broken(worker_name(look.worker) + " pulled a torn or wrong version " + std::to_string(version) +
+                      " of partition " + std::to_string(p));
       }
     }
   }
 }
 
-void Witness::look_at_visibility(const Worker& worker, const Workers& workers) {
-  const ps::Consistency& consistency = scenario_.consistency;
-  std::int64_t horizon = worker.clock() - consistency.staleness;
-  for (const auto& other : workers) {
-    bool own = other->rank() == worker.rank();
-    bool bound = consistency.kind == ps::Consistency::Kind::bounded && !dead_.contains(other->rank());
-    if (!own && !bound) continue;
-    const auto& steps = steps_of_[other->rank()];
-    std::int64_t upto = own ? worker.clock() : std::min<std::int64_t>(horizon, steps.size());
+bool Witness::sees(const Worker& worker, std::int64_t step) const {
+  for (std::size_t p = 0; p < applied_.size(); ++p) {
+    auto a = applied_[p].find(step);
+    if (a == applied_[p].end() || a->second.version > worker.versions[p]) return false;
+  }
+  return true;
+}
+
+/// Its own pushes; and under a bound s all of clock < c − s, also of those who died after them.
+void Witness::look_at_visibility(const Look& look) {
+  const Worker& self = workers_[look.worker];
+  bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
+  std::int64_t horizon = self.clock - scenario_.consistency.staleness;
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    const Worker& other = workers_[w];
+    bool own = &other == &self;
+    if (!own && !bounded) continue;
+    std::int64_t upto = own ? self.clock : std::min(horizon, other.clock);
+    if (!own && !other.is_given_up && !other.finished && other.clock < horizon && !look.is_last) {
+      return broken(worker_name(look.worker) + " runs ahead of worker " + std::to_string(w));
+    }
     for (std::int64_t c = 0; c < upto; ++c) {
-      for (std::size_t p = 0; p < applied_.size(); ++p) {
-        auto a = applied_[p].find(steps[c]);
-        if (a != applied_[p].end() && a->second.version <= worker.versions()[p]) continue;
-        if (!own && finished_.contains(other->rank())) continue;
-        return broken("worker " + std::to_string(worker.rank()) + " at clock " + std::to_string(worker.clock()) +
-                      " does not see push " + std::to_string(c) + " of worker " + std::to_string(other->rank()));
-      }
+      if (sees(self, other.steps[c])) continue;
+      return broken(worker_name(look.worker) + " at clock " + std::to_string(self.clock) + " does not see push " +
+                    std::to_string(c) + " of worker " + std::to_string(w));
     }
   }
 }
 
-void Witness::on_death(std::int32_t worker) { dead_.insert(worker); }
+void Witness::on_fault(const Fault& fault, Time now) {
+  if (!fault.is_fatal(scenario_.peer_timeout)) return;
+  culprits_[fault.who] = fault;
+  culprits_[fault.who].at = now;
+  // One who stands still counts until membership gives him up.
+  if (fault.who.role == Role::worker && fault.kind != Fault::Kind::stop) workers_[fault.who.rank].is_given_up = true;
+}
 
-void Witness::at_end(const Workers& workers, const ps::Stats& tables, const ps::Stats& coordinator) {
-  for (const auto& w : workers) {
-    if (w->is_dead() || w->is_finished()) continue;
-    return broken("worker " + std::to_string(w->rank()) + " hangs, waiting for " + w->missing());
-  }
-  if (is_sync()) {
-    for (const auto& w : workers) {
-      if (w->versions()[0] != scenario_.steps) broken("a worker ended before the last step");
+void Witness::on_failed(const Process& process) {
+  if (process.who().role == Role::worker) workers_[process.who().rank].is_given_up = true;
+  std::string who = job::describe(process.who()), why = process.failure().message();
+  if (culprits_.empty()) return broken(who + " fails, though nothing is wrong: " + why);
+  if (process.failure().code() != Code::peer_lost) broken(who + " fails with another error than a lost peer: " + why);
+  if (std::exchange(someone_failed_, true) || culprits_.contains(process.who())) return;
+  bool is_named = std::any_of(culprits_.begin(), culprits_.end(),
+                              [&](const auto& c) { return why.find(job::describe(c.first)) != std::string::npos; });
+  if (!is_named) broken("the first to fail names nobody who was lost: " + why);
+}
+
+void Witness::on_decision(const job::Decision& decision, Time now) {
+  using Kind = job::Decision::Kind;
+  if (loss_ || finished_) broken("membership decides after its last decision");
+  if (decision.kind == Kind::assembled && std::exchange(assembled_, true)) broken("a job assembles twice");
+  if (decision.kind == Kind::finished) finished_ = true;
+  if (decision.kind != Kind::lost) return;
+  loss_ = decision.loss;
+  auto culprit = culprits_.find(loss_->who);
+  if (culprit == culprits_.end()) return broken("membership gives up one that lives: " + loss_->message());
+  if (loss_->who.role == Role::worker) workers_[loss_->who.rank].is_given_up = true;
+  bool silent = culprit->second.kind == Fault::Kind::stop;
+  Duration patience = silent ? scenario_.peer_timeout : job::Membership::kEvidenceGrace;
+  if (!assembled_) patience = kJoinTimeout;
+  if (now - culprit->second.at > patience + 4 * scenario_.delay_max) broken("given up late: " + loss_->message());
+}
+
+void Witness::at_end(const std::vector<const Process*>& processes, const ps::Stats& tables,
+                     const ps::Stats& coordinator) {
+  check_ends(processes);
+  if (scenario_.goes_on || culprits_.empty()) check_counts(tables, coordinator);
+}
+
+void Witness::check_ends(const std::vector<const Process*>& processes) {
+  if (!loss_ && !finished_) broken("membership does not see the end");
+  for (const Process* p : processes) {
+    if (culprits_.contains(p->who())) continue;
+    std::string who = job::describe(p->who());
+    if (p->state() == Process::State::running) return broken(who + " hangs, waiting for " + p->waits_for());
+    bool may_fail = loss_ && !scenario_.goes_on;
+    if (p->state() == Process::State::failed && !may_fail) {
+      return broken(who + " should have gone on: " + p->failure().message());
     }
-  } else {
-    for (std::size_t p = 0; p < applied_.size(); ++p) {
-      if (static_cast<std::int64_t>(applied_[p].size()) != scenario_.steps) broken("not every step was applied");
-    }
-    if (static_cast<std::int64_t>(holder_.size()) != scenario_.steps) broken("not every step number was handed out");
-    // What it counts comes a message later than what happens, so it may count more, never less.
-    if (coordinator.gap_max < gap_max_) broken("the coordinator missed a gap");
-    bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
-    if (bounded && coordinator.gap_max > scenario_.consistency.staleness) broken("a gap beyond the bound was counted");
   }
-  std::int64_t contributions = scenario_.steps * (is_sync() ? scenario_.workers : 1);
+}
+
+void Witness::check_counts(const ps::Stats& tables, const ps::Stats& coordinator) {
+  bool sync = scenario_.is_sync();
+  for (std::size_t p = 0; p < applied_.size() && !sync; ++p) {
+    if (static_cast<std::int64_t>(applied_[p].size()) != scenario_.steps) broken("not every step was applied");
+  }
+  if (!sync && static_cast<std::int64_t>(holder_.size()) != scenario_.steps) {
+    broken("not every step number was handed out");
+  }
+  // What it counts comes a message later than what happens, so it may count more, never less.
+  if (coordinator.gap_max < gap_max_) broken("the coordinator missed a gap");
+  bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
+  if (bounded && coordinator.gap_max > scenario_.consistency.staleness) broken("a gap beyond the bound was counted");
+  std::int64_t contributions = scenario_.steps * (sync ? scenario_.workers : 1);
   if (coordinator.pushes != contributions) broken("the coordinator counted another number of pushes");
   if (tables.pushes != contributions * static_cast<std::int64_t>(layout_.partitions().size())) {
     broken("the servers applied another number of pushes");
   }
-  if (dead_.empty() && coordinator.staleness_max != tables.staleness_max) {
+  if (culprits_.empty() && coordinator.staleness_max != tables.staleness_max) {
     broken("the staleness reported is not that which the servers counted");
   }
 }

@@ -1,17 +1,19 @@
 #pragma once
-// Witness: sees every message that servers send and everything that workers look at, keeps its own account, and says which promise
-// of the parameter server was broken. It shares no code with what it watches.
+// Witness: sees every message that servers send, everything that workers hear and look at, every fault and every decision. It keeps
+// its own account, which shares no code with what it watches, and says which promise was broken.
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/status.h"
+#include "cohaul/job/membership.h"
+#include "cohaul/ps/messages.h"
+#include "cohaul/sim/process.h"
 #include "cohaul/sim/scenario.h"
-#include "cohaul/sim/worker.h"
 #include "cohaul/transport/channel.h"
 
 namespace cohaul::sim {
@@ -20,14 +22,26 @@ class Witness {
  public:
   Witness(const Scenario& scenario, const update::Layout& layout);
 
-  /// A server (or the coordinator) says something to a worker. `workers`: as they are at this moment.
-  void on_sent(std::int32_t to, const transport::Message& message, const std::vector<std::unique_ptr<Worker>>& workers);
-  /// A worker has pulled everything and is about to compute on it.
-  void on_look(const Worker& worker, const std::vector<std::unique_ptr<Worker>>& workers);
-  void on_death(std::int32_t worker);
+  /// A server (or the coordinator) says something to a worker.
+  void on_sent(std::int32_t to, const transport::Message& message);
+  void on_refused(job::MemberKey by, std::int32_t worker, const Status& why);
+  void on_heard(std::int32_t worker, const transport::Frame& frame);
+
+  struct Look {
+    std::int32_t worker;
+    std::span<const double> parameters;
+    double loss;   // of the step before
+    bool is_last;  // nothing is left to do
+  };
+  /// A worker has pulled everything and is about to compute on it, or to end.
+  void on_look(const Look& look);
+
+  void on_fault(const Fault& fault, Time now);
+  /// A process ended by itself. (What it does with a loss that it was told of is its own.)
+  void on_failed(const Process& process);
+  void on_decision(const job::Decision& decision, Time now);
   /// Nothing happens any more. tables, coordinator: what they counted.
-  void at_end(const std::vector<std::unique_ptr<Worker>>& workers, const ps::Stats& tables,
-              const ps::Stats& coordinator);
+  void at_end(const std::vector<const Process*>& processes, const ps::Stats& tables, const ps::Stats& coordinator);
 
   /// ok, or the first broken promise.
   const Status& verdict() const { return verdict_; }
@@ -37,25 +51,37 @@ class Witness {
     std::int32_t worker;
     std::int64_t clock, version;
   };
-  bool is_sync() const { return scenario_.consistency.kind == ps::Consistency::Kind::sync; }
+  struct Worker {
+    std::vector<std::int64_t> steps;           // by clock: the step number
+    std::int64_t clock = 0;                    // pushes of which all partitions' acknowledgements have reached it
+    std::set<std::uint64_t> acknowledged;      // partitions, of push `clock`
+    std::vector<std::int64_t> sent, versions;  // by partition: last sent to it, last heard by it
+    bool is_given_up = false, finished = false;
+  };
   void broken(const std::string& promise);
-  void on_grant(std::int32_t to, std::int64_t clock, Step step, const std::vector<std::unique_ptr<Worker>>& workers);
+  void on_grant(std::int32_t to, std::int64_t clock, std::int64_t step);
   void on_ack(std::int32_t to, const transport::Message& message);
-  void look_at_values(const Worker& worker);
-  void look_at_visibility(const Worker& worker, const std::vector<std::unique_ptr<Worker>>& workers);
+  void look_at_sum(const Look& look);
+  void look_at_reference(const Look& look);
+  void look_at_visibility(const Look& look);
+  bool sees(const Worker& worker, std::int64_t step) const;
+  void check_ends(const std::vector<const Process*>& processes);
+  void check_counts(const ps::Stats& tables, const ps::Stats& coordinator);
   void make_reference();
 
   const Scenario& scenario_;
   const update::Layout& layout_;
   Status verdict_;
 
-  std::vector<std::vector<std::int64_t>> steps_of_;  // [worker][clock] → step number
-  std::map<std::int64_t, std::int32_t> holder_;      // step number → who has it
-  std::set<std::int32_t> dead_, finished_;
+  std::vector<Worker> workers_;
+  std::map<std::int64_t, std::int32_t> holder_;           // step number → who has it
   std::vector<std::map<std::int64_t, Applied>> applied_;  // [partition][step]
-  std::vector<std::vector<std::int64_t>> pulled_;         // [worker][partition] → version last sent to it
-  std::int64_t staleness_sum_ = 0, staleness_max_ = 0, gap_max_ = 0;
+  std::int64_t gap_max_ = 0;
   std::vector<std::vector<double>> reference_;  // synchronous: parameters after each step
+
+  std::map<job::MemberKey, Fault> culprits_;  // who met a fatal fault; `at`: when
+  bool assembled_ = false, finished_ = false, someone_failed_ = false;
+  std::optional<job::Loss> loss_;
 };
 
 }  // namespace cohaul::sim

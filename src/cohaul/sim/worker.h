@@ -1,72 +1,75 @@
 #pragma once
-// A simulated worker: the real session, with a stub in the place of the model. Its gradients are a pure function of step and slice.
+// A worker's process: the real session, run as ps/client.cpp runs it, with a stub in the place of the model. Its gradients are a pure
+// function of problem, step and slice.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "cohaul/base/random.h"
-#include "cohaul/base/status.h"
+#include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/session.h"
-#include "cohaul/sim/network.h"
-#include "cohaul/sim/scenario.h"
+#include "cohaul/sim/process.h"
+#include "cohaul/sim/witness.h"
+#include "cohaul/transport/arena.h"
 
 namespace cohaul::sim {
 
-/// The gradient of one run of a step, of these slices. Asynchronous: every element is step + 1, so that sums are exact and any order
-/// gives the same; synchronous: random numbers, so that any other order of sums shows.
-void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
-                   std::span<double> out);
-double stub_loss(Step step, std::int32_t slice);
-/// Summed over slices in tree order.
-double stub_loss(Step step, update::SliceRange slices);
-
-class Worker final : ps::ToServers {
+class Worker final : public Process, ps::ToServers {
  public:
-  /// Told when a pull of all partitions is complete, before the worker computes on it or ends.
-  using Looked = std::function<void(const Worker&)>;
-  Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank,
-         Network& network, Looked looked);
+  Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank, Heart heart,
+         Witness& witness);
+  /// To server 0, 1, … in turn.
+  void connected(std::unique_ptr<transport::Channel> channel);
 
-  void start();
-  /// The process dies: it says and hears nothing any more.
-  void kill() { dead_ = true; }
-  Status on_frame(ServerRank from, transport::Frame frame);
-
-  std::int32_t rank() const { return rank_; }
-  bool is_dead() const { return dead_; }
-  bool is_finished() const { return phase_ == Phase::done; }
-  std::int64_t clock() const { return session_.clock(); }
+  /// It has the initial parameters.
+  bool has_begun() const { return phase_ != Phase::joining && phase_ != Phase::starting; }
   std::span<const double> parameters() const { return parameters_; }
-  /// Version of each partition as last pulled.
-  const std::vector<std::int64_t>& versions() const { return versions_; }
-  const update::StepOutcome& outcome() const { return session_.outcome(); }
-  std::string missing() const { return session_.missing(); }
+  std::string waits_for() const override { return session_.missing(); }
+  void slow_down(Duration by) override { slower_ = by; }
 
  private:
-  enum class Phase : std::uint8_t { starting, asking, computing, finishing, done };
+  enum class Phase : std::uint8_t { joining, starting, asking, computing, finishing, leaving, done };
+  struct Link {
+    std::unique_ptr<transport::Channel> channel;
+    std::unique_ptr<ps::Outgoing> outgoing;
+  };
+  struct Said {  // a push of this step
+    ServerRank to;
+    transport::Message message;
+    std::vector<std::byte> body;
+  };
+  void work(Time now) override;
+  Time next_work() const override { return phase_ == Phase::computing ? computed_at_ : kForever; }
+  bool is_finished() const override { return phase_ == Phase::done; }
+  std::vector<std::unique_ptr<transport::Channel>*> links() override;
   void send(ServerRank to, const transport::Message& message) override;
-  bool is_sync() const { return scenario_.consistency.kind == ps::Consistency::Kind::sync; }
-  Status advance();
-  void compute(Step step);
-  void push_next();
+  Status receive();
+  Result<bool> flush();
+  void advance(Time now);
+  void look(bool is_last);
+  void compute(Step step, Time now);
+  void compute_run(Time now);
+  void push_run();
 
   const Scenario& scenario_;
   const update::Layout& layout_;
   const std::int32_t rank_;
-  Network& network_;
-  const Looked looked_;
+  Witness& witness_;
   Random random_;
-  std::vector<double> parameters_, gradients_;
-  std::vector<std::int64_t> versions_;
+  std::vector<double> parameters_;
+  transport::Arena arena_;  // of the gradients
+  std::span<double> gradients_;
   ps::Session session_;
-  Phase phase_ = Phase::starting;
-  bool dead_ = false;
+  std::vector<Link> links_;  // by server
+  Phase phase_ = Phase::joining;
   std::int64_t next_step_ = 0;  // synchronous
   update::Work work_;
   std::size_t runs_pushed_ = 0;
+  std::vector<Said> said_;
+  Time computed_at_ = 0;
+  Duration slower_ = 0;
 };
 
 }  // namespace cohaul::sim

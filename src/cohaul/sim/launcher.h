@@ -1,0 +1,42 @@
+#pragma once
+// The launcher's process: the real rendezvous and membership, run as job/rendezvous_host.cpp runs them.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "cohaul/job/rendezvous.h"
+#include "cohaul/sim/scenario.h"
+#include "cohaul/transport/channel.h"
+
+namespace cohaul::sim {
+
+class Launcher {
+ public:
+  using OnDecision = std::function<void(const job::Decision&, Time now)>;
+  Launcher(const Scenario& scenario, OnDecision on_decision);
+
+  void connected(std::unique_ptr<transport::Channel> channel);
+  /// A child has ended; it learns of that at `at`.
+  void ended(job::MemberKey who, const job::ProcessExit& how, Time at) { ends_.push_back({at, who, how}); }
+  void turn(Time now);
+  Time next_time() const;
+  const job::Membership& membership() const { return rendezvous_.membership(); }
+
+ private:
+  struct End {
+    Time at;
+    job::MemberKey who;
+    job::ProcessExit how;
+  };
+  bool serve(std::uint64_t id, transport::Channel& channel, Time now);
+
+  job::Rendezvous rendezvous_;
+  const OnDecision on_decision_;
+  std::map<std::uint64_t, std::unique_ptr<transport::Channel>> channels_;
+  std::vector<End> ends_;
+};
+
+}  // namespace cohaul::sim

@@ -1,0 +1,48 @@
+#pragma once
+// A server's process: the real ps::Server, run as ps/service.cpp runs it.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cohaul/ps/arena_memory.h"
+#include "cohaul/ps/outgoing.h"
+#include "cohaul/ps/server.h"
+#include "cohaul/sim/process.h"
+#include "cohaul/sim/witness.h"
+
+namespace cohaul::sim {
+
+class Server final : public Process, ps::ToWorkers {
+ public:
+  Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness);
+  /// Of worker 0, 1, … in turn.
+  void connected(std::unique_ptr<transport::Channel> channel);
+
+  ps::Stats tables() const { return server_.stats(); }
+  ps::Stats coordinator() const { return server_.coordinator_stats(); }
+  std::string waits_for() const override { return "workers"; }
+
+ private:
+  struct Peer {
+    explicit Peer(std::unique_ptr<transport::Channel> c) : channel(std::move(c)), outgoing(*channel) {}
+    std::unique_ptr<transport::Channel> channel;
+    ps::Outgoing outgoing;
+    Status failure;
+    bool is_refused = false;
+  };
+  void work(Time now) override;
+  bool is_finished() const override { return is_finished_; }
+  std::vector<std::unique_ptr<transport::Channel>*> links() override;
+  void send(WorkerRank to, const transport::Message& message) override;
+  void serve(WorkerRank from, Peer& peer, Time now);
+  void refuse(WorkerRank who, Peer& peer, const Status& why);
+
+  Witness& witness_;
+  ps::ArenaMemory memory_;
+  ps::Server server_;
+  std::vector<std::unique_ptr<Peer>> peers_;  // by worker; after the server, whose versions their frames pin
+  bool is_finished_ = false;
+};
+
+}  // namespace cohaul::sim

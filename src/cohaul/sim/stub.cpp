@@ -1,0 +1,44 @@
+#include "cohaul/sim/stub.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "cohaul/base/random.h"
+#include "cohaul/update/sum.h"
+
+namespace cohaul::sim {
+
+void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
+                   std::span<double> out) {
+  if (!scenario.is_sync()) {
+    std::fill(out.begin(), out.end(), static_cast<double>(step.value + 1));
+    return;
+  }
+  std::vector<std::vector<double>> terms;
+  std::vector<const double*> addresses;
+  for (std::int32_t v = slices.first; v < slices.last; ++v) {
+    Random draw(mix_seed(scenario.problem, step.value, v), run.offset);
+    // Spread evenly by the multiplier; with all 53 bits by the scale, so that sums are rounded.
+    auto word = static_cast<std::uint32_t>(draw()), pace = static_cast<std::uint32_t>(draw()) | 1;
+    double scale = draw.uniform() * 0x1p-31;
+    auto& term = terms.emplace_back(out.size());
+    for (double& t : term) {
+      t = static_cast<double>(static_cast<std::int32_t>(word)) * scale;
+      word += pace;
+    }
+  }
+  for (const auto& term : terms) addresses.push_back(term.data());
+  update::tree_sum(std::span<const double* const>(addresses), out.data(), out.size());
+}
+
+double stub_loss(Step step, update::SliceRange slices) {
+  std::vector<double> losses;
+  std::vector<const double*> addresses;
+  for (std::int32_t v = slices.first; v < slices.last; ++v) losses.push_back(Random(step.value, v).uniform());
+  for (const double& loss : losses) addresses.push_back(&loss);
+  double sum = 0;
+  update::tree_sum(std::span<const double* const>(addresses), &sum, 1);
+  return sum;
+}
+
+}  // namespace cohaul::sim
