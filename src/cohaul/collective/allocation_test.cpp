@@ -1,0 +1,103 @@
+// The steady state of the group and of the all-reduce exchange: no allocation.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <span>
+
+#include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/test_ranks.h"
+
+namespace {
+thread_local long allocations = 0;
+
+void* take(std::size_t n, std::size_t alignment) {
+  ++allocations;
+  return std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
+}
+void* take_or_throw(std::size_t n, std::size_t alignment) {
+  if (void* p = take(n, alignment)) return p;
+  throw std::bad_alloc();
+}
+}  // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t n) { return take_or_throw(n, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  return take(n, alignof(std::max_align_t));
+}
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
+  return take_or_throw(n, static_cast<std::size_t>(a));
+}
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return take(n, static_cast<std::size_t>(a));
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace cohaul::collective {
+namespace {
+
+class Allocation : public testing::TestWithParam<Setting> {
+ protected:
+  /// step(i) returns whether all went well. How many frames are out at once depends on who runs ahead, so pools and queues may
+  /// still grow after the first steps; but not for long.
+  template <class F>
+  static void expect_none(F step) {
+    bool ok = true;
+    long fewest = -1;
+    for (int hundred = 0; hundred < 10; ++hundred) {
+      long before = allocations;
+      for (int i = 0; i < 100; ++i) ok = ok && step(100 * hundred + i);
+      long some = allocations - before;
+      fewest = hundred == 0 ? some : std::min(fewest, some);
+    }
+    EXPECT_EQ(fewest, 0) << "in the best 100 of 1000 steps";
+    EXPECT_TRUE(ok);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Steady, Allocation, testing::ValuesIn(settings(2, 3)), name_of);
+
+TEST_P(Allocation, NoneInAHundredOperationsOfAGroup) {
+  Ranks all(GetParam());
+  all.run([&](Rank& rank) {
+    Group& g = *rank.group;
+    std::vector<float> data(5000, 1),
+        piece(piece_of(data.size(), g.rank(), g.size()).end - piece_of(data.size(), g.rank(), g.size()).begin);
+    Buffer whole = buffer(std::span(data)), mine = buffer(std::span(piece));
+    expect_none([&](int i) {
+      return g.all_reduce(whole).ok() && g.reduce_scatter(whole, mine).ok() && g.all_gather(mine, whole).ok() &&
+             g.broadcast(whole, i % g.size()).ok() && g.barrier().ok();
+    });
+  });
+}
+
+TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
+  auto layout = *update::Layout::of({{"weight", {40'000}, DType::float32, true}, {"bias", {7}, DType::float32, true}});
+  Ranks all(GetParam());
+  all.run([&](Rank& rank) {
+    auto memory = *transport::Arena::create("worker", 2 * layout.bytes());
+    Bytes parameters = memory.bytes().first(layout.bytes()), gradients = memory.bytes().last(layout.bytes());
+    auto exchange = *make_all_reduce_exchange(layout, {.momentum = 0.9}, parameters, *rank.links, {.lend = {&memory}});
+    ASSERT_TRUE(exchange->start(kForever).ok());
+    const std::int32_t absent[] = {1};
+    expect_none([&](int i) {
+      bool ok = exchange->begin({Step(i), {rank.rank, rank.rank + 1, GetParam().ranks}}, {0.1}).ok();
+      for (std::size_t r = 0; r < layout.runs().size(); ++r) {
+        const update::Run& run = layout.runs()[r];
+        ok = ok && exchange
+                       ->push(static_cast<std::int32_t>(r), gradients.subspan(run.offset, run.bytes),
+                              std::span(absent).first(r == 1 ? 1 : 0))
+                       .ok();
+      }
+      return ok && exchange->finish(1).ok();
+    });
+  });
+}
+
+}  // namespace
+}  // namespace cohaul::collective
