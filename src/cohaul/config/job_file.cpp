@@ -83,15 +83,11 @@ std::optional<Value> read_as(std::string_view text, Type type) {
   return std::nullopt;
 }
 
-/// Unquoted text of a key without a type: the first of integer, number, boolean, text that it is.
-Value read_as_any(std::string_view text) {
-  for (Type type : {Type::integer, Type::real, Type::boolean})
-    if (auto v = read_as(text, type)) return *v;
-  return std::string(text);
-}
-
-bool is_free(std::string_view key, const ReadOptions& options) {
-  return options.free_model_keys && key.starts_with("model.");
+/// Nothing: there is no such key.
+std::optional<KeySpec> spec_of(std::string_view key, const Schema& schema, const ReadOptions& options) {
+  if (const KeySpec* spec = schema.find(key)) return *spec;
+  if (!options.free_model_keys || !key.starts_with("model.")) return std::nullopt;
+  return KeySpec{.key = std::string(key), .help = "a size of the program's own model"};
 }
 
 /// Checks the value and stores it.
@@ -100,13 +96,6 @@ Status put(Entries& entries, const KeySpec& spec, Value value, Location where, c
   if (Status s = check_value(spec, entry.value); !s.ok()) return mistake(spec.key, entry, s.message());
   if (spec.type == Type::path) entry.value = absolute(folder, std::get<std::string>(entry.value));
   entries.insert_or_assign(spec.key, std::move(entry));
-  return {};
-}
-
-Status put_free(Entries& entries, const std::string& key, Entry entry) {
-  if (auto* v = std::get_if<double>(&entry.value); v && !std::isfinite(*v))
-    return mistake(key, entry, "must be finite");
-  entries.insert_or_assign(key, std::move(entry));
   return {};
 }
 
@@ -141,14 +130,13 @@ class FileReader {
 
   Status add(const std::string& key, std::string_view section, const toml::key& toml_key, const toml::node& node) {
     const Location where = place(toml_key.source());
-    const KeySpec* spec = schema_.find(key);
-    if (!spec && !is_free(key, options_))
-      return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
+    const std::optional<KeySpec> spec = spec_of(key, schema_, options_);
+    if (!spec) return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
     const std::optional<Value> value = value_of(node);
-    if (!value)
-      return invalid(where.text() + ": " + key + ": must be " +
-                     std::string(spec ? name(spec->type) : "a number or a text") + ", not a list, table or date");
-    if (!spec) return put_free(entries_, key, {*value, where});
+    if (!value) {
+      return invalid(where.text() + ": " + key + ": must be " + std::string(name(spec->type)) +
+                     ", not a list, table or date");
+    }
     const std::optional<Value> typed = as_type(*value, spec->type);
     if (!typed) return mistake(key, {*value, where}, "must be " + std::string(name(spec->type)));
     return put(entries_, *spec, *typed, where, folder_);
@@ -164,6 +152,9 @@ class FileReader {
 }  // namespace
 
 Status mistake(const std::string& key, const Entry& entry, std::string_view message) {
+  // What failed with a file often names it first; said once is enough.
+  if (const auto* text = std::get_if<std::string>(&entry.value); text && message.starts_with(*text + ": "))
+    message.remove_prefix(text->size() + 2);
   return invalid(entry.where.text() + ": " + key + " = " + to_text(entry.value) + ": " + std::string(message));
 }
 
@@ -193,8 +184,7 @@ Status apply_set(Entries& entries, std::string_view assignment, const Schema& sc
   const std::string key(assignment.substr(0, equals));
   const std::string_view text = assignment.substr(equals + 1);
   const std::size_t dot = key.find('.');
-  const KeySpec* spec = schema.find(key);
-  if (!spec && is_free(key, options)) return put_free(entries, key, {read_as_any(text), {"--set", 0}});
+  const std::optional<KeySpec> spec = spec_of(key, schema, options);
   if (!spec) {
     const std::string section = dot == std::string::npos ? "" : key.substr(0, dot);
     return invalid(shown + ": " + schema.unknown(section, dot == std::string::npos ? key : key.substr(dot + 1)));

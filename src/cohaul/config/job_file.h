@@ -19,7 +19,7 @@ struct Entry {
 using Entries = std::map<std::string, Entry, std::less<>>;
 
 struct ReadOptions {
-  /// Accept model.* keys that the schema does not have: numbers and texts for the user's own model.
+  /// Accept model.* keys that the schema does not have: whole numbers for the user's own model.
   bool free_model_keys = false;
 };
 
@@ -36,7 +36,7 @@ Result<Entries> read_job(const std::string& file, const Schema& schema, const Re
 /// one wins.
 Status apply_set(Entries& entries, std::string_view assignment, const Schema& schema, const ReadOptions& options);
 
-/// invalid: "where: key = value: message".
+/// invalid: "where: key = value: message". A message that begins with the value itself loses it.
 Status mistake(const std::string& key, const Entry& entry, std::string_view message);
 
 }  // namespace cohaul::config

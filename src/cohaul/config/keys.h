@@ -7,7 +7,7 @@
 
 namespace cohaul::config {
 
-/// All keys. own_program: the worker is the user's own, whose models take whatever model.* they like: the zoo's sizes
+/// All keys. own_program: the worker is the user's own, whose models take whatever whole numbers model.* they like: the zoo's sizes
 /// are left out.
 std::vector<KeySpec> job_keys(bool own_program);
 

@@ -199,11 +199,12 @@ TEST(Resolve, Slices) {
 }
 
 TEST(Resolve, OwnModelsTakeTheirOwnKeys) {
-  auto r = job({"model.name=mine", "model.width=2.5", "model.kind=gelu", "model.deep=true"}, {}, true);
+  auto r = job({"model.name=mine", "model.width=25"}, {}, true);
   ASSERT_TRUE(r.ok()) << r.status().message();
-  EXPECT_EQ(r->get<double>("model.width"), 2.5);
-  EXPECT_EQ(r->get<std::string>("model.kind"), "gelu");
-  EXPECT_TRUE(r->get<bool>("model.deep"));
+  EXPECT_EQ(r->get<std::int64_t>("model.width"), 25);
+  // Whole numbers are what its models get; anything else would not be read.
+  EXPECT_EQ(refusal(job({"model.width=2.5"}, {}, true)), "--set model.width=2.5: must be an integer");
+  EXPECT_EQ(refusal(job({"model.kind=gelu"}, {}, true)), "--set model.kind=gelu: must be an integer");
   EXPECT_EQ(refusal(job({"model.kind=gelu"})).substr(0, 35), "--set model.kind=gelu: unknown key ");
   EXPECT_EQ(refusal(job({"train.kind=gelu"}, {}, true)).substr(0, 35), "--set train.kind=gelu: unknown key ");
 }
