@@ -2,22 +2,21 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
-#include <cstring>
 #include <filesystem>
 
-extern char** environ;
+#include "cohaul/job/process.h"
+#include "cohaul/job/signals.h"
 
 namespace cohaul::cli {
 namespace {
 
 constexpr std::size_t kCapturedBytesMax = 1 << 20;
+constexpr Duration kInterruptGrace = 5 * kSecond;  // to end by itself
 
 struct Pipe {
   int read = -1, write = -1;
@@ -31,6 +30,7 @@ struct Pipe {
   Status open() {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return system_error("open a pipe", errno);
+    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
     read = ends[0];
     write = ends[1];
     return {};
@@ -45,42 +45,39 @@ struct Pipe {
   }
 };
 
-/// Reads what has come; false at the end.
-bool drain(int fd, std::string& into) {
-  char chunk[4096];
-  const ssize_t n = ::read(fd, chunk, sizeof chunk);
-  if (n < 0) return errno == EINTR || errno == EAGAIN;
-  if (into.size() < kCapturedBytesMax) into.append(chunk, static_cast<std::size_t>(n));
-  return n > 0;
-}
-
-Result<pid_t> spawn(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  if (out.write >= 0) posix_spawn_file_actions_adddup2(&actions, out.write, STDOUT_FILENO);
-  if (err.write >= 0) posix_spawn_file_actions_adddup2(&actions, err.write, STDERR_FILENO);
-  std::vector<char*> args;
-  for (const std::string& a : argv) args.push_back(const_cast<char*>(a.c_str()));
-  args.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, args[0], &actions, nullptr, args.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return invalid(argv[0] + ": cannot be started: " + std::strerror(error));
-  return pid;
-}
-
-/// Follows the captured ends until both are closed or the deadline has passed (false).
-bool follow(Pipe& out, Pipe& err, ChildResult& result, Time deadline) {
-  while (out.read >= 0 || err.read >= 0) {
-    const Duration left = deadline - steady_clock().now();
-    if (left <= 0) return false;
-    std::array<pollfd, 2> ends{{{out.read, POLLIN, 0}, {err.read, POLLIN, 0}}};
-    const int wait_ms = deadline == kForever ? -1 : static_cast<int>(left / kMillisecond) + 1;
-    if (::poll(ends.data(), ends.size(), wait_ms) < 0) continue;
-    if (ends[0].revents && !drain(out.read, result.out)) out.close_read();
-    if (ends[1].revents && !drain(err.read, result.err)) err.close_read();
+/// Reads what has come, a megabyte at most; closes at the end.
+void drain(Pipe& pipe, std::string& into) {
+  for (int chunks = 0; pipe.read >= 0 && chunks < 256; ++chunks) {
+    char chunk[4096];
+    const ssize_t n = ::read(pipe.read, chunk, sizeof chunk);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return;
+    if (n == 0) pipe.close_read();
+    if (into.size() < kCapturedBytesMax) into.append(chunk, static_cast<std::size_t>(n));
   }
-  return true;
+}
+
+/// Takes both ends until the program has ended. One that is interrupted or out of time is asked to end, then killed.
+job::ProcessExit follow(pid_t pid, Pipe& out, Pipe& err, ChildResult& result, Time deadline) {
+  job::Signals signals;
+  for (;;) {
+    const auto exit = job::reap(pid);
+    if (const int signal = signals.drain()) {  // afterwards: it may be what the program has ended of
+      deadline = std::min(deadline, steady_clock().now() + (result.interrupted == 0 ? kInterruptGrace : 0));
+      result.interrupted = signal;
+      if (!exit) job::terminate_group(pid);
+    }
+    drain(out, result.out);
+    drain(err, result.err);
+    if (exit) return *exit;
+    const Duration left = deadline - steady_clock().now();
+    if (left <= 0) {
+      result.timed_out = result.interrupted == 0;
+      job::kill_group(pid);
+    }
+    std::array<pollfd, 3> ends{{{out.read, POLLIN, 0}, {err.read, POLLIN, 0}, {signals.fd(), POLLIN, 0}}};
+    ::poll(ends.data(), ends.size(), static_cast<int>(std::clamp<Duration>(left / kMillisecond, 10, 1000)));
+  }
 }
 
 }  // namespace
@@ -108,19 +105,16 @@ Result<ChildResult> run_child(const std::vector<std::string>& argv, const ChildO
   Pipe out, err;
   if (options.capture_out) COHAUL_TRY(out.open());
   if (options.capture_err) COHAUL_TRY(err.open());
-  COHAUL_ASSIGN(const pid_t pid, spawn(argv, out, err));
+  job::SpawnOptions spawning{.command = argv};
+  if (options.capture_out) spawning.stdout_fd = out.write;
+  if (options.capture_err) spawning.stderr_fd = err.write;
+  COHAUL_ASSIGN(const pid_t pid, job::spawn(spawning));
   out.close_write();
   err.close_write();
   ChildResult result;
-  const Time deadline = options.timeout > 0 ? steady_clock().now() + options.timeout : kForever;
-  if (!follow(out, err, result, deadline)) {
-    result.timed_out = true;
-    ::kill(pid, SIGKILL);
-  }
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return system_error("wait for " + argv[0], errno);
-  result.exit = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  const job::ProcessExit exit =
+      follow(pid, out, err, result, options.timeout > 0 ? steady_clock().now() + options.timeout : kForever);
+  result.exit = result.interrupted != 0 ? 128 + result.interrupted : exit.by_signal ? 128 + exit.code : exit.code;
   return result;
 }
 

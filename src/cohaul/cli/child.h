@@ -20,13 +20,14 @@ struct ChildOptions {
   Duration timeout = 0;                           // 0: none; then it is killed
 };
 struct ChildResult {
-  int exit = 0;  // 128 + signal where a signal ended it
+  int exit = 0;         // 128 + signal where a signal ended it, or this process was interrupted
+  int interrupted = 0;  // SIGINT or SIGTERM that came to this process meanwhile, and ended the program
   bool timed_out = false;
   std::string out, err;  // what was captured, at most 1 MB each
 };
 
-/// argv[0] is a path. Blocks until the program has ended. Errors: invalid (it cannot be started: argv[0] and why),
-/// internal.
+/// argv[0] is a path. Blocks until the program has ended; it does not outlive this process, nor what it started itself.
+/// Errors: invalid (it cannot be started: argv[0] and why), internal.
 Result<ChildResult> run_child(const std::vector<std::string>& argv, const ChildOptions& options = {});
 
 }  // namespace cohaul::cli

@@ -67,7 +67,7 @@ TEST_F(Command, HelpAndVersion) {
   EXPECT_NE(run({"train", "--help"}).out.find("--record"), std::string::npos);
   EXPECT_EQ(run({"--version"}).out.rfind("cohaul ", 0), 0u);
   refused({}, "A subcommand is required");
-  refused({"trian"}, "cohaul: ");
+  refused({"trian"}, "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, bench");
   refused({"train"}, "JOB.toml is required");
   refused({"launch", "--", "x"}, "--workers is required");
 }
@@ -91,7 +91,7 @@ TEST_F(Command, ProgramsThatAreNoWorkers) {
   train_refused({"--program", file("job.toml")}, "cannot be executed");
   train_refused({"--program", "/bin/true"}, "cohaul: --program /bin/true: is not a Cohaul worker");
   put("mute", "not a program");
-  train_refused({"--program", file("mute")}, "cannot be started");
+  train_refused({"--program", file("mute")}, "is not a Cohaul worker");
 }
 
 TEST_F(Command, TheWorkersRefusalIsTheCommands) {

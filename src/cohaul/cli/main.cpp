@@ -1,5 +1,6 @@
 // The command `cohaul`: reads its arguments, wires, answers. It links no LibTorch.
 
+#include <algorithm>
 #include <iostream>
 #include <optional>
 
@@ -10,6 +11,8 @@
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/cli/launch_command.h"
 #include "cohaul/cli/train_command.h"
+#include "cohaul/config/nearest.h"
+#include "cohaul/config/schema.h"
 
 namespace {
 
@@ -61,6 +64,16 @@ CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
   return bench;
 }
 
+/// What to say of a first word that is no command; empty: it is one.
+std::string unknown_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (word.starts_with("-") || std::ranges::find(names, word) != names.end()) return {};
+  const std::string best = cohaul::config::nearest(word, names);
+  return "unknown command " + word + (best.empty() ? "" : "; did you mean " + best + "?") +
+         " Commands are: " + cohaul::config::join(names);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -75,6 +88,10 @@ int main(int argc, char** argv) {
   CLI::App* const launch_app = add_launch(app, launch);
   CLI::App* const demo_app = add_demo(app, demo);
   CLI::App* const bench_app = add_bench(app, bench);
+  if (const std::string unknown = argc > 1 ? unknown_command(app, argv[1]) : ""; !unknown.empty()) {
+    std::cerr << "cohaul: " << unknown << "\n";
+    return cohaul::kUsersMistake;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // help, version

@@ -8,6 +8,7 @@
 #include "cohaul/cli/launching.h"
 #include "cohaul/config/resolve.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/signals.h"
 #include "cohaul/observe/record.h"
 
 namespace cohaul::cli {
@@ -34,6 +35,9 @@ Failure ask_worker(const std::string& program, bool own, const std::string& job_
   const auto child = run_child({program, "--check", "--job", job_path},
                                {.capture_out = true, .capture_err = true, .timeout = kCheckTimeout});
   if (!child.ok()) return failure(own ? child.status().context("--program") : child.status());
+  if (child->interrupted != 0)
+    return observe::ErrorRecord{
+        .exit = child->exit, .operation = "check", .message = job::interruption(child->interrupted)};
   if (own && !child->out.starts_with(kWorkerGreeting)) {
     return failure(invalid("--program " + program + ": is not a Cohaul worker" +
                            (child->timed_out ? " (no answer to --check)" : "") +
@@ -87,6 +91,7 @@ Failure train(const TrainArguments& arguments) {
 }  // namespace
 
 int run_train(const TrainArguments& arguments) {
+  job::Signals signals;  // from the first moment on: those within take what has come
   // Opened first, so that every failure has a record.
   auto record = observe::Record::create(arguments.record);
   if (!record.ok()) {

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
@@ -76,6 +77,12 @@ model::ModelSettings settings_of(const Config& job) {
   return s;
 }
 
+/// What of an exception is for the user: LibTorch's carry a trace of its own functions.
+std::string first_line(const std::exception& e) {
+  std::string text = e.what();
+  return text.substr(0, text.find('\n'));
+}
+
 /// A model of the user's table or of the zoo. `factory` must outlive it.
 WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory) {
   model::ModelSettings settings = settings_of(job);
@@ -95,7 +102,14 @@ WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Facto
                              settings.name + " of this program makes its own: choose all_reduce or parameter_server"));
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   generator.set_current_seed(settings.seed);
-  WorkerModel made = maker->second(settings);
+  WorkerModel made;
+  try {
+    made = maker->second(settings);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& e) {
+    throw Error(job.mistake("model.name", "this program could not make it: " + first_line(e)));
+  }
   if (settings.init == "zero") {
     at::NoGradGuard no_grad;
     for (auto& [name, p] : made.model.parameters) p.zero_();
@@ -110,11 +124,27 @@ void load_initial(const Config& job, const WorkerModel& model) {
   if (!loaded.ok()) throw Error(job.mistake("train.init", loaded.message()));
 }
 
+/// Whether the model takes the data's samples: two of them, empty.
+void try_model(const Config& job, const WorkerModel& model, const data::Images::Shape& images) {
+  at::NoGradGuard no_grad;
+  data::Batch batch{at::zeros({2, 1, images.rows, images.columns}), at::zeros({2}, at::kLong)};
+  try {
+    model.model.train(false);
+    model.loss(batch);
+  } catch (const std::exception& e) {
+    throw Error(job.mistake("model.name", "cannot take the data's images of " + std::to_string(images.rows) + "×" +
+                                              std::to_string(images.columns) + " pixels: " + first_line(e)));
+  }
+}
+
 void check(const Config& job, const ModelTable& own) {
   std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
-  or_throw(data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string())));
+  auto data = data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string()));
+  if (!data.ok()) throw Error(job.mistake(job.has("data.path") ? "data.path" : "data.name", data.status().message()));
   auto factory = parallel::whole_layers();
-  load_initial(job, make_model(job, own, *factory));
+  WorkerModel model = make_model(job, own, *factory);
+  load_initial(job, model);
+  try_model(job, model, data->train);
 }
 
 observe::StartRecord start_record(const Config& job) {
@@ -126,15 +156,13 @@ observe::StartRecord start_record(const Config& job) {
   return start;
 }
 
-observe::ResultRecord result_of(train::Trainer& trainer, const train::Evaluation& test, const std::string& hash,
-                                double seconds_all) {
+observe::ResultRecord result_of(train::Trainer& trainer, const train::Evaluation& test, const std::string& hash) {
   observe::ResultRecord r;
   r.steps = trainer.steps_done();
   r.loss = test.loss;
   r.metrics = test.metrics;
   r.step_ms_median = trainer.times().median_ms();
   r.samples_per_s = trainer.times().samples_per_s();
-  r.seconds = seconds_all;
   r.parameters_sha256 = hash;
   if (auto a = or_throw(trainer.engine().asynchrony()))
     r.asynchrony = {a->staleness_mean, a->staleness_max, a->gap_max};
@@ -191,15 +219,14 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
 
   train::Evaluation test = trainer.evaluate(data.test, model.loss, model.metrics);
   train::NamedTensors whole = trainer.parameters();
-  if (first) {
-    if (auto path = job.find<std::string>("train.save"))
-      train::or_throw(train::save(*path, whole, model.model.buffers));
-    observe::ResultRecord result =
-        result_of(trainer, test, train::sha256(whole), static_cast<double>(steady_clock().now() - began) / 1e9);
-    train::or_throw(record.write(result));
-    if (arguments.record != "-") print(result);
-  }
+  observe::ResultRecord result = first ? result_of(trainer, test, train::sha256(whole)) : observe::ResultRecord();
   trainer.close();
+  if (!first) return;
+  or_throw(joined.commit());  // so that a run either has its results, or an error
+  if (auto path = job.find<std::string>("train.save")) train::or_throw(train::save(*path, whole, model.model.buffers));
+  result.seconds = static_cast<double>(steady_clock().now() - began) / 1e9;
+  train::or_throw(record.write(result));
+  if (arguments.record != "-") print(result);
 }
 
 }  // namespace
