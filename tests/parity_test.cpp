@@ -15,19 +15,6 @@
 namespace cohaul::tests {
 namespace {
 
-using Arguments = std::vector<std::string>;
-
-Arguments set(const std::vector<std::string>& pairs) {
-  Arguments out;
-  for (const std::string& p : pairs) out.insert(out.end(), {"--set", p});
-  return out;
-}
-
-Arguments operator+(Arguments a, const Arguments& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
 Arguments servers(int workers, int n) {
   return set({"job.workers=" + std::to_string(workers), "strategy.name=parameter_server",
               "strategy.servers=" + std::to_string(n)});

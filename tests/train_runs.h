@@ -5,20 +5,23 @@
 #include <string>
 #include <vector>
 
+#include "running.h"
+
 namespace cohaul::tests {
 
 struct RunResult {
-  int exit = -1;  // 128 + signal if it was killed
+  int exit = -1;  // 128 + signal if it was killed; -1: not ended in time
   std::string out, err;
   std::vector<nlohmann::json> record;  // its lines
-  nlohmann::json result() const;       // the last line of kind "result"; null: none
+  nlohmann::json result() const;       // the last line of kind "result"; an empty object: none
   std::string hash() const { return result().value("parameters_sha256", ""); }
 };
 
-/// A new empty folder, removed by nobody: below the test's temporary folder.
-std::string fresh_folder();
-
 /// `cohaul train JOB ARGUMENTS --record …`, at most timeout_s seconds.
-RunResult train(const std::string& job, const std::vector<std::string>& arguments, int timeout_s = 120);
+RunResult train(const std::string& job, const Arguments& arguments, int timeout_s = 120);
+
+/// "--set" before each.
+Arguments set(const std::vector<std::string>& pairs);
+Arguments operator+(Arguments a, const Arguments& b);
 
 }  // namespace cohaul::tests

@@ -1,0 +1,27 @@
+#pragma once
+// Small data sets and safetensors files, whole or broken on purpose.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cohaul::tests {
+
+struct IdxSizes {
+  std::uint32_t images = 24, labels = 24, rows = 28, columns = 28;
+  std::uint8_t label_max = 9;
+};
+
+/// The bytes of an IDX file of images [n, rows, columns] and of labels [n].
+std::string idx_images(std::uint32_t n, std::uint32_t rows, std::uint32_t columns);
+std::string idx_labels(std::uint32_t n, std::uint8_t max);
+
+/// The four files of a data set, its test set of the same sizes.
+void write_data(const std::string& folder, const IdxSizes& sizes = {});
+void write_file(const std::string& path, const std::string& bytes);
+std::string gzipped(const std::string& bytes);
+
+/// A safetensors file with this header, followed by so many bytes.
+std::string safetensors(const std::string& header, std::size_t data_bytes);
+
+}  // namespace cohaul::tests

@@ -1,0 +1,273 @@
+// What becomes of a run when a process of it dies, stops, never comes or is slow, or its user interrupts it: it ends, nobody is left
+// behind, and the error names who and what. Real processes, killed and stopped at moments that a seed chooses.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "broken_files.h"
+#include "cohaul/base/random.h"
+#include "cohaul/checkpoint/safetensors.h"
+#include "train_runs.h"
+
+namespace cohaul::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kPeerTimeout = 2;
+// A machine may be slow; a hang is longer than this.
+constexpr double kLong = 60;
+// From the first failure to the last process's end: what the launcher takes at most, and as much again.
+constexpr double kEnd = 10;
+
+constexpr const char* kJob = R"([model]
+name = "softmax"
+[data]
+name = "idx"
+path = "data"
+[train]
+batch = 12
+steps = 100000000
+log_every = 10
+save = "end.safetensors"
+[job]
+logs = "logs"
+threads = 1
+peer_timeout_s = 2
+)";
+
+enum class Moment { joining, mid_step, end };
+
+/// What happens in one run, drawn from its seed.
+struct Plan {
+  int seed = 0, workers = 2, servers = 0, rank = 0, delay_ms = 0;
+  std::string victim, mode, transport;
+  Moment moment{};
+  bool kill = true;
+
+  bool of_launcher() const { return victim == "launcher"; }
+  std::string who() const { return of_launcher() ? "the launcher" : victim + " " + std::to_string(rank); }
+};
+
+Plan plan_of(int seed) {
+  Random random(static_cast<std::uint64_t>(seed), 77);
+  auto one_of = [&](std::vector<std::string> all) { return all[random.below(all.size())]; };
+  Plan p;
+  p.seed = seed;
+  p.mode = one_of({"all_reduce", "sync", "async", "bounded"});
+  p.transport = one_of({"auto", "tcp"});
+  p.workers = 2 + static_cast<int>(random.below(2));
+  p.servers = p.mode == "all_reduce" ? 0 : 1 + static_cast<int>(random.below(2));
+  p.victim = p.servers > 0 ? one_of({"worker", "worker", "server", "server", "launcher"})
+                           : one_of({"worker", "worker", "worker", "launcher"});
+  if (!p.of_launcher()) p.rank = static_cast<int>(random.below(p.victim == "worker" ? p.workers : p.servers));
+  p.kill = random.below(2) == 0;
+  p.moment = static_cast<Moment>(random.below(3));
+  p.delay_ms = static_cast<int>(random.below(p.moment == Moment::joining ? 1000 : 200));
+  return p;
+}
+
+std::string name_of(const Plan& p) {
+  const char* moments[] = {"joining", "mid_step", "end"};
+  return "seed_" + std::to_string(p.seed) + "_" + (p.kill ? "kill_" : "stop_") + p.victim +
+         (p.of_launcher() ? "" : "_" + std::to_string(p.rank)) + "_" + moments[static_cast<int>(p.moment)] + "_" +
+         p.mode + "_" + p.transport + "_" + std::to_string(p.workers) + "_workers_" + std::to_string(p.servers) +
+         "_servers";
+}
+
+Arguments settings(const Plan& p) {
+  Arguments out = set({"job.workers=" + std::to_string(p.workers), "job.transport=" + p.transport});
+  if (p.mode == "all_reduce") return out;
+  out = out + set({"strategy.name=parameter_server", "strategy.servers=" + std::to_string(p.servers),
+                   "strategy.consistency=" + p.mode});
+  return p.mode == "bounded" ? out + set({"strategy.staleness=2"}) : out;
+}
+
+std::string make_job() {
+  std::string folder = fresh_folder();
+  write_file(folder + "/job.toml", kJob);
+  write_data(folder + "/data");
+  return folder;
+}
+
+Arguments train_command(const Arguments& more) {
+  return Arguments{"train", "{}/job.toml", "--quiet", "--record", "{}/record"} + more;
+}
+
+void pause_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+/// What the record has so far; its last line may be half written.
+std::string record_of(const Running& running) { return read_file(running.folder() + "/record"); }
+bool has(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
+
+nlohmann::json last_line(const Running& running) {
+  const auto lines = json_lines(record_of(running));
+  return lines.empty() ? nlohmann::json::object() : lines.back();
+}
+bool has_result(const Running& running) { return has(record_of(running), "\"record\":\"result\""); }
+
+bool reached(const Running& running, int step) {
+  return eventually(kLong, [&] {
+    const std::string record = record_of(running);
+    return has(record, "\"step\":" + std::to_string(step) + ",") || has(record, "\"error\"");
+  });
+}
+
+/// Nobody is left within the time, and no file bears its final name that is not whole.
+void expect_clean(const Running& running, double limit_s) {
+  EXPECT_TRUE(eventually(limit_s, [&] { return running.descendants().empty(); })) << [&] {
+    std::string left = "left behind:";
+    for (const Found& f : running.descendants()) left += " " + f.role + " " + std::to_string(f.rank);
+    return left;
+  }();
+  const std::string saved = running.folder() + "/end.safetensors";
+  if (!fs::exists(saved)) {
+    EXPECT_FALSE(has_result(running));
+    return;
+  }
+  const auto file = checkpoint::read(saved);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_EQ(file->tensors().size(), 2u);
+}
+
+/// The error's line and what the user reads name who and how.
+void expect_error(const Running& running, int exit, const std::string& who, const std::vector<std::string>& says) {
+  const auto line = last_line(running);
+  EXPECT_EQ(line.value("record", ""), "error") << record_of(running);
+  EXPECT_EQ(line.value("exit", 0), exit);
+  EXPECT_TRUE(has(running.err(), "cohaul: " + who)) << running.err();
+  EXPECT_TRUE(has(line.value("message", ""), who)) << line;
+  for (const std::string& s : says) EXPECT_TRUE(has(running.err(), s)) << s << " is not in: " << running.err();
+}
+
+class Fault : public testing::TestWithParam<int> {
+ protected:
+  /// Waits for the moment. The victim's pid; 0: it has ended.
+  static pid_t await(const Plan& p, const Running& running) {
+    constexpr int kLate = 200;  // steps: see settings of a run to its end
+    if (p.moment == Moment::mid_step) EXPECT_TRUE(reached(running, 30)) << running.err();
+    if (p.moment == Moment::end) EXPECT_TRUE(reached(running, kLate)) << running.err();
+    const pid_t first =
+        running.find(p.of_launcher() ? "worker" : p.victim, p.rank, p.moment == Moment::end ? 0 : kLong);
+    EXPECT_TRUE(first != 0 || p.moment == Moment::end) << running.err();
+    pause_ms(p.delay_ms);
+    return p.of_launcher() ? running.pid() : first;
+  }
+
+  static void expect_loss(const Plan& p, Running& running) {
+    const auto exit = running.wait(kLong);
+    ASSERT_TRUE(exit.has_value()) << "it hangs";
+    if (has_result(running)) {
+      EXPECT_EQ(*exit, 0) << running.err();
+      EXPECT_EQ(last_line(running).value("record", ""), "result") << record_of(running);
+      return;
+    }
+    EXPECT_EQ(*exit, 3) << running.err();
+    std::vector<std::string> says;
+    if (p.kill) says.push_back("killed by signal 9 (SIGKILL)");
+    if (p.moment == Moment::mid_step) says.push_back("; last operation: ");
+    expect_error(running, 3, p.who(), says);
+    const auto line = last_line(running);
+    EXPECT_EQ(line["role"], p.victim);
+    EXPECT_EQ(line["rank"], p.rank);
+    if (p.moment == Moment::mid_step) EXPECT_TRUE(line["operation"].is_string()) << line;
+    if (!p.kill)
+      EXPECT_TRUE(has(running.err(), "no heartbeat for ") || has(running.err(), "did not join within "))
+          << running.err();
+  }
+
+  static void expect_launcher_gone(const Plan& p, Running& running) {
+    if (p.kill) {
+      const auto exit = running.wait(kLong);
+      EXPECT_TRUE(exit == 128 + SIGKILL || (exit == 0 && has_result(running))) << running.err();
+      return;
+    }
+    EXPECT_TRUE(eventually(kPeerTimeout + kEnd, [&] { return running.descendants().empty(); }));
+    ::kill(running.pid(), SIGCONT);
+    const auto exit = running.wait(kLong);
+    ASSERT_TRUE(exit.has_value()) << "it hangs";
+    if (exit == 0) EXPECT_TRUE(has_result(running)) << running.err();
+    else EXPECT_EQ(*exit, 3) << running.err();
+    if (*exit == 3 && p.moment == Moment::mid_step) expect_error(running, 3, p.who(), {"it stood still for "});
+  }
+};
+
+TEST_P(Fault, EndsTheRunAndIsNamed) {
+  const Plan p = plan_of(GetParam());
+  Arguments more = settings(p) + set({"job.join_timeout_s=10"});
+  if (p.moment == Moment::end) more = more + set({"train.steps=200"});
+  Running running(train_command(more), make_job());
+  if (const pid_t pid = await(p, running)) ::kill(pid, p.kill ? SIGKILL : SIGSTOP);
+  p.of_launcher() ? expect_launcher_gone(p, running) : expect_loss(p, running);
+  expect_clean(running, p.of_launcher() ? kPeerTimeout + kEnd : 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeded, Fault, testing::Range(1, 51),
+                         [](const auto& info) { return name_of(plan_of(info.param)); });
+
+TEST(Absent, AWorkerThatNeverJoinsIsNamed) {
+  const std::string folder = make_job();
+  fs::create_symlink(COHAUL_OWN_WORKER, folder + "/absent");
+  Running running(train_command({"--program", "{}/absent", "--workers", "3", "--set", "job.join_timeout_s=6"}), folder);
+  EXPECT_EQ(running.wait(kLong), 3) << running.err();
+  expect_error(running, 3, "worker 1", {"worker 1: did not join within 6.0 s (job.join_timeout_s)"});
+  EXPECT_EQ(last_line(running)["rank"], 1);
+  expect_clean(running, 0);
+}
+
+class Slow : public testing::TestWithParam<std::string> {};
+
+TEST_P(Slow, AWorkerIsNotLost) {
+  const std::string folder = make_job();
+  Running running(train_command(set({"model.name=slow", "model.seconds=10", "train.steps=60", "job.workers=2"}) +
+                                settings({.workers = 2, .servers = 1, .mode = GetParam(), .transport = "auto"}) +
+                                Arguments{"--program", COHAUL_OWN_WORKER}),
+                  folder);
+  EXPECT_EQ(running.wait(kLong), 0) << running.err();
+  EXPECT_GT(running.seconds(), 10);
+  EXPECT_TRUE(has_result(running));
+  expect_clean(running, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Worker, Slow, testing::Values("all_reduce", "bounded"),
+                         [](const auto& info) { return info.param; });
+
+struct Interruption {
+  std::string name;
+  int signal;
+  bool group;  // as a terminal's Ctrl-C
+  Moment moment;
+};
+void PrintTo(const Interruption& i, std::ostream* out) { *out << i.name; }
+
+class Interrupted : public testing::TestWithParam<Interruption> {};
+
+TEST_P(Interrupted, AllEndWithinFiveSeconds) {
+  const Interruption& i = GetParam();
+  Running running(train_command(settings({.workers = 2, .servers = 1, .mode = "async", .transport = "auto"})),
+                  make_job());
+  // At the first moment the command asks a worker whether the job could run.
+  if (i.moment == Moment::joining) ASSERT_TRUE(eventually(kLong, [&] { return !running.descendants().empty(); }));
+  else ASSERT_TRUE(reached(running, 30)) << running.err();
+  const double before = running.seconds();
+  ::kill(i.group ? -running.pid() : running.pid(), i.signal);
+  EXPECT_EQ(running.wait(kLong), 128 + i.signal) << running.err();
+  EXPECT_LT(running.seconds() - before, 5);
+  expect_error(running, 128 + i.signal, i.signal == SIGINT ? "interrupted (Ctrl-C)" : "ended by SIGTERM", {});
+  expect_clean(running, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(By, Interrupted,
+                         testing::Values(Interruption{"CtrlC", SIGINT, true, Moment::mid_step},
+                                         Interruption{"Sigint", SIGINT, false, Moment::mid_step},
+                                         Interruption{"Sigterm", SIGTERM, false, Moment::mid_step},
+                                         Interruption{"CtrlCDuringTheCheck", SIGINT, true, Moment::joining},
+                                         Interruption{"SigtermDuringTheCheck", SIGTERM, false, Moment::joining}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace cohaul::tests

@@ -1,0 +1,47 @@
+// A user's own program, as `--program` starts it. Models of its own:
+//   two_layers   of model.width hidden units
+//   slow         one linear layer; worker 1 takes model.seconds for the third batch that it sees
+// Under a name that ends with "absent", its worker 1 never joins.
+#include <torch/nn.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string_view>
+
+#include "cohaul/cohaul.h"
+
+namespace F = torch::nn::functional;
+
+namespace {
+
+bool is_worker_1() {
+  const char* rank = std::getenv("COHAUL_RANK");
+  return rank != nullptr && std::string_view(rank) == "1";
+}
+
+cohaul::cli::WorkerModel classifier(torch::nn::Sequential net) {
+  auto loss = [net](const cohaul::Batch& b) mutable { return F::cross_entropy(net->forward(b.input), b.target); };
+  return cohaul::worker_model(net, loss, {{"accuracy", cohaul::accuracy(net)}});
+}
+
+cohaul::cli::WorkerModel two_layers(const cohaul::ModelSettings& settings) {
+  const auto width = settings.sizes.at("width");
+  return classifier(torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(784, width), torch::nn::ReLU(),
+                                          torch::nn::Linear(width, 10)));
+}
+
+cohaul::cli::WorkerModel slow(const cohaul::ModelSettings& settings) {
+  cohaul::cli::WorkerModel model = classifier(torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(784, 10)));
+  model.loss = [loss = model.loss, seconds = settings.sizes.at("seconds"), seen = 0](const cohaul::Batch& b) mutable {
+    if (++seen == 3 && is_worker_1()) ::sleep(static_cast<unsigned>(seconds));
+    return loss(b);
+  };
+  return model;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (is_worker_1() && std::string_view(argv[0]).ends_with("absent")) ::sleep(1000);
+  return cohaul::worker_main(argc, argv, {{"two_layers", two_layers}, {"slow", slow}});
+}
