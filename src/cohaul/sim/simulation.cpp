@@ -16,7 +16,7 @@ namespace {
 
 using transport::Role;
 
-constexpr Time kEnd = 60 * kSecond;  // far more than any schedule needs
+constexpr Time kEnd = 30 * kSecond;  // far more than any schedule needs
 
 class Simulation {
  public:

@@ -248,7 +248,6 @@ void Witness::at_end(const std::vector<const Process*>& processes, const ps::Sta
 }
 
 void Witness::check_ends(const std::vector<const Process*>& processes) {
-  if (!loss_ && !finished_) broken("membership does not see the end");
   for (const Process* p : processes) {
     if (culprits_.contains(p->who())) continue;
     std::string who = job::describe(p->who());
@@ -258,6 +257,7 @@ void Witness::check_ends(const std::vector<const Process*>& processes) {
       return broken(who + " should have gone on: " + p->failure().message());
     }
   }
+  if (!loss_ && !finished_) broken("membership does not see the end");
 }
 
 void Witness::check_counts(const ps::Stats& tables, const ps::Stats& coordinator) {

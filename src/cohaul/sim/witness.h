@@ -1,6 +1,6 @@
 #pragma once
 // Witness: sees every message that servers send, everything that workers hear and look at, every fault and every decision. It keeps
-// its own account, which shares no code with what it watches, and says which promise was broken.
+// its own account of them, and says which promise was broken. Synchronous bits are held against those of one process that has all slices.
 
 #include <cstdint>
 #include <map>
