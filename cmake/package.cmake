@@ -27,6 +27,7 @@ if(COHAUL_TORCH)
   install(FILES ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake DESTINATION ${package_folder})
 endif()
 
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/jobs DESTINATION ${CMAKE_INSTALL_DATADIR}/cohaul)
 get_property(programs GLOBAL PROPERTY COHAUL_PROGRAMS)
 if(programs)
   install(TARGETS ${programs} RUNTIME)

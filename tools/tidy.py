@@ -267,6 +267,18 @@ def nothing_of_this_machine(tree):
             yield path, line, f"{match[0]} is a place on one machine, or a registry's host: leave it to the configuration"
 
 
+@rule
+def readme_shows_the_examples(tree):
+    readme = tree.files.get("README.md", "")
+    shown = re.findall(r"^`(examples/\w+\.cpp)`:\n\n```cpp\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    for path, text in shown:
+        if tree.files.get(path) != text:
+            yield "README.md", readme[: readme.index(text)].count("\n") + 1, f"this is not the text of {path}"
+    for path in ("examples/quickstart.cpp", "examples/own_loop.cpp"):
+        if path in tree.files and path not in dict(shown):
+            yield "README.md", 1, f"does not show {path} (a line with its name in backquotes, then the text)"
+
+
 # ---- headers that compile alone
 
 def headers_alone(tree):

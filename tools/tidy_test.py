@@ -117,6 +117,15 @@ class Planted(unittest.TestCase):
         self.refused(rule, "tools/x.sh", f"pip install -i {FOREIGN_HOST} x\n", "registry's host")
         self.accepted(rule, "README.md", "lies in build/work/x and ~/root/x\n")
 
+    def test_readme_shows_the_examples(self):
+        rule = tidy.readme_shows_the_examples
+        files = {"examples/own_loop.cpp": "int main() {}\n", "README.md": "Look:\n\n`examples/own_loop.cpp`:\n\n```cpp\nint main() {}\n```\n"}
+        self.assertEqual(list(rule(tidy.Tree(files))), [])
+        found = list(rule(tidy.Tree(files | {"examples/own_loop.cpp": "int main() { }\n"})))
+        self.assertEqual([f[:2] for f in found], [("README.md", 6)])
+        found = list(rule(tidy.Tree(files | {"README.md": "Nothing.\n"})))
+        self.assertEqual([f[:2] for f in found], [("README.md", 1)])
+
     def test_headers_compile_alone(self):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
