@@ -1,0 +1,81 @@
+// The update rules against the optimizers that they are named after, in LibTorch itself: 100 steps of random gradients.
+
+#include <gtest/gtest.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
+
+#include <functional>
+
+#include "cohaul/train/optimizer.h"
+
+namespace cohaul::tests {
+namespace {
+
+using Peer = std::function<std::unique_ptr<torch::optim::Optimizer>(std::vector<torch::Tensor>)>;
+
+struct Case {
+  const char* name;
+  train::Optimizer ours;
+  Peer peer;
+};
+
+template <class Made, class Options>
+Peer peer(Options options) {
+  return [options](std::vector<torch::Tensor> p) { return std::make_unique<Made>(std::move(p), options); };
+}
+
+std::vector<Case> cases() {
+  using namespace torch::optim;
+  return {
+      {"sgd", train::Sgd{.lr = 0.01}, peer<SGD>(SGDOptions(0.01))},
+      {"sgd_weight_decay", train::Sgd{.lr = 0.01, .weight_decay = 0.1}, peer<SGD>(SGDOptions(0.01).weight_decay(0.1))},
+      {"sgd_momentum", train::Sgd{.lr = 0.01, .momentum = 0.9}, peer<SGD>(SGDOptions(0.01).momentum(0.9))},
+      {"sgd_dampening", train::Sgd{.lr = 0.01, .momentum = 0.9, .dampening = 0.3, .weight_decay = 0.01},
+       peer<SGD>(SGDOptions(0.01).momentum(0.9).dampening(0.3).weight_decay(0.01))},
+      {"sgd_nesterov", train::Sgd{.lr = 0.01, .momentum = 0.8, .weight_decay = 0.01, .nesterov = true},
+       peer<SGD>(SGDOptions(0.01).momentum(0.8).weight_decay(0.01).nesterov(true))},
+      {"adam", train::Adam{}, peer<Adam>(AdamOptions())},
+      {"adam_all", train::Adam{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-6, .weight_decay = 0.1},
+       peer<Adam>(AdamOptions(0.01).betas({0.8, 0.99}).eps(1e-6).weight_decay(0.1))},
+      {"adamw", train::AdamW{}, peer<AdamW>(AdamWOptions())},
+      {"adamw_all", train::AdamW{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-6, .weight_decay = 0.2},
+       peer<AdamW>(AdamWOptions(0.01).betas({0.8, 0.99}).eps(1e-6).weight_decay(0.2))},
+  };
+}
+
+template <class T>
+void expect_the_same(const Case& c) {
+  constexpr std::int64_t kElements = 1031, kSteps = 100;
+  auto options = torch::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
+  torch::Tensor theirs = torch::randn({kElements}, options), ours = theirs.clone();
+  auto optimizer = c.peer({theirs});
+  auto rule = update::make_rule(c.ours.rule);
+  std::vector<torch::Tensor> state(static_cast<std::size_t>(rule->states()), torch::Tensor());
+  std::vector<T*> arrays;
+  for (torch::Tensor& s : state) arrays.push_back((s = torch::zeros({kElements}, options)).template data_ptr<T>());
+  for (std::int64_t step = 1; step <= kSteps; ++step) {
+    torch::Tensor gradient = torch::randn({kElements}, options);
+    theirs.mutable_grad() = gradient.clone();
+    optimizer->step();
+    rule->apply(gradient.data_ptr<T>(), ours.data_ptr<T>(), ours.data_ptr<T>(), arrays.data(), kElements,
+                c.ours.settings, step);
+  }
+  // Relative to an element's size, or to one where it is near zero.
+  double largest = ((ours - theirs).abs() / theirs.abs().clamp_min(1)).max().template item<double>();
+  EXPECT_LT(largest, 1e-6) << c.name;
+  EXPECT_GT((ours - torch::zeros_like(ours)).abs().max().template item<double>(), 0) << c.name;
+}
+
+TEST(Optimizers, EqualTorchOptimFor100StepsInFloat32) {
+  torch::manual_seed(1);
+  for (const Case& c : cases()) expect_the_same<float>(c);
+}
+
+TEST(Optimizers, EqualTorchOptimFor100StepsInFloat64) {
+  torch::manual_seed(2);
+  for (const Case& c : cases()) expect_the_same<double>(c);
+}
+
+}  // namespace
+}  // namespace cohaul::tests
