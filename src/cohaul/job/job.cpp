@@ -142,7 +142,11 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
     transport::Identity of_host = self;
     of_host.role = Role::launcher;
     auto started = RendezvousHost::start(of_host, numeric, at.port, membership);
-    if (!started.ok()) return started.status().context("worker 0 cannot listen at the job's address " + at.text());
+    if (!started.ok()) {
+      return invalid(
+          "worker 0: the job's address " + at.text() + ": " + started.status().message() +
+          "; choose another port (MASTER_PORT; under torchrun, which keeps that one, the next is the job's)");
+    }
     host = std::move(*started);
   }
 

@@ -165,6 +165,48 @@ TEST(JobTest, AReportedFailureIsWhatOthersRead) {
   });
 }
 
+TEST(JobTest, AfterACommitTheOthersMayVanish) {
+  with_workers(2, [](Job& job) {
+    if (job.rank() == 1) {
+      EXPECT_TRUE(job.get("committed", in(5)).ok());
+      return;  // without a goodbye
+    }
+    EXPECT_TRUE(job.commit().ok());
+    EXPECT_TRUE(job.set("committed", "").ok());
+    EXPECT_EQ(job.get("never", in(1)).status().code(), Code::peer_lost);  // as nobody sets it
+    EXPECT_TRUE(job.health().ok()) << job.health().message();
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(JobTest, ALauncherThatDoesNotAnswerIsGivenUp) {
+  auto poller = transport::make_poller();
+  auto silent = transport::listen(**poller, {}, "127.0.0.1", 0);  // and accepts nobody
+  ASSERT_TRUE(silent.ok());
+  JoinOptions o;
+  o.launched = true;
+  o.address = "127.0.0.1:" + std::to_string((*silent)->address().port);
+  o.peer_timeout_s = 0.3;
+  o.join_timeout_s = 60;
+  Time before = steady_clock().now();
+  auto job = Job::join(o);
+  EXPECT_EQ(job.status().code(), Code::peer_lost) << job.status().message();
+  EXPECT_LT(steady_clock().now() - before, 20 * kSecond);
+}
+
+TEST(JobTest, APortTakenUnderAnotherLauncherIsTheUsersMistake) {
+  auto poller = transport::make_poller();
+  auto taken = transport::listen(**poller, {}, "127.0.0.1", 0);
+  ASSERT_TRUE(taken.ok());
+  JoinOptions o;
+  o.world = 2;
+  o.address = "127.0.0.1:" + std::to_string((*taken)->address().port);
+  Status refused = Job::join(o).status();
+  EXPECT_EQ(refused.code(), Code::invalid);
+  EXPECT_NE(refused.message().find(o.address), std::string::npos) << refused.message();
+  EXPECT_NE(refused.message().find("choose another port (MASTER_PORT"), std::string::npos) << refused.message();
+}
+
 TEST(JobTest, RefusesAStranger) {
   Membership::Options m;
   JoinOptions o;

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 namespace cohaul::job {
 namespace {
@@ -99,7 +100,8 @@ void Membership::leave(MemberKey who) {
 Status Membership::commit(MemberKey who) {
   if (loss_) return loss_->status();
   if (!committed_) committed_ = who;
-  std::erase_if(evidence_, [&](const Evidence& e) { return e.loss.who != *committed_; });
+  for (const Evidence& e : std::exchange(evidence_, {}))
+    accuse(e.loss.who, e.rank, e.loss.how, e.loss.exit_code, e.at, e.loss.reported);
   return {};
 }
 
@@ -132,8 +134,13 @@ void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
 }
 
 void Membership::accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported) {
-  if (loss_ || finished_ || states_.at(who).left || (committed_ && who != *committed_)) return;
-  evidence_.push_back({rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported}});
+  if (loss_ || states_.at(who).left) return;
+  if (committed_ && who != *committed_) {
+    states_.at(who).given_up = true;
+    return;
+  }
+  if (!finished_)
+    evidence_.push_back({rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported}});
 }
 
 void Membership::notice_standstill(Time now) {
@@ -150,7 +157,7 @@ void Membership::notice_standstill(Time now) {
 
 void Membership::notice_silence(Time now) {
   for (auto& [who, s] : states_) {
-    if (!s.member || s.left || s.gone || now - s.heard < options_.peer_timeout) continue;
+    if (!s.member || s.left || s.gone || s.given_up || now - s.heard < options_.peer_timeout) continue;
     accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), 3, now);
   }
 }
@@ -183,7 +190,7 @@ bool Membership::workers_done() const {
 std::vector<Decision> Membership::decide(Time now) {
   std::vector<Decision> out;
   notice_standstill(now);
-  if (loss_ || finished_) return out;
+  if (loss_ || (finished_ && !committed_)) return out;
   if (!assembled_ && anyone_joined_ &&
       std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.member.has_value(); })) {
     assembled_ = true;
@@ -191,6 +198,7 @@ std::vector<Decision> Membership::decide(Time now) {
   }
   notice_missing(now);
   notice_silence(now);
+  if (finished_) return out;
 
   if (evidence_.empty()) {
     if (workers_done()) {
@@ -210,12 +218,12 @@ std::vector<Decision> Membership::decide(Time now) {
 }
 
 Time Membership::next_decision() const {
-  if (loss_ || finished_) return kForever;
+  if (loss_ || (finished_ && !committed_)) return kForever;
   Time next = last_decision_ + options_.peer_timeout / 4;
   if (!assembled_ && join_deadline_) next = std::min(next, *join_deadline_);
   for (const auto& e : evidence_) next = std::min(next, e.at + kEvidenceGrace);
   for (const auto& [who, s] : states_) {
-    if (s.member && !s.left && !s.gone) next = std::min(next, s.heard + options_.peer_timeout);
+    if (s.member && !s.left && !s.gone && !s.given_up) next = std::min(next, s.heard + options_.peer_timeout);
   }
   return next;
 }
@@ -226,8 +234,9 @@ bool Membership::present(MemberKey who) const {
 }
 
 bool Membership::all_gone() const {
-  return std::all_of(states_.begin(), states_.end(),
-                     [](const auto& entry) { return entry.second.left || !entry.second.member; });
+  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
+    return entry.second.left || !entry.second.member || entry.second.given_up;
+  });
 }
 
 std::vector<Member> Membership::members() const {

@@ -83,7 +83,7 @@ class Membership {
   const std::optional<Loss>& loss() const { return loss_; }
   /// Joined and not left.
   bool present(MemberKey who) const;
-  /// Everybody has left or has never joined.
+  /// Everybody has left, has never joined, or was lost after a commit.
   bool all_gone() const;
   /// Workers by rank, then servers by rank.
   std::vector<Member> members() const;
@@ -100,6 +100,7 @@ class Membership {
     Time heard = 0;
     std::string operation;
     bool left = false, gone = false, secondary = false;
+    bool given_up = false;  // lost when it mattered no more
   };
 
   void accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported = false);

@@ -66,6 +66,18 @@ TEST_F(MembershipTest, AfterACommitOnlyTheCommitterCounts) {
   ASSERT_EQ(d.size(), 1u);
   EXPECT_EQ(d[0].kind, Decision::Kind::finished);
   EXPECT_TRUE(d[0].committed);
+  EXPECT_TRUE(m->all_gone());
+}
+
+TEST_F(MembershipTest, AfterACommitTheSilentAreWaitedForNoLonger) {
+  join_all(2, 0);
+  ASSERT_TRUE(m->commit(w(0)).ok());
+  m->leave(w(0));
+  ASSERT_EQ(m->decide(now).size(), 1u);
+  EXPECT_FALSE(m->all_gone());
+  EXPECT_LE(m->next_decision(), now + 2 * kSecond);
+  EXPECT_FALSE(run(3 * kSecond, {}).has_value());
+  EXPECT_TRUE(m->all_gone());
 }
 
 TEST_F(MembershipTest, TheCommittersOwnDeathIsALoss) {
