@@ -203,7 +203,7 @@ TEST_P(Fault, EndsTheRunAndIsNamed) {
   Running running(train_command(more), make_job());
   if (const pid_t pid = await(p, running)) ::kill(pid, p.kill ? SIGKILL : SIGSTOP);
   p.of_launcher() ? expect_launcher_gone(p, running) : expect_loss(p, running);
-  expect_clean(running, p.of_launcher() ? kPeerTimeout + kEnd : 0);
+  expect_clean(running, p.of_launcher() ? kPeerTimeout : 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeded, Fault, testing::Range(1, 51),
