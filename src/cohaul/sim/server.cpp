@@ -21,7 +21,11 @@ std::vector<std::unique_ptr<transport::Channel>*> Server::links() {
 }
 
 void Server::work(Time now) {
-  if (heart().loss()) server_.lost(WorkerRank(heart().loss()->who.rank));
+  if (heart().loss()) {
+    WorkerRank lost(heart().loss()->who.rank);
+    server_.lost(lost);
+    peers_[lost.value]->is_given_up = true;
+  }
   bool all_sent = true;
   for (std::size_t w = 0; w < peers_.size(); ++w) serve(WorkerRank(static_cast<std::int32_t>(w)), *peers_[w], now);
   for (auto& peer : peers_) {
@@ -60,8 +64,10 @@ void Server::refuse(WorkerRank who, Peer& peer, const Status& why) {
 }
 
 void Server::send(WorkerRank to, const transport::Message& message) {
-  witness_.on_sent(to.value, message);
   Peer& peer = *peers_[to.value];
+  bool is_refusal = message.kind == static_cast<std::uint16_t>(ps::Kind::refused);
+  if (peer.is_given_up && !is_refusal) witness_.on_sent_to_lost(this->who(), to.value);
+  witness_.on_sent(to.value, message);
   if (peer.channel && !peer.is_refused && peer.failure.ok()) peer.failure = peer.outgoing.send(message);
 }
 

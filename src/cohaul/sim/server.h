@@ -29,7 +29,7 @@ class Server final : public Process, ps::ToWorkers {
     std::unique_ptr<transport::Channel> channel;
     ps::Outgoing outgoing;
     Status failure;
-    bool is_refused = false;
+    bool is_refused = false, is_given_up = false;
   };
   void work(Time now) override;
   bool is_finished() const override { return is_finished_; }

@@ -16,6 +16,7 @@ namespace {
 
 using transport::Role;
 
+constexpr int kIdleMax = 100;
 constexpr Time kEnd = 30 * kSecond;  // far more than any schedule needs
 
 class Simulation {
@@ -46,12 +47,16 @@ class Simulation {
   }
 
   Result<Report> run() {
+    int idle = 0;  // rounds in a row in which time stood still
     while (witness_.verdict().ok() && !is_over() && now() < kEnd) {
+      Time before = now();
       strike();
       for (Process* p : processes_) turn(*p);
       launcher_.turn(now());
       Time next = next_time();
       if (!network_.step(next)) network_.advance_to(std::min(next, kEnd));
+      idle = now() > before ? 0 : idle + 1;
+      if (idle > kIdleMax) witness_.on_spinning();
     }
     Report report;
     report.trace = network_.trace();

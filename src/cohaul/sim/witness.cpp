@@ -70,6 +70,10 @@ void Witness::on_sent(std::int32_t to, const transport::Message& message) {
   }
 }
 
+void Witness::on_sent_to_lost(job::MemberKey by, std::int32_t worker) {
+  broken(job::describe(by) + " serves " + worker_name(worker) + ", which it gave up");
+}
+
 void Witness::on_refused(job::MemberKey by, std::int32_t worker, const Status& why) {
   if (workers_[worker].is_given_up) return;
   broken(job::describe(by) + " refuses " + worker_name(worker) + ", which did nothing wrong: " + why.message());
@@ -114,7 +118,10 @@ void Witness::on_grant(std::int32_t to, std::int64_t clock, std::int64_t step) {
 void Witness::on_ack(std::int32_t to, const transport::Message& message) {
   Result<ps::Ack> ack = ps::Ack::decode(message.body);
   auto& applied = applied_[message.key];
-  std::int64_t step = workers_[to].steps.at(message.clock), version = ack->version.value;
+  if (message.clock >= static_cast<std::int64_t>(workers_[to].steps.size())) {
+    return broken(worker_name(to) + " pushed a step that it was not granted");
+  }
+  std::int64_t step = workers_[to].steps[message.clock], version = ack->version.value;
   auto known = applied.find(step);
   if (known == applied.end()) {
     std::int64_t of_others = version - 1 - workers_[to].sent[message.key];
@@ -143,7 +150,8 @@ void Witness::on_look(const Look& look) {
 
 void Witness::look_at_reference(const Look& look) {
   const auto& versions = workers_[look.worker].versions;
-  const auto& expected = reference_.at(versions[0]);
+  if (versions[0] > scenario_.steps) return broken("an update that belongs to no step");
+  const auto& expected = reference_[versions[0]];
   for (std::size_t p = 0; p < versions.size(); ++p) {
     const update::Partition& part = layout_.partitions()[p];
     if (versions[p] != versions[0]) return broken("a step ends with partitions of different steps");

@@ -24,6 +24,7 @@ class Witness {
 
   /// A server (or the coordinator) says something to a worker.
   void on_sent(std::int32_t to, const transport::Message& message);
+  void on_sent_to_lost(job::MemberKey by, std::int32_t worker);
   void on_refused(job::MemberKey by, std::int32_t worker, const Status& why);
   void on_heard(std::int32_t worker, const transport::Frame& frame);
 
@@ -36,6 +37,8 @@ class Witness {
   /// A worker has pulled everything and is about to compute on it, or to end.
   void on_look(const Look& look);
 
+  /// Somebody wants a turn at once, again and again.
+  void on_spinning() { broken("somebody spins instead of waiting"); }
   void on_fault(const Fault& fault, Time now);
   /// A process ended by itself. (What it does with a loss that it was told of is its own.)
   void on_failed(const Process& process);
