@@ -61,6 +61,6 @@ int cores() {
 
 int default_threads(const Job& job) { return std::max(1, cores() / std::max(1, job.workers_on_host())); }
 
-Duration default_spin(const Job& job) { return job.processes_on_host() > cores() ? 0 : 50 * kMicrosecond; }
+Duration default_spin(const Job& job) { return job.processes_on_host() > cores() ? 0 : kMillisecond; }
 
 }  // namespace cohaul::job

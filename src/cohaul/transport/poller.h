@@ -23,7 +23,7 @@ class Poller {
   virtual Status wait(Time deadline) = 0;
   /// Makes the present or next wait() return. Any thread; async-signal-safe.
   virtual void wake() = 0;
-  /// How long wait() spins before it sleeps: 0 when the job's processes on this host exceed its cores.
+  /// How long wait() spins before it sleeps, lending the core to others after a while: 0 when the job's processes on this host exceed its cores.
   virtual void set_spin(Duration spin) = 0;
   virtual const Clock& clock() const = 0;
 };
