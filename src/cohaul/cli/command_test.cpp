@@ -151,6 +151,14 @@ TEST_F(Command, TheFirstFailureIsNamed) {
   EXPECT_EQ(record["rank"], 0);
 }
 
+TEST_F(Command, AResultThatIsWrittenCounts) {
+  put("cohaul-worker",
+      "#!/bin/sh\nif [ $1 = --check ]; then echo cohaul-worker; exit 0; fi\n"
+      "echo '{\"record\":\"result\",\"steps\":3}' >> $4\nkill -9 $$\n");
+  EXPECT_EQ(run({"train", file("job.toml"), "--record", file("r.jsonl")}).exit, 0);
+  EXPECT_EQ(nlohmann::json::parse(std::ifstream(file("r.jsonl")))["record"], "result");  // and nothing after it
+}
+
 TEST_F(Command, ChildrenAreFollowed) {
   auto slow = run_child({"/bin/sh", "-c", "echo a; sleep 30"}, {.capture_out = true, .timeout = kSecond / 10});
   ASSERT_TRUE(slow.ok());

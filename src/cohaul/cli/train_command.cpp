@@ -1,6 +1,7 @@
 #include "cohaul/cli/train_command.h"
 #include "cohaul/base/exit_code.h"
 
+#include <fstream>
 #include <iostream>
 
 #include "cohaul/cli/child.h"
@@ -88,6 +89,14 @@ Failure train(const TrainArguments& arguments) {
   return launch_and_wait(*launching);
 }
 
+/// Worker 0 may be lost between writing the last result and saying so: the record knows.
+bool has_result(const std::string& record) {
+  std::ifstream in(record);
+  std::string last;
+  for (std::string line; std::getline(in, line);) last = std::move(line);
+  return last.starts_with(R"({"record":"result",)") && last.ends_with('}');
+}
+
 }  // namespace
 
 int run_train(const TrainArguments& arguments) {
@@ -99,7 +108,7 @@ int run_train(const TrainArguments& arguments) {
     return exit_code(record.status().code());
   }
   const Failure failed = train(arguments);
-  if (!failed) return kDone;
+  if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;
   std::cerr << "cohaul: " << failed->message << std::endl;
   if (Status s = record->write(*failed); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
   return failed->exit;
