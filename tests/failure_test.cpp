@@ -23,6 +23,7 @@ constexpr double kPeerTimeout = 2;
 constexpr double kLong = 60;
 // From the first failure to the last process's end: what the launcher takes at most, and as much again.
 constexpr double kEnd = 10;
+constexpr int kStepsToTheEnd = 200;
 
 constexpr const char* kJob = R"([model]
 name = "softmax"
@@ -67,7 +68,10 @@ Plan plan_of(int seed) {
   if (!p.of_launcher()) p.rank = static_cast<int>(random.below(p.victim == "worker" ? p.workers : p.servers));
   p.kill = random.below(2) == 0;
   p.moment = static_cast<Moment>(random.below(3));
-  p.delay_ms = static_cast<int>(random.below(p.moment == Moment::joining ? 1000 : 200));
+  // To the end it is but an evaluation, a file and some goodbyes.
+  p.delay_ms = static_cast<int>(random.below(p.moment == Moment::joining    ? 1000
+                                             : p.moment == Moment::mid_step ? 200
+                                                                            : 12));
   return p;
 }
 
@@ -90,7 +94,7 @@ Arguments settings(const Plan& p) {
 std::string make_job() {
   std::string folder = fresh_folder();
   write_file(folder + "/job.toml", kJob);
-  write_data(folder + "/data");
+  write_data(folder + "/data", {.images = 2000, .labels = 2000});
   return folder;
 }
 
@@ -146,16 +150,14 @@ void expect_error(const Running& running, int exit, const std::string& who, cons
 
 class Fault : public testing::TestWithParam<int> {
  protected:
-  /// Waits for the moment. The victim's pid; 0: it has ended.
-  static pid_t await(const Plan& p, const Running& running) {
-    constexpr int kLate = 200;  // steps: see settings of a run to its end
-    if (p.moment == Moment::mid_step) EXPECT_TRUE(reached(running, 30)) << running.err();
-    if (p.moment == Moment::end) EXPECT_TRUE(reached(running, kLate)) << running.err();
-    const pid_t first =
-        running.find(p.of_launcher() ? "worker" : p.victim, p.rank, p.moment == Moment::end ? 0 : kLong);
-    EXPECT_TRUE(first != 0 || p.moment == Moment::end) << running.err();
+  /// Waits for the moment, and strikes.
+  static void strike(const Plan& p, const Running& running) {
+    const pid_t first = running.find(p.of_launcher() ? "worker" : p.victim, p.rank, kLong);
+    ASSERT_NE(first, 0) << running.err();
+    if (p.moment == Moment::mid_step) ASSERT_TRUE(reached(running, 30)) << running.err();
+    if (p.moment == Moment::end) ASSERT_TRUE(reached(running, kStepsToTheEnd)) << running.err();
     pause_ms(p.delay_ms);
-    return p.of_launcher() ? running.pid() : first;
+    ::kill(p.of_launcher() ? running.pid() : first, p.kill ? SIGKILL : SIGSTOP);
   }
 
   static void expect_loss(const Plan& p, Running& running) {
@@ -199,9 +201,9 @@ class Fault : public testing::TestWithParam<int> {
 TEST_P(Fault, EndsTheRunAndIsNamed) {
   const Plan p = plan_of(GetParam());
   Arguments more = settings(p) + set({"job.join_timeout_s=10"});
-  if (p.moment == Moment::end) more = more + set({"train.steps=200"});
+  if (p.moment == Moment::end) more = more + set({"train.steps=" + std::to_string(kStepsToTheEnd)});
   Running running(train_command(more), make_job());
-  if (const pid_t pid = await(p, running)) ::kill(pid, p.kill ? SIGKILL : SIGSTOP);
+  strike(p, running);
   p.of_launcher() ? expect_launcher_gone(p, running) : expect_loss(p, running);
   expect_clean(running, p.of_launcher() ? kPeerTimeout : 0);
 }
