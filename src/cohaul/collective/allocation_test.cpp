@@ -4,40 +4,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <span>
 
+#include "cohaul/base/testing/allocations.h"
 #include "cohaul/collective/all_reduce_exchange.h"
 #include "cohaul/collective/test_ranks.h"
-
-namespace {
-thread_local long allocations = 0;
-
-void* take(std::size_t n, std::size_t alignment) {
-  ++allocations;
-  return std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
-}
-void* take_or_throw(std::size_t n, std::size_t alignment) {
-  if (void* p = take(n, alignment)) return p;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t n) { return take_or_throw(n, alignof(std::max_align_t)); }
-[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
-  return take(n, alignof(std::max_align_t));
-}
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
-  return take_or_throw(n, static_cast<std::size_t>(a));
-}
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  return take(n, static_cast<std::size_t>(a));
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace cohaul::collective {
 namespace {
@@ -51,9 +22,9 @@ class Allocation : public testing::TestWithParam<Setting> {
     bool ok = true;
     long fewest = -1;
     for (int hundred = 0; hundred < 10; ++hundred) {
-      long before = allocations;
+      long before = testing_tools::allocations();
       for (int i = 0; i < 100; ++i) ok = ok && step(100 * hundred + i);
-      long some = allocations - before;
+      long some = testing_tools::allocations() - before;
       fewest = hundred == 0 ? some : std::min(fewest, some);
     }
     EXPECT_EQ(fewest, 0) << "in the best 100 of 1000 steps";

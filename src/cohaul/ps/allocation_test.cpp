@@ -2,38 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstddef>
-#include <cstdlib>
 #include <deque>
-#include <new>
 
+#include "cohaul/base/testing/allocations.h"
 #include "cohaul/ps/server.h"
 #include "cohaul/ps/session.h"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* take(std::size_t n, std::size_t alignment) {
-  ++allocations;
-  return std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
-}
-void* take_or_throw(std::size_t n, std::size_t alignment) {
-  if (void* p = take(n, alignment)) return p;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t n) { return take_or_throw(n, alignof(std::max_align_t)); }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, alignof(std::max_align_t)); }
-void* operator new(std::size_t n, std::align_val_t a) { return take_or_throw(n, static_cast<std::size_t>(a)); }
-void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  return take(n, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace cohaul::ps {
 namespace {
@@ -93,7 +67,7 @@ void run(Consistency consistency) {
   bool sync = consistency.kind == Consistency::Kind::sync;
   long before = 0;
   for (std::int64_t s = 0; s < 105; ++s) {
-    if (s == 5) before = allocations;
+    if (s == 5) before = testing_tools::allocations();
     if (!sync) {
       session.ask({.end = 1000});
       wire.deliver(server, session);
@@ -108,7 +82,7 @@ void run(Consistency consistency) {
     wire.deliver(server, session);
     ASSERT_FALSE(session.busy());
   }
-  EXPECT_EQ(allocations - before, 0);
+  EXPECT_EQ(testing_tools::allocations() - before, 0);
 }
 
 TEST(Allocation, NoneInAHundredSteps) {

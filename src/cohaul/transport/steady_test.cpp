@@ -5,41 +5,12 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdlib>
-#include <new>
+
 #include <thread>
 
+#include "cohaul/base/testing/allocations.h"
 #include "cohaul/transport/endpoint.h"
 #include "cohaul/transport/test_pairs.h"
-
-namespace {
-thread_local std::int64_t allocations = 0;
-}
-
-[[gnu::noinline]] void* operator new(std::size_t n) {
-  ++allocations;
-  if (void* p = std::malloc(n == 0 ? 1 : n)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
-  ++allocations;
-  auto align = static_cast<std::size_t>(a);
-  if (void* p = std::aligned_alloc(align, (n + align - 1) / align * align)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(n == 0 ? 1 : n);
-}
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  ++allocations;
-  auto align = static_cast<std::size_t>(a);
-  return std::aligned_alloc(align, (n + align - 1) / align * align);
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace cohaul::transport {
 namespace {
@@ -69,9 +40,9 @@ TEST_P(Steady, NoFrameAllocates) {
     return true;
   };
   ASSERT_TRUE(exchange(100));
-  std::int64_t before = allocations;
+  long before = testing_tools::allocations();
   ASSERT_TRUE(exchange(1000));
-  EXPECT_EQ(allocations - before, 0);
+  EXPECT_EQ(testing_tools::allocations() - before, 0);
 }
 
 // The figure is printed, not judged: how long it takes is the machine's affair.

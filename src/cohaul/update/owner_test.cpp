@@ -2,30 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "cohaul/base/testing/allocations.h"
 #include "cohaul/update/local_exchange.h"
 #include "cohaul/update/sum.h"
 #include "cohaul/update/testing.h"
-
-namespace {
-std::size_t allocations = 0;
-}
-
-// Counts this binary's allocations, so that a test can see that apply() makes none.
-void* operator new(std::size_t n) {
-  ++allocations;
-  if (void* p = std::malloc(n)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(n);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace cohaul::update {
 namespace {
@@ -115,7 +97,7 @@ TEST(Owner, DoesNotAllocate) {
   Owner owner(l, kAdam, all(l));
   std::vector<float> parameters(100'000), g = random_values<float>(100'000, 1);
   std::vector<Contribution> contributions(5);
-  const std::size_t before = allocations;
+  const long before = testing_tools::allocations();
   for (int step = 0; step < 3; ++step) {
     for (std::size_t i = 0; i < l.partitions().size(); ++i) {
       const Partition& p = l.partitions()[i];
@@ -124,7 +106,7 @@ TEST(Owner, DoesNotAllocate) {
       owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, {.lr = 0.1}, place, place);
     }
   }
-  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(testing_tools::allocations(), before);
 }
 
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
