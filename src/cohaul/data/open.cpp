@@ -134,6 +134,7 @@ Result<Sets> load(const std::string& name, const std::string& path, job::Job* jo
   }
   Time deadline = steady_clock().now() + seconds(job->options().join_timeout_s);
   std::string key = "data/" + name + "/" + std::to_string(std::hash<std::string>{}(files.folder));
+  key += "/" + std::to_string(job->count(key));  // each call shares memory of its own
   auto shared = job->share_on_host(
       key, files.bytes, transport::Access::read, [&](transport::Arena& arena) { return fill(files, arena.bytes()); },
       deadline);

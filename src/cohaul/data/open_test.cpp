@@ -140,7 +140,7 @@ TEST_F(Folder, RefusesBrokenFilesByName) {
 
 TEST_F(Folder, RefusesBrokenGzip) {
   std::string noise;
-  for (int i = 0; i < 3000 * 4; ++i) noise += static_cast<char>(i * i * 7919 >> 5);
+  for (unsigned i = 0; i < 3000 * 4; ++i) noise += static_cast<char>(i * i * 7919 >> 5);
   gzip(kTrain, idx({3000, 2, 2}, noise), 2000);
   expect_refused(std::string(kTrain) + ".gz", "cannot be unpacked: ");
   gzip(kTrain, idx({3, 2, 2}, "abcdefghijk"));

@@ -9,7 +9,7 @@
 
 namespace cohaul::ps {
 
-/// One thread. Bounded by what the machines say: at most one message per partition and question.
+/// One thread. Bounded by what the machines say: at most one message per partition and question, and one per update worth telling.
 class Outgoing {
  public:
   explicit Outgoing(transport::Channel& channel) : channel_(channel) {}
