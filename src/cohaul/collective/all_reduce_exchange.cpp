@@ -1,6 +1,5 @@
 #include "cohaul/collective/all_reduce_exchange.h"
 
-#include <array>
 #include <cstring>
 #include <string>
 
@@ -39,8 +38,6 @@ struct RunState {
 struct StepState {
   std::vector<RunState> runs;
   std::vector<double> losses;  // by rank
-  int updated = 0;             // shares of others that are new
-  int done = 0;                // ranks that have said kDone
   int reduced = 0;             // runs reduced here
 };
 
@@ -82,9 +79,6 @@ class AllReduceExchange final : public update::Exchange {
     }
     contributions_.resize(n);
     loss_terms_.resize(n);
-    for (const auto& run : shares_)
-      for (int r = 0; r < links.size(); ++r)
-        if (r != links.rank() && !run[static_cast<std::size_t>(r)].empty()) ++updates_expected_;
   }
 
   /// What links must know before the first frame: which memory travels by address, and where updates that come as bytes belong.
@@ -203,14 +197,16 @@ class AllReduceExchange final : public update::Exchange {
   StepState& now() { return at(step_); }
 
   bool complete(const StepState& s) const {
-    return s.updated == updates_expected_ && s.done == links_.size() - 1 &&
-           s.reduced == static_cast<int>(s.runs.size());
+    if (s.reduced < static_cast<int>(s.runs.size())) return false;
+    for (int r = 0; r < links_.size(); ++r)
+      if (missing(r)) return false;
+    return true;
   }
 
   /// Whether finish() still waits for this rank.
   bool missing(int rank) const {
     if (rank == links_.rank()) return false;
-    if (!done_[static_cast<std::size_t>(rank)][step_ & 1]) return true;
+    if (done_[static_cast<std::size_t>(rank)] < step_) return true;
     for (std::size_t run = 0; run < shares_.size(); ++run)
       if (!updated(run, rank)) return true;
     return false;
@@ -221,8 +217,7 @@ class AllReduceExchange final : public update::Exchange {
   }
 
   void reset(StepState& s) {
-    s.updated = s.done = s.reduced = 0;
-    for (auto& d : done_) d[step_ & 1] = false;
+    s.reduced = 0;
     for (RunState& run : s.runs) {
       run.mine = {};
       run.gradients = 0;
@@ -246,10 +241,9 @@ class AllReduceExchange final : public update::Exchange {
     StepState& s = at(frame.clock);
     auto rank = static_cast<std::size_t>(from);
     if (frame.kind == kDone) {
-      if (frame.body.size() != sizeof(double) || done_[rank][frame.clock & 1]) return unexpected(frame, from);
+      if (frame.body.size() != sizeof(double) || frame.clock <= done_[rank]) return unexpected(frame, from);
       std::memcpy(&s.losses[rank], frame.body.data(), sizeof(double));
-      done_[rank][frame.clock & 1] = true;
-      ++s.done;
+      done_[rank] = frame.clock;
       return {};
     }
     if (frame.key >= shares_.size()) return unexpected(frame, from);
@@ -258,7 +252,6 @@ class AllReduceExchange final : public update::Exchange {
     if (frame.kind == kUpdated && frame.payload.size() == (shared_ ? 0 : shares[rank].bytes) && !shares[rank].empty()) {
       if (!shared_) store(frame, parameters_.subspan(shares[rank].offset, shares[rank].bytes));
       updated_[frame.key * static_cast<std::size_t>(links_.size()) + rank] = frame.clock;
-      ++s.updated;
       return {};
     }
     RunState& state = s.runs[frame.key];
@@ -331,8 +324,8 @@ class AllReduceExchange final : public update::Exchange {
   StepState steps_[2];
   std::vector<update::Contribution> contributions_;
   std::vector<const double*> loss_terms_;
-  int updates_expected_ = 0;
-  std::vector<std::array<bool, 2>> done_ = std::vector<std::array<bool, 2>>(static_cast<std::size_t>(links_.size()));
+  // The last step that each rank is done with; the last in which each share (by run, then rank) came back new.
+  std::vector<std::int64_t> done_ = std::vector<std::int64_t>(static_cast<std::size_t>(links_.size()), -1);
   std::vector<std::int64_t> updated_ =
       std::vector<std::int64_t>(shares_.size() * static_cast<std::size_t>(links_.size()), -1);
 };

@@ -15,7 +15,7 @@ namespace cohaul::job {
 
 struct SpawnOptions {
   std::vector<std::string> command;
-  std::vector<std::pair<std::string, std::string>> environment;  // replaces and adds to this process's
+  std::vector<std::pair<std::string, std::string>> environment{};  // replaces and adds to this process's
   int stdout_fd = 1, stderr_fd = 2;
 };
 
