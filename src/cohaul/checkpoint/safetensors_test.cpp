@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cohaul/base/temporary_folder.h"
 #include "cohaul/checkpoint/sha256.h"
 
 namespace cohaul::checkpoint {
@@ -19,13 +20,10 @@ namespace fs = std::filesystem;
 
 class Safetensors : public testing::Test {
  protected:
-  Safetensors() {
-    std::string name = (fs::temp_directory_path() / "cohaul-checkpoint-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Safetensors() override { fs::remove_all(folder_); }
+  Safetensors() : own_(std::move(TemporaryFolder::make("cohaul-checkpoint")).value()), folder_(own_.path()) {}
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::size_t files() const { return std::distance(fs::directory_iterator(folder_), fs::directory_iterator()); }
+  TemporaryFolder own_;
   fs::path folder_;
 };
 

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "cohaul/base/temporary_folder.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/demo_modes.h"
@@ -26,14 +27,14 @@ constexpr const char* kAgrees = "#!/bin/sh\necho cohaul-worker\nexit 0\n";
 class Command : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "cohaul-command-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
+    auto made = TemporaryFolder::make("cohaul-command");
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    own_ = std::move(*made);
+    folder_ = own_.path();
     fs::copy_file(COHAUL_COMMAND, folder_ / "cohaul");
     put("cohaul-worker", kAgrees);
     put("job.toml", "[model]\nname='softmax'\n[data]\nname='fashion-mnist'\n[train]\nbatch=8\nsteps=3\n", false);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   void put(const std::string& name, const std::string& text, bool executable = true) {
     std::ofstream(folder_ / name) << text;
@@ -59,6 +60,7 @@ class Command : public testing::Test {
     refused(std::move(arguments), message);
   }
 
+  TemporaryFolder own_;
   fs::path folder_;
 };
 

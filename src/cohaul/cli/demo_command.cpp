@@ -1,5 +1,6 @@
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/temporary_folder.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -18,26 +19,6 @@ using observe::significant;
 
 constexpr int kCnnSteps = 40;
 
-/// A folder that goes with its owner.
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (fs::temp_directory_path() / "cohaul-demo-XXXXXX").string();
-    if (::mkdtemp(pattern.data())) path_ = pattern;
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  bool ok() const { return !path_.empty(); }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 /// Where the shipped job files are: named, beside the sources that this was built in, or installed.
 Result<std::string> find_jobs(const std::string& named, const std::string& own) {
   std::vector<fs::path> places{named};
@@ -50,15 +31,10 @@ Result<std::string> find_jobs(const std::string& named, const std::string& own) 
 
 class Demo {
  public:
-  Demo(std::string cohaul, std::string jobs, int steps)
-      : cohaul_(std::move(cohaul)), jobs_(std::move(jobs)), steps_(steps) {}
+  Demo(std::string cohaul, std::string jobs, int steps, TemporaryFolder scratch)
+      : cohaul_(std::move(cohaul)), jobs_(std::move(jobs)), steps_(steps), scratch_(std::move(scratch)) {}
 
   int run() {
-    if (!scratch_.ok()) {
-      std::cerr << "cohaul: no folder for the demo's files can be made in " << fs::temp_directory_path().string()
-                << "\n";
-      return kFailed;
-    }
     if (int code = softmax(); code != kDone) return code;
     return cnn();
   }
@@ -137,9 +113,9 @@ class Demo {
     return kDone;
   }
 
-  Scratch scratch_;
   std::string cohaul_, jobs_;
   int steps_;
+  TemporaryFolder scratch_;
 };
 
 }  // namespace
@@ -147,11 +123,12 @@ class Demo {
 int run_demo(const DemoArguments& arguments) {
   const auto own = own_folder();
   const auto jobs = own.ok() ? find_jobs(arguments.jobs, *own) : own;
-  if (!jobs.ok()) {
-    std::cerr << "cohaul: demo: " << jobs.status().message() << "\n";
-    return exit_code(jobs.status().code());
+  auto scratch = TemporaryFolder::make("cohaul-demo");
+  if (const Status& status = jobs.ok() ? scratch.status() : jobs.status(); !status.ok()) {
+    std::cerr << "cohaul: demo: " << status.message() << "\n";
+    return exit_code(status.code());
   }
-  return Demo(*own + "/cohaul", *jobs, arguments.steps).run();
+  return Demo(*own + "/cohaul", *jobs, arguments.steps, std::move(*scratch)).run();
 }
 
 }  // namespace cohaul::cli

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 namespace cohaul::job {
 namespace {
@@ -25,6 +26,7 @@ void write_all(int fd, const char* data, std::size_t size) {
 }  // namespace
 
 LaunchLog::~LaunchLog() {
+  temporary_.keep();  // unless it was removed: a failure's message names it
   started();
   if (pipe_ >= 0) ::close(pipe_);
   if (first_log_ >= 0) ::close(first_log_);
@@ -35,13 +37,10 @@ Status LaunchLog::open(const std::string& folder, int first_stdout, int first_st
   first_stderr_ = first_stderr;
   std::error_code error;
   if (folder.empty()) {
-    std::string name = (fs::temp_directory_path(error) / "cohaul-XXXXXX").string();
-    if (error || ::mkdtemp(name.data()) == nullptr) {
-      return invalid("cannot make a temporary folder for logs (" + name + "): " + std::strerror(errno) +
-                     "; set job.logs to a folder");
-    }
-    folder_ = name;
-    temporary_ = true;
+    auto made = TemporaryFolder::make("cohaul");
+    if (!made.ok()) return made.status().context("logs: set job.logs to a folder");
+    temporary_ = std::move(*made);
+    folder_ = temporary_.path();
     return {};
   }
   fs::create_directories(folder, error);
@@ -98,9 +97,6 @@ void LaunchLog::pump() {
   }
 }
 
-void LaunchLog::remove_temporary() {
-  std::error_code ignored;
-  if (temporary_) fs::remove_all(folder_, ignored);
-}
+void LaunchLog::remove_temporary() { temporary_ = {}; }
 
 }  // namespace cohaul::job

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cohaul/base/status.h"
+#include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/member.h"
 
 namespace cohaul::job {
@@ -32,7 +33,7 @@ class LaunchLog {
 
  private:
   std::string folder_;
-  bool temporary_ = false;
+  TemporaryFolder temporary_;
   int first_stdout_ = 1, first_stderr_ = 2;
   int pipe_ = -1;
   int first_log_ = -1;

@@ -16,6 +16,7 @@
 #include <sstream>
 #include <thread>
 
+#include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/process.h"
 
 namespace cohaul::job {
@@ -29,9 +30,7 @@ class Launched {
  public:
   Launched(std::string workers, std::string servers, std::vector<std::string> command, std::string join_timeout = "20",
            std::string address = "127.0.0.1", std::string must = "must") {
-    std::string name = (fs::temp_directory_path() / "cohaul-test-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
+    const std::string& name = folder_.path();
     SpawnOptions o;
     o.command = {COHAUL_JOB_MEMBER, "launch", workers, servers,        std::to_string(kPeerTimeout),
                  join_timeout,      address,  must,    name + "/logs", "--"};
@@ -49,7 +48,6 @@ class Launched {
   }
   ~Launched() {
     if (!exit_ && pid_ > 0) ::kill(pid_, SIGKILL);
-    fs::remove_all(folder_);
   }
   /// The exit code (128 + signal when killed); -1: still running after `limit_s`.
   int wait(double limit_s = 20) {
@@ -68,7 +66,7 @@ class Launched {
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
   pid_t pid() const { return pid_; }
   std::string read(const std::string& name) const {
-    std::ifstream in(folder_ + "/" + name);
+    std::ifstream in(folder_.file(name));
     std::stringstream text;
     text << in.rdbuf();
     return text.str();
@@ -107,7 +105,7 @@ class Launched {
   }
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_ = std::move(TemporaryFolder::make("cohaul-test")).value();
   pid_t pid_ = -1;
   bool exit_ = false;
   std::chrono::steady_clock::time_point started_;
