@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <ostream>
 #include <thread>
 
 #include "cohaul/base/random.h"
@@ -12,6 +13,10 @@
 #include "cohaul/ps/test_job.h"
 #include "cohaul/update/local_exchange.h"
 #include "cohaul/update/sum.h"
+
+namespace cohaul::transport {
+void PrintTo(Form form, std::ostream* out) { *out << (form == Form::tcp ? "tcp" : "arena"); }
+}  // namespace cohaul::transport
 
 namespace cohaul::ps {
 

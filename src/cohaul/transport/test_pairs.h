@@ -2,6 +2,7 @@
 // For tests: two ends of one connection, in each form that the conformance suite runs.
 
 #include <memory>
+#include <ostream>
 #include <string>
 
 #include "cohaul/transport/channel.h"
@@ -26,6 +27,9 @@ struct Pair {
   std::shared_ptr<void> network;  // what both stand on, if anything
   End server, client;             // worker 0 and worker 1
 };
+
+/// For the names of tests.
+inline void PrintTo(Form form, std::ostream* out) { *out << (form == Form::tcp ? "tcp" : "arena"); }
 
 Identity test_identity(int rank);
 /// form: "arena", "tcp", "simulated", "simulated_host" (one host, so payloads travel as addresses).
