@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
 
 #include "train_runs.h"
@@ -20,11 +19,9 @@ struct Said {
 };
 
 Said shell(const std::string& command) {
-  std::string folder = fresh_folder();
-  int status = std::system(("(" + command + ") >" + folder + "/said 2>&1").c_str());
-  Said out{WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder + "/said")};
-  std::filesystem::remove_all(folder);
-  return out;
+  const TemporaryFolder folder = fresh_folder();
+  int status = std::system(("(" + command + ") >" + folder.file("said") + " 2>&1").c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder.file("said"))};
 }
 
 std::string with_limit(const std::string& command) { return "timeout -k 5 100 " + command; }
@@ -77,7 +74,8 @@ TEST(Examples, Quickstart) {
 
 // A user's own model takes job files, in every strategy; the synchronous ones give the bits of one process.
 TEST(Examples, OwnModelInEveryStrategy) {
-  const std::string job = fresh_folder() + "/job.toml";
+  const TemporaryFolder folder = fresh_folder();
+  const std::string job = folder.file("job.toml");
   std::ofstream(job) << "model.name = 'two_layers'\nmodel.width = 32\ndata.name = 'fashion-mnist'\n"
                         "train = {batch = 100, steps = 200}\noptimizer = {name = 'sgd', lr = 0.1}\n"
                         "job.threads = 1\n";
@@ -106,7 +104,6 @@ TEST(Examples, OwnModelInEveryStrategy) {
   RunResult tensor = train(job, program + set({"strategy.name=tensor"}) + Arguments{"--workers", "2"});
   EXPECT_EQ(tensor.exit, 2);
   EXPECT_NE(tensor.err.find("cohaul::parallel::Factory"), std::string::npos) << tensor.err;
-  std::filesystem::remove_all(std::filesystem::path(job).parent_path());
 }
 
 // What is installed finds its own worker, servers and job files.

@@ -91,10 +91,10 @@ Arguments settings(const Plan& p) {
   return p.mode == "bounded" ? out + set({"strategy.staleness=2"}) : out;
 }
 
-std::string make_job() {
-  std::string folder = fresh_folder();
-  write_file(folder + "/job.toml", kJob);
-  write_data(folder + "/data", {.images = 2000, .labels = 2000});
+TemporaryFolder make_job() {
+  TemporaryFolder folder = fresh_folder();
+  write_file(folder.file("job.toml"), kJob);
+  write_data(folder.file("data"), {.images = 2000, .labels = 2000});
   return folder;
 }
 
@@ -212,9 +212,10 @@ INSTANTIATE_TEST_SUITE_P(Seeded, Fault, testing::Range(1, 51),
                          [](const auto& info) { return name_of(plan_of(info.param)); });
 
 TEST(Absent, AWorkerThatNeverJoinsIsNamed) {
-  const std::string folder = make_job();
-  fs::create_symlink(COHAUL_OWN_WORKER, folder + "/absent");
-  Running running(train_command({"--program", "{}/absent", "--workers", "3", "--set", "job.join_timeout_s=6"}), folder);
+  TemporaryFolder folder = make_job();
+  fs::create_symlink(COHAUL_OWN_WORKER, folder.file("absent"));
+  Running running(train_command({"--program", "{}/absent", "--workers", "3", "--set", "job.join_timeout_s=6"}),
+                  std::move(folder));
   EXPECT_EQ(running.wait(kLong), 3) << running.err();
   expect_error(running, 3, "worker 1", {"worker 1: did not join within 6.0 s (job.join_timeout_s)"});
   EXPECT_EQ(last_line(running)["rank"], 1);
@@ -224,11 +225,10 @@ TEST(Absent, AWorkerThatNeverJoinsIsNamed) {
 class Slow : public testing::TestWithParam<std::string> {};
 
 TEST_P(Slow, AWorkerIsNotLost) {
-  const std::string folder = make_job();
   Running running(train_command(set({"model.name=slow", "model.seconds=10", "train.steps=60", "job.workers=2"}) +
                                 settings({.workers = 2, .servers = 1, .mode = GetParam(), .transport = "auto"}) +
                                 Arguments{"--program", COHAUL_OWN_WORKER}),
-                  folder);
+                  make_job());
   EXPECT_EQ(running.wait(kLong), 0) << running.err();
   EXPECT_GT(running.seconds(), 10);
   EXPECT_TRUE(has_result(running));

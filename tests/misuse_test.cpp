@@ -85,13 +85,14 @@ void expect_only_the_error(const Running& running, const std::string& record) {
   EXPECT_EQ("cohaul: " + lines[0].value("message", "") + "\n", running.err());
 }
 
-std::string make_job(const Case& c) {
-  std::string folder = fresh_folder(), job = kJob;
+TemporaryFolder make_job(const Case& c) {
+  TemporaryFolder folder = fresh_folder();
+  std::string job = kJob;
   if (const auto at = job.find(c.from); !c.from.empty() && at != std::string::npos)
     job.replace(at, c.from.size(), c.to);
-  write_file(folder + "/job.toml", job);
-  write_data(folder + "/data");
-  if (c.prepare) c.prepare(folder);
+  write_file(folder.file("job.toml"), job);
+  write_data(folder.file("data"));
+  if (c.prepare) c.prepare(folder.path());
   return folder;
 }
 
@@ -451,9 +452,9 @@ TEST(JobFile, ThatIsNone) {
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.path);
-    const std::string folder = make_job({});
-    if (c.text) write_file(folder + "/" + c.path, c.text);
-    Running running({"train", std::string("{}/") + c.path, "--record", "{}/record"}, folder);
+    TemporaryFolder folder = make_job({});
+    if (c.text) write_file(folder.file(c.path), c.text);
+    Running running({"train", std::string("{}/") + c.path, "--record", "{}/record"}, std::move(folder));
     expect_refusal(running, c.says);
     expect_only_the_error(running, read_file(running.folder() + "/record"));
   }

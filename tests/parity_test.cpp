@@ -122,19 +122,19 @@ double largest_difference(const std::string& file, const SoftmaxModel& expected)
 }
 
 TEST(Reference, EverySynchronousModeAndTensorFollowPlainDoublePrecision) {
-  std::string folder = fresh_folder();
-  SoftmaxModel expected = random_model(folder + "/init.safetensors");
+  const TemporaryFolder folder = fresh_folder();
+  SoftmaxModel expected = random_model(folder.file("init.safetensors"));
   const std::string data = "/usr/share/datasets/fashion-mnist/train-";
   Images images = read_images(data + "images-idx3-ubyte.gz", data + "labels-idx1-ubyte.gz");
   train(expected, images, 97, 700, 0.01);  // 67,900 samples: past the end of the data set
   Arguments common =
       set({"train.steps=700", "train.batch=97", "data.shuffle=false", "optimizer.lr=0.01", "job.threads=1",
-           "train.init=" + folder + "/init.safetensors", "train.save=" + folder + "/end.safetensors"});
+           "train.init=" + folder.file("init.safetensors"), "train.save=" + folder.file("end.safetensors")});
   Arguments tensor = set({"job.workers=2", "strategy.name=tensor"});
   for (const Arguments& mode : {Arguments{}, all_reduce(3), servers(3, 2), tensor}) {
     RunResult r = train(job("softmax"), mode + common);
     ASSERT_EQ(r.exit, 0) << r.err;
-    EXPECT_LT(largest_difference(folder + "/end.safetensors", expected), 2e-5) << testing::PrintToString(mode);
+    EXPECT_LT(largest_difference(folder.file("end.safetensors"), expected), 2e-5) << testing::PrintToString(mode);
   }
 }
 

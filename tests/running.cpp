@@ -12,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 namespace cohaul::tests {
 namespace {
@@ -27,10 +28,7 @@ bool is_zombie(const fs::path& process) {
 
 }  // namespace
 
-std::string fresh_folder() {
-  std::string name = testing::TempDir() + "cohaul-test-XXXXXX";
-  return mkdtemp(name.data()) ? name : testing::TempDir();
-}
+TemporaryFolder fresh_folder() { return std::move(TemporaryFolder::make("cohaul-test")).value(); }
 
 std::string with_folder(std::string text, const std::string& folder) {
   for (std::size_t at; (at = text.find("{}")) != std::string::npos;) text.replace(at, 2, folder);
@@ -63,20 +61,20 @@ bool eventually(double limit_s, const std::function<bool()>& condition) {
   return true;
 }
 
-Running::Running(Arguments arguments, std::string folder)
-    : folder_(std::move(folder)), marker_(kMarker + folder_), started_(std::chrono::steady_clock::now()) {
+Running::Running(Arguments arguments, TemporaryFolder folder)
+    : folder_(std::move(folder)), marker_(kMarker + folder_.path()), started_(std::chrono::steady_clock::now()) {
   arguments.insert(arguments.begin(), COHAUL_BIN "/cohaul");
   std::vector<char*> argv, envp;
-  for (std::string& a : arguments) argv.push_back((a = with_folder(a, folder_)).data());
+  for (std::string& a : arguments) argv.push_back((a = with_folder(a, folder_.path())).data());
   argv.push_back(nullptr);
   for (char** e = environ; *e != nullptr; ++e) envp.push_back(*e);
   envp.push_back(marker_.data());
   envp.push_back(nullptr);
   const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   auto opened = [&](const char* name) {
-    return ::open((folder_ + name).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    return ::open(folder_.file(name).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   };
-  const int out = opened("/out"), err = opened("/err");
+  const int out = opened("out"), err = opened("err");
   pid_ = ::fork();
   if (pid_ == 0) {
     ::setpgid(0, 0);
@@ -94,7 +92,6 @@ Running::~Running() {
     ::waitpid(pid_, nullptr, 0);
   }
   for (const Found& f : descendants()) ::kill(f.pid, SIGKILL);
-  fs::remove_all(folder_);
 }
 
 double Running::seconds() const {

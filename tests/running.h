@@ -10,12 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/temporary_folder.h"
+
 namespace cohaul::tests {
 
 using Arguments = std::vector<std::string>;
 
-/// A new empty folder below the test's temporary folder.
-std::string fresh_folder();
+/// A new empty folder, which goes with its owner.
+TemporaryFolder fresh_folder();
 /// Every "{}" replaced.
 std::string with_folder(std::string text, const std::string& folder);
 /// The whole file; empty: none.
@@ -37,14 +39,14 @@ struct Found {
 class Running {
  public:
   /// Arguments of `cohaul`; "{}" in them stands for the folder.
-  explicit Running(Arguments arguments, std::string folder = fresh_folder());
+  explicit Running(Arguments arguments, TemporaryFolder folder = fresh_folder());
   ~Running();
   Running(const Running&) = delete;
 
   pid_t pid() const { return pid_; }
-  const std::string& folder() const { return folder_; }
-  std::string out() const { return read_file(folder_ + "/out"); }
-  std::string err() const { return read_file(folder_ + "/err"); }
+  const std::string& folder() const { return folder_.path(); }
+  std::string out() const { return read_file(folder_.file("out")); }
+  std::string err() const { return read_file(folder_.file("err")); }
   double seconds() const;  // since the start
 
   /// The exit code, 128 + signal if it was killed; nothing: still there after limit_s.
@@ -55,7 +57,8 @@ class Running {
   pid_t find(const std::string& role, int rank, double limit_s) const;
 
  private:
-  std::string folder_, marker_;
+  TemporaryFolder folder_;
+  std::string marker_;
   pid_t pid_ = -1;
   std::optional<int> exit_;
   std::chrono::steady_clock::time_point started_;

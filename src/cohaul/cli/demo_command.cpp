@@ -1,11 +1,11 @@
 #include "cohaul/cli/demo_command.h"
-#include "cohaul/base/exit_code.h"
-#include "cohaul/base/temporary_folder.h"
 
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
+#include "cohaul/base/exit_code.h"
+#include "cohaul/base/temporary_folder.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/demo_modes.h"
 #include "cohaul/observe/format.h"

@@ -1,8 +1,8 @@
 #include "cohaul/cli/launch_command.h"
-#include "cohaul/base/exit_code.h"
 
 #include <iostream>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
 

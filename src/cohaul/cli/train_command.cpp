@@ -1,9 +1,9 @@
 #include "cohaul/cli/train_command.h"
-#include "cohaul/base/exit_code.h"
 
 #include <fstream>
 #include <iostream>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/handover.h"
 #include "cohaul/cli/launching.h"

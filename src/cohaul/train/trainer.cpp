@@ -83,7 +83,7 @@ struct Trainer::Run {
     return static_cast<double>(data::slice_of(fit.batch, work->slices.count, v).size()) /
            static_cast<double>(fit.batch);
   }
-  void tell(const strategy::ReportedUpdate& update, bool asynchronous, double waiting);
+  void tell(const strategy::ReportedUpdate& update, double waiting);
   void tell_asynchronous();
   double waiting(Time now) const;
 };
@@ -261,7 +261,7 @@ void Trainer::end_step() {
   r.work.reset();
   if (!r.set || r.job.rank() != 0 || engine_->capabilities().asynchronous) return;
   if ((r.done - r.first_step) % r.fit.log_every == 0 || r.done == r.end_step)
-    r.tell({r.done, outcome.loss, now - r.told_at, {}}, false, r.waiting(now));
+    r.tell({r.done, outcome.loss, now - r.told_at, {}}, r.waiting(now));
 }
 
 /// The fraction of the time since the last report that this worker waited.
@@ -271,10 +271,10 @@ double Trainer::Run::waiting(Time now) const {
 
 void Trainer::Run::tell_asynchronous() {
   double fraction = waiting(steady_clock().now());
-  for (const strategy::ReportedUpdate& update : engine->take_reports()) tell(update, true, fraction);
+  for (const strategy::ReportedUpdate& update : engine->take_reports()) tell(update, fraction);
 }
 
-void Trainer::Run::tell(const strategy::ReportedUpdate& update, bool asynchronous, double waiting) {
+void Trainer::Run::tell(const strategy::ReportedUpdate& update, double waiting) {
   auto per_second = [&](std::int64_t updates, Duration time) {
     return time > 0 ? static_cast<double>(updates * fit.batch) * 1e9 / static_cast<double>(time) : 0;
   };
@@ -288,7 +288,7 @@ void Trainer::Run::tell(const strategy::ReportedUpdate& update, bool asynchronou
   Time now = steady_clock().now();
   double overall = per_second(update.number - first_step, now - times.began);
   if (overall > 0) out.seconds_left = static_cast<double>((end_step - update.number) * fit.batch) / overall;
-  if (asynchronous) out.asynchrony = update.asynchrony;
+  if (engine->capabilities().asynchronous) out.asynchrony = update.asynchrony;
   told = update.number;
   told_at = now;
   waited = 0;
