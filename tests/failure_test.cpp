@@ -238,6 +238,26 @@ TEST_P(Slow, AWorkerIsNotLost) {
 INSTANTIATE_TEST_SUITE_P(Worker, Slow, testing::Values("all_reduce", "bounded"),
                          [](const auto& info) { return info.param; });
 
+class StandsStill : public testing::TestWithParam<std::string> {};
+
+/// Alive, heartbeats and all, but without progress: the others wait to their deadline, some of them for those who wait.
+TEST_P(StandsStill, AWorkerIsNamed) {
+  Running running(train_command(set({"model.name=slow", "model.seconds=1000", "job.step_timeout_s=3"}) +
+                                settings({.workers = 3, .servers = 2, .mode = GetParam(), .transport = "auto"}) +
+                                Arguments{"--program", COHAUL_OWN_WORKER}),
+                  make_job());
+  EXPECT_EQ(running.wait(kLong), 3) << running.err();
+  expect_error(running, 3, "worker 1",
+               {"worker 1: stands still: it lives, but has said nothing for ",
+                " waited to its deadline (job.step_timeout_s)", "; last operation: compute step "});
+  EXPECT_EQ(last_line(running)["role"], "worker");
+  EXPECT_EQ(last_line(running)["rank"], 1);
+  expect_clean(running, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Worker, StandsStill, testing::Values("all_reduce", "sync", "bounded"),
+                         [](const auto& info) { return info.param; });
+
 struct Interruption {
   std::string name;
   int signal;

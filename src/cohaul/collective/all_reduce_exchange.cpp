@@ -167,6 +167,7 @@ class AllReduceExchange final : public update::Exchange {
       m.body = as_bytes(std::span<const double>(&loss, 1));
       COHAUL_TRY(links_.send(r, m, "end a step"));
     }
+    Waiting waiting(links_.watch());
     const Clock& clock = links_.poller().clock();
     Time began = clock.now(), deadline = began + links_.timeout();
     for (;;) {

@@ -26,11 +26,11 @@ struct Links::Inbox {
 };
 
 Links::Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
-             std::function<Status()> health, Duration timeout)
+             Watch& watch, Duration timeout)
     : rank_(rank),
       channels_(std::move(channels)),
       poller_(poller),
-      health_(std::move(health)),
+      watch_(watch),
       timeout_(timeout),
       inboxes_(channels_.size()) {
   for (Inbox& inbox : inboxes_) inbox.frames.reserve(64);
@@ -54,6 +54,7 @@ Status Links::send(int to, const Message& message, const char* operation) {
     Status sent = channels_[to]->send(message);
     if (sent.ok()) return sent;
     if (sent.code() != Code::unavailable) return fail(sent.context(operation));
+    Waiting waiting(watch_);
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
     COHAUL_TRY(drain());
     COHAUL_TRY(wait(deadline, operation, [to](int r) { return r == to; }));
@@ -86,8 +87,9 @@ Status Links::wait(Time deadline, const char* operation, const std::function<boo
     if (!inboxes_[r].lost.ok() && missing(r)) return fail(inboxes_[r].lost.context(operation));
   Status waited = poller_.wait(deadline);
   if (!waited.ok()) return fail(waited.context(operation));
-  if (Status lost = health_(); !lost.ok()) return fail(lost.context(operation));
+  if (Status lost = watch_.health(); !lost.ok()) return fail(lost.context(operation));
   if (poller_.clock().now() < deadline) return {};
+  if (Status lost = watch_.overdue(timeout_); !lost.ok()) return fail(lost.context(operation));
   std::string who;
   for (int r = 0; r < size(); ++r)
     if (channels_[r] && missing(r)) who += (who.empty() ? "" : ", ") + transport::describe(channels_[r]->peer());
@@ -98,6 +100,7 @@ Status Links::wait(Time deadline, const char* operation, const std::function<boo
 
 Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
   if (!failure_.ok()) return failure_;
+  Waiting waiting(watch_);
   Frame frame;
   Time deadline = 0;
   const int end = higher_too ? size() : from + 1;
@@ -114,6 +117,7 @@ Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
 
 Status Links::flush(const char* operation) {
   if (!failure_.ok()) return failure_;
+  Waiting waiting(watch_);
   Time deadline = poller_.clock().now() + timeout_;
   for (int r = 0; r < size(); ++r) {
     if (!channels_[r]) continue;

@@ -10,6 +10,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/status.h"
+#include "cohaul/base/watch.h"
 #include "cohaul/transport/channel.h"
 #include "cohaul/transport/poller.h"
 
@@ -18,16 +19,17 @@ namespace cohaul::collective {
 /// One thread. The first failure is sticky: later calls return it again.
 class Links {
  public:
-  /// channels: by rank, null at `rank`; already added to `poller`, which outlives the links. health: ok, or who was lost; asked
-  /// whenever a wait wakes up. timeout: of one wait.
-  Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
-        std::function<Status()> health, Duration timeout);
+  /// channels: by rank, null at `rank`; already added to `poller`, which outlives the links, as `watch` does. timeout: of one
+  /// wait.
+  Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller, Watch& watch,
+        Duration timeout);
   ~Links();
 
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(channels_.size()); }
   transport::Channel& channel(int rank) { return *channels_[rank]; }
   transport::Poller& poller() { return poller_; }
+  Watch& watch() { return watch_; }
   Duration timeout() const { return timeout_; }
 
   /// Queues; blocks only while the channel's queue is full. operation: a literal, for the error's text.
@@ -40,7 +42,7 @@ class Links {
   /// The oldest frame kept from `from`, if any; does not look at the channel.
   bool take(int from, transport::Frame& frame);
   /// Waits until something happened. missing(rank): whether he is waited for. Fails once such a one is lost (naming him), or at
-  /// the deadline (naming all of them).
+  /// the deadline (naming who stands still; where that can't be told, all of them).
   Status wait(Time deadline, const char* operation, const std::function<bool(int)>& missing);
   /// Blocks until all that was sent has been written.
   Status flush(const char* operation);
@@ -53,7 +55,7 @@ class Links {
   int rank_;
   std::vector<std::unique_ptr<transport::Channel>> channels_;
   transport::Poller& poller_;
-  std::function<Status()> health_;
+  Watch& watch_;
   Duration timeout_;
   std::vector<Inbox> inboxes_;
   Status failure_;

@@ -38,6 +38,14 @@ inline std::vector<Setting> settings(int first, int last) {
 }
 inline std::string name_of(const testing::TestParamInfo<Setting>& info) { return testing::PrintToString(info.param); }
 
+/// For ranks that nobody watches over.
+class NoWatch final : public Watch {
+ public:
+  Status health() const override { return {}; }
+  bool set_waiting(bool) override { return false; }
+  Status overdue(Duration) override { return {}; }
+};
+
 /// What one rank holds; its owner may close it early, which is how it dies.
 struct Rank {
   int rank = 0;
@@ -124,13 +132,13 @@ class Ranks {
       if (c == nullptr) continue;
       ASSERT_TRUE(rank.poller->add(*c).ok());
     }
-    rank.links = std::make_unique<Links>(
-        rank.rank, std::move(channels), *rank.poller, [] { return Status(); }, timeout_);
+    rank.links = std::make_unique<Links>(rank.rank, std::move(channels), *rank.poller, watch_, timeout_);
     rank.group = make_direct_group(*rank.links);
   }
 
   Setting setting_;
   Duration timeout_;
+  NoWatch watch_;
   std::vector<std::unique_ptr<transport::Poller>> pollers_;
   std::vector<std::unique_ptr<transport::Endpoint>> endpoints_;
 };

@@ -219,6 +219,8 @@ class FakeJob : public job::Job {
   Status barrier(const std::string&, int, Time) override { return {}; }
   transport::Identity identity(const std::string&, std::uint64_t) const override { return {}; }
   Status health() const override { return {}; }
+  bool set_waiting(bool) override { return false; }
+  Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller*) override {}
   void forget(transport::Poller*) override {}
   void report_failure(const Status&) override {}

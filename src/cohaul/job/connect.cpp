@@ -75,6 +75,7 @@ Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std:
   if (job.world() == 1) return out;
   transport::Identity self = job.identity(purpose, model);
   WakeOnLoss wake(job, poller);
+  Waiting waiting(job);
   std::unique_ptr<transport::Endpoint> endpoint;
   if (job.rank() < job.world() - 1) {
     COHAUL_ASSIGN(endpoint, transport::listen(poller, self, job.options().listen, 0));

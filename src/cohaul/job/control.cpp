@@ -31,7 +31,7 @@ bool get_member(Reader& r, Member& m) {
   return r.ok();
 }
 
-bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 8) || (kind >= 16 && kind <= 18); }
+bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 9) || (kind >= 16 && kind <= 18); }
 
 }  // namespace
 

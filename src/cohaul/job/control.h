@@ -26,13 +26,14 @@ namespace cohaul::job {
 enum class ControlKind : std::uint16_t {
   // A member says:
   join = 1,       // value: member. Reply when all have joined; its value: members
-  heartbeat = 2,  // value: last operation. Answered by `alive`
+  heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
   get = 4,        // key, timeout_ms. Reply when it is there; its value: the value
   barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
   leave = 6,      // goodbye
   failed = 7,     // number: Code, value: message
   commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
+  overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat

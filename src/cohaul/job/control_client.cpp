@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -63,6 +64,9 @@ class Client final : public ControlClient {
     std::lock_guard lock(mutex_);
     return loss_ ? loss_->status() : Status{};
   }
+  bool set_waiting(bool waiting) override {
+    return busy_since_.exchange(waiting ? kWaits : poller_->clock().now(), std::memory_order_relaxed) == kWaits;
+  }
   void wake_on_loss(transport::Poller* poller) override {
     std::lock_guard lock(mutex_);
     sleepers_.insert(poller);
@@ -88,6 +92,7 @@ class Client final : public ControlClient {
       if (channel_ && now >= next_heartbeat) {
         ControlMessage m;
         m.kind = ControlKind::heartbeat;
+        m.number = busy_ms(now);
         m.value = last_operation();
         send(std::move(m));
         next_heartbeat = now + interval_;
@@ -106,6 +111,13 @@ class Client final : public ControlClient {
     }
     if (channel_) poller_->remove(*channel_);
     channel_.reset();
+  }
+
+  /// As a heartbeat says it. 0: it waits.
+  std::uint64_t busy_ms(Time now) const {
+    Time since = busy_since_.load(std::memory_order_relaxed);
+    return since == kWaits ? 0
+                           : static_cast<std::uint64_t>(std::max<Duration>(now - since, kMillisecond) / kMillisecond);
   }
 
   Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", 3, false}; }
@@ -173,8 +185,11 @@ class Client final : public ControlClient {
     ::_exit(3);
   }
 
+  static constexpr Time kWaits = kForever;
+
   const Options options_;
   const Duration interval_;
+  std::atomic<Time> busy_since_{kWaits};  // until it has joined, it waits
   // The thread's own:
   std::unique_ptr<transport::Poller> poller_;  // others: wake() alone
   std::unique_ptr<transport::Channel> channel_;

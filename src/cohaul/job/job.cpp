@@ -58,6 +58,16 @@ class ConnectedJob final : public JobBase {
   }
 
   Status health() const override { return client_ ? client_->health() : Status{}; }
+  bool set_waiting(bool waiting) override { return client_ && client_->set_waiting(waiting); }
+  Status overdue(Duration waited) override {
+    if (!client_) return {};
+    ControlMessage m;
+    m.kind = ControlKind::overdue;
+    m.number = static_cast<std::uint64_t>(waited / kMillisecond);
+    Status told = call(std::move(m), steady_clock().now() + kSecond).status();
+    Status lost = health();
+    return lost.ok() ? told : lost;
+  }
   void wake_on_loss(transport::Poller* poller) override {
     if (client_) client_->wake_on_loss(poller);
   }
@@ -101,6 +111,7 @@ class ConnectedJob final : public JobBase {
   Result<std::string> call(ControlMessage m, Time deadline) {
     if (!client_) return invalid("the job is closed");
     m.timeout_ms = milliseconds_until(deadline);
+    Waiting waiting(*this);
     return client_->call(std::move(m));
   }
 
@@ -171,6 +182,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   if (!answer.ok()) return answer.status().context("join the job at " + at.text());
   COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
   note_operation("joined");
+  client->set_waiting(false);
   return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(members)));
 }
 

@@ -13,6 +13,7 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/base/watch.h"
 #include "cohaul/job/member.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/transport/channel.h"
@@ -42,12 +43,10 @@ Result<JoinOptions> from_environment();
 
 /// Thread-safe but for close(). A heartbeat thread runs inside: it tells the rendezvous that this process lives, learns who is
 /// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.
-class Job {
+class Job : public Watch {
  public:
   /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing).
   static Result<std::unique_ptr<Job>> join(const JoinOptions& options);
-  virtual ~Job() = default;
-
   virtual transport::Role role() const = 0;
   virtual int rank() const = 0;
   virtual int world() const = 0;
@@ -75,8 +74,7 @@ class Job {
                                                  const std::function<Status(transport::Arena&)>& fill,
                                                  Time deadline) = 0;
 
-  /// ok, or who was lost (role, rank, how, its last operation): sticky. A waiting thread registers its poller to be woken.
-  virtual Status health() const = 0;
+  /// Who waits for others asks health() for a loss (role, rank, how, its last operation), and registers its poller to be woken by one.
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;
   /// What this process is doing, as others will read it if it is lost; the heartbeat carries last_operation() by itself.

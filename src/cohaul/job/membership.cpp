@@ -85,10 +85,11 @@ Status Membership::join(const Member& member, Time now) {
   return {};
 }
 
-void Membership::heartbeat(MemberKey who, std::string operation, Time now) {
+void Membership::heartbeat(MemberKey who, std::string operation, Duration busy, Time now) {
   auto it = states_.find(who);
   if (it == states_.end()) return;
   it->second.heard = now;
+  it->second.busy_since = busy > 0 ? now - busy : kForever;
   it->second.operation = std::move(operation);
 }
 
@@ -111,6 +112,22 @@ void Membership::fail(MemberKey who, const Status& why, Time now) {
   bool secondary = why.code() == Code::peer_lost;
   it->second.secondary |= secondary;
   accuse(who, secondary ? kSecondary : kCertain, why.message(), exit_code_of(why.code()), now, true);
+}
+
+Status Membership::overdue(MemberKey who, Duration waited, Time now) {
+  if (loss_) return loss_->status();
+  auto longest = states_.end();
+  for (auto it = states_.begin(); it != states_.end(); ++it) {
+    const State& s = it->second;
+    if (it->first == who || !s.member || s.left || s.gone || s.given_up || s.busy_since > now - waited / 2) continue;
+    if (longest == states_.end() || s.busy_since < longest->second.busy_since) longest = it;
+  }
+  if (longest == states_.end()) return {};
+  accuse(longest->first, kCertain,
+         "stands still: it lives, but has said nothing for " + seconds_text(now - longest->second.busy_since) +
+             " while " + describe(who) + " waited to its deadline (job.step_timeout_s)",
+         3, now);
+  return evidence_.empty() ? Status{} : evidence_.back().loss.status();
 }
 
 void Membership::disconnect(MemberKey who, Time now) {

@@ -63,13 +63,17 @@ class Membership {
   // Events. Those of an unknown member have no effect.
   /// invalid: no such rank, or taken (two processes of one rank).
   Status join(const Member& member, Time now);
-  void heartbeat(MemberKey who, std::string operation, Time now);
+  /// busy: since when it has not waited for others; 0: it waits.
+  void heartbeat(MemberKey who, std::string operation, Duration busy, Time now);
   /// Goodbye: its end is no loss from now on.
   void leave(MemberKey who);
   /// It completes the job alone: from now on the others' fate is no loss, and its goodbye finishes. peer_lost: the loss that came before.
   Status commit(MemberKey who);
   /// It says itself that it fails. peer_lost: because of another.
   void fail(MemberKey who, const Status& why, Time now);
+  /// Its wait of `waited` for others has come to its deadline: who has computed for the longest, and for at least half of that time, stands
+  /// still. peer_lost: who does, or was lost before; ok: nobody stands out.
+  Status overdue(MemberKey who, Duration waited, Time now);
   void disconnect(MemberKey who, Time now);
   void exit(MemberKey who, const ProcessExit& how, Time now);
 
@@ -98,6 +102,7 @@ class Membership {
   struct State {
     std::optional<Member> member;
     Time heard = 0;
+    Time busy_since = kForever;
     std::string operation;
     bool left = false, gone = false, secondary = false;
     bool given_up = false;  // lost when it mattered no more

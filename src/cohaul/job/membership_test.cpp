@@ -40,11 +40,12 @@ class MembershipTest : public ::testing::Test {
     ASSERT_EQ(d.size(), 1u);
     ASSERT_EQ(d[0].kind, Decision::Kind::assembled);
   }
-  /// Time passes in small steps; all in `alive` send heartbeats. The first decision.
-  std::optional<Decision> run(Duration time, std::vector<MemberKey> alive) {
+  /// Time passes in small steps; all in `alive` send heartbeats, `computing` has not waited for others since now. The first decision.
+  std::optional<Decision> run(Duration time, std::vector<MemberKey> alive, std::optional<MemberKey> computing = {}) {
+    const Time began = now;
     for (Time end = now + time; now < end;) {
       now += 100 * kMillisecond;
-      for (MemberKey who : alive) m->heartbeat(who, "step 17", now);
+      for (MemberKey who : alive) m->heartbeat(who, "step 17", who == computing ? now - began : 0, now);
       auto d = m->decide(now);
       if (!d.empty()) return d[0];
     }
@@ -53,6 +54,40 @@ class MembershipTest : public ::testing::Test {
   Time now = 1000 * kSecond;
   std::optional<Membership> m;
 };
+
+TEST_F(MembershipTest, AtADeadlineWhoHasNotWaitedForOthersStandsStill) {
+  join_all(3, 1);
+  ASSERT_FALSE(run(3 * kSecond, {w(0), w(1), w(2), s(0)}, w(1)).has_value()) << "slow, so far";
+  Status told = m->overdue(w(2), 3 * kSecond, now);
+  EXPECT_EQ(told.code(), Code::peer_lost);
+  auto d = m->decide(now);
+  ASSERT_EQ(d.size(), 1u);
+  EXPECT_EQ(d[0].kind, Decision::Kind::lost);
+  EXPECT_EQ(d[0].loss.who, w(1));
+  EXPECT_EQ(d[0].loss.exit_code, 3);
+  EXPECT_EQ(d[0].loss.message(),
+            "worker 1: stands still: it lives, but has said nothing for 3.0 s while worker 2 waited to its deadline "
+            "(job.step_timeout_s); last operation: step 17");
+  EXPECT_EQ(told.message(), d[0].loss.message());
+  EXPECT_EQ(m->overdue(w(0), 3 * kSecond, now).message(), told.message()) << "the second to ask hears the same";
+}
+
+TEST_F(MembershipTest, AtADeadlineNobodyStandsOutWhereAllWaitOrComputeForAShortTime) {
+  join_all(3, 1);
+  ASSERT_FALSE(run(3 * kSecond, {w(0), w(1), w(2), s(0)}).has_value());
+  ASSERT_FALSE(run(1 * kSecond, {w(0), w(1), w(2), s(0)}, w(1)).has_value());
+  EXPECT_TRUE(m->overdue(w(2), 4 * kSecond, now).ok())
+      << "a server waits for a message that was lost, or all wait in a ring";
+  EXPECT_TRUE(m->decide(now).empty());
+}
+
+TEST_F(MembershipTest, WhoHasLeftOrAsksDoesNotStandStill) {
+  join_all(2, 0);
+  ASSERT_FALSE(run(3 * kSecond, {w(0), w(1)}, w(1)).has_value());
+  EXPECT_TRUE(m->overdue(w(1), 3 * kSecond, now).ok()) << "it asks, so it waits";
+  m->leave(w(1));
+  EXPECT_TRUE(m->overdue(w(0), 3 * kSecond, now).ok());
+}
 
 TEST_F(MembershipTest, AfterACommitOnlyTheCommitterCounts) {
   join_all(3, 1);

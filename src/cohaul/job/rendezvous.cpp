@@ -4,6 +4,14 @@
 #include <utility>
 
 namespace cohaul::job {
+namespace {
+
+/// A foreign number as a time that can be added to others.
+Duration milliseconds(std::uint64_t n) {
+  return static_cast<Duration>(std::min<std::uint64_t>(n, std::uint64_t{1} << 40)) * kMillisecond;
+}
+
+}  // namespace
 
 void Rendezvous::connected(std::uint64_t connection, MemberKey who) {
   connections_[connection].who = who;
@@ -51,10 +59,10 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
     return;
   }
   Ticket ticket{connection, m.request, c.who};
-  Duration timeout = std::clamp<std::int64_t>(m.timeout_ms, 0, std::int64_t{1} << 40) * kMillisecond;
+  Duration timeout = milliseconds(static_cast<std::uint64_t>(std::max<std::int64_t>(m.timeout_ms, 0)));
   switch (m.kind) {
     case ControlKind::heartbeat: {
-      membership_.heartbeat(c.who, m.value.substr(0, 256), now);
+      membership_.heartbeat(c.who, m.value.substr(0, 256), milliseconds(m.number), now);
       ControlMessage alive;
       alive.kind = ControlKind::alive;
       outgoing_.push_back({connection, std::move(alive)});
@@ -71,6 +79,9 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
       break;
     case ControlKind::commit:
       outgoing_.push_back({connection, make_reply(m.request, membership_.commit(c.who))});
+      break;
+    case ControlKind::overdue:
+      outgoing_.push_back({connection, make_reply(m.request, membership_.overdue(c.who, milliseconds(m.number), now))});
       break;
     case ControlKind::failed:
       membership_.fail(c.who, status_of(m), now);

@@ -44,12 +44,16 @@ class Client final : public ServerExchange, ToServers {
     std::unique_ptr<transport::Channel> channel;
     std::unique_ptr<Outgoing> outgoing;
   };
+  /// Of the workers, which share the servers evenly: no server processes were launched.
+  bool own_threads() const;
+  std::string named(ServerRank server) const;
   bool is_sync() const { return init_.consistency.kind == Consistency::Kind::sync; }
   Time step_deadline() const { return poller_->clock().now() + seconds(job_.options().step_timeout_s); }
   void send(ServerRank to, const transport::Message& message) override;
   Status link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline);
   /// Receives what has come. True: something had.
   Result<bool> receive();
+  Status lost(ServerRank server, const Status& why);
   Result<bool> flush();
   Status settle(Time deadline);
   Status flush_all(Time deadline);
@@ -68,8 +72,6 @@ class Client final : public ServerExchange, ToServers {
   Status failure_;
 };
 
-std::string named(ServerRank server) { return "server " + std::to_string(server.value); }
-
 Client::~Client() {
   if (poller_) job_.forget(poller_.get());
   for (Link& link : links_) {
@@ -78,13 +80,19 @@ Client::~Client() {
   links_.clear();
 }
 
+bool Client::own_threads() const { return job_.servers() == 0; }
+
+std::string Client::named(ServerRank server) const {
+  std::string name = "server " + std::to_string(server.value);
+  return own_threads() ? name + ", a thread of worker " + std::to_string(server.value % init_.workers) : name;
+}
+
 Status Client::connect(const update::Layout& layout, const Options& options) {
-  const bool own_threads = job_.servers() == 0;
-  for (int k = job_.rank(); own_threads && k < init_.servers; k += job_.world()) {
+  for (int k = job_.rank(); own_threads() && k < init_.servers; k += job_.world()) {
     COHAUL_TRY(threads_.start(job_, ServerRank(k), options.trainer).context("start " + named(ServerRank(k))));
   }
   COHAUL_ASSIGN(poller_, transport::make_poller());
-  poller_->set_spin(own_threads ? 0 : job::default_spin(job_));
+  poller_->set_spin(own_threads() ? 0 : job::default_spin(job_));
   job_.wake_on_loss(poller_.get());
   Time deadline = poller_->clock().now() + seconds(job_.options().join_timeout_s);
   for (int k = 0; k < init_.servers; ++k) {
@@ -121,13 +129,18 @@ void Client::send(ServerRank to, const transport::Message& message) {
   if (!sent.ok()) (void)fail(sent.context("send to " + named(to)));
 }
 
+/// A channel names its peer, but not where that lives.
+Status Client::lost(ServerRank server, const Status& why) {
+  return fail((own_threads() ? why.context(named(server)) : why).context("waiting for " + session_.missing()));
+}
+
 Result<bool> Client::receive() {
   bool some = false;
   for (std::size_t k = 0; k < links_.size(); ++k) {
     ServerRank server(static_cast<std::int32_t>(k));
     for (;;) {
       Result<std::optional<transport::Frame>> frame = links_[k].channel->receive();
-      if (!frame.ok()) return fail(frame.status().context("waiting for " + session_.missing()));
+      if (!frame.ok()) return lost(server, frame.status());
       if (!frame->has_value()) break;
       some = true;
       if (Status taken = session_.on_frame(server, std::move(**frame)); !taken.ok()) return fail(taken);
@@ -150,6 +163,7 @@ Result<bool> Client::flush() {
 /// Until the session has all that it asked for.
 Status Client::settle(Time deadline) {
   if (!failure_.ok()) return failure_;
+  Waiting waiting(job_);
   while (session_.busy()) {
     COHAUL_ASSIGN(bool some, receive());
     COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
@@ -163,6 +177,7 @@ Status Client::wait(Time deadline) {
   if (Status health = job_.health(); !health.ok()) return fail(health);
   Time now = poller_->clock().now();
   if (now >= deadline) {
+    if (Status lost = job_.overdue(seconds(job_.options().step_timeout_s)); !lost.ok()) return fail(lost);
     return fail(peer_lost("no answer before the deadline (job.step_timeout_s); still missing: " + session_.missing()));
   }
   Status waited = poller_->wait(std::min(deadline, now + kLookAround));
@@ -227,6 +242,7 @@ Result<Counts> Client::counts() {
 }
 
 Status Client::flush_all(Time deadline) {
+  Waiting waiting(job_);
   for (;;) {
     COHAUL_ASSIGN(bool all, flush());
     if (all) return {};

@@ -54,9 +54,17 @@ Status Service::run() {
     COHAUL_ASSIGN(bool busy, turn());
     COHAUL_ASSIGN(bool all_sent, flush());
     if (server_.is_done() && all_sent) break;
-    if (!busy) COHAUL_TRY(poller_->wait(poller_->clock().now() + kLookAround));
+    show_life(!busy);
+    if (busy) continue;
+    COHAUL_TRY(poller_->wait(poller_->clock().now() + kLookAround));
+    show_life(false);
   }
   return {};
+}
+
+/// Of the process, where it is a server's; a worker's is its training thread's to show.
+void Service::show_life(bool waiting) {
+  if (job_.role() == transport::Role::server) job_.set_waiting(waiting);
 }
 
 Result<bool> Service::turn() {

@@ -42,6 +42,7 @@ class Service final : ToWorkers {
   Service(job::Job& job, ServerRank rank) : job_(job), rank_(rank), server_(rank, memory_, *this) {}
 
   void send(WorkerRank to, const transport::Message& message) override;
+  void show_life(bool waiting);
   /// True: something happened.
   Result<bool> turn();
   Result<bool> accept();

@@ -51,6 +51,8 @@ class TestJob final : public job::Job {
     return unsupported("in tests");
   }
   Status health() const override { return meeting_.health(); }
+  bool set_waiting(bool) override { return false; }
+  Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller* poller) override;
   void forget(transport::Poller* poller) override;
   void report_failure(const Status&) override {}

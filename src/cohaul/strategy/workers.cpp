@@ -14,9 +14,8 @@ Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::stri
   for (auto& c : channels)
     if (c) w->share_memory_ = w->share_memory_ && c->shares_memory();
   job.wake_on_loss(w->poller_.get());
-  w->links_ = std::make_unique<collective::Links>(
-      job.rank(), std::move(channels), *w->poller_, [&job] { return job.health(); },
-      seconds(job.options().step_timeout_s));
+  w->links_ = std::make_unique<collective::Links>(job.rank(), std::move(channels), *w->poller_, job,
+                                                  seconds(job.options().step_timeout_s));
   w->group_ = collective::make_direct_group(*w->links_);
   return w;
 }
