@@ -168,8 +168,7 @@ class AllReduceExchange final : public update::Exchange {
       COHAUL_TRY(links_.send(r, m, "end a step"));
     }
     Waiting waiting(links_.watch());
-    const Clock& clock = links_.poller().clock();
-    Time began = clock.now(), deadline = began + links_.timeout();
+    Time deadline = links_.poller().clock().now() + links_.timeout();
     for (;;) {
       COHAUL_TRY(progress());
       if (complete(s)) break;
@@ -179,7 +178,6 @@ class AllReduceExchange final : public update::Exchange {
     update::StepOutcome out;
     for (std::size_t r = 0; r < s.losses.size(); ++r) loss_terms_[r] = &s.losses[r];
     update::tree_sum(std::span<const double* const>(loss_terms_), &out.loss, 1);
-    out.waited = clock.now() - began;
     reset(s);
     return out;
   }

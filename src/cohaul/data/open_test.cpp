@@ -220,6 +220,7 @@ class FakeJob : public job::Job {
   transport::Identity identity(const std::string&, std::uint64_t) const override { return {}; }
   Status health() const override { return {}; }
   bool set_waiting(bool) override { return false; }
+  Duration waited() const override { return 0; }
   Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller*) override {}
   void forget(transport::Poller*) override {}

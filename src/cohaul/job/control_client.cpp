@@ -64,9 +64,7 @@ class Client final : public ControlClient {
     std::lock_guard lock(mutex_);
     return loss_ ? loss_->status() : Status{};
   }
-  bool set_waiting(bool waiting) override {
-    return busy_since_.exchange(waiting ? kWaits : poller_->clock().now(), std::memory_order_relaxed) == kWaits;
-  }
+  void set_waiting(bool waiting) override { busy_since_ = waiting ? kWaits : poller_->clock().now(); }
   void wake_on_loss(transport::Poller* poller) override {
     std::lock_guard lock(mutex_);
     sleepers_.insert(poller);
@@ -115,7 +113,7 @@ class Client final : public ControlClient {
 
   /// As a heartbeat says it. 0: it waits.
   std::uint64_t busy_ms(Time now) const {
-    Time since = busy_since_.load(std::memory_order_relaxed);
+    Time since = busy_since_;
     return since == kWaits ? 0
                            : static_cast<std::uint64_t>(std::max<Duration>(now - since, kMillisecond) / kMillisecond);
   }

@@ -31,8 +31,8 @@ class ControlClient {
   /// missing. The reply's value, or its Status.
   virtual Result<std::string> call(ControlMessage message) = 0;
   virtual Status health() const = 0;
-  /// What the heartbeats tell: since when the process computes, or that it waits for others. What it was before.
-  virtual bool set_waiting(bool waiting) = 0;
+  /// What the heartbeats tell: that the process waits for others, or since when it does not.
+  virtual void set_waiting(bool waiting) = 0;
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;
 };

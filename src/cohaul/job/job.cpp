@@ -58,7 +58,10 @@ class ConnectedJob final : public JobBase {
   }
 
   Status health() const override { return client_ ? client_->health() : Status{}; }
-  bool set_waiting(bool waiting) override { return client_ && client_->set_waiting(waiting); }
+  bool set_waiting(bool waiting) override {
+    if (client_) client_->set_waiting(waiting);
+    return JobBase::set_waiting(waiting);
+  }
   Status overdue(Duration waited) override {
     if (!client_) return {};
     ControlMessage m;

@@ -74,6 +74,9 @@ class Job : public Watch {
                                                  const std::function<Status(transport::Arena&)>& fill,
                                                  Time deadline) = 0;
 
+  /// How long the training thread has waited for others since this process joined: ends of waits that set_waiting() told of.
+  virtual Duration waited() const = 0;
+
   /// Who waits for others asks health() for a loss (role, rank, how, its last operation), and registers its poller to be woken by one.
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;

@@ -31,6 +31,13 @@ transport::Identity JobBase::identity(const std::string& purpose, std::uint64_t 
   return out;
 }
 
+bool JobBase::set_waiting(bool waiting) {
+  const Time now = steady_clock().now(), since = waits_since_.exchange(waiting ? now : kForever);
+  if (since == kForever) return false;
+  waited_ += now - since;
+  return true;
+}
+
 void JobBase::drop_lent() {
   std::lock_guard lock(lent_mutex_);
   for (int fd : lent_) ::close(fd);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <chrono>
 #include <map>
 #include <thread>
 
@@ -313,6 +314,22 @@ TEST(CoresTest, Quotas) {
   EXPECT_EQ(cores_of_quota("-1 100000"), 0);
   EXPECT_EQ(cores_of_quota(""), 0);
   EXPECT_GE(cores(), 1);
+}
+
+TEST(JobTest, MeasuresWaitsAlsoOneWithinAnother) {
+  auto job = *Job::join({});
+  EXPECT_EQ(job->waited(), 0);
+  const Time began = steady_clock().now();
+  {
+    Waiting outer(*job);
+    { Waiting inner(*job); }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  const Duration waited = job->waited();
+  EXPECT_GE(waited, 5 * kMillisecond);
+  EXPECT_LE(waited, steady_clock().now() - began);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(job->waited(), waited) << "it does not wait";
 }
 
 TEST(ControlTest, RefusesBrokenMessages) {

@@ -52,7 +52,6 @@ class LocalJob final : public JobBase {
   }
 
   Status health() const override { return {}; }
-  bool set_waiting(bool) override { return false; }
   Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller*) override {}
   void forget(transport::Poller*) override {}

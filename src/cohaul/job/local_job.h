@@ -1,6 +1,7 @@
 #pragma once
 // What all jobs share; and the job of one process, which needs nobody.
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -22,6 +23,8 @@ class JobBase : public Job {
   int workers_on_host() const override { return workers_on_host_; }
   int index_on_host() const override { return index_on_host_; }
   int processes_on_host() const override { return processes_on_host_; }
+  bool set_waiting(bool waiting) override;
+  Duration waited() const override { return waited_; }
   transport::Identity identity(const std::string& purpose, std::uint64_t model) const override;
   Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
                                          const std::function<Status(transport::Arena&)>& fill, Time deadline) override;
@@ -38,6 +41,8 @@ class JobBase : public Job {
   std::vector<Member> members_;
   std::string host_id_;
   int workers_on_host_ = 0, index_on_host_ = 0, processes_on_host_ = 0;
+  std::atomic<Time> waits_since_{kForever};  // kForever: it does not wait
+  std::atomic<Duration> waited_{0};
   std::mutex lent_mutex_;
   std::vector<int> lent_;  // descriptors, open until others may have mapped them
 };

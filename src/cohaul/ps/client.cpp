@@ -68,7 +68,6 @@ class Client final : public ServerExchange, ToServers {
   std::vector<Link> links_;  // by server
   Session session_;
   std::int64_t step_ = 0;  // synchronous: the next one
-  Duration waited_ = 0;    // for a grant, before the step
   Status failure_;
 };
 
@@ -199,10 +198,8 @@ Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
     return std::optional(update::Work{Step(step_), {first, first + share, init_.slices}});
   }
   note_operation("ask for a step after pushes", session_.clock());
-  Time begin = poller_->clock().now();
   session_.ask(loop);
   COHAUL_TRY(settle(step_deadline()).context("ask for the next step"));
-  waited_ = poller_->clock().now() - begin;
   if (!session_.granted()) return std::optional<update::Work>();
   return std::optional(update::Work{*session_.granted(), {0, init_.slices, init_.slices}});
 }
@@ -224,13 +221,10 @@ Status Client::push(std::int32_t run, ConstBytes gradient, std::span<const std::
 Result<update::StepOutcome> Client::finish(double loss) {
   if (!failure_.ok()) return failure_;
   note_operation("wait for the servers in step", step_ - 1);
-  Time begin = poller_->clock().now();
   COHAUL_TRY(session_.finish(loss));
   if (Status settled = settle(step_deadline()); !settled.ok())
     return settled.context("step " + std::to_string(step_ - 1));
-  update::StepOutcome outcome = session_.outcome();
-  outcome.waited = std::exchange(waited_, 0) + poller_->clock().now() - begin;
-  return outcome;
+  return session_.outcome();
 }
 
 Result<Counts> Client::counts() {

@@ -52,6 +52,7 @@ class TestJob final : public job::Job {
   }
   Status health() const override { return meeting_.health(); }
   bool set_waiting(bool) override { return false; }
+  Duration waited() const override { return 0; }
   Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller* poller) override;
   void forget(transport::Poller* poller) override;

@@ -51,7 +51,7 @@ struct Trainer::Run {
   // What is told.
   StepTimes times;
   Time last_end = 0, told_at = 0;
-  Duration waited = 0;    // since then
+  Duration waited = 0;    // until then, by the job
   std::int64_t told = 0;  // the last update that was told of
   int number;             // of this trainer in the job
   std::int64_t meetings = 0;
@@ -153,6 +153,7 @@ Batches Trainer::batches(const data::DataSet& set, const FitOptions& options) {
   r.times = {};
   r.times.steps.reserve(static_cast<std::size_t>(std::min<std::int64_t>(r.fit.steps, 1 << 20)));
   r.times.began = r.last_end = r.told_at = steady_clock().now();
+  r.waited = r.job.waited();
   r.told = r.first_step;
   r.model.train(true);
   return Batches(this);
@@ -256,7 +257,6 @@ void Trainer::end_step() {
   Time now = steady_clock().now();
   r.times.steps.push_back(now - r.last_end);
   r.last_end = now;
-  r.waited += outcome.waited;
   r.done = r.work->step.value + 1;
   r.work.reset();
   if (!r.set || r.job.rank() != 0 || engine_->capabilities().asynchronous) return;
@@ -264,9 +264,10 @@ void Trainer::end_step() {
     r.tell({r.done, outcome.loss, now - r.told_at, {}}, r.waiting(now));
 }
 
-/// The fraction of the time since the last report that this worker waited.
+/// The fraction of the time since the last report that this worker waited for others.
 double Trainer::Run::waiting(Time now) const {
-  return now > told_at ? std::min(1.0, static_cast<double>(waited) / static_cast<double>(now - told_at)) : 0;
+  return now > told_at ? std::min(1.0, static_cast<double>(job.waited() - waited) / static_cast<double>(now - told_at))
+                       : 0;
 }
 
 void Trainer::Run::tell_asynchronous() {
@@ -291,7 +292,7 @@ void Trainer::Run::tell(const strategy::ReportedUpdate& update, double waiting) 
   if (engine->capabilities().asynchronous) out.asynchrony = update.asynchrony;
   told = update.number;
   told_at = now;
-  waited = 0;
+  waited = job.waited();
   reporter().step(out);
 }
 

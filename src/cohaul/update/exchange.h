@@ -37,7 +37,6 @@ struct Loop {
 struct StepOutcome {
   double loss = 0;       // over the whole batch of the step
   double staleness = 0;  // of this push: the maximum over partitions (asynchronous modes)
-  Duration waited = 0;   // nanoseconds spent waiting for others in finish()
 };
 
 /// One thread uses an Exchange (the one that trains). Errors are sticky: after one, every call returns it again.
