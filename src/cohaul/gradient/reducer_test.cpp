@@ -3,9 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "cohaul/update/local_exchange.h"
@@ -75,6 +78,102 @@ TEST_F(Reduced, AParameterWithoutAnyGradientStays) {
   step({{0, 10}, {0, 20}});
   EXPECT_EQ(value(0), 0);
   EXPECT_EQ(value(1), -30);
+}
+
+TEST_F(Reduced, AParameterUsedTwiceHasOneGradient) {
+  ASSERT_TRUE(exchange_->begin({}, {1.0}).ok());
+  reducer_->open_slice(0, 1);
+  ((parameters_[0] * 3).sum() + (parameters_[0] * 4).sum() + parameters_[1].sum()).backward();
+  ASSERT_TRUE(reducer_->close_slice().ok());
+  ASSERT_TRUE(exchange_->finish(0).ok());
+  EXPECT_EQ(value(0), -7);
+  EXPECT_EQ(value(1), -1) << "the gradient of a sum is one number, expanded";
+}
+
+TEST_F(Reduced, BackwardOutsideAStepIsTheUsers) {
+  (parameters_[0] * 3).sum().backward();
+  ASSERT_TRUE(parameters_[0].grad().defined());
+  EXPECT_EQ(parameters_[0].grad()[0].item<float>(), 3);
+  parameters_[0].mutable_grad() = at::Tensor();
+  step({{1, 1}});
+  EXPECT_EQ(value(0), -1);
+}
+
+/// Notes when runs are pushed; sends nothing.
+class Noted final : public update::Exchange {
+ public:
+  explicit Noted(std::vector<std::string>& events) : events_(events) {}
+  Bytes parameters() override { return {}; }
+  Status start(Time) override { return {}; }
+  Status begin(const update::Work&, const update::StepSettings&) override { return {}; }
+  Status push(std::int32_t run, ConstBytes, std::span<const std::int32_t>) override {
+    events_.push_back("push " + std::to_string(run));
+    return run == refused ? peer_lost("worker 1") : Status{};
+  }
+  Result<update::StepOutcome> finish(double) override { return update::StepOutcome(); }
+  std::size_t memory_bytes() const override { return 0; }
+
+  std::int32_t refused = -1;
+
+ private:
+  std::vector<std::string>& events_;
+};
+
+/// Three layers of a large parameter each: y = c·(b·(a·x)). Backward comes to c first.
+class Overlap : public testing::Test {
+ protected:
+  Overlap()
+      : layout_(*update::Layout::of({{"a", {kWide}}, {"b", {kWide}}, {"c", {kWide}}})),
+        small_(*transport::Arena::create("cohaul test", layout_.bytes())),
+        exchange_(events_) {
+    for (int i = 0; i < 3; ++i) parameters_.push_back(at::ones({kWide}).requires_grad_());
+    reducer_ = std::make_unique<Reducer>(layout_, parameters_, exchange_, small_.bytes());
+  }
+  Status slice(int i, int slices) {
+    reducer_->open_slice(i, slices);
+    at::Tensor y = at::ones({kWide}).requires_grad_();
+    for (std::size_t layer = 0; layer < 3; ++layer) {
+      y.register_hook(
+          [this, layer](const at::Tensor&) { events_.push_back("backward through " + std::to_string(layer)); });
+      y = y * parameters_[layer];
+    }
+    y.sum().backward();
+    events_.push_back("backward has ended");
+    return reducer_->close_slice();
+  }
+
+  static constexpr std::int64_t kWide = update::kLargeBytes / sizeof(float);
+  std::vector<std::string> events_;
+  update::Layout layout_;
+  transport::Arena small_;
+  Noted exchange_;
+  std::vector<at::Tensor> parameters_;
+  std::unique_ptr<Reducer> reducer_;
+};
+
+TEST_F(Overlap, ARunIsPushedWhileBackwardStillRuns) {
+  ASSERT_EQ(layout_.runs().size(), 3u);
+  ASSERT_TRUE(slice(0, 1).ok());
+  auto at = [&](const std::string& event) {
+    return std::find(events_.begin(), events_.end(), event) - events_.begin();
+  };
+  EXPECT_LT(at("push 2"), at("backward through 1"));
+  EXPECT_LT(at("push 1"), at("backward through 0"));
+  EXPECT_LT(at("push 0"), at("backward has ended"));
+}
+
+TEST_F(Overlap, OnlyTheLastSliceIsPushed) {
+  ASSERT_TRUE(slice(0, 2).ok());
+  EXPECT_EQ(std::count(events_.begin(), events_.end(), "push 2"), 0);
+  ASSERT_TRUE(slice(1, 2).ok());
+  for (const char* push : {"push 0", "push 1", "push 2"})
+    EXPECT_EQ(std::count(events_.begin(), events_.end(), push), 1);
+}
+
+TEST_F(Overlap, AFailedPushEndsTheStepNotTheProcess) {
+  exchange_.refused = 2;
+  EXPECT_EQ(slice(0, 1).code(), Code::peer_lost);
+  EXPECT_EQ(std::count(events_.begin(), events_.end(), "push 1"), 0) << "nothing more is sent";
 }
 
 }  // namespace

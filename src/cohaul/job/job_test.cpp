@@ -12,39 +12,13 @@
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/rendezvous_host.h"
+#include "cohaul/job/test_workers.h"
 
 namespace cohaul::job {
 namespace {
 
 using transport::Role;
 Time in(double s) { return steady_clock().now() + seconds(s); }
-
-/// A port that was free a moment ago.
-std::string free_address() {
-  auto poller = transport::make_poller();
-  auto endpoint = transport::listen(**poller, {}, "127.0.0.1", 0);
-  return "127.0.0.1:" + std::to_string((*endpoint)->address().port);
-}
-
-/// All workers of a job as threads; worker 0 hosts the rendezvous.
-void with_workers(int world, const std::function<void(Job&)>& body, double peer_timeout_s = 5) {
-  std::string address = free_address();
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < world; ++rank) {
-    threads.emplace_back([&, rank] {
-      JoinOptions o;
-      o.rank = rank;
-      o.world = world;
-      o.address = address;
-      o.join_timeout_s = 10;
-      o.peer_timeout_s = peer_timeout_s;
-      auto job = Job::join(o);
-      ASSERT_TRUE(job.ok()) << job.status().message();
-      body(**job);
-    });
-  }
-  for (auto& t : threads) t.join();
-}
 
 TEST(JobTest, AloneNeedsNobody) {
   auto joined = Job::join({});

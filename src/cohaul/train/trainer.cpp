@@ -83,6 +83,25 @@ struct Trainer::Run {
     return static_cast<double>(data::slice_of(fit.batch, work->slices.count, v).size()) /
            static_cast<double>(fit.batch);
   }
+  /// Where every worker computes the whole batch, the model must have been made for that.
+  void expect_split() const {
+    if (options.layer_group == nullptr || model.split.empty())
+      throw Error(unsupported(
+          "the strategy tensor splits layers that a factory makes, and this model has none: make its layers with "
+          "cohaul::parallel::tensor_parallel_layers(group), name the split parameters in Model::split, and give "
+          "TrainerOptions::layer_group the same group; or choose all_reduce"));
+  }
+  /// Worker 0's values of all that is not split.
+  void share_whole(Bytes flat) {
+    for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
+      const update::ParameterSpec& p = layout.parameters()[i];
+      auto is_it = [&](const parallel::SplitParameter& s) { return s.name == p.name; };
+      if (std::any_of(model.split.begin(), model.split.end(), is_it)) continue;
+      auto index = static_cast<std::int32_t>(i);
+      std::size_t elements = layout.bytes(index) / size_of(p.dtype);
+      or_throw(options.layer_group->broadcast({flat.data() + layout.offset(index), elements, p.dtype}, 0));
+    }
+  }
   void tell(const strategy::ReportedUpdate& update, double waiting);
   void tell_asynchronous();
   double waiting(Time now) const;
@@ -110,9 +129,12 @@ Trainer::Trainer(job::Job& job, Model model, const strategy::Strategy& strategy,
     throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
                             std::string(strategy::name(strategy)) +
                             " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
+  const bool splits_layers = job.world() > 1 && engine_->capabilities().data_parallel == 1;
+  if (splits_layers) r.expect_split();
   update::Exchange& exchange = engine_->exchange();
-  if (job.rank() == 0 || engine_->capabilities().data_parallel == 1) copy_to(r.model, r.layout, exchange.parameters());
+  if (job.rank() == 0 || splits_layers) copy_to(r.model, r.layout, exchange.parameters());
   or_throw(exchange.start(steady_clock().now() + seconds(job.options().join_timeout_s)));
+  if (splits_layers) r.share_whole(exchange.parameters());
   adopt(r.model, r.layout, exchange.parameters());
   job.at_close([weak = std::weak_ptr(run_)] {
     auto run = weak.lock();

@@ -40,7 +40,7 @@ struct TrainerOptions {
   int slices = 0;                // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
   std::uint64_t seed = 0;        // of the order of samples and of the model's random numbers
   Reporter* reporter = nullptr;  // where steps and results go; null: progress on worker 0's stderr
-  collective::Group* layer_group = nullptr;  // over which layers are split; outlives the trainer
+  collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
 };
 
 /// Figures over a test set: means over its samples.

@@ -15,6 +15,8 @@
 #include <filesystem>
 
 #include "cohaul/data/sampler.h"
+#include "cohaul/job/test_workers.h"
+#include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
 
 namespace cohaul::train {
@@ -244,6 +246,63 @@ TEST_F(OneProcess, SharedAndFrozenParametersAreAsInPyTorch) {
   t.step((w_ * w_ * frozen).sum());
   EXPECT_TRUE(at::equal(frozen, at::full({3, 1}, 5.0, at::kFloat)));
   EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 1 - 0.1 * 2 * 5)));
+}
+
+/// A parameter and a buffer that start from each worker's own number.
+struct Numbered {
+  explicit Numbered(float number)
+      : weight(at::full({4, 2}, number, at::kFloat).set_requires_grad(true)), count(at::full({3}, number, at::kLong)) {
+    model.parameters = {{"weight", weight}};
+    model.buffers = {{"count", count}};
+    model.train = [](bool) {};
+  }
+  at::Tensor weight, count;
+  Model model;
+};
+
+TEST(TwoWorkers, StartFromWorkerZerosParametersAndBuffers) {
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
+        strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Bounded{1}}}})
+    job::with_workers(2, [&](job::Job& job) {
+      Numbered own(static_cast<float>(5 + job.rank()));
+      Trainer t(job, own.model, s, Sgd{.lr = 0.1}, {});
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 5, at::kFloat))) << name(s);
+      EXPECT_TRUE(at::equal(own.count, at::full({3}, 5, at::kLong))) << name(s);
+      EXPECT_TRUE(job.close().ok());
+    });
+}
+
+TEST(TwoWorkers, UnderTensorOnlyWhatIsSplitIsTheirOwn) {
+  job::with_workers(2, [](job::Job& job) {
+    auto workers = *strategy::Workers::connect(job, "layers", 0);
+    Numbered own(static_cast<float>(5 + job.rank()));
+    at::Tensor part = at::full({2, 2}, 7 + job.rank(), at::kFloat).set_requires_grad(true);
+    own.model.parameters.emplace_back("part", part);
+    own.model.split = {{"part", 0, parallel::part_of(4, job.rank(), 2)}};
+    TrainerOptions options;
+    options.layer_group = &workers->group();
+    Trainer t(job, own.model, strategy::Tensor{}, Sgd{.lr = 0.5}, options);
+    EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 5, at::kFloat)));
+    EXPECT_TRUE(at::equal(own.count, at::full({3}, 5, at::kLong)));
+    EXPECT_TRUE(at::equal(part.detach(), at::full({2, 2}, 7 + job.rank(), at::kFloat)));
+    t.step(own.weight.sum() + part.sum());
+    NamedTensors whole = t.parameters();
+    EXPECT_TRUE(at::equal(whole.at(0).second, at::full({4, 2}, 4.5, at::kFloat)));
+    EXPECT_TRUE(at::equal(whole.at(1).second.sum(1),
+                          at::stack({at::full({}, 13.f), at::full({}, 13.f), at::full({}, 15.f), at::full({}, 15.f)})));
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(TwoWorkers, UnderTensorAModelWithoutSplitLayersIsRefused) {
+  job::with_workers(2, [](job::Job& job) {
+    Numbered own(5);
+    std::string why;
+    EXPECT_EQ(code_of([&] { Trainer(job, own.model, strategy::Tensor{}, Sgd{}, {}); }, &why), Code::unsupported);
+    EXPECT_NE(why.find("tensor_parallel_layers"), std::string::npos) << why;
+    EXPECT_TRUE(job.close().ok());
+  });
 }
 
 }  // namespace
