@@ -290,6 +290,36 @@ TEST(CoresTest, Quotas) {
   EXPECT_GE(cores(), 1);
 }
 
+TEST(JobTest, WhoHasWaitedHearsWhoStandsStill) {
+  auto body = [](Job& job) {
+    if (job.rank() == 1) {  // lives, and waits for nobody
+      for (Time end = in(10); job.health().ok() && steady_clock().now() < end;)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      EXPECT_EQ(job.health().code(), Code::peer_lost);
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    Status told = job.overdue(500 * kMillisecond);
+    EXPECT_EQ(told.code(), Code::peer_lost);
+    EXPECT_EQ(told.message().rfind("worker 1: stands still", 0), 0u) << told.message();
+  };
+  with_workers(2, body, 2);
+}
+
+TEST(JobTest, NobodyStandsStillWhereAllWait) {
+  with_workers(2, [](Job& job) {
+    if (job.rank() == 1) {
+      EXPECT_TRUE(job.barrier("asked", 2, in(10)).ok());
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(600));
+      Status told = job.overdue(500 * kMillisecond);
+      EXPECT_TRUE(told.ok()) << told.message();
+      EXPECT_TRUE(job.barrier("asked", 2, in(10)).ok());
+    }
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST(JobTest, MeasuresWaitsAlsoOneWithinAnother) {
   auto job = *Job::join({});
   EXPECT_EQ(job->waited(), 0);
