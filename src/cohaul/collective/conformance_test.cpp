@@ -214,6 +214,28 @@ TEST_P(Conformance, WhoComesLateIsWaitedFor) {
   }
 }
 
+/// Rank 0 waits for rank 1 alone.
+TEST_P(Conformance, AMessageIsWaitedForWhileBystandersLeave) {
+  if (ranks() < 3) return;  // in two there is no bystander
+  Ranks all(GetParam());
+  std::atomic<int> gone{0};
+  all.run([&](Rank& rank) {
+    float x = static_cast<float>(rank.rank);
+    EXPECT_OK(rank.group->barrier());
+    if (rank.rank == 0) {
+      EXPECT_OK(rank.group->receive(buffer(std::span(&x, 1)), 1));
+      EXPECT_EQ(x, 1);
+    } else if (rank.rank == 1) {
+      while (gone < ranks() - 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      EXPECT_OK(rank.group->send(buffer(std::span(&x, 1)), 0));
+    } else {
+      rank.close();
+      ++gone;
+    }
+  });
+}
+
 /// It may go while others still wait for somebody else's part.
 TEST_P(Conformance, WhoIsDoneMayLeave) {
   const Inputs<float> inputs(ranks(), 100'000);

@@ -222,6 +222,42 @@ TEST_P(Conformance, AFrameOutlivesItsChannel) {
   EXPECT_TRUE(equal(f->payload, p));
 }
 
+/// As far as bytes travel; the frame is the same either way.
+TEST_P(Conformance, APayloadLandsInThePlaceThatIsGivenForIt) {
+  std::vector<std::byte> place(100'000);
+  int asked = 0;
+  a_.channel->set_place([&](std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) -> Bytes {
+    ++asked;
+    EXPECT_TRUE(clock == 5 && key == 6);
+    return kind == 4 ? Bytes(place).first(length) : Bytes();
+  });
+  for (std::size_t length : {std::size_t{1}, std::size_t{4097}, place.size()}) {
+    for (std::uint16_t kind : {4, 3}) {  // 3: no place
+      auto payload = random_bytes(length, length);
+      ASSERT_TRUE(b_.channel->send({.kind = kind, .clock = 5, .key = 6, .payload = payload}).ok());
+      auto f = receive(a_, b_);
+      ASSERT_TRUE(f);
+      EXPECT_TRUE(equal(f->payload, payload));
+      EXPECT_TRUE(kind == 4 || f->payload.data() != place.data());
+      if (GetParam() == "tcp") EXPECT_EQ(f->payload.data() == place.data(), kind == 4);
+    }
+  }
+  if (GetParam() == "tcp") EXPECT_EQ(asked, 6);
+}
+
+TEST_P(Conformance, ALossIsToldOnceAndThenTheWaitSleeps) {
+  b_.close();
+  for (;;) {
+    auto f = a_.channel->receive();
+    if (!f.ok()) break;
+    ASSERT_TRUE(a_.poller->wait(a_.poller->clock().now() + kLong).ok());
+  }
+  const Time start = a_.poller->clock().now(), deadline = start + 30 * kMillisecond;
+  int wakes = 0;
+  while (a_.poller->clock().now() < deadline && ++wakes < 1000) ASSERT_TRUE(a_.poller->wait(deadline).ok());
+  EXPECT_LT(wakes, 1000) << "it spins";
+}
+
 TEST_P(Conformance, WakeEndsTheWait) {
   a_.poller->wake();
   ASSERT_TRUE(a_.poller->wait(kForever).ok());

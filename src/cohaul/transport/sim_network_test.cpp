@@ -77,6 +77,23 @@ TEST(SimNetwork, ACutLosesWhatIsOnTheWay) {
   EXPECT_EQ(a->receive().status().code(), Code::peer_lost);
 }
 
+TEST(SimNetwork, LosesConnectionsAsOftenAsItIsTold) {
+  constexpr int kConnections = 400;
+  int lost = 0;
+  SimNetwork network({.seed = 1, .loss = 0.25});
+  for (int i = 0; i < kConnections; ++i) {
+    auto [a, b] = network.connect(test_identity(0), test_identity(1));
+    EXPECT_TRUE(a->send({.clock = 1}).ok()) << "nobody knows yet";
+    while (network.step()) {
+    }
+    const bool came = clocks_received(*b) == std::vector<std::int64_t>{1};
+    EXPECT_EQ(a->receive().ok(), came);
+    EXPECT_EQ(b->receive().ok(), came);
+    lost += !came;
+  }
+  EXPECT_NEAR(lost, kConnections / 4, 40);
+}
+
 TEST(SimNetwork, OnOneHostTheReceiverReadsTheSendersMemory) {
   SimNetwork network({.seed = 1, .one_host = true});
   auto [a, b] = network.connect(test_identity(0), test_identity(1));
