@@ -15,6 +15,14 @@ std::string big_endian(std::uint32_t v) {
   return out;
 }
 
+std::string unpacked(const std::string& path, std::size_t bytes) {
+  std::string out(bytes, '\0');
+  gzFile file = gzopen(path.c_str(), "rb");
+  EXPECT_EQ(gzread(file, out.data(), static_cast<unsigned>(bytes)), static_cast<int>(bytes)) << path;
+  gzclose(file);
+  return out;
+}
+
 }  // namespace
 
 std::string idx_images(std::uint32_t n, std::uint32_t rows, std::uint32_t columns) {
@@ -40,6 +48,18 @@ void write_data(const std::string& folder, const IdxSizes& s) {
   for (const char* set : {"train", "t10k"}) {
     write_file(folder + "/" + set + "-images-idx3-ubyte", idx_images(s.images, s.rows, s.columns));
     write_file(folder + "/" + set + "-labels-idx1-ubyte", idx_labels(s.labels, s.label_max));
+  }
+}
+
+void write_fashion_mnist(const std::string& folder, std::uint32_t tests) {
+  const std::string whole = "/usr/share/datasets/fashion-mnist/";
+  std::filesystem::create_directories(folder);
+  for (const char* name : {"images-idx3-ubyte", "labels-idx1-ubyte"}) {
+    const std::string train = std::string("train-") + name + ".gz", test = std::string("t10k-") + name;
+    std::filesystem::create_symlink(whole + train, folder + "/" + train);
+    const bool images = name[0] == 'i';
+    std::string part = unpacked(whole + test + ".gz", images ? 16 + 784 * tests : 8 + tests);
+    write_file(folder + "/" + test, part.replace(4, 4, big_endian(tests)));
   }
 }
 

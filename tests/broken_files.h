@@ -18,6 +18,8 @@ std::string idx_labels(std::uint32_t n, std::uint8_t max);
 
 /// The four files of a data set, its test set of the same sizes.
 void write_data(const std::string& folder, const IdxSizes& sizes = {});
+/// Fashion-MNIST with the first `tests` images of its test set, for runs whose evaluation is not the question.
+void write_fashion_mnist(const std::string& folder, std::uint32_t tests);
 void write_file(const std::string& path, const std::string& bytes);
 std::string gzipped(const std::string& bytes);
 

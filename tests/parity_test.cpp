@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "broken_files.h"
 #include "cohaul/base/random.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "softmax_reference.h"
@@ -48,8 +49,11 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ", " << c.st
 class Parity : public testing::TestWithParam<Case> {};
 
 TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
-  Arguments common = set({"train.slices=4", "job.threads=1", "train.steps=" + std::to_string(GetParam().steps),
-                          "train.batch=" + std::to_string(GetParam().batch)});
+  const TemporaryFolder data = fresh_folder();
+  write_fashion_mnist(data.file("data"), 500);
+  Arguments common =
+      set({"data.name=idx", "data.path=" + data.file("data"), "train.slices=4", "job.threads=1",
+           "train.steps=" + std::to_string(GetParam().steps), "train.batch=" + std::to_string(GetParam().batch)});
   RunResult one = train(job(GetParam().model), common);
   ASSERT_EQ(one.exit, 0) << one.err;
   ASSERT_EQ(one.hash().size(), 64u);
