@@ -1,10 +1,10 @@
 #include "cohaul/strategy/engine.h"
 
-#include <bit>
 #include <string>
 
 #include "cohaul/collective/all_reduce_exchange.h"
 #include "cohaul/strategy/server_engine.h"
+#include "cohaul/strategy/slices.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/update/local_exchange.h"
 
@@ -83,14 +83,6 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
 }
 
 }  // namespace
-
-Result<update::SliceRange> share_slices(int slices, int rank, int workers) {
-  int each = slices / workers;
-  if (slices < 1 || slices % workers != 0 || (workers > 1 && !std::has_single_bit(static_cast<unsigned>(each))))
-    return invalid(std::to_string(slices) + " slices cannot be shared by " + std::to_string(workers) +
-                   " workers: slices ÷ workers must be 1, 2, 4, 8, …");
-  return update::SliceRange{rank * each, (rank + 1) * each, slices};
-}
 
 Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& job, const EngineOptions& options) {
   if (const auto* ps = std::get_if<ParameterServer>(&strategy)) return make_server_engine(*ps, job, options);

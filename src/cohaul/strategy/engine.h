@@ -69,7 +69,4 @@ class Engine {
 /// Errors: invalid (the strategy does not fit the job, with the fix), peer_lost.
 Result<std::unique_ptr<Engine>> make_engine(const Strategy& strategy, job::Job& job, const EngineOptions& options);
 
-/// The slices of a step that worker `rank` of `workers` computes. Errors: invalid: slices that workers can't share.
-Result<update::SliceRange> share_slices(int slices, int rank, int workers);
-
 }  // namespace cohaul::strategy

@@ -10,6 +10,7 @@
 
 #include "cohaul/base/random.h"
 #include "cohaul/job/test_workers.h"
+#include "cohaul/strategy/slices.h"
 #include "cohaul/update/sum.h"
 
 namespace cohaul::strategy {
