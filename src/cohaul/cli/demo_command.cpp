@@ -61,14 +61,14 @@ class Demo {
   }
 
   int softmax() {
-    std::cout << "Softmax regression on Fashion-MNIST: 28x28 images, 10 classes, batch 100, learning rate 0.01, "
-              << observe::with_commas(steps_) << " steps,\nparameters from zero. Six ways to train it.\n";
+    std::cout << "Softmax regression on Fashion-MNIST: 28x28 images, 10 classes, batch 100,\nlearning rate 0.01, "
+              << observe::with_commas(steps_) << " steps, parameters from zero. Six ways to train it.\n";
     observe::Table table(
         {"mode", "workers", "servers", "loss", "accuracy", "samples/s", "staleness mean", "max", "largest difference"});
     int number = 0;
     const std::string reference = scratch_.file("1.safetensors");
     for (const DemoMode& mode : demo_modes()) {
-      std::cout << "\n" << ++number << ". " << mode.name << ". " << mode.sentence << std::endl;
+      std::cout << "\n" << ++number << ". " << mode.name << "\n" << mode.sentence << std::endl;
       const std::string saved = scratch_.file(std::to_string(number) + ".safetensors");
       std::vector<std::string> sets = mode.sets;
       for (const std::string& s :
@@ -87,15 +87,14 @@ class Demo {
     }
     std::cout << "\n"
               << table.text()
-              << "\nLoss and accuracy are the test set's. Largest difference: of a parameter from one process, "
-                 "relative to the largest of its tensor;\n"
-                 "0 is bit for bit.\n";
+              << "\nLoss and accuracy are the test set's. Largest difference: of a parameter from\n"
+                 "one process, relative to the largest of its tensor; 0 is bit for bit.\n";
     return kDone;
   }
 
   int cnn() {
     std::cout
-        << "\nSo small a model gains nothing from more processes: its step is shorter than their talk. A small CNN, "
+        << "\nSo small a model gains nothing from more processes: its step is shorter than\ntheir talk. A small CNN, "
         << kCnnSteps << " steps of 64 images, one thread a worker:" << std::endl;
     observe::Table table({"cnn", "samples/s", "speed-up"});
     double alone = 0;
