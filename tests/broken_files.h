@@ -22,6 +22,8 @@ void write_data(const std::string& folder, const IdxSizes& sizes = {});
 void write_fashion_mnist(const std::string& folder, std::uint32_t tests);
 void write_file(const std::string& path, const std::string& bytes);
 std::string gzipped(const std::string& bytes);
+/// What is in a gzipped file, of 64 MiB at most.
+std::string unpacked(const std::string& path);
 
 /// A safetensors file with this header, followed by so many bytes.
 std::string safetensors(const std::string& header, std::size_t data_bytes);

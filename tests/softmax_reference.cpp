@@ -1,32 +1,17 @@
 #include "softmax_reference.h"
 
-#include <zlib.h>
-
 #include <cmath>
-#include <stdexcept>
+
+#include "broken_files.h"
 
 namespace cohaul::tests {
-namespace {
-
-std::vector<unsigned char> gunzip(const std::string& path) {
-  gzFile f = gzopen(path.c_str(), "rb");
-  if (!f) throw std::runtime_error("cannot open " + path);
-  std::vector<unsigned char> out(64 << 20);
-  int n = gzread(f, out.data(), static_cast<unsigned>(out.size()));
-  gzclose(f);
-  out.resize(static_cast<std::size_t>(n));
-  return out;
-}
-
-}  // namespace
 
 Images read_images(const std::string& images_gz, const std::string& labels_gz) {
-  auto pixels = gunzip(images_gz), labels = gunzip(labels_gz);
+  const std::string images = unpacked(images_gz), labels = unpacked(labels_gz);
   Images out;
   out.width = 28 * 28;
-  out.pixels.assign(pixels.begin() + 16, pixels.end());
-  for (double& p : out.pixels) p /= 255;
-  out.labels.assign(labels.begin() + 8, labels.end());
+  for (unsigned char pixel : images.substr(16)) out.pixels.push_back(pixel / 255.0);
+  for (unsigned char label : labels.substr(8)) out.labels.push_back(label);
   return out;
 }
 

@@ -63,7 +63,7 @@ class Membership {
   // Events. Those of an unknown member have no effect.
   /// invalid: no such rank, or taken (two processes of one rank).
   Status join(const Member& member, Time now);
-  /// busy: since when it has not waited for others; 0: it waits.
+  /// busy: how long ago it last waited for others; 0: it waits.
   void heartbeat(MemberKey who, std::string operation, Duration busy, Time now);
   /// Goodbye: its end is no loss from now on.
   void leave(MemberKey who);

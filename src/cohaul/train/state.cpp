@@ -43,8 +43,7 @@ ConstBytes bytes_of(const at::Tensor& t) { return {static_cast<const std::byte*>
 /// Whole shape of a parameter, of which this worker may have a part.
 std::vector<std::int64_t> whole_shape(const Model& model, const std::string& name, const at::Tensor& tensor) {
   std::vector<std::int64_t> shape = tensor.sizes().vec();
-  for (const auto& s : model.split)
-    if (s.name == name) shape[static_cast<std::size_t>(s.dim)] = s.part.whole;
+  if (const auto* s = model.split_of(name)) shape[static_cast<std::size_t>(s->dim)] = s->part.whole;
   return shape;
 }
 
@@ -56,9 +55,8 @@ Status load_one(const Model& model, const checkpoint::TensorView& from, const st
     return invalid(path + ": tensor " + name + " is " + std::string(checkpoint::name(from.type)) + " " +
                    text(from.shape) + ", the model's is " + std::string(checkpoint::name(type)) + " " + text(shape));
   std::size_t first = 0;
-  for (const auto& s : model.split)
-    if (s.name == name && s.part.whole > 0)
-      first = from.data.size() / static_cast<std::size_t>(s.part.whole) * static_cast<std::size_t>(s.part.begin);
+  if (const auto* s = model.split_of(name); s && s->part.whole > 0)
+    first = from.data.size() / static_cast<std::size_t>(s->part.whole) * static_cast<std::size_t>(s->part.begin);
   at::NoGradGuard no_grad;
   at::Tensor copy = at::empty(to.sizes(), to.options().requires_grad(false));
   if (copy.nbytes() > 0) std::memcpy(copy.mutable_data_ptr(), from.data.data() + first, copy.nbytes());
@@ -67,6 +65,12 @@ Status load_one(const Model& model, const checkpoint::TensorView& from, const st
 }
 
 }  // namespace
+
+const parallel::SplitParameter* Model::split_of(const std::string& name) const {
+  for (const auto& s : split)
+    if (s.name == name) return &s;
+  return nullptr;
+}
 
 Result<update::Layout> layout_of(const Model& model) {
   std::vector<update::ParameterSpec> specs;
@@ -145,12 +149,10 @@ Result<NamedTensors> whole_parameters(const Model& model, collective::Group* gro
   NamedTensors out;
   for (const auto& [name, t] : model.parameters) {
     at::Tensor whole = t.detach().contiguous();
-    for (const auto& s : model.split)
-      if (s.name == name) {
-        if (group == nullptr)
-          return internal("parameter " + name + " is split, but there is no group to gather it from");
-        COHAUL_ASSIGN(whole, parallel::gather_whole(whole, s.part, *group));
-      }
+    if (const auto* s = model.split_of(name)) {
+      if (group == nullptr) return internal("parameter " + name + " is split, but there is no group to gather it from");
+      COHAUL_ASSIGN(whole, parallel::gather_whole(whole, s->part, *group));
+    }
     out.emplace_back(name, whole);
   }
   return out;

@@ -21,6 +21,9 @@ struct Model {
   NamedTensors parameters, buffers;             // names as PyTorch gives them
   std::function<void(bool)> train;              // training mode on, off
   std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
+
+  /// How a parameter is split; null: this worker has the whole.
+  const parallel::SplitParameter* split_of(const std::string& name) const;
 };
 
 /// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept.

@@ -95,8 +95,7 @@ struct Trainer::Run {
   void share_whole(Bytes flat) {
     for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
       const update::ParameterSpec& p = layout.parameters()[i];
-      auto is_it = [&](const parallel::SplitParameter& s) { return s.name == p.name; };
-      if (std::any_of(model.split.begin(), model.split.end(), is_it)) continue;
+      if (model.split_of(p.name)) continue;
       auto index = static_cast<std::int32_t>(i);
       std::size_t elements = layout.bytes(index) / size_of(p.dtype);
       or_throw(options.layer_group->broadcast({flat.data() + layout.offset(index), elements, p.dtype}, 0));
