@@ -38,11 +38,11 @@ struct Capabilities {
 
 struct EngineOptions {
   const update::Layout* layout = nullptr;  // outlives the engine
-  update::RuleSettings rule;
-  int trainer = 0;                            // which of the job's, in the order that all workers make them
-  int slices = 0;                             // of a step's batch; 0: one per data-parallel worker
-  bool own_optimizer = false;                 // the user updates the parameters: every worker keeps a copy of its own
-  std::vector<const transport::Arena*> lend;  // where gradients lie; they outlive the engine
+  update::RuleSettings rule{};
+  int trainer = 0;                              // which of the job's, in the order that all workers make them
+  int slices = 0;                               // of a step's batch; 0: one per data-parallel worker
+  bool own_optimizer = false;                   // the user updates the parameters: every worker keeps a copy of its own
+  std::vector<const transport::Arena*> lend{};  // where gradients lie; they outlive the engine
 };
 
 /// One thread. Errors are sticky.
