@@ -2,41 +2,59 @@
 // The seam of all strategies that keep parameters consistent: this worker's gradients go in, new parameters come out.
 // Who sums, who applies the rule and where the optimizer's state lives is the backend's: this process (local), the
 // ranks of a group (collective), the servers (ps).
+//
+// A step has two phases. While backward runs, gradients are contributed, and no parameter changes. After it the step is finished: facts of
+// all gradients are gathered where the policy needs them, one plan is decided, and the owners update.
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/update/absent.h"
 #include "cohaul/update/layout.h"
 #include "cohaul/update/rule.h"
+#include "cohaul/update/slices.h"
 
 namespace cohaul::update {
 
-/// Slices [first, last) of a step's `count` slices.
-struct SliceRange {
-  std::int32_t first = 0, last = 1, count = 1;
-  bool operator==(const SliceRange&) const = default;
-};
-
-/// What a worker computes next.
+/// What a worker computes next. It contributes one gradient for each of subtrees_of(slices), its parts.
 struct Work {
   Step step;  // from 0
   SliceRange slices;
 };
 
 /// Steps [first, end), counted since the start, and which of its updates are worth telling: every report_every-th, and the last.
+/// In asynchronous modes the coordinator counts: `first` and `end` are then what it said.
 struct Loop {
   std::int64_t first = 0, end = 0;
   std::int64_t report_every = 0;  // 0: none
+  std::int64_t number = 0;        // of this loop, from 0: all workers count alike
+  std::string_view facts{};       // lines "name=value" that must be equal at all workers; empty: nothing is compared
+};
+
+/// A worker's gradient of one run, summed over one part of its slices.
+struct Gradient {
+  std::int32_t part = 0;  // index into subtrees_of(work.slices)
+  std::int32_t run = 0;
+  ConstBytes bytes{};   // Run::bytes of them; may be empty where all parameters of the run are absent
+  AbsentMask absent{};  // the parameters that got no gradient in this part; their bytes are not read
+  double samples =
+      0;  // over which it is still to be averaged: the gradient is of Σ samples_v · loss_v; 0: it is averaged already
 };
 
 /// What came of a step.
 struct StepOutcome {
-  double loss = 0;       // over the whole batch of the step
-  double staleness = 0;  // of this push: the maximum over partitions (asynchronous modes)
+  double loss = 0;                      // over the whole batch of the step
+  double staleness = 0;                 // of this push: the maximum over partitions (asynchronous modes)
+  std::optional<double> gradient_norm;  // before clipping, where the policy gathers facts
+  bool skipped = false;                 // no parameter was updated, since a gradient was not finite
 };
 
 /// One thread uses an Exchange (the one that trains). Errors are sticky: after one, every call returns it again.
@@ -44,26 +62,32 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  /// The flat area (Layout::bytes()) that the model's parameters are views of. Lives as long as the exchange. May be
-  /// shared by the processes of a host: only the exchange writes it after start().
+  /// The flat area (Layout::bytes()) that the model's parameters are views of. May be shared by the processes of a host. Only finish(),
+  /// start() and write() change it, and in asynchronous modes the engine's next().
   virtual Bytes parameters() = 0;
 
-  /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline`.
+  /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline` (peer_lost).
   virtual Status start(Time deadline) = 0;
 
-  /// Begins a step. Never blocks.
-  virtual Status begin(const Work& work, const StepSettings& settings) = 0;
+  /// All workers have met, and worker 0 has changed parameters(): makes its content everybody's, once more. Not within a step.
+  /// Blocks as start() does. Optimizer state stays.
+  virtual Status write(Time deadline) = 0;
 
-  /// The gradient of one run is complete (summed over this worker's slices of the step): `gradient` has Run::bytes
-  /// bytes and stays readable and unchanged until finish() returns. Each run exactly once a step, in any order. May
-  /// send and may do what is possible of the exchange's own work; never waits. absent: parameters of the run that got
-  /// no gradient here, ascending; their bytes are zeros. Copied.
-  virtual Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) = 0;
+  /// Begins a step. loop_facts: not empty in the first step of a loop; compared with the other workers' by finish() (invalid). Never blocks.
+  virtual Status begin(const Work& work, const StepSettings& settings, std::string_view loop_facts) = 0;
 
-  /// Ends the step: returns when all new parameters are in parameters() and the gradients may be overwritten. Blocks
-  /// until then, or until the exchange's own step deadline (peer_lost, naming who is missing). loss: this worker's
-  /// share of the batch's mean loss (Σ n_v/B · loss_v, summed in tree order).
-  virtual Result<StepOutcome> finish(double loss) = 0;
+  /// `gradient.bytes` stays readable and unchanged until finish() returns, `gradient.absent` is copied. Each (part, run) exactly once a
+  /// step, in any order. May send; never waits, and changes no parameter.
+  virtual Status push(const Gradient& gradient) = 0;
+
+  /// Ends the step, after this worker's last use of the parameters in backward: returns when all new parameters are in parameters() and the
+  /// gradients may be overwritten. Blocks until then, or until the exchange's own step deadline (peer_lost, naming who is missing).
+  /// ends: one for each part. invalid: a gradient is not finite and the policy is stop; workers do not agree.
+  virtual Result<StepOutcome> finish(std::span<const PartEnd> ends) = 0;
+
+  /// Gives up a step that was begun and will not be finished. ok: it may be begun again, with other gradients, or another step may.
+  /// invalid: a part of its gradients has gone to others, so nothing more can be done with this exchange.
+  virtual Status abandon() = 0;
 
   /// Bytes of memory it holds beside the parameters (state, buffers): for the report.
   virtual std::size_t memory_bytes() const = 0;

@@ -84,7 +84,11 @@ void Layout::find_runs() {
       open = false;
       continue;
     }
-    if (!(open && small && runs_.back().dtype == p.dtype)) {
+    const auto joins = [&](const Run& run) {
+      return run.dtype == p.dtype && offsets_[i] + bytes - run.offset <= kRunBytesMax &&
+             static_cast<std::size_t>(run.parameter_last - run.parameter_first) < kRunParametersMax;
+    };
+    if (!(open && small && joins(runs_.back()))) {
       Run run{};
       run.parameter_first = static_cast<std::int32_t>(i);
       run.dtype = p.dtype;

@@ -4,9 +4,9 @@
 //
 //   parameter  a tensor with a name; starts on 64 bytes in the flat area
 //   block      1,024 consecutive elements of one parameter (the last of a parameter may be shorter)
-//   run        a large parameter alone, or consecutive small ones (< kLargeBytes) of one type. The gradient of a run is
-//              always one contiguous piece of memory: a large one is used where autograd left it, small ones are copied
-//              together.
+//   run        a large parameter alone, or consecutive small ones (< kLargeBytes) of one type, at most kRunBytesMax and
+//              kRunParametersMax together. The gradient of a run is always one contiguous piece of memory: a large one is
+//              used where autograd left it, small ones are copied together.
 //   partition  consecutive whole blocks of one run, at most 4 MB; at least 16 partitions where there are 16 blocks.
 //              The unit that an owner (a rank, a server) owns.
 
@@ -27,6 +27,8 @@ constexpr std::size_t kBlockElements = 1024;
 constexpr std::size_t kPartitionBytesMax = 4 << 20;
 constexpr std::size_t kPartitionsMin = 16;
 constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter
+constexpr std::size_t kRunBytesMax = 1 << 20;  // of a run of small parameters
+constexpr std::size_t kRunParametersMax = 16 << 10;
 
 struct ParameterSpec {
   std::string name;

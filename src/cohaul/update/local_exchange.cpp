@@ -16,11 +16,11 @@ std::vector<PartitionId> all_partitions(const Layout& layout) {
 
 class LocalExchange final : public Exchange {
  public:
-  LocalExchange(const Layout& layout, const RuleSettings& settings, Bytes parameters)
+  LocalExchange(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy, Bytes parameters)
       : layout_(layout),
-        owner_(layout, settings, all_partitions(layout)),
-        parameters_(parameters),
-        pushed_(layout.runs().size(), true) {
+        policy_(policy),
+        owner_(layout, rule, policy, all_partitions(layout)),
+        parameters_(parameters) {
     COHAUL_CHECK(parameters.size() == layout.bytes(), "the flat area is as long as the layout says");
     COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0,
                  "the flat area starts on 64 bytes");
@@ -28,48 +28,94 @@ class LocalExchange final : public Exchange {
 
   Bytes parameters() override { return parameters_; }
   Status start(Time) override { return {}; }
+  Status write(Time) override { return {}; }
 
-  Status begin(const Work&, const StepSettings& settings) override {
+  Status begin(const Work& work, const StepSettings& settings, std::string_view) override {
+    step_ = work.step.value;
     settings_ = settings;
-    pushed_.assign(pushed_.size(), false);
+    parts_ = subtrees_of(work.slices);
+    pushed_.resize(parts_.size() * layout_.runs().size());
+    for (Pushed& p : pushed_) p.here = false;
+    order_.clear();
     return {};
   }
 
-  // A run is pushed after the last use of its parameters in backward, so they may change at once.
-  Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) override {
-    COHAUL_CHECK(run >= 0 && static_cast<std::size_t>(run) < pushed_.size() && !pushed_[run],
-                 "a run is pushed once a step");
-    const Run& r = layout_.runs()[run];
-    COHAUL_CHECK(gradient.size() == r.bytes, "a gradient is as long as its run");
-    pushed_[run] = true;
-    for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
-      const Partition& partition = layout_.partitions()[p];
-      const Contribution contribution{gradient.subspan(partition.offset - r.offset, partition.bytes), absent};
-      std::byte* place = parameters_.data() + partition.offset;
-      owner_.apply(PartitionId(p), {&contribution, 1}, settings_, place, place);
-    }
+  Status push(const Gradient& gradient) override {
+    const Run& run = layout_.runs()[static_cast<std::size_t>(gradient.run)];
+    COHAUL_CHECK(gradient.bytes.size() == run.bytes || gradient.bytes.empty(), "a gradient is as long as its run");
+    Pushed& p = at(gradient.part, gradient.run);
+    COHAUL_CHECK(!p.here, "a part of a run is pushed once a step");
+    p.here = true;
+    p.bytes = gradient.bytes;
+    p.absent.assign(gradient.absent.begin(), gradient.absent.end());
+    if (gradient.part + 1 == static_cast<std::int32_t>(parts_.size())) order_.push_back(gradient.run);
     return {};
   }
 
-  Result<StepOutcome> finish(double loss) override {
-    for (bool pushed : pushed_) COHAUL_CHECK(pushed, "every run is pushed before a step is finished");
-    return StepOutcome{.loss = loss};
+  Result<StepOutcome> finish(std::span<const PartEnd> ends) override {
+    for (const Pushed& p : pushed_) COHAUL_CHECK(p.here, "every run is pushed before a step is finished");
+    GradientFacts facts;
+    if (policy_.needs_facts()) each_partition([&](PartitionId id) { measure(layout_, id, contributions_, facts); });
+    const StepPlan plan = decide(policy_, facts, samples_of(ends));
+    if (plan.action == StepPlan::Action::stop) return non_finite_error(facts, layout_, step_);
+    each_partition([&](PartitionId id) {
+      std::byte* place = parameters_.data() + layout_.partitions()[id.value].offset;
+      owner_.apply(id, contributions_, settings_, plan, place, place);
+    });
+    return StepOutcome{
+        .loss = loss_of(parts_, ends), .gradient_norm = plan.norm, .skipped = plan.action == StepPlan::Action::skip};
   }
 
+  Status abandon() override { return {}; }
   std::size_t memory_bytes() const override { return owner_.state_bytes(); }
 
  private:
+  struct Pushed {
+    bool here = false;
+    ConstBytes bytes;
+    std::vector<std::byte> absent;
+  };
+  Pushed& at(std::int32_t part, std::int32_t run) {
+    return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
+  }
+
+  /// With contributions_ set for each. The run that was pushed last comes first: it is still in the cache.
+  template <class F>
+  void each_partition(F f) {
+    for (auto r = order_.rbegin(); r != order_.rend(); ++r) {
+      const Run& run = layout_.runs()[static_cast<std::size_t>(*r)];
+      for (std::int32_t p = run.partition_first; p < run.partition_last; ++p) {
+        const Partition& partition = layout_.partitions()[static_cast<std::size_t>(p)];
+        contributions_.clear();
+        for (std::size_t k = 0; k < parts_.size(); ++k) {
+          const Pushed& pushed = at(static_cast<std::int32_t>(k), *r);
+          const ConstBytes bytes = pushed.bytes.empty()
+                                       ? ConstBytes()
+                                       : pushed.bytes.subspan(partition.offset - run.offset, partition.bytes);
+          contributions_.push_back({bytes, pushed.absent, parts_[k], 0});
+        }
+        f(PartitionId(p));
+      }
+    }
+  }
+
   const Layout& layout_;
+  const GradientPolicy policy_;
   Owner owner_;
   Bytes parameters_;
+  std::int64_t step_ = 0;
   StepSettings settings_;
-  std::vector<bool> pushed_;  // in this step, by run
+  std::vector<SliceRange> parts_;
+  std::vector<Pushed> pushed_;       // by part, then run
+  std::vector<std::int32_t> order_;  // runs, as their last part was pushed
+  std::vector<Contribution> contributions_;
 };
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& settings, Bytes parameters) {
-  return std::make_unique<LocalExchange>(layout, settings, parameters);
+std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& rule,
+                                              const GradientPolicy& policy, Bytes parameters) {
+  return std::make_unique<LocalExchange>(layout, rule, policy, parameters);
 }
 
 }  // namespace cohaul::update

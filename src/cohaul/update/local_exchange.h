@@ -4,10 +4,12 @@
 #include <memory>
 
 #include "cohaul/update/exchange.h"
+#include "cohaul/update/gradient_policy.h"
 
 namespace cohaul::update {
 
 /// `parameters` is Layout::bytes() long, starts on 64 bytes and outlives the exchange, as does `layout`.
-std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& settings, Bytes parameters);
+std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& rule,
+                                              const GradientPolicy& policy, Bytes parameters);
 
 }  // namespace cohaul::update

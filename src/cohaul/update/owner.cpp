@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <new>
 
 #include "cohaul/base/check.h"
+#include "cohaul/update/block_ops.h"
 #include "cohaul/update/sum_block.h"
 
 namespace cohaul::update {
@@ -26,9 +28,82 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
 
 constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-bool absent_in_all(std::int32_t parameter, std::span<const Contribution> contributions) {
-  return std::ranges::all_of(contributions,
-                             [&](const Contribution& c) { return std::ranges::binary_search(c.absent, parameter); });
+/// The sum over contributions of one segment of a partition, block by block.
+template <class T>
+class SegmentSum {
+ public:
+  SegmentSum(const Layout& layout, const Partition& partition, const Segment& segment,
+             std::span<const Contribution> contributions)
+      : contributions_(contributions),
+        begin_(segment.offset - partition.offset),
+        index_(static_cast<std::size_t>(segment.parameter - layout.runs()[partition.run].parameter_first)) {}
+
+  bool is_absent(const Contribution& c) const { return update::is_absent(c.absent, index_); }
+  bool absent_in_all() const {
+    return std::ranges::all_of(contributions_, [&](const Contribution& c) { return is_absent(c); });
+  }
+  const T* term(std::size_t k, std::uint64_t element) const {
+    const Contribution& c = contributions_[k];
+    return is_absent(c) ? nullptr : reinterpret_cast<const T*>(c.gradient.data() + begin_ + element * sizeof(T));
+  }
+  /// Elements [element, element + n), n <= kBlockElements. In `sum`, or where the only contribution has them. Not absent in all.
+  const T* block(std::uint64_t element, std::size_t n, T* sum) const {
+    return sum_block([&](std::size_t k) { return term(k, element); },
+                     [&](std::size_t k) { return contributions_[k].slices; }, 0, contributions_.size(), 0,
+                     contributions_[0].slices.count, n, sum);
+  }
+
+ private:
+  std::span<const Contribution> contributions_;
+  std::uint64_t begin_;  // bytes
+  std::size_t index_;    // of the parameter in its run
+};
+
+template <class T>
+std::int64_t count_non_finite(const T* x, std::size_t n) {
+  return std::count_if(x, x + n, [](T v) { return !std::isfinite(v); });
+}
+
+/// A block whose squares are not finite: which of its elements, and whose.
+template <class T>
+void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::uint64_t element, std::size_t n,
+                     const T* sum, std::span<const Contribution> contributions, GradientFacts& facts) {
+  GradientFacts here;
+  here.non_finite = count_non_finite(sum, n);
+  here.overflow = here.non_finite == 0;
+  if (here.non_finite > 0) here.parameter = parameter;
+  for (std::size_t k = 0; here.non_finite > 0 && k < contributions.size(); ++k) {
+    const T* term = segment.term(k, element);
+    if (term == nullptr || count_non_finite(term, n) == 0) continue;
+    here.worker = contributions[k].worker;
+    break;
+  }
+  facts.merge(here);
+}
+
+template <class T>
+void measure_as(const Layout& layout, const Partition& partition, std::span<const Contribution> contributions,
+                GradientFacts& facts) {
+  alignas(kAlignment) T scratch[kBlockElements];
+  for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+    const Segment& segment = layout.segments()[s];
+    const SegmentSum<T> sum(layout, partition, segment, contributions);
+    if (sum.absent_in_all()) continue;
+    for (std::uint64_t done = 0; done < segment.elements; done += kBlockElements) {
+      const std::size_t n = std::min<std::uint64_t>(kBlockElements, segment.elements - done);
+      const T* block = sum.block(done, n, scratch);
+      const double square = squares(block, n);
+      if (std::isfinite(square)) facts.squares.add(square);
+      else note_non_finite(sum, segment.parameter, done, n, block, contributions, facts);
+    }
+  }
+}
+
+void check(const Partition& partition, std::span<const Contribution> contributions) {
+  COHAUL_CHECK(!contributions.empty(), "a sum has at least one contribution");
+  for (const Contribution& c : contributions)
+    COHAUL_CHECK(c.gradient.size() == partition.bytes || (c.gradient.empty() && !c.absent.empty()),
+                 "a contribution is as long as its partition");
 }
 
 }  // namespace
@@ -40,8 +115,16 @@ struct Owner::State {
   bool owned = false;
 };
 
-Owner::Owner(const Layout& layout, const RuleSettings& settings, std::span<const PartitionId> owned)
-    : layout_(layout), rule_(make_rule(settings)), states_(layout.partitions().size()) {
+void measure(const Layout& layout, PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
+  const Partition& partition = layout.partitions()[id.value];
+  check(partition, contributions);
+  if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts);
+  else measure_as<double>(layout, partition, contributions, facts);
+}
+
+Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
+             std::span<const PartitionId> owned)
+    : layout_(layout), rule_(make_rule(rule)), clip_value_(policy.clip_value), states_(layout.partitions().size()) {
   COHAUL_CHECK(rule_->states() <= kStatesMax, "a rule has at most kStatesMax state arrays");
   for (PartitionId id : owned) {
     COHAUL_CHECK(id.value >= 0 && static_cast<std::size_t>(id.value) < states_.size() && !states_[id.value].owned,
@@ -72,47 +155,53 @@ bool Owner::owns(PartitionId partition) const {
 
 std::size_t Owner::state_bytes() const { return state_bytes_; }
 
-void Owner::apply(PartitionId id, std::span<const Contribution> contributions, const StepSettings& settings,
-                  const std::byte* parameters_in, std::byte* parameters_out) {
+bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, const StepSettings& settings,
+                  const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out) {
   COHAUL_CHECK(owns(id), "a partition is updated by its owner");
-  COHAUL_CHECK(!contributions.empty(), "an update has at least one contribution");
   const Partition& partition = layout_.partitions()[id.value];
-  for (const Contribution& c : contributions)
-    COHAUL_CHECK(c.gradient.size() == partition.bytes, "a contribution is as long as its partition");
+  check(partition, contributions);
+  if (plan.action != StepPlan::Action::apply) {
+    if (parameters_out != parameters_in) std::memcpy(parameters_out, parameters_in, partition.bytes);
+    return false;
+  }
   if (partition.dtype == DType::float32)
-    apply_as<float>(partition, states_[id.value], contributions, settings, parameters_in, parameters_out);
-  else apply_as<double>(partition, states_[id.value], contributions, settings, parameters_in, parameters_out);
+    return apply_as<float>(partition, states_[id.value], contributions, settings, plan, parameters_in, parameters_out);
+  return apply_as<double>(partition, states_[id.value], contributions, settings, plan, parameters_in, parameters_out);
 }
 
 template <class T>
-void Owner::apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
-                     const StepSettings& settings, const std::byte* parameters_in, std::byte* parameters_out) {
-  alignas(kAlignment) T sum[kBlockElements];
+bool Owner::apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
+                     const StepSettings& settings, const StepPlan& plan, const std::byte* parameters_in,
+                     std::byte* parameters_out) {
+  alignas(kAlignment) T scratch[kBlockElements];
+  const bool scaled = plan.factor != 1 || clip_value_ > 0;
+  // A single contribution that is not scaled is used where it is; otherwise blocks are summed, and used while they are in the cache.
+  const bool whole = contributions.size() == 1 && !scaled;
+  bool updated = false;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout_.segments()[s];
     const std::uint64_t begin = segment.offset - partition.offset;
-    if (absent_in_all(segment.parameter, contributions)) {
-      if (parameters_out != parameters_in)
+    const SegmentSum<T> sum(layout_, partition, segment, contributions);
+    if (sum.absent_in_all()) {
+      if (parameters_out != parameters_in && segment.elements > 0)
         std::memcpy(parameters_out + begin, parameters_in + begin, segment.elements * sizeof(T));
       continue;
     }
+    updated = true;
     const std::int64_t count = ++state.counts[s - partition.segment_first];
-    // A single contribution is used where it is; several are summed block by block, and the sum used while in the
-    // cache.
-    const std::uint64_t step = contributions.size() == 1 ? segment.elements : kBlockElements;
+    const std::uint64_t step = whole ? segment.elements : kBlockElements;
     for (std::uint64_t done = 0; done < segment.elements; done += step) {
       const std::uint64_t offset = begin + done * sizeof(T);
       const std::uint64_t n = std::min(step, segment.elements - done);
-      const auto term = [&](std::size_t k) {
-        return reinterpret_cast<const T*>(contributions[k].gradient.data() + offset);
-      };
-      const T* gradient = sum_block(term, 0, contributions.size(), n, sum);
+      const T* gradient = whole ? sum.term(0, done) : sum.block(done, n, scratch);
+      if (scaled) scale(gradient, scratch, n, plan.factor, clip_value_), gradient = scratch;
       T* arrays[kStatesMax] = {};
       for (int k = 0; k < rule_->states(); ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);
       rule_->apply(gradient, reinterpret_cast<const T*>(parameters_in + offset),
                    reinterpret_cast<T*>(parameters_out + offset), arrays, n, settings, count);
     }
   }
+  return updated;
 }
 
 }  // namespace cohaul::update

@@ -7,28 +7,40 @@
 #include <span>
 #include <vector>
 
+#include "cohaul/update/absent.h"
+#include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/layout.h"
 #include "cohaul/update/rule.h"
+#include "cohaul/update/slices.h"
 
 namespace cohaul::update {
 
-/// One worker's summed gradient of a partition (of all its slices): `Partition::bytes` bytes, aligned to its element.
-/// absent: parameters that got no gradient there (indices, ascending); their bytes are zeros.
+/// One worker's gradient of a partition, summed over the slices of one complete subtree (slices.h): `Partition::bytes` bytes, aligned to
+/// its element. It may be empty where all parameters of the partition are absent.
 struct Contribution {
   ConstBytes gradient;
-  std::span<const std::int32_t> absent;
+  AbsentMask absent;  // of the partition's run; the bytes of absent parameters are not read
+  SliceRange slices{};
+  std::int32_t worker = 0;
 };
+
+/// What is known of a partition's gradient, summed over `contributions` in tree order. They ascend, do not overlap, and cover all
+/// slices. Does not allocate, does not block.
+void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
+             GradientFacts& facts);
 
 class Owner {
  public:
   /// Keeps a reference to `layout`. State starts at zero. Allocates here only.
-  Owner(const Layout& layout, const RuleSettings& settings, std::span<const PartitionId> owned);
+  Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
+        std::span<const PartitionId> owned);
 
-  /// Sums the contributions in tree order and applies the rule. parameters_in / parameters_out: `Partition::bytes`
-  /// bytes of this partition; may be the same. A parameter that is absent in all contributions is left as it is
-  /// (copied where out ≠ in) and its count of updates does not move. Does not allocate, does not block.
-  void apply(PartitionId partition, std::span<const Contribution> contributions, const StepSettings& settings,
-             const std::byte* parameters_in, std::byte* parameters_out);
+  /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies the rule.
+  /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is absent in all
+  /// contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their count of updates does not
+  /// move then. Returns whether any parameter was updated. Does not allocate, does not block.
+  bool apply(PartitionId partition, std::span<const Contribution> contributions, const StepSettings& settings,
+             const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
   bool owns(PartitionId partition) const;
   /// Bytes of optimizer state held.
@@ -37,11 +49,13 @@ class Owner {
  private:
   struct State;
   template <class T>
-  void apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
-                const StepSettings& settings, const std::byte* parameters_in, std::byte* parameters_out);
+  bool apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
+                const StepSettings& settings, const StepPlan& plan, const std::byte* parameters_in,
+                std::byte* parameters_out);
 
   const Layout& layout_;
   std::unique_ptr<const Rule> rule_;
+  double clip_value_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_;
   std::size_t state_bytes_ = 0;

@@ -51,9 +51,13 @@ void sum_all(std::span<const T* const> terms, T* out, std::size_t n) {
     if (terms[0] != out) std::copy_n(terms[0], n, out);
     return;
   }
+  const auto count = static_cast<std::int32_t>(terms.size());
+  const auto one_each = [&](std::size_t k) {
+    return SliceRange{static_cast<std::int32_t>(k), static_cast<std::int32_t>(k + 1), count};
+  };
   for (std::size_t start = 0; start < n; start += kBlockElements)
-    sum_block([&](std::size_t k) { return terms[k] + start; }, 0, terms.size(), std::min(kBlockElements, n - start),
-              out + start);
+    sum_block([&](std::size_t k) { return terms[k] + start; }, one_each, 0, terms.size(), 0, count,
+              std::min(kBlockElements, n - start), out + start);
 }
 
 }  // namespace

@@ -1,0 +1,46 @@
+#pragma once
+// Slices: the parts of a step's batch. Who computes which, and which sums of them a worker sends.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace cohaul::update {
+
+constexpr std::int32_t kSlicesMax = 1 << 20;
+
+/// Slices [first, last) of a step's `count` slices.
+struct SliceRange {
+  std::int32_t first = 0, last = 1, count = 1;
+  std::int32_t size() const { return last - first; }
+  bool operator==(const SliceRange&) const = default;
+};
+
+/// Slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is empty where slices >= workers.
+SliceRange slices_of(std::int32_t slices, std::int32_t rank, std::int32_t workers);
+
+/// The complete subtrees of the summation tree (sum.h) over all slices that make up `range`, in their order. One where `range` is a
+/// complete subtree; at most 2·log2(count) in all.
+std::vector<SliceRange> subtrees_of(const SliceRange& range);
+
+/// Where the tree parts the slices [first, last) into its two sides; last - first >= 2.
+constexpr std::int32_t middle_of(std::int32_t first, std::int32_t last) {
+  std::int32_t left = 1;  // slices on the left: the largest power of two that leaves some for the right
+  while (left * 2 < last - first) left *= 2;
+  return first + left;
+}
+
+/// The end of one part of a step: see exchange.h.
+struct PartEnd {
+  double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
+  double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
+};
+
+/// The loss of the whole batch: the parts' losses in tree order, over all their samples. parts: ascending, they cover all slices.
+double loss_of(std::span<const SliceRange> parts, std::span<const PartEnd> ends);
+/// Over all parts; 0 where they are averaged already.
+double samples_of(std::span<const PartEnd> ends);
+/// Either all parts say their samples, or none does: otherwise there is no mean over the batch.
+bool weighed_alike(std::span<const PartEnd> ends);
+
+}  // namespace cohaul::update
