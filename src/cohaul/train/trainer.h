@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,9 +20,9 @@
 #include "cohaul/strategy/engine.h"
 #include "cohaul/strategy/strategy.h"
 #include "cohaul/train/error.h"
+#include "cohaul/train/model.h"
 #include "cohaul/train/optimizer.h"
 #include "cohaul/train/report.h"
-#include "cohaul/train/state.h"
 
 namespace cohaul::train {
 
@@ -43,6 +44,21 @@ struct TrainerOptions {
   collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
 };
 
+struct StepOptions {
+  /// Samples that the loss is the mean of. Slices of unequal size weigh as they have samples; all slices of a step must say theirs then.
+  /// 0: the share is the batch's own, or with a loop of your own equal for all slices.
+  double samples = 0;
+};
+
+/// What came of a step. In synchronous modes it is the same on all workers, so that they can decide alike.
+struct StepResult {
+  bool complete = false;   // false: this worker has more slices of the step to compute, and the rest says nothing yet
+  std::int64_t update = 0;  // number of this update, from 1, since the trainer was made
+  double loss = 0;          // of the whole batch, before the update; in asynchronous modes of this push's
+  std::optional<double> gradient_norm;  // before clipping; where clip_norm or non_finite ask for it
+  bool skipped = false;                 // a gradient was not finite, and no parameter was updated
+};
+
 /// Figures over a test set: means over its samples.
 struct Evaluation {
   double loss = 0;
@@ -51,69 +67,83 @@ struct Evaluation {
 
 class Batches;
 
-/// One thread. Throws Error (peer_lost: exit code 3; invalid, unsupported: 2). Blocks in the constructor until all workers have the parameters, in
-/// step() of a step's last slice until the update is done, at most job.step_timeout_s.
+/// Trains a model. One thread. Throws Error (peer_lost: exit code 3; invalid, unsupported: 2). The constructor blocks until all workers have
+/// the parameters; step() of a step's last slice blocks until the update is done, at most job.step_timeout_s.
+///
+/// The trainer borrows the model: while it lives, the parameters are views of its memory. When it ends, every parameter gets memory of its own
+/// back, with its last value. A parameter belongs to the newest trainer that was made of it.
 class Trainer {
  public:
-  /// net: whatever has named_parameters(), named_buffers() and train(bool) behind `->` (a TORCH_MODULE holder or shared_ptr). Worker 0's parameters
-  /// and buffers go to all. From here on the parameters' memory is the trainer's, which must outlive their use in training; write
-  /// to them only through it. With an optimizer, `.grad()` stays undefined.
+  /// net: a TORCH_MODULE holder or shared_ptr, of which a copy is kept; or a module itself, which must outlive the trainer. Worker 0's
+  /// parameters and buffers go to all. After every step `.grad()` of the parameters is undefined.
   template <class Net>
-    requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
-  Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const Optimizer& optimizer,
+    requires(!std::is_same_v<std::remove_cvref_t<Net>, Model>)
+  Trainer(job::Job& job, Net&& net, const strategy::Strategy& strategy, const Optimizer& optimizer,
           const TrainerOptions& options = {})
-      : Trainer(job, model_of(net), strategy, std::optional(optimizer), options) {}
-  /// Without one: every worker keeps its own copy, average() leaves mean gradients, and the user's own torch::optim updates.
+      : Trainer(job, model_of(std::forward<Net>(net)), strategy, std::optional(optimizer), options) {}
+  /// Without an optimizer: every worker keeps its own copy, average() leaves mean gradients, and the user's own torch::optim updates.
   template <class Net>
-    requires(!std::is_same_v<std::remove_const_t<Net>, Model>)
-  Trainer(job::Job& job, Net& net, const strategy::Strategy& strategy, const TrainerOptions& options = {})
-      : Trainer(job, model_of(net), strategy, std::nullopt, options) {}
+    requires(!std::is_same_v<std::remove_cvref_t<Net>, Model>)
+  Trainer(job::Job& job, Net&& net, const strategy::Strategy& strategy, const TrainerOptions& options = {})
+      : Trainer(job, model_of(std::forward<Net>(net)), strategy, std::nullopt, options) {}
   Trainer(job::Job& job, Model model, const strategy::Strategy& strategy, std::optional<Optimizer> optimizer,
-          const TrainerOptions& options);
+          const TrainerOptions& options = {});
   ~Trainer();
-  Trainer(const Trainer&) = delete;
+  Trainer(Trainer&&) noexcept;
+  Trainer& operator=(Trainer&&) noexcept;
 
-  /// The whole loop: for every batch, a step on its loss.
+  /// The whole loop: for every batch, a step on its loss. Modules stay in training or evaluation mode, as they are.
   void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
 
-  /// This worker's slices, until all steps are done. Each must be answered by one step() or average().
+  /// This worker's slices, until all steps are done. Each is answered by one step() or average(). A loop that is left early ends there: the next
+  /// one goes on after the last update. `set` outlives the loop.
   Batches batches(const data::DataSet& set, const FitOptions& options);
-  /// Backward from this slice's share of the batch; the update when the step's last slice is in. `loss` is the mean over the slice.
-  void step(const at::Tensor& loss);
-  /// Backward, and the mean gradient over all workers in `.grad()`. Only where the strategy can (Capabilities::average), without an optimizer.
-  void average(const at::Tensor& loss);
+  Batches batches(const data::DataSet&& set, const FitOptions& options) = delete;  // the set would be gone before the loop
+  /// torch's own data sets are wrapped: cohaul::TorchData data(set).
+  template <class Set>
+    requires(!std::is_base_of_v<data::DataSet, std::remove_cvref_t<Set>>)
+  Batches batches(Set&& set, const FitOptions& options) = delete;
+
+  /// zero_grad, backward from this slice's share of the batch, and the update when the step's last slice is in. `loss` is the mean over the
+  /// slice. All workers call it equally often. If backward throws, the trainer can go on where nothing has gone to other workers yet;
+  /// otherwise it says so at its next use.
+  StepResult step(const at::Tensor& loss, const StepOptions& options = {});
+  /// Backward, and the mean gradient over all workers in `.grad()`, undefined where no worker has one. Only where the strategy can
+  /// (Capabilities::average), without an optimizer. The result is that of the mean gradient; the update is yours.
+  StepResult average(const at::Tensor& loss, const StepOptions& options = {});
+  /// Ends the loop that is running for all workers (asynchronous modes): no further step is handed out. In synchronous modes all workers leave the
+  /// loop by themselves.
+  void stop();
+
+  /// The one way to write parameters by hand: all workers call it between steps, f runs on worker 0, and the parameters it leaves are
+  /// everybody's, servers included. Blocks until they are. Optimizer state stays; buffers are not sent. Not within an asynchronous loop.
+  void write(const std::function<void()>& f);
 
   /// Means over the test set, in evaluation mode, on worker 0 (other workers get zeros; under split layers all compute). All workers call it;
-  /// blocks until worker 0 is through.
+  /// blocks until worker 0 is through. Modules return to the mode that each of them had.
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},
                       std::int64_t batch = 500);
 
-  /// The parameters as they are after the last update, whole. All workers call it where layers are split.
+  /// Copies of the parameters as they are after the last update, whole. All workers call it where layers are split.
   NamedTensors parameters();
   /// Worker 0 writes a safetensors file of parameters and buffers; all workers call it.
   void save(const std::string& path);
 
-  strategy::Engine& engine() { return *engine_; }
+  strategy::Engine& engine();
   /// Updates done so far, over all workers.
   std::int64_t steps_done() const;
   const StepTimes& times() const;
-  /// Blocks until all workers are here, then says goodbye to servers and peers; nothing can be trained afterwards. The job's close() does it, if
-  /// nobody did.
+  /// Blocks until all workers are here, says goodbye to servers and peers, and gives the model its memory back; nothing can be trained
+  /// afterwards. The job's close() does it, if nobody did.
   void close();
 
  private:
   friend class Batches;
-  struct Run;
-  std::optional<data::Batch> next_batch();
-  bool open_step();
-  void backward(const at::Tensor& loss, double share);
-  void end_step();
-
+  class Run;
   std::shared_ptr<Run> run_;
-  strategy::Engine* engine_ = nullptr;
 };
 
-/// A range of batches for one loop; ends by itself in every mode.
+/// A range of batches for one loop; ends by itself in every mode. Leaving it early, also by an exception, ends the loop.
 class Batches {
  public:
   class iterator {
@@ -123,26 +153,31 @@ class Batches {
     using difference_type = std::ptrdiff_t;
     using pointer = const data::Batch*;
     using reference = const data::Batch&;
-    explicit iterator(Trainer* trainer) : trainer_(trainer) { ++*this; }
+    explicit iterator(Batches* batches) : batches_(batches) { ++*this; }
     iterator() = default;
     reference operator*() const { return *batch_; }
     pointer operator->() const { return &*batch_; }
     iterator& operator++() {
-      batch_ = trainer_->next_batch();
+      batch_ = batches_->next();
       return *this;
     }
     bool operator==(const iterator& other) const { return batch_.has_value() == other.batch_.has_value(); }
 
    private:
-    Trainer* trainer_ = nullptr;
+    Batches* batches_ = nullptr;
     std::optional<data::Batch> batch_;
   };
-  explicit Batches(Trainer* trainer) : trainer_(trainer) {}
-  iterator begin() { return iterator(trainer_); }
+  iterator begin() { return iterator(this); }
   iterator end() { return {}; }
+  ~Batches();
+  Batches(Batches&& other) noexcept = default;
 
  private:
-  Trainer* trainer_;
+  friend class Trainer;
+  Batches(std::shared_ptr<Trainer::Run> run, std::int64_t loop) : run_(std::move(run)), loop_(loop) {}
+  std::optional<data::Batch> next();
+  std::shared_ptr<Trainer::Run> run_;
+  std::int64_t loop_;  // its number: a newer loop ends it
 };
 
 }  // namespace cohaul::train
