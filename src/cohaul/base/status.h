@@ -10,6 +10,8 @@
 #include <utility>
 #include <variant>
 
+#include "cohaul/base/check.h"
+
 namespace cohaul {
 
 /// Named for what the caller should do.
@@ -64,7 +66,10 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : value_(std::move(value)) {}
-  Result(Status status) : value_(std::move(status)) {}  // must not be ok
+  /// An ok status has no value to give: a programming error, which aborts.
+  Result(Status status) : value_(std::move(status)) {
+    COHAUL_CHECK(!std::get<1>(value_).ok(), "a Result is made of a value or of an error");
+  }
 
   bool ok() const { return value_.index() == 0; }
   explicit operator bool() const { return ok(); }

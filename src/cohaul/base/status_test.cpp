@@ -30,6 +30,10 @@ TEST(Result, PassesErrorsOn) {
   EXPECT_EQ(quarter(6).status().cause(), "odd");
 }
 
+TEST(ResultDeathTest, OfAnOkStatusIsAProgrammingError) {
+  EXPECT_DEATH((void)Result<int>(Status{}), "a Result is made of a value or of an error");
+}
+
 TEST(Bytes, ReaderNeverPassesTheEnd) {
   std::vector<std::byte> b;
   Writer(b).put(std::uint16_t{7}).text("abc");

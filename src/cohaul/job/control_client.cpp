@@ -118,7 +118,7 @@ class Client final : public ControlClient {
                            : static_cast<std::uint64_t>(std::max<Duration>(now - since, kMillisecond) / kMillisecond);
   }
 
-  Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", 3, false}; }
+  Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", kLost, false}; }
 
   bool send_all() {
     std::deque<ControlMessage> outbox;
@@ -180,7 +180,7 @@ class Client final : public ControlClient {
     std::string line = "cohaul: " + transport::describe(self) + ": " + health().message() + "; busy with '" +
                        last_operation() + "' for 3 s since, so it is ended\n";
     (void)!::write(2, line.data(), line.size());
-    ::_exit(3);
+    ::_exit(kLost);
   }
 
   static constexpr Time kWaits = kForever;

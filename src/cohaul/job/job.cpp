@@ -191,15 +191,6 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
 
 }  // namespace
 
-Status Job::say_last_words() {
-  Status status;
-  while (status.ok() && !last_words_.empty()) {
-    status = last_words_.back()();
-    last_words_.pop_back();
-  }
-  return status;
-}
-
 Result<std::unique_ptr<Job>> Job::join(const JoinOptions& options) {
   COHAUL_TRY(check(options));
   note_operation("join");

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,9 @@ struct JoinOptions {
 /// Reads COHAUL_* (set by the launcher), else RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; else one worker alone.
 /// Errors: invalid (names the variable, its value and what it should be).
 Result<JoinOptions> from_environment();
+
+/// Last words, to be taken back.
+using LastWordsId = std::uint64_t;
 
 /// Thread-safe but for close(). A heartbeat thread runs inside: it tells the rendezvous that this process lives, learns who is
 /// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.
@@ -87,19 +91,25 @@ class Job : public Watch {
   /// goodbye ends the job. peer_lost: one was lost before.
   virtual Status commit() { return {}; }
   /// For what must be said to others before the goodbye: close() calls it, the latest first, and stops at the first error; it is gone
-  /// with what it holds after that, or when the job ends without a close().
-  void at_close(std::function<Status()> last_words) { last_words_.push_back(std::move(last_words)); }
+  /// with what it holds after that, or when the job ends without a close(). They may themselves call at_close(), forget_at_close() and count().
+  LastWordsId at_close(std::function<Status()> last_words);
+  /// Takes last words back, with what they hold. No effect when they are being said or gone.
+  void forget_at_close(LastWordsId id);
   /// How often this was asked before with this name: the same on all workers that ask in the same order.
-  int count(const std::string& name) { return counts_[name]++; }
+  int count(const std::string& name);
   /// Says goodbye: from now on this process's end is no loss. Blocks shortly. Every exit without it is a loss to the others.
   virtual Status close() = 0;
 
  protected:
   Status say_last_words();
-  void forget_last_words() { last_words_.clear(); }
+  void forget_last_words();
 
  private:
-  std::vector<std::function<Status()>> last_words_;
+  using LastWords = std::map<LastWordsId, std::function<Status()>>;
+
+  std::mutex words_mutex_;  // guards what follows; nobody's last words are said or destroyed under it
+  LastWords last_words_;    // in the order in which they were given
+  LastWordsId last_words_id_ = 0;
   std::map<std::string, int> counts_;
 };
 

@@ -3,11 +3,48 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
+#include <utility>
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/job/local_job.h"
 
 namespace cohaul::job {
+
+LastWordsId Job::at_close(std::function<Status()> last_words) {
+  std::lock_guard lock(words_mutex_);
+  last_words_.emplace(++last_words_id_, std::move(last_words));
+  return last_words_id_;
+}
+
+void Job::forget_at_close(LastWordsId id) {
+  LastWords::node_type forgotten;  // destroyed after the lock: it may hold somebody who calls us
+  std::lock_guard lock(words_mutex_);
+  forgotten = last_words_.extract(id);
+}
+
+void Job::forget_last_words() {
+  LastWords forgotten;
+  std::lock_guard lock(words_mutex_);
+  forgotten.swap(last_words_);
+}
+
+Status Job::say_last_words() {
+  for (;;) {
+    LastWords::node_type latest;
+    {
+      std::lock_guard lock(words_mutex_);
+      if (last_words_.empty()) return {};
+      latest = last_words_.extract(std::prev(last_words_.end()));
+    }
+    COHAUL_TRY(latest.mapped()());
+  }
+}
+
+int Job::count(const std::string& name) {
+  std::lock_guard lock(words_mutex_);
+  return counts_[name]++;
+}
 
 JobBase::JobBase(const JoinOptions& options, const transport::Identity& self, std::vector<Member> members)
     : options_(options), self_(self), members_(std::move(members)) {

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <chrono>
 #include <map>
+#include <memory>
 #include <thread>
 
 #include "cohaul/job/connect.h"
@@ -334,6 +336,65 @@ TEST(JobTest, MeasuresWaitsAlsoOneWithinAnother) {
   EXPECT_LE(waited, steady_clock().now() - began);
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(job->waited(), waited) << "it does not wait";
+}
+
+TEST(LastWordsTest, AreSaidTheLatestFirstAndMayAskTheJobAgain) {
+  auto job = *Job::join({});
+  std::string said;
+  job->at_close([&] {
+    said += "a";
+    return Status();
+  });
+  auto taken_back = job->at_close([&] {
+    said += "b";
+    return Status();
+  });
+  job->at_close([&, held = std::make_shared<int>(1)] {
+    said += "c" + std::to_string(job->count("c"));
+    job->forget_at_close(taken_back);
+    job->at_close([&said, held] {
+      said += "d" + std::to_string(held.use_count());
+      return Status();
+    });
+    said += std::to_string(*held);  // still its own
+    return Status();
+  });
+  EXPECT_TRUE(job->close().ok());
+  EXPECT_EQ(said, "c01d1a");
+  EXPECT_EQ(job->count("c"), 1);
+}
+
+TEST(LastWordsTest, WhatIsTakenBackLeavesNothingBehind) {
+  auto job = *Job::join({});
+  auto held = std::make_shared<int>(1);
+  auto id = job->at_close([held] { return invalid("said"); });
+  EXPECT_EQ(held.use_count(), 2);
+  job->forget_at_close(id);
+  EXPECT_EQ(held.use_count(), 1);
+  job->forget_at_close(id);
+  EXPECT_TRUE(job->close().ok());
+}
+
+TEST(LastWordsTest, AnyThreadMayGiveThem) {
+  auto job = *Job::join({});
+  std::atomic<int> said = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 1000; ++i) {
+        job->at_close([&] {
+          ++said;
+          return Status();
+        });
+        job->forget_at_close(job->at_close([] { return invalid("taken back"); }));
+        job->count("asked");
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_TRUE(job->close().ok());
+  EXPECT_EQ(said, 4000);
+  EXPECT_EQ(job->count("asked"), 4000);
 }
 
 TEST(ControlTest, RefusesBrokenMessages) {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cohaul/base/exit_code.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -17,15 +19,6 @@ std::string seconds_text(Duration d) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
   return text;
-}
-
-int exit_code_of(Code code) {
-  switch (code) {
-    case Code::invalid:
-    case Code::unsupported: return 2;
-    case Code::peer_lost: return 3;
-    default: return 1;
-  }
 }
 
 }  // namespace
@@ -44,12 +37,12 @@ std::string ProcessExit::text() const {
 }
 
 int job_exit_code(const ProcessExit& exit) {
-  if (exit.by_signal) return 3;
+  if (exit.by_signal) return kLost;
   switch (exit.code) {
-    case 2: return 2;
-    case 0:  // without goodbye
-    case 3: return 3;
-    default: return 1;
+    case kUsersMistake: return kUsersMistake;
+    case kDone:  // without goodbye
+    case kLost: return kLost;
+    default: return kFailed;
   }
 }
 
@@ -111,7 +104,7 @@ void Membership::fail(MemberKey who, const Status& why, Time now) {
   if (it == states_.end() || why.ok()) return;
   bool secondary = why.code() == Code::peer_lost;
   it->second.secondary |= secondary;
-  accuse(who, secondary ? kSecondary : kCertain, why.message(), exit_code_of(why.code()), now, true);
+  accuse(who, secondary ? kSecondary : kCertain, why.message(), exit_code(why.code()), now, true);
 }
 
 Status Membership::overdue(MemberKey who, Duration waited, Time now) {
@@ -126,14 +119,14 @@ Status Membership::overdue(MemberKey who, Duration waited, Time now) {
   accuse(longest->first, kCertain,
          "stands still: it lives, but has said nothing for " + seconds_text(now - longest->second.busy_since) +
              " while " + describe(who) + " waited to its deadline (job.step_timeout_s)",
-         3, now);
+         kLost, now);
   return evidence_.empty() ? Status{} : evidence_.back().loss.status();
 }
 
 void Membership::disconnect(MemberKey who, Time now) {
   auto it = states_.find(who);
   if (it == states_.end() || !it->second.member) return;
-  accuse(who, it->second.secondary ? kSecondary : kClosed, "its connection closed without a goodbye", 3, now);
+  accuse(who, it->second.secondary ? kSecondary : kClosed, "its connection closed without a goodbye", kLost, now);
 }
 
 void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
@@ -146,7 +139,7 @@ void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
   if (!s.member && !how.by_signal && how.code == 0) return;
   if (!s.member) text += " before it joined";
   if (s.member && !how.by_signal && how.code == 0) text += " without a goodbye";
-  bool because_of_another = !how.by_signal && (s.secondary || how.code == 3);
+  bool because_of_another = !how.by_signal && (s.secondary || how.code == kLost);
   accuse(who, because_of_another ? kSecondary : kCertain, text, job_exit_code(how), now);
 }
 
@@ -167,7 +160,7 @@ void Membership::notice_standstill(Time now) {
   // Heartbeats of that time could not be heard.
   for (auto& [who, s] : states_) s.heard = std::min(now, s.heard + gap);
   if (gap <= options_.peer_timeout || !anyone_joined_ || loss_ || finished_) return;
-  Loss loss{options_.host, "it stood still for " + seconds_text(gap) + ", and the others have given it up", "", 3,
+  Loss loss{options_.host, "it stood still for " + seconds_text(gap) + ", and the others have given it up", "", kLost,
             false};
   evidence_.insert(evidence_.begin(), {kCertain, INT64_MIN, std::move(loss)});
 }
@@ -175,7 +168,7 @@ void Membership::notice_standstill(Time now) {
 void Membership::notice_silence(Time now) {
   for (auto& [who, s] : states_) {
     if (!s.member || s.left || s.gone || s.given_up || now - s.heard < options_.peer_timeout) continue;
-    accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), 3, now);
+    accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), kLost, now);
   }
 }
 
@@ -183,7 +176,7 @@ void Membership::notice_missing(Time now) {
   if (assembled_) return;
   if (anyone_joined_) {
     for (auto& [who, s] : states_) {
-      if (!s.member && s.gone) accuse(who, kCertain, "exited before it joined, and others wait for it", 3, now);
+      if (!s.member && s.gone) accuse(who, kCertain, "exited before it joined, and others wait for it", kLost, now);
     }
   }
   if (!join_deadline_ || now < *join_deadline_) return;
@@ -192,7 +185,7 @@ void Membership::notice_missing(Time now) {
     std::string all = missing(),
                 how = "did not join within " + seconds_text(options_.join_timeout) + " (job.join_timeout_s)";
     if (all != describe(who)) how += "; missing: " + all;
-    return accuse(who, kCertain, how, 3, now);
+    return accuse(who, kCertain, how, kLost, now);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cohaul/base/clock.h"
+#include "cohaul/base/exit_code.h"
 #include "cohaul/base/status.h"
 #include "cohaul/job/member.h"
 
@@ -35,7 +36,7 @@ struct Loss {
   MemberKey who;
   std::string how;        // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
   std::string operation;  // its last one, as its heartbeat told; empty: never heard of
-  int exit_code = 3;      // of the job
+  int exit_code = kLost;  // of the job
   bool reported = false;  // by the process itself, which ends by itself
   /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17"
   std::string message() const;

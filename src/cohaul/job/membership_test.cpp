@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/job/store.h"
 
 namespace cohaul::job {
@@ -203,6 +204,14 @@ TEST_F(MembershipTest, ExitCodesAreThoseOfTheJob) {
   join_all(1, 0);
   m->fail(w(0), invalid("lr"), now);
   EXPECT_EQ(m->decide(now).at(0).loss.exit_code, 2);
+}
+
+TEST_F(MembershipTest, AReportedFailureHasTheExitCodeThatItsProcessEndsWith) {
+  for (Code code : {Code::invalid, Code::unavailable, Code::stale, Code::unsupported, Code::corrupt, Code::internal}) {
+    join_all(1, 0);
+    m->fail(w(0), Status(code, "why"), now);
+    EXPECT_EQ(m->decide(now).at(0).loss.exit_code, exit_code(code)) << name(code);
+  }
 }
 
 TEST_F(MembershipTest, AfterTheGoodbyesNothingIsLost) {

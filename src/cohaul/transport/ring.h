@@ -77,6 +77,8 @@ class RingReader {
  public:
   RingReader(Bytes ring, int peer_bell);
   bool has_next() const { return control_->head.load(std::memory_order_acquire) != read_; }
+  /// The same, for who has set reader_asleep: a load that only acquires may be done before that store, and miss both the frame and the bell.
+  bool has_next_before_sleep() const { return control_->head.load(std::memory_order_seq_cst) != read_; }
   struct Found {
     Header header;
     ConstBytes body, payload;  // in the ring; payload empty if by address

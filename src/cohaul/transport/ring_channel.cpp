@@ -120,7 +120,7 @@ bool RingChannel::ready() {
   if (socket_event_ && lost_.ok()) read_socket();
   auto came_back = writer_.reclaim();
   if (!came_back.ok() && failed_.ok()) fail(came_back.status());
-  bool tells = !failed_.ok() || !lost_.ok() || inbox_->reader.has_next();
+  bool tells = !failed_.ok() || !lost_.ok() || inbox_->reader.has_next_before_sleep();
   return (tells && !told_) || (came_back.ok() && *came_back);
 }
 

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/job/connect.h"
 #include "cohaul/job/launcher.h"
@@ -28,7 +29,7 @@ using transport::Role;
 
 int fail(const Status& status) {
   std::fprintf(stderr, "%s\n", status.message().c_str());
-  return status.code() == Code::invalid ? 2 : status.code() == Code::peer_lost ? 3 : 1;
+  return exit_code(status.code());
 }
 
 std::string behaviour(const job::JoinOptions& options, int argc, char** argv) {
