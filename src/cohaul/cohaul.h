@@ -5,6 +5,7 @@
 #include "cohaul/data/accuracy.h"
 #include "cohaul/data/data_set.h"
 #include "cohaul/data/open.h"
+#include "cohaul/data/torch_data.h"
 #include "cohaul/job/job.h"
 #include "cohaul/model/zoo.h"
 #include "cohaul/strategy/strategy.h"
@@ -12,6 +13,7 @@
 #include "cohaul/train/optimizer.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/trainer.h"
+#include "cohaul/train/weights.h"
 
 namespace cohaul {
 
@@ -23,6 +25,7 @@ using train::run;
 using data::accuracy;
 using data::Batch;
 using data::DataSet;
+using data::TorchData;
 
 using strategy::AllReduce;
 using strategy::Asynchronous;
@@ -37,7 +40,11 @@ using train::Adam;
 using train::AdamW;
 using train::Evaluation;
 using train::FitOptions;
+using train::Model;
+using train::NonFinite;
 using train::Sgd;
+using train::StepOptions;
+using train::StepResult;
 using train::Trainer;
 using train::TrainerOptions;
 

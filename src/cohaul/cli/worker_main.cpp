@@ -17,6 +17,7 @@
 #include "cohaul/observe/format.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
+#include "cohaul/train/weights.h"
 
 namespace cohaul::cli {
 namespace {
@@ -53,17 +54,27 @@ strategy::Strategy strategy_of(const Config& job) {
 train::Optimizer optimizer_of(const Config& job) {
   auto real = [&](const char* key, double otherwise) { return job.get_or("optimizer." + std::string(key), otherwise); };
   std::string name = job.get<std::string>("optimizer.name");
-  if (name == "adam")
-    return train::Adam{real("lr", 1e-3), real("beta1", 0.9), real("beta2", 0.999), real("eps", 1e-8),
-                       real("weight_decay", 0)};
-  if (name == "adamw")
-    return train::AdamW{real("lr", 1e-3), real("beta1", 0.9), real("beta2", 0.999), real("eps", 1e-8),
-                        real("weight_decay", 1e-2)};
-  return train::Sgd{.lr = real("lr", 1e-3),
-                    .momentum = real("momentum", 0),
-                    .dampening = real("dampening", 0),
-                    .weight_decay = real("weight_decay", 0),
-                    .nesterov = job.get_or("optimizer.nesterov", false)};
+  const auto of_any = [&](auto rule) {
+    rule.lr = real("lr", rule.lr);
+    rule.weight_decay = real("weight_decay", rule.weight_decay);
+    rule.clip_norm = real("clip_norm", 0);
+    rule.clip_value = real("clip_value", 0);
+    const std::string what = job.get_or("optimizer.non_finite", std::string("apply"));
+    rule.non_finite = what == "stop"   ? train::NonFinite::stop
+                      : what == "skip" ? train::NonFinite::skip
+                                       : train::NonFinite::apply;
+    return rule;
+  };
+  const auto of_adam = [&](auto rule) {
+    rule.beta1 = real("beta1", rule.beta1), rule.beta2 = real("beta2", rule.beta2), rule.eps = real("eps", rule.eps);
+    return of_any(rule);
+  };
+  if (name == "adam") return of_adam(train::Adam{});
+  if (name == "adamw") return of_adam(train::AdamW{});
+  train::Sgd sgd;
+  sgd.momentum = real("momentum", 0), sgd.dampening = real("dampening", 0);
+  sgd.nesterov = job.get_or("optimizer.nesterov", false);
+  return of_any(sgd);
 }
 
 model::ModelSettings settings_of(const Config& job) {
@@ -94,7 +105,7 @@ WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Facto
       for (const auto& [name, m] : own) also += (also.empty() ? "; this program's own: " : ", ") + name;
       throw Error(job.mistake("model.name", std::string(entry.status().cause()) + also));
     }
-    return {{entry->parameters, entry->buffers, entry->train, entry->split}, entry->loss, entry->metrics};
+    return {{entry->parameters, entry->buffers, entry->train, entry->split, {}}, entry->loss, entry->metrics};
   }
   if (job.get<std::string>("strategy.name") == "tensor")
     throw Error(job.mistake(

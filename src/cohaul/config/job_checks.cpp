@@ -1,7 +1,6 @@
 #include "cohaul/config/job_checks.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace cohaul::config {
 namespace {
@@ -27,6 +26,9 @@ Status check_data(const Config& job) {
 }
 
 Status check_optimizer(const Config& job) {
+  if (job.get_or("optimizer.clip_norm", 0.0) > 0 && job.get_or("optimizer.clip_value", 0.0) > 0)
+    return job.mistake("optimizer.clip_value", "clips as optimizer.clip_norm does (" +
+                                                   job.where("optimizer.clip_norm") + "); choose one of them");
   if (!job.get_or("optimizer.nesterov", false)) return {};
   if (job.get_or("optimizer.momentum", 0.0) <= 0)
     return job.mistake("optimizer.nesterov", "needs momentum; set optimizer.momentum above 0");
@@ -66,19 +68,12 @@ Status check_slices(const Config& job) {
   if (strategy == "tensor" && slices > 1)
     return job.mistake("train.slices", "tensor computes each batch whole on every worker; remove the key");
   const bool synchronous = strategy == "all_reduce" || job.get_or("strategy.consistency", std::string()) == "sync";
-  if (!synchronous || can_share(slices, workers)) return {};
-  std::vector<std::string> good;
-  for (Int n = workers; n <= batch && good.size() < 3; n *= 2) good.push_back(text(n));
-  return job.mistake("train.slices", text(workers) +
-                                         " workers cannot share them: slices / workers must be a power of two" +
-                                         (good.empty() ? std::string() : ", e.g. " + join(good, " or ")));
+  if (!synchronous || slices >= workers) return {};
+  return job.mistake("train.slices", "fewer than the workers (" + text(workers) + "), each of which needs one; give " +
+                                         text(workers) + " or more");
 }
 
 }  // namespace
-
-bool can_share(Int slices, Int workers) {
-  return workers == 1 || (slices % workers == 0 && std::has_single_bit(static_cast<std::uint64_t>(slices / workers)));
-}
 
 bool is_read(const Config& job, const KeySpec& spec) {
   if (spec.only.key.empty()) return true;

@@ -7,10 +7,6 @@
 
 namespace cohaul::config {
 
-/// Worker counts that share `slices` so that each sums complete subtrees: slices / workers is a power of two, or one
-/// worker.
-bool can_share(std::int64_t slices, std::int64_t workers);
-
 /// The user's contradictions among the keys that he set; `job` has its strategy chosen and its defaults filled in.
 /// invalid, naming place, key and fix; the first found.
 Status check_job(const Config& job, const Schema& schema);

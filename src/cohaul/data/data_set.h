@@ -21,6 +21,8 @@ class DataSet {
   virtual ~DataSet() = default;
   virtual std::int64_t size() const = 0;
   virtual Batch get(std::span<const std::int64_t> indices) const = 0;
+  /// A number that tells sets of other content apart, equal on all workers; 0: unknown, so that workers compare the size alone.
+  virtual std::uint64_t fingerprint() const { return 0; }
 };
 
 }  // namespace cohaul::data

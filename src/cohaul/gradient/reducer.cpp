@@ -1,38 +1,84 @@
 #include "cohaul/gradient/reducer.h"
 
+#include <ATen/ops/empty_strided.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <atomic>
 #include <cstring>
+#include <functional>
+#include <optional>
+#include <string>
 
+#include "cohaul/gradient/own_functions.h"
 #include "cohaul/update/sum.h"
 #include "cohaul/update/tree_fold.h"
 
 namespace cohaul::gradient {
 namespace {
 
-/// Neighbours' sum, in the left one's memory. Both are contiguous.
+/// Neighbours' sum, in the left one's memory where nothing else uses that. Both have the same strides, without gaps.
 at::Tensor join(at::Tensor left, const at::Tensor& right) {
+  if (left.storage().use_count() > 1)
+    left = at::empty_strided(left.sizes(), left.strides(), left.options()).copy_(left);
   auto n = static_cast<std::size_t>(left.numel());
   if (left.scalar_type() == at::kFloat) update::add(left.mutable_data_ptr<float>(), right.const_data_ptr<float>(), n);
   else update::add(left.mutable_data_ptr<double>(), right.const_data_ptr<double>(), n);
   return left;
 }
 
+using AnyHook = torch::autograd::PostAccumulateGradHook;
+
+struct Hook final : AnyHook {
+  const std::uint64_t owner;  // number of the reducer
+  std::function<void()> take;
+  std::unique_ptr<AnyHook> users;  // that the parameter had before
+  Hook(std::uint64_t o, std::function<void()> f) : owner(o), take(std::move(f)) {}
+  void operator()(const torch::autograd::Variable& parameter) override {
+    if (users) (*users)(parameter);
+    take();
+  }
+};
+
+/// A parameter's hook, where it is a reducer's.
+Hook* reducers_hook(const at::Tensor& parameter) {
+  return dynamic_cast<Hook*>(torch::autograd::impl::post_acc_grad_hooks(parameter).get());
+}
+
+std::atomic<std::uint64_t> last_number{0};
+
 }  // namespace
+
+std::uint64_t reducers_made() { return last_number; }
+
+std::size_t small_bytes(const update::Layout& layout, std::size_t parts) {
+  return std::max<std::size_t>(layout.bytes() * parts, update::kAlignment);
+}
 
 struct Reducer::State {
   const update::Layout& layout;
   update::Exchange& exchange;
-  Bytes small;
-  std::vector<at::Tensor> parameters;
-  std::vector<update::TreeFold<at::Tensor>> folds;  // by parameter: over the slices so far
-  std::vector<at::Tensor> sums;                     // by parameter: pushed, or waiting for the rest of its run
-  std::vector<std::int32_t> waiting;                // by run: parameters without their sum yet
-  std::vector<char> pushed;                         // by run
-  std::vector<std::int32_t> absent;
-  int slice = -1, slices = 1;
-  bool open = false;
+  const Bytes small;
+  const std::uint64_t number = ++last_number;
+  std::vector<at::Tensor> parameters;  // by index in the layout
+
+  // The step.
+  std::vector<update::SliceRange> parts;
+  std::int32_t slice = 0;  // the next one
+  std::size_t part = 0;    // that it belongs to
+  double samples = 0;
+  std::vector<at::Tensor> held;  // gradients whose memory was pushed
+  // The part.
+  std::vector<update::TreeFold<at::Tensor>>
+      folds;                                   // by parameter, over the slices so far; empty while parts have one slice
+  std::vector<std::int32_t> missing;           // by run: parameters whose sum is not there yet
+  std::vector<char> summed;                    // by parameter: its sum is there
+  std::vector<char> pushed;                    // by run
+  std::vector<std::vector<std::byte>> absent;  // by run
+  // The slice.
+  bool open = false;   // hooks take gradients
+  bool eager = false;  // they do so at once: each comes only once
+  std::vector<char> taken;
   Status status;
 
   State(const update::Layout& l, std::vector<at::Tensor> p, update::Exchange& e, Bytes s)
@@ -40,118 +86,210 @@ struct Reducer::State {
         exchange(e),
         small(s),
         parameters(std::move(p)),
-        folds(parameters.size()),
-        sums(parameters.size()),
-        waiting(l.runs().size()),
-        pushed(l.runs().size()) {
-    absent.reserve(parameters.size());
+        missing(l.runs().size()),
+        summed(parameters.size()),
+        pushed(l.runs().size()),
+        absent(l.runs().size()),
+        taken(parameters.size()) {
+    held.reserve(parameters.size());
   }
 
-  bool last() const { return slice + 1 == slices; }
-
-  /// A gradient of the open slice.
-  void take(std::int32_t p, at::Tensor grad) {
-    auto& fold = folds[static_cast<std::size_t>(p)];
-    fold.add(grad.contiguous(), join);
-    if (last()) complete(p, *fold.take(join));
+  std::size_t at(std::int32_t p) const { return static_cast<std::size_t>(p); }
+  const update::Run& run_of(std::int32_t p) const { return layout.runs()[at(layout.run_of(p))]; }
+  const std::string& name(std::int32_t p) const { return layout.parameters()[at(p)].name; }
+  bool ends_part() const { return slice + 1 == parts[part].last; }
+  Bytes small_of_part() const { return small.subspan(part * layout.bytes(), layout.bytes()); }
+  template <class F>
+  void each_trained(F f) {
+    for (std::int32_t p = 0; p < static_cast<std::int32_t>(parameters.size()); ++p)
+      if (parameters[at(p)].defined()) f(p);
   }
 
-  /// Parameters that the open slice gave no gradient: the slice counts all the same, so that the next one is not taken for it.
-  void skip_absent() {
-    for (std::size_t p = 0; p < folds.size(); ++p)
-      if (layout.run_of(static_cast<std::int32_t>(p)) >= 0 && folds[p].leaves() == slice)
-        folds[p].add(std::nullopt, join);
+  void begin_part() {
+    for (std::size_t r = 0; r < missing.size(); ++r) {
+      missing[r] = layout.runs()[r].parameter_last - layout.runs()[r].parameter_first;
+      pushed[r] = 0;
+      absent[r].clear();
+    }
+    std::fill(summed.begin(), summed.end(), 0);
+    if (parts[part].size() > 1 && folds.empty()) folds.resize(parameters.size());
   }
 
-  void complete(std::int32_t p, at::Tensor sum) {
-    std::int32_t run = layout.run_of(p);
-    const update::Run& r = layout.runs()[static_cast<std::size_t>(run)];
-    auto bytes = static_cast<std::size_t>(sum.nbytes());
-    if (r.parameter_last - r.parameter_first == 1 && bytes >= update::kLargeBytes) {
-      sums[static_cast<std::size_t>(p)] = std::move(sum);
-      push(run, {static_cast<const std::byte*>(sums[static_cast<std::size_t>(p)].const_data_ptr()), bytes});
+  void clear_gradients() {
+    each_trained([&](std::int32_t p) {
+      at::Tensor& grad = parameters[at(p)].mutable_grad();
+      if (grad.defined()) grad = at::Tensor();
+    });
+  }
+
+  void hooked(std::int32_t p) {
+    if (!open || !eager || !status.ok()) return;
+    if (taken[at(p)]) {
+      status = unsupported("the gradient of " + name(p) +
+                           " came twice in one backward: a hook runs backward inside backward. Do it in a "
+                           "torch::autograd::Function, or use torch::autograd::grad there");
       return;
     }
-    std::memcpy(small.data() + layout.offset(p), sum.const_data_ptr(), bytes);
-    sums[static_cast<std::size_t>(p)] = parameters[static_cast<std::size_t>(p)];  // only a mark: it has a sum
-    if (--waiting[static_cast<std::size_t>(run)] == 0) push(run, small.subspan(r.offset, r.bytes));
+    take(p);
   }
 
-  void push(std::int32_t run, ConstBytes gradient) {
-    pushed[static_cast<std::size_t>(run)] = 1;
-    if (status.ok()) status = exchange.push(run, gradient, absent);
+  /// Moves the parameter's gradient out of `.grad`.
+  void take(std::int32_t p) {
+    at::Tensor grad = parameters[at(p)].mutable_grad().detach();
+    parameters[at(p)].mutable_grad() = at::Tensor();
+    taken[at(p)] = 1;
+    Status fits = check(p, grad);
+    if (status.ok()) status = fits;
+    if (!status.ok()) return;
+    if (grad.strides() != parameters[at(p)].strides())
+      grad = at::empty_strided(parameters[at(p)].sizes(), parameters[at(p)].strides(), grad.options()).copy_(grad);
+    if (parts[part].size() == 1) return complete(p, std::move(grad));
+    folds[at(p)].add(std::move(grad), join);
+    if (ends_part()) complete(p, *folds[at(p)].take(join));
   }
 
-  /// The rest of a run after the last backward: parameters whose last slice gave no gradient, though earlier ones may have.
-  void complete_late(std::int32_t run) {
-    const update::Run& r = layout.runs()[static_cast<std::size_t>(run)];
-    for (std::int32_t p = r.parameter_first; p < r.parameter_last && !pushed[static_cast<std::size_t>(run)]; ++p) {
-      if (sums[static_cast<std::size_t>(p)].defined()) continue;
-      if (auto rest = folds[static_cast<std::size_t>(p)].take(join)) complete(p, *std::move(rest));
-      else absent.push_back(p), std::memset(small.data() + layout.offset(p), 0, layout.bytes(p));
+  Status check(std::int32_t p, const at::Tensor& grad) const {
+    if (grad.layout() != at::kStrided)
+      return unsupported("the gradient of " + name(p) +
+                         " is sparse, and only dense ones can be trained so far: make the layer without sparse(true)");
+    const at::Tensor& parameter = parameters[at(p)];
+    if (grad.sizes() == parameter.sizes() && grad.scalar_type() == parameter.scalar_type() &&
+        grad.nbytes() == layout.bytes(p))
+      return {};
+    return invalid("the gradient of " + name(p) +
+                   " has another size or type than the parameter had when the trainer was made");
+  }
+
+  /// The sum over the part's slices is there.
+  void complete(std::int32_t p, at::Tensor sum) {
+    const update::Run& run = run_of(p);
+    const auto r = at(layout.run_of(p));
+    auto bytes = static_cast<std::size_t>(sum.nbytes());
+    summed[at(p)] = 1;
+    if (run.parameter_last - run.parameter_first == 1 && bytes >= update::kLargeBytes) {
+      const auto* data = static_cast<const std::byte*>(sum.const_data_ptr());
+      held.push_back(std::move(sum));
+      return push(r, {data, bytes});
     }
-    if (!pushed[static_cast<std::size_t>(run)]) push(run, small.subspan(r.offset, r.bytes));
-    absent.clear();
+    if (bytes > 0) std::memcpy(small_of_part().data() + layout.offset(p), sum.const_data_ptr(), bytes);
+    if (--missing[r] == 0) push(r, small_of_part().subspan(run.offset, run.bytes));
+  }
+
+  void push(std::size_t run, ConstBytes bytes) {
+    pushed[run] = 1;
+    if (status.ok())
+      status =
+          exchange.push({static_cast<std::int32_t>(part), static_cast<std::int32_t>(run), bytes, absent[run], samples});
+  }
+
+  /// After backward of a slice. Parameters without a gradient: the slice counts all the same, so that the next one is not taken for it.
+  void close_slice() {
+    if (!eager)
+      each_trained([&](std::int32_t p) {
+        if (parameters[at(p)].grad().defined()) take(p);
+      });
+    if (parts[part].size() > 1 && !ends_part())
+      each_trained([&](std::int32_t p) {
+        if (!taken[at(p)]) folds[at(p)].add(std::nullopt, join);
+      });
+    if (!ends_part()) return;
+    for (std::size_t r = 0; r < pushed.size(); ++r)
+      if (!pushed[r]) complete_late(r);
+  }
+
+  /// A run with parameters whose last slice gave no gradient, though earlier ones may have.
+  void complete_late(std::size_t r) {
+    const update::Run& run = layout.runs()[r];
+    std::int32_t absent_count = 0;
+    const std::int32_t n = run.parameter_last - run.parameter_first;
+    for (std::int32_t i = 0; i < n && !pushed[r]; ++i) {
+      const std::int32_t p = run.parameter_first + i;
+      if (summed[at(p)]) continue;
+      std::optional<at::Tensor> rest;
+      if (parts[part].size() > 1) rest = folds[at(p)].take(join);
+      if (rest) {
+        complete(p, *std::move(rest));
+      } else {
+        update::set_absent(absent[r], at(i), at(n));
+        ++absent_count;
+      }
+    }
+    if (!pushed[r]) push(r, absent_count == n ? ConstBytes() : small_of_part().subspan(run.offset, run.bytes));
   }
 };
-
-namespace {
-
-struct Hook final : torch::autograd::PostAccumulateGradHook {
-  std::function<void(at::Tensor)> take;
-  explicit Hook(std::function<void(at::Tensor)> f) : take(std::move(f)) {}
-  void operator()(const torch::autograd::Variable& parameter) override { take(parameter); }
-};
-
-}  // namespace
 
 Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameters, update::Exchange& exchange,
                  Bytes small)
     : state_(std::make_shared<State>(layout, std::move(parameters), exchange, small)) {
   for (std::size_t p = 0; p < state_->parameters.size(); ++p) {
-    if (layout.run_of(static_cast<std::int32_t>(p)) < 0) continue;
+    at::Tensor& parameter = state_->parameters[p];
+    if (layout.run_of(static_cast<std::int32_t>(p)) < 0) parameter = at::Tensor();
+    if (!parameter.defined()) continue;
     std::weak_ptr<State> weak = state_;
-    auto take = [weak, p](at::Tensor parameter) {
-      std::shared_ptr<State> state = weak.lock();
-      if (!state || !state->open) return;
-      at::Tensor grad = std::move(parameter.mutable_grad());
-      parameter.mutable_grad() = at::Tensor();
-      state->take(static_cast<std::int32_t>(p), std::move(grad));
-    };
-    torch::autograd::impl::set_post_acc_grad_hooks(state_->parameters[p], std::make_unique<Hook>(std::move(take)));
+    auto hook = std::make_unique<Hook>(state_->number, [weak, p] {
+      if (std::shared_ptr<State> state = weak.lock()) state->hooked(static_cast<std::int32_t>(p));
+    });
+    // An older reducer has lost the parameter, so its hook goes.
+    Hook* older = reducers_hook(parameter);
+    hook->users = std::move(older ? older->users : torch::autograd::impl::post_acc_grad_hooks(parameter));
+    torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::move(hook));
   }
 }
 
 Reducer::~Reducer() {
-  for (at::Tensor& p : state_->parameters)
-    if (p.defined()) torch::autograd::impl::set_post_acc_grad_hooks(p, nullptr);
+  state_->each_trained([&](std::int32_t p) {
+    const at::Tensor& parameter = state_->parameters[state_->at(p)];
+    if (owns(p)) torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::move(reducers_hook(parameter)->users));
+  });
 }
 
-void Reducer::open_slice(int i, int slices) {
+const std::vector<at::Tensor>& Reducer::parameters() const { return state_->parameters; }
+
+bool Reducer::owns(std::int32_t p) const {
+  const Hook* hook = reducers_hook(state_->parameters[state_->at(p)]);
+  return hook != nullptr && hook->owner == state_->number;
+}
+
+void Reducer::begin(const update::SliceRange& slices) {
   State& s = *state_;
-  s.slice = i;
-  s.slices = slices;
+  s.parts = update::subtrees_of(slices);
+  s.slice = slices.first;
+  s.part = 0;
+  s.samples = 0;
+  s.status = {};
+  s.held.clear();
+}
+
+Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double samples) {
+  State& s = *state_;
+  if (s.slice == s.parts[s.part].first) s.begin_part();
+  s.samples = samples;
+  s.clear_gradients();
+  std::fill(s.taken.begin(), s.taken.end(), 0);
+  s.eager = !may_run_backward_inside(loss);
   s.open = true;
-  if (i > 0) return;
-  for (std::size_t r = 0; r < s.waiting.size(); ++r) {
-    const update::Run& run = s.layout.runs()[r];
-    s.waiting[r] = run.parameter_last - run.parameter_first;
-    s.pushed[r] = 0;
+  try {
+    loss.backward(share);
+  } catch (...) {
+    s.open = false;
+    throw;
   }
-}
-
-Status Reducer::close_slice() {
-  State& s = *state_;
   s.open = false;
-  if (!s.last()) s.skip_absent();
-  else
-    for (std::size_t run = 0; run < s.waiting.size(); ++run)
-      if (!s.pushed[run]) s.complete_late(static_cast<std::int32_t>(run));
-  return s.status;
+  if (s.status.ok()) s.close_slice();
+  if (!s.status.ok()) return s.status;
+  if (++s.slice == s.parts[s.part].last && s.part + 1 < s.parts.size()) ++s.part;
+  return {};
 }
 
-void Reducer::release() {
-  for (at::Tensor& t : state_->sums) t = at::Tensor();
+void Reducer::release() { state_->held.clear(); }
+
+void Reducer::abandon() {
+  State& s = *state_;
+  s.clear_gradients();
+  s.held.clear();
+  for (auto& fold : s.folds) fold = {};
 }
+
+bool Reducer::was_absent(std::int32_t p) const { return state_->summed[state_->at(p)] == 0; }
 
 }  // namespace cohaul::gradient

@@ -1,33 +1,49 @@
 #pragma once
-// Reducer: between autograd and an Exchange. Hooks note each parameter's gradient as backward makes it; gradients of a step's
-// slices are summed in the one tree order; a run whose gradients are complete is pushed while backward still goes on.
+// Reducer: between autograd and an Exchange. Hooks take each parameter's gradient as backward makes it; gradients of a part's slices are
+// summed in the one tree order; a run whose gradients are complete is pushed while backward still goes on.
 
 #include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <vector>
 
+#include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
-#include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
 
 namespace cohaul::gradient {
 
+/// Reducers made in this process so far: while it stays the same, no parameter has changed hands.
+std::uint64_t reducers_made();
+
+/// Bytes that a reducer needs to put gradients of small runs together, for a worker that contributes so many parts to a step.
+std::size_t small_bytes(const update::Layout& layout, std::size_t parts);
+
 class Reducer {
  public:
-  /// parameters: the layout's trainable ones by their index there (undefined tensors elsewhere); they are given hooks, which do
-  /// nothing while no slice is open. layout and exchange outlive the reducer; `small` has Layout::bytes() bytes: where gradients of small
-  /// runs are put together (pages of large ones stay untouched).
+  /// parameters: the layout's by their index there, each a different tensor; undefined where the layout's entry is not trained. They are
+  /// given hooks, which do nothing but within backward(). A parameter that a newer reducer was made of belongs to that one. layout and exchange outlive
+  /// the reducer, as does `small`, which has small_bytes(): where gradients of small runs are put together.
   Reducer(const update::Layout& layout, std::vector<at::Tensor> parameters, update::Exchange& exchange, Bytes small);
   ~Reducer();
 
-  /// Opens the i-th of `slices` slices that this worker sums in this step. Gradients that backward makes from now on are taken, and
-  /// `.grad` is left undefined.
-  void open_slice(int i, int slices);
-  /// After backward. Of the last slice: pushes what is left (parameters without a gradient as absent).
-  Status close_slice();
+  /// By index in the layout.
+  const std::vector<at::Tensor>& parameters() const;
+  /// Whether the parameter still belongs to this reducer.
+  bool owns(std::int32_t parameter) const;
+
+  /// A step begins: this worker computes these slices of it, in their order.
+  void begin(const update::SliceRange& slices);
+  /// Clears the parameters' `.grad`, runs backward of `loss` from `share`, and takes the gradients. After the last slice of a part all its runs are
+  /// pushed. samples: of the part so far, as Gradient::samples. Errors: unsupported (a sparse gradient, one that changes after it was
+  /// pushed), and the exchange's. What backward throws passes through; then abandon() is due.
+  Status backward(const at::Tensor& loss, const at::Tensor& share, double samples);
   /// After the exchange's finish(): gives the gradients' memory back.
   void release();
+  /// Forgets the gradients of the step so far.
+  void abandon();
+  /// In the last part of the last step: whether a parameter got no gradient.
+  bool was_absent(std::int32_t parameter) const;
 
  private:
   struct State;

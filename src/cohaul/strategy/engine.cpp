@@ -20,63 +20,85 @@ class CountedEngine final : public Engine {
   Capabilities capabilities() const override { return capabilities_; }
   int slices() const override { return slices_.count; }
   update::Exchange& exchange() override { return *exchange_; }
+  std::shared_ptr<const void> memory() const override { return memory_; }
   Result<std::optional<update::Work>> next(const update::Loop& loop) override {
+    loop_.first = loop.first;
+    loop_.end = loop.end;
     if (next_ >= loop.end) return std::optional<update::Work>();
     return std::optional(update::Work{Step(next_++), slices_});
   }
-  collective::Group* group() override { return workers_ ? &workers_->group() : nullptr; }
+  Status leave_loop(bool, bool unfinished) override {
+    if (unfinished) --next_;
+    loop_.end = next_;
+    return {};
+  }
+  LoopState loop() const override { return {loop_.first, loop_.end, next_}; }
+  Status write(const std::function<Status()>&, Time deadline) override { return exchange_->write(deadline); }
+  collective::Group* group() override { return group_ ? &group_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
   Status close() override { return workers_ ? workers_->links().flush("say goodbye") : Status{}; }
 
-  Status own_parameters(const update::Layout& layout) {
-    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
-    return {};
-  }
-  Status share_parameters(const EngineOptions& options) {
-    Time deadline = steady_clock().now() + seconds(job_.options().join_timeout_s);
-    COHAUL_ASSIGN(memory_, job_.share_on_host(
-                               "parameters/" + std::to_string(options.trainer),
-                               std::max<std::size_t>(options.layout->bytes(), 64), transport::Access::write,
-                               [](transport::Arena&) { return Status(); }, deadline));
-    return {};
-  }
-  Bytes parameters(const update::Layout& layout) { return memory_.bytes().first(layout.bytes()); }
-
   Status all_reduce(const EngineOptions& options) {
-    COHAUL_ASSIGN(workers_,
-                  Workers::connect(job_, "all_reduce " + std::to_string(options.trainer), options.layout->hash()));
+    const std::string number = std::to_string(options.trainer);
+    Watch& watch = options.watch ? *options.watch : job_;
+    COHAUL_ASSIGN(workers_, Workers::connect(job_, "all_reduce " + number, options.layout->hash(), watch));
+    if (options.own_optimizer) {
+      COHAUL_ASSIGN(group_, Workers::connect(job_, "average " + number, options.layout->hash(), watch));
+    }
     collective::AllReduceOptions o;
     o.shared_parameters = workers_->share_memory() && !options.own_optimizer;
+    o.slices = slices_.count;
+    o.policy = options.policy;
+    o.group = "trainer " + number;
+    o.lend = options.lend;
     if (o.shared_parameters) COHAUL_TRY(share_parameters(options));
     else COHAUL_TRY(own_parameters(*options.layout));
-    o.lend = options.lend;
     COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule,
                                                                   parameters(*options.layout), workers_->links(), o));
     return {};
   }
   Status local(const EngineOptions& options) {
     COHAUL_TRY(own_parameters(*options.layout));
-    exchange_ = update::make_local_exchange(*options.layout, options.rule, parameters(*options.layout));
+    exchange_ = update::make_local_exchange(*options.layout, options.rule, options.policy, parameters(*options.layout));
     return {};
   }
 
  private:
+  Status own_parameters(const update::Layout& layout) {
+    COHAUL_ASSIGN(transport::Arena arena,
+                  transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
+    memory_ = std::make_shared<transport::Arena>(std::move(arena));
+    return {};
+  }
+  Status share_parameters(const EngineOptions& options) {
+    Time deadline = steady_clock().now() + seconds(job_.options().join_timeout_s);
+    const auto bytes = std::max<std::size_t>(options.layout->bytes(), 64);
+    COHAUL_ASSIGN(transport::Arena arena,
+                  job_.share_on_host(
+                      "parameters/" + std::to_string(options.trainer), bytes, transport::Access::write,
+                      [](transport::Arena&) { return Status(); }, deadline));
+    memory_ = std::make_shared<transport::Arena>(std::move(arena));
+    return {};
+  }
+  Bytes parameters(const update::Layout& layout) { return memory_->bytes().first(layout.bytes()); }
+
   job::Job& job_;
   Capabilities capabilities_;
   update::SliceRange slices_;
-  transport::Arena memory_;
-  std::unique_ptr<Workers> workers_;
+  std::shared_ptr<transport::Arena> memory_;
+  std::unique_ptr<Workers> workers_, group_;
   std::unique_ptr<update::Exchange> exchange_;
   std::int64_t next_ = 0;
+  LoopState loop_;
 };
 
 Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job, const EngineOptions& options) {
   bool data_parallel = std::holds_alternative<AllReduce>(strategy) && job.world() > 1;
   int workers = data_parallel ? job.world() : 1;
-  int slices = options.slices > 0 ? options.slices : workers;
-  COHAUL_ASSIGN(update::SliceRange mine, share_slices(slices, data_parallel ? job.rank() : 0, workers));
+  COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
+  const update::SliceRange mine = update::slices_of(slices, data_parallel ? job.rank() : 0, workers);
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
-  auto engine = std::make_unique<CountedEngine>(job, Capabilities{false, average, workers}, mine);
+  auto engine = std::make_unique<CountedEngine>(job, Capabilities{false, average, workers, job.world() == 1}, mine);
   if (data_parallel) COHAUL_TRY(engine->all_reduce(options));
   else COHAUL_TRY(engine->local(options));
   return std::unique_ptr<Engine>(std::move(engine));

@@ -2,17 +2,20 @@
 // Engine: a strategy at work. It says what this worker computes next and exchanges gradients for new parameters; the trainer
 // asks it and knows no strategy by name.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/status.h"
+#include "cohaul/base/watch.h"
 #include "cohaul/collective/group.h"
 #include "cohaul/job/job.h"
 #include "cohaul/strategy/strategy.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
+#include "cohaul/update/gradient_policy.h"
 
 namespace cohaul::strategy {
 
@@ -30,19 +33,26 @@ struct ReportedUpdate {
   Asynchrony asynchrony;    // of the pushes since the report before
 };
 
+struct LoopState {
+  std::int64_t first = 0, end = 0, done = 0;
+};
+
 struct Capabilities {
   bool asynchronous = false;  // steps are handed out; losses are of single workers
   bool average = false;       // average(): the mean gradient for the user's own optimizer
   int data_parallel = 1;      // workers that share a step's batch
+  bool alone = false;         // nobody else needs this worker's steps: one may be left out
 };
 
 struct EngineOptions {
   const update::Layout* layout = nullptr;  // outlives the engine
   update::RuleSettings rule{};
+  update::GradientPolicy policy{};
   int trainer = 0;                              // which of the job's, in the order that all workers make them
   int slices = 0;                               // of a step's batch; 0: one per data-parallel worker
   bool own_optimizer = false;                   // the user updates the parameters: every worker keeps a copy of its own
   std::vector<const transport::Arena*> lend{};  // where gradients lie; they outlive the engine
+  Watch* watch = nullptr;                       // whom waits ask and tell; null: the job. It outlives the engine
 };
 
 /// One thread. Errors are sticky.
@@ -52,12 +62,21 @@ class Engine {
   virtual Capabilities capabilities() const = 0;
   virtual int slices() const = 0;
   virtual update::Exchange& exchange() = 0;
+  /// The memory that exchange().parameters() lies in: whoever holds it may read them after the engine is gone.
+  virtual std::shared_ptr<const void> memory() const = 0;
   /// What this worker computes next of the loop; nothing: all its steps are done. Synchronous ones answer at once; asynchronous ones block until
   /// a step is granted, and its parameters are in the exchange's then.
   virtual Result<std::optional<update::Work>> next(const update::Loop& loop) = 0;
+  /// This worker does no more of the loop that next() was last asked for. unfinished: a step that it was given goes back. stop: the loop ends
+  /// for all workers. Synchronous engines return at once; asynchronous ones block until it is confirmed. Not within a step that was begun.
+  virtual Status leave_loop(bool stop, bool unfinished) = 0;
+  /// The loop that runs or ran last: first update, end (what was done, where it was ended early), and updates done since the start.
+  virtual LoopState loop() const = 0;
+  /// Worker 0 has changed exchange().parameters(): makes its content everybody's. All workers call it, having met; meet lets them meet again.
+  virtual Status write(const std::function<Status()>& meet, Time deadline) = 0;
   /// Asynchronous modes, worker 0: the updates worth telling since the last call, in their order. All are here when next() says that all is done.
   virtual std::vector<ReportedUpdate> take_reports() { return {}; }
-  /// Null where there is none (servers, single).
+  /// Of all workers, where the engine is made for an optimizer of the user's own and there are several; else null.
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
   virtual Result<std::optional<Asynchrony>> asynchrony() = 0;

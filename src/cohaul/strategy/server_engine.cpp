@@ -27,7 +27,18 @@ class ServerEngine final : public Engine {
   Capabilities capabilities() const override { return {asynchronous_, false, job_.world()}; }
   int slices() const override { return slices_; }
   update::Exchange& exchange() override { return *exchange_; }
+  std::shared_ptr<const void> memory() const override { return memory_; }
   Result<std::optional<update::Work>> next(const update::Loop& loop) override { return exchange_->next(loop); }
+  Status leave_loop(bool stop, bool) override { return exchange_->leave_loop(stop); }
+  LoopState loop() const override {
+    const ps::LoopState l = exchange_->loop();
+    return {l.first, l.end, l.updates_done};
+  }
+  Status write(const std::function<Status()>& meet, Time deadline) override {
+    if (job_.rank() == 0) COHAUL_TRY(exchange_->write(deadline));
+    COHAUL_TRY(meet());
+    return job_.rank() == 0 ? Status() : exchange_->write(deadline);
+  }
   std::vector<ReportedUpdate> take_reports() override {
     std::vector<ReportedUpdate> out;
     for (const auto& [number, u] : exchange_->take_updates())
@@ -44,10 +55,11 @@ class ServerEngine final : public Engine {
   Status close() override { return exchange_->close(); }
 
   Status connect(const EngineOptions& options, const ps::Options& ps) {
-    COHAUL_ASSIGN(memory_, transport::Arena::create("cohaul parameters", std::max<std::size_t>(options.layout->bytes(),
-                                                                                               update::kAlignment)));
+    const auto bytes = std::max<std::size_t>(options.layout->bytes(), update::kAlignment);
+    COHAUL_ASSIGN(transport::Arena arena, transport::Arena::create("cohaul parameters", bytes));
+    memory_ = std::make_shared<transport::Arena>(std::move(arena));
     COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.rule,
-                                                      memory_.bytes().first(options.layout->bytes()), ps));
+                                                      memory_->bytes().first(options.layout->bytes()), ps));
     return {};
   }
 
@@ -55,7 +67,7 @@ class ServerEngine final : public Engine {
   job::Job& job_;
   bool asynchronous_;
   int slices_;
-  transport::Arena memory_;
+  std::shared_ptr<transport::Arena> memory_;
   std::unique_ptr<ps::ServerExchange> exchange_;
 };
 
@@ -68,10 +80,10 @@ Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strate
   ps::Options ps;
   ps.consistency = consistency_of(strategy);
   bool asynchronous = ps.consistency.kind != ps::Consistency::Kind::sync;
-  int default_slices = asynchronous ? 1 : job.world();
-  ps.slices = options.slices > 0 ? options.slices : default_slices;
-  if (!asynchronous) COHAUL_TRY(share_slices(ps.slices, job.rank(), job.world()).status());
+  COHAUL_ASSIGN(ps.slices, slices_for(options.slices, asynchronous ? 1 : job.world()));
+  ps.policy = options.policy;
   ps.servers = strategy.servers;
+  ps.watch = options.watch;
   ps.trainer = options.trainer;
   ps.lend = options.lend;
   auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices);

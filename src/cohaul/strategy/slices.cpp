@@ -1,16 +1,17 @@
 #include "cohaul/strategy/slices.h"
 
-#include <bit>
 #include <string>
+
+#include "cohaul/update/slices.h"
 
 namespace cohaul::strategy {
 
-Result<update::SliceRange> share_slices(int slices, int rank, int workers) {
-  int each = slices / workers;
-  if (slices < 1 || slices % workers != 0 || (workers > 1 && !std::has_single_bit(static_cast<unsigned>(each))))
-    return invalid(std::to_string(slices) + " slices cannot be shared by " + std::to_string(workers) +
-                   " workers: slices ÷ workers must be 1, 2, 4, 8, …");
-  return update::SliceRange{rank * each, (rank + 1) * each, slices};
+Result<int> slices_for(int asked, int workers) {
+  if (asked == 0) return workers;
+  if (asked >= workers && asked <= update::kSlicesMax) return asked;
+  return invalid(std::to_string(asked) + " slices cannot be shared by " + std::to_string(workers) +
+                 " workers: give at least as many slices as workers, and at most " +
+                 std::to_string(update::kSlicesMax));
 }
 
 }  // namespace cohaul::strategy

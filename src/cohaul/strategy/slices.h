@@ -1,12 +1,11 @@
 #pragma once
-// Who computes which slices of a step.
+// How many slices a step's batch is cut into.
 
 #include "cohaul/base/status.h"
-#include "cohaul/update/exchange.h"
 
 namespace cohaul::strategy {
 
-/// The slices of a step that worker `rank` of `workers` computes. Errors: invalid: slices that workers can't share.
-Result<update::SliceRange> share_slices(int slices, int rank, int workers);
+/// `asked`, or one a worker where that is 0. Errors: invalid: fewer than workers, more than can be.
+Result<int> slices_for(int asked, int workers);
 
 }  // namespace cohaul::strategy

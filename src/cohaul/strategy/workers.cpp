@@ -5,7 +5,8 @@
 
 namespace cohaul::strategy {
 
-Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::string& purpose, std::uint64_t model) {
+Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::string& purpose, std::uint64_t model,
+                                                  Watch& watch) {
   std::unique_ptr<Workers> w(new Workers(job));
   COHAUL_ASSIGN(w->poller_, transport::make_poller());
   w->poller_->set_spin(job::default_spin(job));
@@ -14,7 +15,7 @@ Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::stri
   for (auto& c : channels)
     if (c) w->share_memory_ = w->share_memory_ && c->shares_memory();
   job.wake_on_loss(w->poller_.get());
-  w->links_ = std::make_unique<collective::Links>(job.rank(), std::move(channels), *w->poller_, job,
+  w->links_ = std::make_unique<collective::Links>(job.rank(), std::move(channels), *w->poller_, watch,
                                                   seconds(job.options().step_timeout_s));
   w->group_ = collective::make_direct_group(*w->links_);
   return w;

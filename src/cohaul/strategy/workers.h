@@ -12,8 +12,12 @@ namespace cohaul::strategy {
 
 class Workers {
  public:
-  /// Blocks until all are connected, or the job's join timeout. `job` outlives it.
-  static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model);
+  /// Blocks until all are connected, or the job's join timeout. `job` outlives it, as does `watch`, whom waits ask and tell.
+  static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model,
+                                                  Watch& watch);
+  static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model) {
+    return connect(job, purpose, model, job);
+  }
   ~Workers();
 
   collective::Links& links() { return *links_; }

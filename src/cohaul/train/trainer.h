@@ -52,7 +52,7 @@ struct StepOptions {
 
 /// What came of a step. In synchronous modes it is the same on all workers, so that they can decide alike.
 struct StepResult {
-  bool complete = false;   // false: this worker has more slices of the step to compute, and the rest says nothing yet
+  bool complete = false;    // false: this worker has more slices of the step to compute, and the rest says nothing yet
   std::int64_t update = 0;  // number of this update, from 1, since the trainer was made
   double loss = 0;          // of the whole batch, before the update; in asynchronous modes of this push's
   std::optional<double> gradient_norm;  // before clipping; where clip_norm or non_finite ask for it
@@ -98,7 +98,8 @@ class Trainer {
   /// This worker's slices, until all steps are done. Each is answered by one step() or average(). A loop that is left early ends there: the next
   /// one goes on after the last update. `set` outlives the loop.
   Batches batches(const data::DataSet& set, const FitOptions& options);
-  Batches batches(const data::DataSet&& set, const FitOptions& options) = delete;  // the set would be gone before the loop
+  Batches batches(const data::DataSet&& set,
+                  const FitOptions& options) = delete;  // the set would be gone before the loop
   /// torch's own data sets are wrapped: cohaul::TorchData data(set).
   template <class Set>
     requires(!std::is_base_of_v<data::DataSet, std::remove_cvref_t<Set>>)

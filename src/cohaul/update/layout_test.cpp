@@ -55,6 +55,18 @@ TEST(Layout, AtLeastSixteenPartitionsAndAtMostFourMegabytes) {
   for (const Partition& p : large.partitions()) EXPECT_LE(p.bytes, kPartitionBytesMax);
 }
 
+TEST(Layout, RunsOfSmallParametersHaveABound) {
+  std::vector<ParameterSpec> many, empty;
+  for (int i = 0; i < 20'000; ++i) many.push_back(spec("p" + std::to_string(i), {100}));
+  for (int i = 0; i < 40'000; ++i) empty.push_back(spec("e" + std::to_string(i), {0}));
+  const Layout of_many = make(std::move(many)), of_empty = make(std::move(empty));
+  EXPECT_EQ(of_many.runs().size(), 9u);
+  for (const auto& r : of_many.runs()) EXPECT_LE(r.bytes, kRunBytesMax);
+  EXPECT_EQ(of_empty.runs().size(), 3u);
+  for (const auto& r : of_empty.runs())
+    EXPECT_LE(static_cast<std::size_t>(r.parameter_last - r.parameter_first), kRunParametersMax);
+}
+
 RC_GTEST_PROP(Layout, EveryTrainableElementIsInExactlyOnePartition, ()) {
   const Layout l = random_layout();
   std::vector<std::uint64_t> next(l.parameters().size(), 0);  // elements covered so far, in order

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "cohaul/base/testing/allocations.h"
@@ -16,6 +18,14 @@ const RuleSettings kMomentum{.momentum = 0.9};
 const RuleSettings kAdam{.kind = RuleSettings::Kind::adam};
 
 Layout layout_of(std::vector<ParameterSpec> parameters) { return std::move(Layout::of(std::move(parameters))).value(); }
+
+constexpr StepPlan kApply{};
+
+/// Contribution k of `count`, one slice each.
+Contribution one_of(ConstBytes gradient, AbsentMask absent, std::size_t k, std::size_t count) {
+  const auto slice = static_cast<std::int32_t>(k);
+  return {gradient, absent, {slice, slice + 1, static_cast<std::int32_t>(count)}, slice};
+}
 
 Layout one_float(std::int64_t n) { return layout_of({{"w", {n}}}); }
 
@@ -33,7 +43,7 @@ TEST(Owner, SumsInTreeOrderAndAppliesTheRule) {
   const Layout l = one_float(5000);
   for (const RuleSettings& settings : {RuleSettings{}, kMomentum, kAdam}) {
     for (std::size_t count : {1, 2, 3, 4, 7}) {
-      Owner owner(l, settings, all(l));
+      Owner owner(l, settings, {}, all(l));
       auto rule = make_rule(settings);
       std::vector<float> ours = random_values<float>(5000, 1), expected = ours, sum(5000), state[2];
       for (auto& s : state) s.assign(5000, 0);
@@ -48,9 +58,9 @@ TEST(Owner, SumsInTreeOrderAndAppliesTheRule) {
         for (PartitionId id : all(l)) {
           const Partition& p = l.partitions()[id.value];
           std::vector<Contribution> contributions;
-          for (const auto& g : gradients) contributions.push_back({piece(g, p), {}});
+          for (const auto& g : gradients) contributions.push_back(one_of(piece(g, p), {}, contributions.size(), count));
           auto* place = reinterpret_cast<std::byte*>(ours.data()) + p.offset;
-          owner.apply(id, contributions, {.lr = 0.1}, place, place);
+          owner.apply(id, contributions, {.lr = 0.1}, kApply, place, place);
         }
       }
       EXPECT_EQ(ours, expected) << count;
@@ -61,19 +71,20 @@ TEST(Owner, SumsInTreeOrderAndAppliesTheRule) {
 TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
   const Layout l = layout_of({{"a", {16}}, {"b", {16}}});  // 64 bytes each, one block each
   ASSERT_EQ(l.partitions().size(), 2u);
-  Owner owner(l, kAdam, all(l));
-  std::vector<float> in(32, 1), out(32, 0), zeros(32, 0), g(32, 0.5);
-  const std::vector<std::int32_t> a{0}, both{0, 1};
-  const auto step = [&](std::vector<std::pair<const std::vector<float>*, std::span<const std::int32_t>>> from) {
+  Owner owner(l, kAdam, {}, all(l));
+  std::vector<float> in(32, 1), out(32, 0), noise(32, 7), g(32, 0.5);
+  const std::vector<std::byte> a{std::byte{1}}, both{std::byte{3}};
+  const auto step = [&](std::vector<std::pair<const std::vector<float>*, AbsentMask>> from) {
     for (PartitionId id : all(l)) {
       const Partition& p = l.partitions()[id.value];
       std::vector<Contribution> contributions;
-      for (auto [gradient, absent] : from) contributions.push_back({piece(*gradient, p), absent});
-      owner.apply(id, contributions, {.lr = 0.1}, reinterpret_cast<std::byte*>(in.data()) + p.offset,
+      for (auto [gradient, absent] : from)
+        contributions.push_back(one_of(piece(*gradient, p), absent, contributions.size(), from.size()));
+      owner.apply(id, contributions, {.lr = 0.1}, kApply, reinterpret_cast<std::byte*>(in.data()) + p.offset,
                   reinterpret_cast<std::byte*>(out.data()) + p.offset);
     }
   };
-  step({{&zeros, both}, {&g, a}});   // a is absent in both, b in one only
+  step({{&noise, both}, {&g, a}});   // a is absent in both, b in one only
   EXPECT_EQ(out[0], 1);              // copied
   EXPECT_NEAR(out[16], 0.9f, 1e-6);  // Adam's first step is lr
   step({{&g, {}}});
@@ -83,30 +94,125 @@ TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
 TEST(Owner, HoldsStateOfItsOwnPartitionsOnly) {
   const Layout l = one_float(16 * 1024);
   const std::vector<PartitionId> some{PartitionId(3), PartitionId(4)};
-  Owner owner(l, kAdam, some);
+  Owner owner(l, kAdam, {}, some);
   EXPECT_EQ(owner.state_bytes(), 2u * 2 * 4096);
   EXPECT_TRUE(owner.owns(PartitionId(3)));
   EXPECT_FALSE(owner.owns(PartitionId(5)));
   EXPECT_FALSE(owner.owns(PartitionId(16)));
   EXPECT_FALSE(owner.owns(PartitionId(-1)));
-  EXPECT_EQ(Owner(l, {}, all(l)).state_bytes(), 0u);
+  EXPECT_EQ(Owner(l, {}, {}, all(l)).state_bytes(), 0u);
 }
 
 TEST(Owner, DoesNotAllocate) {
   const Layout l = one_float(100'000);
-  Owner owner(l, kAdam, all(l));
+  Owner owner(l, kAdam, {}, all(l));
   std::vector<float> parameters(100'000), g = random_values<float>(100'000, 1);
   std::vector<Contribution> contributions(5);
   const long before = testing_tools::allocations();
   for (int step = 0; step < 3; ++step) {
     for (std::size_t i = 0; i < l.partitions().size(); ++i) {
       const Partition& p = l.partitions()[i];
-      for (Contribution& c : contributions) c.gradient = piece(g, p);
+      for (std::size_t k = 0; k < contributions.size(); ++k) contributions[k] = one_of(piece(g, p), {}, k, 5);
       auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
-      owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, {.lr = 0.1}, place, place);
+      GradientFacts facts;
+      measure(l, PartitionId(static_cast<std::int32_t>(i)), contributions, facts);
+      owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, {.lr = 0.1},
+                  decide({.clip_norm = 1}, facts), place, place);
     }
   }
   EXPECT_EQ(testing_tools::allocations(), before);
+}
+
+TEST(Owner, SumsPartsOfAnySizeToTheBitsOfOneSliceEach) {
+  const Layout l = one_float(3000);
+  for (std::int32_t slices : {1, 2, 3, 5, 7, 11, 16}) {
+    std::vector<std::vector<float>> gradients;
+    for (std::int32_t v = 0; v < slices; ++v) gradients.push_back(random_values<float>(3000, 100 + v));
+    const auto sum_of = [&](const SliceRange& range) {
+      std::vector<const float*> terms;
+      for (std::int32_t v = range.first; v < range.last; ++v) terms.push_back(gradients[v].data());
+      std::vector<float> out(3000);
+      tree_sum(terms, out.data(), out.size());
+      return out;
+    };
+    std::vector<float> expected;
+    for (std::int32_t workers = 1; workers <= slices; ++workers) {
+      std::vector<std::vector<float>> sums;
+      std::vector<SliceRange> parts;
+      for (std::int32_t r = 0; r < workers; ++r)
+        for (const SliceRange& part : subtrees_of(slices_of(slices, r, workers)))
+          parts.push_back(part), sums.push_back(sum_of(part));
+      Owner owner(l, {}, {}, all(l));
+      std::vector<float> parameters(3000, 1);
+      for (PartitionId id : all(l)) {
+        const Partition& p = l.partitions()[id.value];
+        std::vector<Contribution> contributions;
+        for (std::size_t k = 0; k < parts.size(); ++k) contributions.push_back({piece(sums[k], p), {}, parts[k], 0});
+        auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
+        EXPECT_TRUE(owner.apply(id, contributions, {.lr = 0.1}, kApply, place, place));
+      }
+      if (workers == 1) expected = parameters;
+      EXPECT_EQ(parameters, expected) << slices << " slices, " << workers << " workers";
+    }
+  }
+}
+
+TEST(Owner, MeasuresTheSumAndNamesWhatIsNotFinite) {
+  const Layout l = layout_of({{"a", {1500}}, {"b", {40}}});
+  std::vector<float> first = random_values<float>(l.bytes() / 4, 1), second = random_values<float>(l.bytes() / 4, 2);
+  const auto facts_of = [&](std::vector<PartitionId> ids) {
+    GradientFacts facts;
+    for (PartitionId id : ids) {
+      const Partition& p = l.partitions()[id.value];
+      const std::vector<Contribution> two{one_of(piece(first, p), {}, 0, 2), one_of(piece(second, p), {}, 1, 2)};
+      measure(l, id, two, facts);
+    }
+    return facts;
+  };
+  double expected = 0;
+  const auto add = [&](std::size_t i) { expected += std::pow(static_cast<double>(first[i] + second[i]), 2); };
+  for (std::size_t i = 0; i < 1500; ++i) add(i);
+  for (std::size_t i = 0; i < 40; ++i) add(l.offset(1) / 4 + i);
+  EXPECT_NEAR(facts_of(all(l)).squares.value(), expected, 1e-9 * expected);
+  std::vector<PartitionId> backwards = all(l);
+  std::reverse(backwards.begin(), backwards.end());
+  EXPECT_TRUE(facts_of(backwards).squares == facts_of(all(l)).squares);
+
+  second[l.offset(1) / 4 + 3] = std::nanf("");
+  second[1030] = INFINITY;
+  GradientFacts bad = facts_of(all(l));
+  EXPECT_EQ(bad.non_finite, 2);
+  EXPECT_EQ(bad.parameter, 0);
+  EXPECT_EQ(bad.worker, 1);
+  EXPECT_NE(non_finite_error(bad, l, 11).message().find("step 12: the gradient of a is not finite at worker 1"),
+            std::string::npos);
+  second[1030] = 0, second[l.offset(1) / 4 + 3] = 0;
+  first[5] = second[5] = 3e38f;
+  bad = facts_of(all(l));
+  EXPECT_EQ(bad.non_finite, 1);
+  EXPECT_EQ(bad.worker, -1) << "only the sum is not finite";
+}
+
+TEST(Owner, ScalesClipsAndSkipsAsThePlanSays) {
+  const Layout l = one_float(2500);
+  const std::vector<float> g = random_values<float>(2500, 3);
+  const auto updated = [&](const GradientPolicy& policy, const StepPlan& plan) {
+    Owner owner(l, {}, policy, all(l));
+    std::vector<float> parameters(2500, 0);
+    for (PartitionId id : all(l)) {
+      const Partition& p = l.partitions()[id.value];
+      const Contribution one = one_of(piece(g, p), {}, 0, 1);
+      auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
+      EXPECT_EQ(owner.apply(id, {&one, 1}, {.lr = 1}, plan, place, place), plan.action == StepPlan::Action::apply);
+    }
+    return parameters;
+  };
+  const std::vector<float> halved = updated({}, {.factor = 0.5}), clipped = updated({.clip_value = 0.25}, {});
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    EXPECT_EQ(halved[i], -g[i] / 2);
+    EXPECT_EQ(clipped[i], -std::clamp(g[i], -0.25f, 0.25f));
+  }
+  EXPECT_EQ(updated({}, {.action = StepPlan::Action::skip}), std::vector<float>(2500, 0));
 }
 
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
@@ -122,7 +228,7 @@ TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
   std::memcpy(flat.data(), w.data(), 200'000);
   std::memcpy(flat.data() + l.offset(3), d.data(), 40);
 
-  auto exchange = make_local_exchange(l, kMomentum, flat);
+  auto exchange = make_local_exchange(l, kMomentum, {}, flat);
   ASSERT_TRUE(exchange->start(kForever).ok());
   auto rule = make_rule(kMomentum);
   std::vector<float> expected_w = w, state_w(50'000);
@@ -133,11 +239,13 @@ TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
     const auto gw = random_values<float>(50'000, 10 + t);
     const auto gb = random_values<float>(10, 30 + t);
     const auto gd = random_values<double>(5, 20 + t);
-    ASSERT_TRUE(exchange->begin({Step(t - 1), {}}, {.lr = 0.1}).ok());
-    ASSERT_TRUE(exchange->push(2, as_bytes(std::span(gd)), {}).ok());
-    ASSERT_TRUE(exchange->push(0, as_bytes(std::span(gw)), {}).ok());
-    ASSERT_TRUE(exchange->push(1, as_bytes(std::span(gb)), {}).ok());
-    auto outcome = exchange->finish(0.25);
+    ASSERT_TRUE(exchange->begin({Step(t - 1), {}}, {.lr = 0.1}, {}).ok());
+    ASSERT_TRUE(exchange->push({0, 2, as_bytes(std::span(gd))}).ok());
+    ASSERT_TRUE(exchange->push({0, 0, as_bytes(std::span(gw))}).ok());
+    ASSERT_TRUE(exchange->push({0, 1, as_bytes(std::span(gb))}).ok());
+    EXPECT_EQ(std::memcmp(flat.data(), expected_w.data(), 200'000), 0) << "no parameter changes before the step ends";
+    const PartEnd end{0.25, 0};
+    auto outcome = exchange->finish({&end, 1});
     ASSERT_TRUE(outcome.ok());
     EXPECT_EQ(outcome->loss, 0.25);
     rule->apply(gw.data(), expected_w.data(), expected_w.data(), array_w, 50'000, {.lr = 0.1}, t);

@@ -27,6 +27,11 @@ Status fraction(const char* setting, double value) {
 
 }  // namespace
 
+std::string_view name(RuleSettings::Kind kind) {
+  constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "store"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
 void RuleSettings::encode(Writer& out) const {
   out.put(kind).put(momentum).put(dampening).put(weight_decay).put(static_cast<std::uint8_t>(nesterov));
   out.put(beta1).put(beta2).put(eps);
@@ -43,7 +48,7 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
   s.beta2 = in.get<double>();
   s.eps = in.get<double>();
   if (!in.ok()) return corrupt("rule settings: cut short");
-  if (kind > static_cast<std::uint8_t>(Kind::adamw) || nesterov > 1)
+  if (kind > static_cast<std::uint8_t>(Kind::store) || nesterov > 1)
     return corrupt("rule settings: unknown rule or flag");
   s.kind = static_cast<Kind>(kind);
   s.nesterov = nesterov == 1;
@@ -52,6 +57,7 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
 }
 
 Status RuleSettings::check() const {
+  if (kind == Kind::store) return {};
   COHAUL_TRY(not_negative("weight_decay", weight_decay));
   if (kind == Kind::sgd) {
     COHAUL_TRY(not_negative("momentum", momentum));
@@ -71,6 +77,7 @@ std::unique_ptr<const Rule> make_rule(const RuleSettings& settings) {
     case RuleSettings::Kind::sgd: return make_sgd(settings);
     case RuleSettings::Kind::adam: return make_adam(settings);
     case RuleSettings::Kind::adamw: return make_adamw(settings);
+    case RuleSettings::Kind::store: return make_store(settings);
   }
   return nullptr;
 }

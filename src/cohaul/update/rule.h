@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/dtype.h"
@@ -15,7 +16,8 @@ namespace cohaul::update {
 
 /// What does not change from step to step. Names, meanings and defaults are PyTorch's (torch.optim 2.15).
 struct RuleSettings {
-  enum class Kind : std::uint8_t { sgd, adam, adamw } kind = Kind::sgd;
+  /// store: parameters become the gradients, for a mean gradient without an update.
+  enum class Kind : std::uint8_t { sgd, adam, adamw, store } kind = Kind::sgd;
   double momentum = 0, dampening = 0,
          weight_decay = 0;  // sgd; weight_decay also of adam (L2) and adamw (decoupled, 0.01)
   bool nesterov = false;
@@ -27,6 +29,8 @@ struct RuleSettings {
   /// invalid, naming the setting: negative momentum, Nesterov without momentum, …
   Status check() const;
 };
+
+std::string_view name(RuleSettings::Kind kind);
 
 /// What travels with each step.
 struct StepSettings {
@@ -40,7 +44,7 @@ class Rule {
   /// How many state values each element has (0 plain SGD, 1 momentum, 2 Adam).
   virtual int states() const = 0;
   /// gradient[i], parameter_in[i], state[k][i] → parameter_out[i], state[k][i] for i < n. parameter_out may be
-  /// parameter_in. count: the how-manieth update of these elements this is, from 1. Any alignment, any n.
+  /// parameter_in. count: updates of these elements with this one, from 1. Any alignment, any n.
   virtual void apply(const float* gradient, const float* parameter_in, float* parameter_out, float* const* state,
                      std::size_t n, const StepSettings& settings, std::int64_t count) const = 0;
   virtual void apply(const double* gradient, const double* parameter_in, double* parameter_out, double* const* state,

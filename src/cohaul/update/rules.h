@@ -10,5 +10,6 @@ namespace cohaul::update {
 std::unique_ptr<const Rule> make_sgd(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_adam(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_adamw(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_store(const RuleSettings& settings);
 
 }  // namespace cohaul::update

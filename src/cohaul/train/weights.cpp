@@ -1,8 +1,7 @@
-#include "cohaul/train/state.h"
+#include "cohaul/train/weights.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 
 #include <cstring>
 
@@ -66,58 +65,6 @@ Status load_one(const Model& model, const checkpoint::TensorView& from, const st
 
 }  // namespace
 
-const parallel::SplitParameter* Model::split_of(const std::string& name) const {
-  for (const auto& s : split)
-    if (s.name == name) return &s;
-  return nullptr;
-}
-
-Result<update::Layout> layout_of(const Model& model) {
-  std::vector<update::ParameterSpec> specs;
-  for (const auto& [name, t] : model.parameters) {
-    bool known = t.defined() && t.layout() == at::kStrided && t.device().is_cpu() &&
-                 (t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble);
-    if (!known) return unsupported("parameter " + name + " is not a dense float32 or float64 tensor on the CPU");
-    specs.push_back(
-        {name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, t.requires_grad()});
-  }
-  for (const auto& [name, t] : model.buffers) {
-    if (!t.defined()) continue;
-    std::int64_t words = (static_cast<std::int64_t>(t.nbytes()) + 3) / 4;
-    specs.push_back({"buffer " + name, {words}, DType::float32, false});
-  }
-  return update::Layout::of(std::move(specs));
-}
-
-void copy_to(const Model& model, const update::Layout& layout, Bytes flat) {
-  std::int32_t i = 0;
-  auto put = [&](const at::Tensor& t) {
-    at::Tensor c = t.detach().contiguous();
-    if (c.nbytes() > 0) std::memcpy(flat.data() + layout.offset(i), c.const_data_ptr(), c.nbytes());
-    ++i;
-  };
-  for (const auto& [name, t] : model.parameters) put(t);
-  for (const auto& [name, t] : model.buffers)
-    if (t.defined()) put(t);
-}
-
-void adopt(const Model& model, const update::Layout& layout, Bytes flat) {
-  at::NoGradGuard no_grad;
-  std::int32_t i = 0;
-  for (const auto& [name, t] : model.parameters) {
-    at::Tensor view = at::from_blob(flat.data() + layout.offset(i++), t.sizes(), t.options().requires_grad(false));
-    t.unsafeGetTensorImpl()->set_storage_and_dtype(view.storage(), view.dtype());
-    t.unsafeGetTensorImpl()->set_sizes_and_strides(view.sizes(), view.strides(), view.storage_offset());
-  }
-  for (const auto& [name, t] : model.buffers) {
-    if (!t.defined()) continue;
-    at::Tensor c = at::empty(t.sizes(), t.options());
-    if (c.nbytes() > 0) std::memcpy(c.mutable_data_ptr(), flat.data() + layout.offset(i), c.nbytes());
-    t.copy_(c);
-    ++i;
-  }
-}
-
 Status load(const Model& model, const std::string& path) {
   COHAUL_ASSIGN(checkpoint::TensorFile file, checkpoint::read(path));
   std::size_t used = 0;
@@ -148,7 +95,7 @@ Status load(const Model& model, const std::string& path) {
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group) {
   NamedTensors out;
   for (const auto& [name, t] : model.parameters) {
-    at::Tensor whole = t.detach().contiguous();
+    at::Tensor whole = t.detach().clone(at::MemoryFormat::Contiguous);
     if (const auto* s = model.split_of(name)) {
       if (group == nullptr) return internal("parameter " + name + " is split, but there is no group to gather it from");
       COHAUL_ASSIGN(whole, parallel::gather_whole(whole, s->part, *group));

@@ -1,0 +1,45 @@
+#include "cohaul/gradient/own_functions.h"
+
+#include <torch/csrc/autograd/function.h>
+
+#include <cstring>
+#include <typeindex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace cohaul::gradient {
+namespace {
+
+using torch::autograd::Node;
+
+/// The classes of autograd's own functions are not templates over a type of the user's, those of torch::autograd::Function are.
+bool is_own(const Node& node) {
+  thread_local std::unordered_map<std::type_index, bool> known;
+  const std::type_info& type = typeid(node);
+  auto [it, is_new] = known.try_emplace(type, false);
+  if (is_new)
+    it->second = std::strstr(type.name(), "CppNode") != nullptr || std::strstr(type.name(), "PyNode") != nullptr;
+  return it->second;
+}
+
+}  // namespace
+
+bool may_run_backward_inside(const at::Tensor& loss) {
+  thread_local std::vector<const Node*> open;
+  thread_local std::unordered_set<const Node*> seen;
+  open.clear(), seen.clear();
+  if (!loss.grad_fn()) return false;
+  open.push_back(loss.grad_fn().get());
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (!seen.insert(node).second) continue;
+    if (is_own(*node)) return true;
+    for (const auto& edge : node->next_edges())
+      if (edge.function && edge.function->num_outputs() > 0) open.push_back(edge.function.get());
+  }
+  return false;
+}
+
+}  // namespace cohaul::gradient

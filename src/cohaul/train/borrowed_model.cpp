@@ -1,0 +1,222 @@
+#include "cohaul/train/borrowed_model.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
+#include <c10/core/CPUAllocator.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <cstdio>
+#include <cstring>
+#include <unordered_set>
+
+namespace cohaul::train {
+namespace {
+
+bool is_trainable_type(const at::Tensor& t) { return t.scalar_type() == at::kFloat || t.scalar_type() == at::kDouble; }
+
+std::string text(const at::Tensor& t) {
+  std::string out = std::string(c10::toString(t.scalar_type())) + " [";
+  for (std::int64_t d : t.sizes()) out += (out.back() == '[' ? "" : ", ") + std::to_string(d);
+  return out + "] on " + t.device().str();
+}
+
+/// The tensor's elements are the whole of its storage, in some order without gaps.
+bool fills_storage(const at::Tensor& t) {
+  return t.storage_offset() == 0 && t.is_non_overlapping_and_dense() && t.storage().nbytes() == t.nbytes();
+}
+
+at::DataPtr view_of(std::byte* data, const std::shared_ptr<const void>& memory) {
+  auto* kept = new std::shared_ptr<const void>(memory);
+  return {data, kept, [](void* p) { delete static_cast<std::shared_ptr<const void>*>(p); }, at::Device(at::kCPU)};
+}
+
+std::byte* data_of(const at::Tensor& t) {
+  return static_cast<std::byte*>(t.storage().unsafeGetStorageImpl()->mutable_data());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model) {
+  std::unique_ptr<BorrowedModel> m(new BorrowedModel(std::move(model)));
+  COHAUL_TRY(m->collect());
+  return m;
+}
+
+BorrowedModel::~BorrowedModel() { give_back(); }
+
+Status BorrowedModel::collect() {
+  std::vector<update::ParameterSpec> specs;
+  std::unordered_set<const at::TensorImpl*> seen;
+  std::unordered_set<const at::StorageImpl*> storages;
+  for (const auto& [name, t] : model_.parameters) {
+    if (!t.defined()) return unsupported("parameter " + name + " is undefined");
+    if (!seen.insert(t.unsafeGetTensorImpl()).second) continue;  // tied
+    const bool plain = t.layout() == at::kStrided && t.device().is_cpu();
+    if (plain && !is_trainable_type(t) && !t.requires_grad()) {
+      buffers_.emplace_back(name, t);
+      continue;
+    }
+    if (!plain || !is_trainable_type(t))
+      return unsupported("parameter " + name + " is " + text(t) +
+                         ": a trainer takes dense float32 and float64 tensors on the CPU");
+    items_.push_back({name, t, t.sizes().vec(), t.strides().vec(), t.scalar_type(), nullptr, 0});
+    COHAUL_TRY(own_storage(items_.back()));
+    items_.back().strides = t.strides().vec();
+    if (t.numel() > 0 && !storages.insert(t.storage().unsafeGetStorageImpl()).second)
+      return unsupported(
+          "parameter " + name +
+          " shares its memory with another parameter: tie them by registering the same tensor under both "
+          "names, or give it memory of its own with set_data(clone())");
+    specs.push_back({name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, true});
+  }
+  for (const auto& item : model_.buffers)
+    if (item.second.defined()) buffers_.push_back(item);
+  for (const auto& [name, t] : buffers_) {
+    std::int64_t words = (static_cast<std::int64_t>(t.nbytes()) + 3) / 4;
+    specs.push_back({"buffer " + name, {words}, DType::float32, false});
+  }
+  COHAUL_ASSIGN(layout_, update::Layout::of(std::move(specs)));
+  return {};
+}
+
+/// Gives the parameter a storage that it fills, where it has not.
+Status BorrowedModel::own_storage(const Item& item) const {
+  const at::Tensor& t = item.tensor;
+  if (t.numel() == 0 || fills_storage(t)) return {};
+  if (t.storage().use_count() > 1)
+    return unsupported("parameter " + item.name +
+                       " is a part of another tensor's memory: give it memory of its own with set_data(clone())");
+  at::NoGradGuard no_grad;
+  at::Tensor fresh = at::empty(t.sizes(), t.options().requires_grad(false));
+  fresh.copy_(t);
+  t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
+  t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+  return {};
+}
+
+std::vector<at::Tensor> BorrowedModel::parameters() const {
+  std::vector<at::Tensor> out(layout_.parameters().size());
+  for (std::size_t i = 0; i < items_.size(); ++i) out[i] = items_[i].tensor;
+  return out;
+}
+
+std::string BorrowedModel::fingerprint() const {
+  std::uint64_t h = layout_.hash();
+  for (const Item& item : items_)
+    for (std::int64_t stride : item.strides) h = (h ^ static_cast<std::uint64_t>(stride)) * 0x100000001b3;
+  char out[17];
+  std::snprintf(out, sizeof out, "%016llx", static_cast<unsigned long long>(h));
+  return out;
+}
+
+std::byte* BorrowedModel::place(std::size_t item) const {
+  return flat_.data() + layout_.offset(static_cast<std::int32_t>(item));
+}
+
+void BorrowedModel::copy_to(Bytes flat) const {
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const at::Tensor& t = items_[i].tensor;
+    std::byte* to = flat.data() + layout_.offset(static_cast<std::int32_t>(i));
+    if (t.numel() > 0 && to != data_of(t)) std::memcpy(to, data_of(t), t.nbytes());
+  }
+  auto at = static_cast<std::int32_t>(items_.size());
+  for (const auto& [name, t] : buffers_) {
+    at::Tensor c = t.detach().contiguous();
+    if (c.nbytes() > 0) std::memcpy(flat.data() + layout_.offset(at), c.const_data_ptr(), c.nbytes());
+    ++at;
+  }
+}
+
+void BorrowedModel::copy_from(ConstBytes flat) const {
+  at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const at::Tensor& t = items_[i].tensor;
+    const std::byte* from = flat.data() + layout_.offset(static_cast<std::int32_t>(i));
+    if (t.numel() > 0 && from != data_of(t)) std::memcpy(data_of(t), from, t.nbytes());
+  }
+  auto at = static_cast<std::int32_t>(items_.size());
+  for (const auto& [name, t] : buffers_) {
+    at::Tensor c = at::empty(t.sizes(), t.options());
+    if (c.nbytes() > 0) std::memcpy(c.mutable_data_ptr(), flat.data() + layout_.offset(at), c.nbytes());
+    t.copy_(c);
+    ++at;
+  }
+}
+
+void BorrowedModel::move_in(const Item& item, std::byte* to) const {
+  if (item.tensor.numel() == 0) return;
+  item.tensor.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(view_of(to, memory_));
+}
+
+void BorrowedModel::adopt(Bytes flat, std::shared_ptr<const void> memory) {
+  flat_ = flat;
+  memory_ = std::move(memory);
+  for (std::size_t i = 0; i < items_.size(); ++i) move_in(items_[i], place(i));
+  settled();
+}
+
+Result<BorrowedModel::Change> BorrowedModel::look() const {
+  Change change;
+  for (const Item& item : items_) {
+    const at::Tensor& t = item.tensor;
+    if (t.unsafeGetTensorImpl()->numel() != 0 && t.const_data_ptr() == item.data && t._version() == item.version &&
+        t.sizes() == item.sizes) [[likely]]
+      continue;
+    if (t.sizes() != item.sizes || t.scalar_type() != item.type || !t.device().is_cpu() || t.layout() != at::kStrided)
+      return invalid(
+          "parameter " + item.name + " is " + text(t) +
+          " now, which it was not when the trainer was made: change the model first, and make the trainer of it then");
+    if (t.numel() == 0) continue;
+    if (t.const_data_ptr() != item.data) {
+      if (change.replaced.empty()) change.replaced = item.name;
+    } else if (t._version() != item.version && change.written.empty()) {
+      change.written = item.name;
+    }
+  }
+  return change;
+}
+
+Status BorrowedModel::follow() {
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    Item& item = items_[i];
+    if (item.tensor.numel() == 0 || item.tensor.const_data_ptr() == item.data) continue;
+    COHAUL_TRY(own_storage(item));
+    at::NoGradGuard no_grad;
+    if (item.tensor.strides() != item.strides) {
+      at::Tensor fresh = at::empty_strided(item.sizes, item.strides, item.tensor.options().requires_grad(false));
+      fresh.copy_(item.tensor);
+      item.tensor.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
+      item.tensor.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+    }
+    std::memcpy(place(i), data_of(item.tensor), item.tensor.nbytes());
+    move_in(item, place(i));
+  }
+  return {};
+}
+
+void BorrowedModel::settled() {
+  for (Item& item : items_) {
+    item.data = item.tensor.numel() > 0 ? item.tensor.const_data_ptr() : nullptr;
+    item.version = item.tensor._version();
+  }
+}
+
+void BorrowedModel::bump(Item& item) {
+  torch::autograd::impl::bump_version(item.tensor);
+  item.version = item.tensor._version();
+}
+
+void BorrowedModel::give_back() {
+  for (std::size_t i = 0; i < items_.size() && !flat_.empty(); ++i) {
+    const at::Tensor& t = items_[i].tensor;
+    if (t.numel() == 0 || !t.has_storage() || data_of(t) != place(i)) continue;
+    at::DataPtr own = c10::GetCPUAllocator()->allocate(t.nbytes());
+    std::memcpy(own.get(), place(i), t.nbytes());
+    t.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(std::move(own));
+  }
+  flat_ = {};
+  memory_.reset();
+}
+
+}  // namespace cohaul::train

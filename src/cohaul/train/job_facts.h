@@ -1,0 +1,21 @@
+#pragma once
+// What all workers must agree on, as lines "name=value": compared when a trainer is made, and when a loop begins.
+
+#include <optional>
+#include <string>
+
+#include "cohaul/data/data_set.h"
+#include "cohaul/strategy/strategy.h"
+#include "cohaul/train/borrowed_model.h"
+#include "cohaul/train/optimizer.h"
+
+namespace cohaul::train {
+
+struct FitOptions;
+
+std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
+                          std::uint64_t seed, const BorrowedModel& model);
+/// options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
+std::string loop_facts(const FitOptions& options, const data::DataSet& set);
+
+}  // namespace cohaul::train

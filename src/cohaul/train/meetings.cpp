@@ -1,0 +1,22 @@
+#include "cohaul/train/meetings.h"
+
+namespace cohaul::train {
+
+Status Meetings::meet(const std::string& purpose, std::int64_t done, const std::string& facts) {
+  if (job_.world() == 1) return {};
+  job::Meeting meeting;
+  meeting.group = group_;
+  meeting.number = held_++;
+  meeting.purpose = purpose;
+  meeting.progress = done;
+  meeting.facts = facts;
+  return job_.meet(meeting, steady_clock().now() + seconds(job_.options().step_timeout_s));
+}
+
+Status Meetings::health() const {
+  Status health = job_.health();
+  if (!health.ok() || step_ == kNone) return health;
+  return job_.absent(group_, held_, step_);
+}
+
+}  // namespace cohaul::train

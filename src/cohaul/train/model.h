@@ -1,0 +1,82 @@
+#pragma once
+// A model as the trainer sees it: names and tensors.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cohaul/parallel/split.h"
+
+namespace cohaul::train {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+struct Model {
+  NamedTensors parameters, buffers;  // names as PyTorch gives them; a tied parameter may be there under several names
+  std::function<void(bool)> train;   // training mode of all modules on, off
+  std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
+  /// Puts all modules into evaluation mode. What it returns puts each back into the mode that it had. Empty: train(false), then train(true).
+  std::function<std::function<void()>()> evaluation;
+
+  /// How a parameter is split; null: this worker has the whole.
+  const parallel::SplitParameter* split_of(const std::string& name) const;
+};
+
+/// As Model::evaluation, of one module and all below it.
+template <class Module>
+std::function<void()> evaluate_modules(Module& module) {
+  std::vector<std::pair<std::shared_ptr<std::remove_cvref_t<decltype(*module.modules(false).front())>>, bool>> before;
+  for (const auto& m : module.modules(/*include_self=*/false)) before.emplace_back(m, m->is_training());
+  const bool own = module.is_training();
+  module.eval();
+  return [&module, own, before] {
+    module.train(own);
+    for (const auto& [m, on] : before) m->train(on);  // outer ones first: each sets those below it, which come later
+  };
+}
+
+/// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept;
+/// or of a torch::nn::Module itself, which must outlive the model.
+template <class Net>
+Model model_of(Net&& net) {
+  constexpr bool kIsModule = requires { net.named_parameters(); };
+  constexpr bool kIsHolder = requires { net->named_parameters(); };
+  static_assert(
+      kIsModule || kIsHolder,
+      "a trainer takes a TORCH_MODULE holder, a shared_ptr to a module, a module, or a cohaul::Model of your tensors");
+  Model m;
+  const auto fill = [&m](auto& module) {
+    for (const auto& item : module.named_parameters()) m.parameters.emplace_back(item.key(), item.value());
+    for (const auto& item : module.named_buffers()) m.buffers.emplace_back(item.key(), item.value());
+  };
+  if constexpr (kIsModule) {
+    static_assert(std::is_lvalue_reference_v<Net>, "a module that is a temporary would be gone before it is trained");
+    fill(net);
+    m.train = [&net](bool on) { net.train(on); };
+    m.evaluation = [&net] { return evaluate_modules(net); };
+  } else {
+    std::remove_cvref_t<Net> kept(std::forward<Net>(net));
+    fill(*kept);
+    m.train = [kept](bool on) mutable { kept->train(on); };
+    m.evaluation = [kept]() mutable { return [kept, back = evaluate_modules(*kept)] { back(); }; };
+  }
+  return m;
+}
+
+/// The model is in evaluation mode while this lives; afterwards each module is as it was.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(const Model& model);
+  ~EvaluationMode() { back_(); }
+  EvaluationMode(const EvaluationMode&) = delete;
+
+ private:
+  std::function<void()> back_;
+};
+
+}  // namespace cohaul::train

@@ -1,0 +1,57 @@
+#include "cohaul/train/sample_loop.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "cohaul/base/random.h"
+#include "cohaul/train/job_facts.h"
+
+namespace cohaul::train {
+
+Result<FitOptions> resolve(FitOptions options, const data::DataSet& set, int slices) {
+  const std::int64_t n = set.size();
+  if (n < 1) return invalid("the data set is empty");
+  if (options.batch < 1) return invalid("batch = " + std::to_string(options.batch) + ": it must be at least 1");
+  if (slices > options.batch)
+    return invalid(std::to_string(slices) + " slices, but a batch of " + std::to_string(options.batch) +
+                   " samples: slices must be ≤ batch");
+  if (options.steps < 0 || options.epochs < 0 || (options.steps > 0) == (options.epochs > 0))
+    return invalid("give either steps or epochs, one of them and at least 1");
+  if (options.log_every < 1)
+    return invalid("log_every = " + std::to_string(options.log_every) +
+                   ": it must be at least 1 step between two losses");
+  if (options.epochs > 0) {
+    std::int64_t samples = 0;
+    if (__builtin_mul_overflow(options.epochs, n, &samples)) return invalid("so many epochs cannot be counted");
+    options.steps = samples / options.batch + (samples % options.batch != 0);
+    options.epochs = 0;
+  }
+  return options;
+}
+
+void SampleLoop::begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first) {
+  set_ = &set;
+  options_ = options;
+  facts_ = loop_facts(options, set);
+  sampler_.emplace(data::SamplerOptions{set.size(), options.batch, options.shuffle, seed});
+  seed_ = seed;
+  first_ = first;
+  ++number_;
+}
+
+update::Loop SampleLoop::bounds() const { return {first_, last(), options_.log_every, number_ - 1, facts_}; }
+
+data::Batch SampleLoop::batch(const update::Work& work, std::int32_t slice) {
+  const data::Slice positions = data::slice_of(options_.batch, work.slices.count, slice);
+  indices_.resize(static_cast<std::size_t>(positions.size()));
+  sampler_->indices(work.step.value, positions, indices_);
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  generator.set_current_seed(
+      mix_seed(seed_, static_cast<std::uint64_t>(work.step.value), static_cast<std::uint64_t>(slice)));
+  return set_->get(indices_);
+}
+
+double SampleLoop::share(std::int32_t slice, std::int32_t count) const {
+  return static_cast<double>(data::slice_of(options_.batch, count, slice).size()) / static_cast<double>(options_.batch);
+}
+
+}  // namespace cohaul::train

@@ -1,0 +1,54 @@
+#include "cohaul/train/telling.h"
+
+#include <algorithm>
+
+namespace cohaul::train {
+
+void Telling::begin_loop(const SampleLoop& loop) {
+  times_ = {};
+  times_.steps.reserve(static_cast<std::size_t>(std::min<std::int64_t>(loop.options().steps, 1 << 20)));
+  times_.began = last_end_ = told_at_ = steady_clock().now();
+  batch_ = loop.options().batch;
+  waited_ = job_.waited();
+  told_ = loop.first();
+}
+
+void Telling::end_loop(std::int64_t updates) {
+  times_.ended = steady_clock().now();
+  times_.samples = updates * batch_;
+}
+
+void Telling::step_done() {
+  const Time now = steady_clock().now();
+  times_.steps.push_back(now - last_end_);
+  last_end_ = now;
+}
+
+/// The fraction of the time since the last report that this worker waited for others.
+double Telling::waiting(Time now) const {
+  if (now <= told_at_) return 0;
+  return std::min(1.0, static_cast<double>(job_.waited() - waited_) / static_cast<double>(now - told_at_));
+}
+
+void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous) {
+  const auto per_second = [&](std::int64_t updates, Duration time) {
+    return time > 0 ? static_cast<double>(updates * batch_) * 1e9 / static_cast<double>(time) : 0;
+  };
+  const Time now = steady_clock().now();
+  StepReport out;
+  out.step = update.number;
+  out.steps = loop.last();
+  out.loss = update.loss;
+  out.samples_per_s = per_second(update.number - told_, update.elapsed);
+  out.waiting = waiting(now);
+  out.many = job_.world() > 1;
+  const double overall = per_second(update.number - loop.first(), now - times_.began);
+  if (overall > 0) out.seconds_left = static_cast<double>((loop.last() - update.number) * batch_) / overall;
+  if (asynchronous) out.asynchrony = update.asynchrony;
+  told_ = update.number;
+  told_at_ = now;
+  waited_ = job_.waited();
+  (reporter_ ? *reporter_ : own_).step(out);
+}
+
+}  // namespace cohaul::train

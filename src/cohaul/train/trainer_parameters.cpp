@@ -1,0 +1,143 @@
+// The parameters between steps: written by hand, evaluated, saved, and the mean gradients of average().
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_strided.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cohaul/base/last_operations.h"
+#include "cohaul/observe/format.h"
+#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/weights.h"
+
+namespace cohaul::train {
+
+/// Before a step: what the user has done to the parameters since the last one.
+void Trainer::Run::follow_changes() {
+  const BorrowedModel::Change change = or_throw(model_->look());
+  if (!change.any()) return;
+  const std::string& name = change.replaced.empty() ? change.written : change.replaced;
+  if (asynchronous() && loop_.running())
+    throw Error(invalid(
+        "parameter " + name +
+        " was written by hand within an asynchronous loop, where no moment is the same for all workers: end the "
+        "loop first, and use trainer.write()"));
+  if (job_.world() > 1) {
+    if (!change.written.empty())
+      throw Error(
+          invalid("parameter " + change.written +
+                  " was written by hand, which only this worker knows: write parameters in trainer.write(f), which "
+                  "all workers call and which gives the result to all"));
+    expect_equal_replacements(change.replaced);
+  }
+  or_throw(model_->follow());
+  spread_parameters();
+}
+
+/// All workers have replaced parameters, as torch::load does, by equal ones.
+void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
+  const std::string facts =
+      "the parameters' hash=" + sha256(or_throw(whole_parameters(model_->model(), nullptr))) + "\n";
+  Status met = meetings_.meet("loading other parameters", done_, facts);
+  or_throw(met.context("parameter " + parameter +
+                       " has other memory since the last step, as torch::load gives it, so all workers "
+                       "must load the same"));
+}
+
+/// Worker 0's parameters are everybody's.
+void Trainer::Run::spread_parameters() {
+  if (!optimizer_ && job_.rank() == 0) model_->copy_to(engine_->exchange().parameters());
+  or_throw(engine_->write([this] { return meetings_.meet("write()", done_); }, soon()));
+  if (!optimizer_) model_->copy_from(engine_->exchange().parameters());
+  if (optimizer_) model_->updated([](std::int32_t) { return true; });
+  if (optimizer_) model_->settled();
+}
+
+void Trainer::Run::write(const std::function<void()>& f) {
+  expect_usable();
+  settle();
+  if (work_) throw Error(invalid("write() within a step: answer all its slices first"));
+  if (loop_.running() && asynchronous())
+    throw Error(
+        invalid("write() within an asynchronous loop: workers are in different steps there; end the loop first"));
+  if (splits_layers())
+    throw Error(unsupported(
+        "write() cannot write layers of which each worker has a part: load them before the trainer is made"));
+  note_operation("write parameters");
+  if (optimizer_) follow_changes();
+  or_throw(meetings_.meet("write()", done_));
+  if (job_.rank() == 0) {
+    at::NoGradGuard no_grad;
+    f();
+    if (optimizer_) {
+      or_throw(model_->look());
+      or_throw(model_->follow());
+    }
+  }
+  spread_parameters();
+}
+
+Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
+                                  std::int64_t batch) {
+  expect_usable();
+  settle();
+  if (batch < 1) throw Error(invalid("evaluate(batch = " + std::to_string(batch) + "): it must be at least 1 sample"));
+  const std::int64_t size = set.size();
+  Evaluation out;
+  std::vector<double> sums(metrics.size());
+  note_operation("evaluate");
+  if (job_.rank() == 0 || !model_->model().split.empty()) {
+    at::NoGradGuard no_grad;
+    const EvaluationMode mode(model_->model());
+    std::vector<std::int64_t> indices;
+    for (std::int64_t first = 0; first < size; first += batch) {
+      indices.resize(static_cast<std::size_t>(std::min(batch, size - first)));
+      for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = first + static_cast<std::int64_t>(i);
+      const data::Batch b = set.get(indices);
+      out.loss += loss(b).item<double>() * static_cast<double>(indices.size());
+      for (std::size_t m = 0; m < metrics.size(); ++m) sums[m] += metrics[m].second(b);
+    }
+  }
+  const auto n = static_cast<double>(std::max<std::int64_t>(size, 1));
+  out.loss /= n;
+  for (std::size_t m = 0; m < metrics.size(); ++m) out.metrics.emplace_back(metrics[m].first, sums[m] / n);
+  if (job_.rank() == 0 && !options_.reporter) {
+    std::string line = "test  loss " + observe::significant(out.loss);
+    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + observe::significant(value);
+    observe::ProgressWriter(2).say(line);
+  }
+  or_throw(meetings_.meet("evaluate()", done_));
+  return out;
+}
+
+NamedTensors Trainer::Run::parameters() {
+  if (!model_) throw Error(broken_);
+  return or_throw(whole_parameters(model_->model(), options_.layer_group));
+}
+
+void Trainer::Run::save(const std::string& path) {
+  const NamedTensors whole = parameters();
+  if (job_.rank() == 0) or_throw(train::save(path, whole, model_->model().buffers));
+}
+
+/// The exchange has put the mean gradients where parameters would be; each goes to `.grad` where some worker had one.
+void Trainer::Run::leave_mean_gradients() {
+  const std::vector<at::Tensor>& parameters = reducer_->parameters();
+  std::vector<float> present(parameters.size());
+  for (std::size_t p = 0; p < parameters.size(); ++p)
+    present[p] = parameters[p].defined() && !reducer_->was_absent(static_cast<std::int32_t>(p)) ? 1 : 0;
+  if (collective::Group* group = engine_->group()) or_throw(group->all_reduce(collective::buffer(std::span(present))));
+  const Bytes flat = engine_->exchange().parameters();
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    if (present[p] == 0) continue;
+    const at::Tensor& t = parameters[p];
+    at::Tensor grad = at::empty_strided(t.sizes(), t.strides(), t.options().requires_grad(false));
+    if (grad.nbytes() > 0)
+      std::memcpy(grad.mutable_data_ptr(), flat.data() + model_->layout().offset(static_cast<std::int32_t>(p)),
+                  grad.nbytes());
+    t.mutable_grad() = grad;
+  }
+}
+
+}  // namespace cohaul::train

@@ -1,0 +1,340 @@
+#include "cohaul/train/trainer_run.h"
+
+#include <ATen/ops/scalar_tensor.h>
+
+#include <utility>
+
+#include "cohaul/base/last_operations.h"
+#include "cohaul/gradient/arena_allocator.h"
+#include "cohaul/train/job_facts.h"
+
+namespace cohaul::train {
+namespace {
+
+/// Ends a run when the job drops it, so that nothing of it outlives the job.
+struct EndsWithJob {
+  std::weak_ptr<Trainer::Run> run;
+  explicit EndsWithJob(std::weak_ptr<Trainer::Run> r) : run(std::move(r)) {}
+  ~EndsWithJob() {
+    if (auto r = run.lock()) r->end();
+  }
+  EndsWithJob(const EndsWithJob&) = delete;
+};
+
+}  // namespace
+
+Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options)
+    : job_(job),
+      optimizer_(std::move(optimizer)),
+      options_(options),
+      number_(job.count("trainer")),
+      meetings_(job, number_),
+      telling_(job, options.reporter) {}
+
+std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, const strategy::Strategy& strategy,
+                                                 std::optional<Optimizer> optimizer, const TrainerOptions& options) {
+  if (optimizer) or_throw(optimizer->check());
+  std::shared_ptr<Run> run(new Run(job, std::move(optimizer), options));
+  run->set_up(std::move(model), strategy);
+  auto guard = std::make_shared<EndsWithJob>(run);
+  run->last_words_ = job.at_close([guard] {
+    auto r = guard->run.lock();
+    return r ? r->close() : Status();
+  });
+  return run;
+}
+
+void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
+  const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
+  model_ = or_throw(BorrowedModel::of(std::move(model)));
+  or_throw(meetings_.meet("a trainer's making", 0,
+                          trainer_facts(strategy, optimizer_, options_.slices, options_.seed, *model_)));
+  small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
+  strategy::EngineOptions o;
+  o.trainer = number_;
+  o.layout = &model_->layout();
+  if (optimizer_) o.rule = optimizer_->rule, o.policy = optimizer_->policy;
+  else o.rule.kind = update::RuleSettings::Kind::store;
+  o.slices = options_.slices;
+  o.own_optimizer = !optimizer_.has_value();
+  o.lend = {tensors, &small_};
+  o.watch = &meetings_;
+  engine_ = or_throw(strategy::make_engine(strategy, job_, o));
+  if (!optimizer_ && !engine_->capabilities().average)
+    throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
+                            std::string(strategy::name(strategy)) +
+                            " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
+  share_first_parameters();
+  reducer_ =
+      std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
+  reducers_seen_ = gradient::reducers_made();
+}
+
+/// Sums of slices that this worker may send in one step.
+std::size_t Trainer::Run::parts_max() const {
+  if (options_.slices < job_.world()) return 1;
+  return update::subtrees_of(update::slices_of(options_.slices, job_.rank(), job_.world())).size();
+}
+
+/// Worker 0's parameters and buffers go to all, but for layers of which each worker has its own part.
+void Trainer::Run::share_first_parameters() {
+  update::Exchange& exchange = engine_->exchange();
+  const update::Layout& layout = model_->layout();
+  if (splits_layers() && (options_.layer_group == nullptr || model_->model().split.empty()))
+    throw Error(unsupported(
+        "the strategy tensor splits layers that a factory makes, and this model has none: make its layers with "
+        "cohaul::parallel::tensor_parallel_layers(group), name the split parameters in Model::split, and give "
+        "TrainerOptions::layer_group the same group; or choose all_reduce"));
+  if (job_.rank() == 0 || splits_layers()) model_->copy_to(exchange.parameters());
+  or_throw(exchange.start(steady_clock().now() + seconds(job_.options().join_timeout_s)));
+  for (std::size_t i = 0; splits_layers() && i < layout.parameters().size(); ++i) {
+    const update::ParameterSpec& p = layout.parameters()[i];
+    if (model_->model().split_of(p.name)) continue;
+    const auto index = static_cast<std::int32_t>(i);
+    const std::size_t elements = layout.bytes(index) / size_of(p.dtype);
+    or_throw(
+        options_.layer_group->broadcast({exchange.parameters().data() + layout.offset(index), elements, p.dtype}, 0));
+  }
+  model_->copy_from(exchange.parameters());
+  if (optimizer_) model_->adopt(exchange.parameters(), engine_->memory());
+}
+
+Trainer::Run::~Run() { end(); }
+
+// What others still need of this process was sent at the end of the last step.
+void Trainer::Run::end() {
+  if (std::exchange(ended_, true)) return;
+  if (broken_.ok()) broken_ = invalid("the trainer has ended");
+  job_.forget_at_close(last_words_);
+  if (model_) model_->give_back();
+  reducer_.reset();
+  const bool left_early = engine_ != nullptr;
+  engine_.reset();
+  if (left_early) job_.depart(meetings_.group(), done_, "its end");
+}
+
+Status Trainer::Run::close() {
+  if (ended_ || !engine_) return {};
+  if (!broken_.ok()) return broken_;
+  try {
+    settle();
+  } catch (const Error& e) {
+    return e.status();
+  }
+  COHAUL_TRY(meetings_.meet("close()", done_));
+  Status closed = engine_->close();
+  model_->give_back();
+  reducer_.reset();
+  engine_.reset();
+  broken_ = invalid("the trainer is closed");
+  return closed;
+}
+
+strategy::Engine& Trainer::Run::engine() {
+  if (!engine_) throw Error(broken_);
+  return *engine_;
+}
+
+Time Trainer::Run::soon() const { return steady_clock().now() + seconds(job_.options().step_timeout_s); }
+
+void Trainer::Run::expect_usable() {
+  if (!broken_.ok()) throw Error(broken_);
+  expect_ownership();
+}
+
+void Trainer::Run::expect_ownership() {
+  const std::uint64_t made = gradient::reducers_made();
+  if (reducers_seen_ == made) return;
+  for (std::size_t p = 0; p < model_->layout().parameters().size(); ++p) {
+    const auto index = static_cast<std::int32_t>(p);
+    if (model_->layout().run_of(index) < 0 || reducer_->owns(index)) continue;
+    broken_ = invalid("parameter " + model_->layout().parameters()[p].name +
+                      " belongs to a newer trainer, so this one can train no more: one parameter has one trainer");
+    throw Error(broken_);
+  }
+  reducers_seen_ = made;
+}
+
+// ---- the loop
+
+std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions& options) {
+  expect_usable();
+  settle();
+  const FitOptions resolved = or_throw(resolve(options, set, engine_->slices()));
+  loop_.begin(set, resolved, options_.seed, engine_->loop().done);
+  telling_.begin_loop(loop_);
+  return loop_.number();
+}
+
+void Trainer::Run::left(std::int64_t loop) {
+  if (loop_.running() && loop == loop_.number()) left_loop_ = loop;
+}
+
+/// What was begun and left is ended, so that something else may begin.
+void Trainer::Run::settle() {
+  if (loop_.running() && left_loop_ == loop_.number()) leave_loop(false);
+}
+
+void Trainer::Run::leave_loop(bool stop) {
+  const bool unfinished = work_.has_value();
+  if (unfinished) drop_step();
+  if (!broken_.ok()) throw Error(broken_);
+  or_throw(engine_->leave_loop(stop, unfinished));
+  done_ = engine_->loop().done;
+  telling_.end_loop(done_ - loop_.first());
+  loop_.end();
+}
+
+void Trainer::Run::stop() {
+  expect_usable();
+  if (loop_.running()) leave_loop(true);
+}
+
+std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
+  expect_usable();
+  if (!loop_.running() || loop != loop_.number()) return std::nullopt;
+  if (batch_out_) throw Error(invalid("a batch was not answered: call step(loss) or average(loss) once for each"));
+  if (!work_ && !open_step()) {
+    done_ = engine_->loop().done;
+    telling_.end_loop(done_ - loop_.first());
+    loop_.end();
+    return std::nullopt;
+  }
+  batch_out_ = true;
+  return loop_.batch(*work_, slice_);
+}
+
+bool Trainer::Run::open_step() {
+  const std::int64_t next = engine_->loop().done;
+  const update::Loop one{next, next + 1, 0, loop_.number(), {}};
+  work_ = or_throw(engine_->next(loop_.running() ? loop_.bounds() : one));
+  if (asynchronous()) {
+    for (const strategy::ReportedUpdate& update : engine_->take_reports()) telling_.tell(update, loop_, true);
+    model_->updated([](std::int32_t) { return true; });
+  }
+  if (!work_) return false;
+  begin_step();
+  return true;
+}
+
+void Trainer::Run::begin_step() {
+  slice_ = work_->slices.first;
+  parts_ = update::subtrees_of(work_->slices);
+  ends_.clear();
+  note_operation("compute step", work_->step.value);
+  const bool first = loop_.running() && loop_.is_first(work_->step.value) && !asynchronous();
+  or_throw(engine_->exchange().begin(*work_, optimizer_ ? optimizer_->settings : update::StepSettings{},
+                                     first ? std::string_view(loop_.facts()) : std::string_view()));
+  reducer_->begin(work_->slices);
+}
+
+/// Gives up what was done of the open step.
+void Trainer::Run::drop_step() {
+  reducer_->abandon();
+  losses_ = {};
+  samples_ = 0;
+  batch_out_ = false;
+  const Status abandoned = engine_->exchange().abandon();
+  if (!abandoned.ok()) broken_ = abandoned;
+  work_.reset();
+}
+
+// ---- a step
+
+StepResult Trainer::Run::step(const at::Tensor& loss, const StepOptions& options, bool average) {
+  expect_usable();
+  if (average && optimizer_)
+    throw Error(unsupported("average(loss) is for an optimizer of your own: make the trainer without one"));
+  if (!average && !optimizer_)
+    throw Error(unsupported("this trainer has no optimizer: call average(loss), or give it one"));
+  if (!loss.defined() || loss.numel() != 1)
+    throw Error(invalid("step() takes the mean loss of the slice, a tensor of one element"));
+  if (!(options.samples >= 0) || options.samples > 1e300)
+    throw Error(
+        invalid("StepOptions::samples is " + std::to_string(options.samples) + "; it must be a count of samples"));
+  settle();
+  if (!work_ && asynchronous())
+    throw Error(unsupported(
+        "step(loss) without batches() has no meaning in an asynchronous mode: steps are handed out with their batch"));
+  if (optimizer_ && (!work_ || slice_ == work_->slices.first)) follow_changes();
+  if (!work_) open_step();
+  backward(loss, options);
+  batch_out_ = false;
+  if (++slice_ < work_->slices.last) return {};
+  return end_step();
+}
+
+double Trainer::Run::share_of(std::int32_t slice, const StepOptions& options) const {
+  if (options.samples > 0) return options.samples;
+  return loop_.running() ? loop_.share(slice, work_->slices.count) : 1.0 / work_->slices.count;
+}
+
+void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) {
+  const double share = share_of(slice_, options);
+  const bool first_of_part = slice_ == parts_[ends_.size()].first;
+  const bool weighed = first_of_part && !ends_.empty() ? ends_.back().samples > 0 : samples_ > 0;
+  if (slice_ != work_->slices.first && (options.samples > 0) != weighed)
+    throw Error(invalid(
+        "StepOptions::samples is given for some slices of the step and not for others: give it for all or for none"));
+  samples_ += options.samples;
+  losses_.add(share * loss.item<double>(), [](double left, double right) { return left + right; });
+  if (share != share_value_ || share_.scalar_type() != loss.scalar_type()) {
+    share_ = at::scalar_tensor(share, loss.options().requires_grad(false));
+    share_value_ = share;
+  }
+  Status taken;
+  try {
+    taken = reducer_->backward(loss, share_.expand(loss.sizes()), samples_);
+  } catch (...) {
+    give_up_backward();
+    throw;
+  }
+  if (!taken.ok()) broken_ = taken;
+  or_throw(taken);
+  if (slice_ + 1 == parts_[ends_.size()].last) {
+    ends_.push_back({losses_.take([](double left, double right) { return left + right; }).value_or(0), samples_});
+    samples_ = 0;
+  }
+}
+
+/// Backward has thrown. A worker alone goes on with the next step; where others wait for this one, it is to be done again.
+void Trainer::Run::give_up_backward() {
+  const update::Work again = *work_;
+  drop_step();
+  if (!broken_.ok()) {
+    broken_ = broken_.context("backward threw in step " + std::to_string(again.step.value + 1));
+  } else if (!engine_->capabilities().alone) {
+    work_ = again;
+    begin_step();
+  }
+}
+
+StepResult Trainer::Run::end_step() {
+  meetings_.enter(asynchronous() ? -1 : work_->step.value);
+  auto finished = engine_->exchange().finish(ends_);
+  meetings_.leave();
+  reducer_->release();
+  const Step step = work_->step;
+  work_.reset();
+  if (!finished.ok()) broken_ = finished.status();
+  const update::StepOutcome outcome = or_throw(std::move(finished));
+  const bool alone = job_.world() == 1;
+  if (optimizer_ && !outcome.skipped) {
+    const std::vector<at::Tensor>& parameters = reducer_->parameters();
+    model_->updated([&](std::int32_t p) {
+      return alone ? !reducer_->was_absent(p) : parameters[static_cast<std::size_t>(p)].requires_grad();
+    });
+  }
+  if (!optimizer_) leave_mean_gradients();
+  telling_.step_done();
+  done_ = asynchronous() ? engine_->loop().done : step.value + 1;
+  if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
+  return {true, step.value + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
+}
+
+void Trainer::Run::tell(double loss) {
+  if ((done_ - loop_.first()) % loop_.options().log_every != 0 && done_ != loop_.last()) return;
+  telling_.tell({done_, loss, telling_.elapsed(), {}}, loop_, false);
+}
+
+}  // namespace cohaul::train

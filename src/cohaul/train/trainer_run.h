@@ -1,0 +1,101 @@
+#pragma once
+// A trainer at work. The way of a step: look at the model, open_step (which slices), backward of each slice (gradients go out), end_step (the
+// update comes in, and is told).
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cohaul/gradient/reducer.h"
+#include "cohaul/train/borrowed_model.h"
+#include "cohaul/train/meetings.h"
+#include "cohaul/train/sample_loop.h"
+#include "cohaul/train/telling.h"
+#include "cohaul/train/trainer.h"
+#include "cohaul/transport/arena.h"
+#include "cohaul/update/tree_fold.h"
+
+namespace cohaul::train {
+
+class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
+ public:
+  static std::shared_ptr<Run> make(job::Job& job, Model model, const strategy::Strategy& strategy,
+                                   std::optional<Optimizer> optimizer, const TrainerOptions& options);
+  ~Run();
+
+  std::int64_t begin_loop(const data::DataSet& set, const FitOptions& options);
+  std::optional<data::Batch> next_batch(std::int64_t loop);
+  /// The loop is left, by whoever holds its batches: takes effect at the trainer's next use.
+  void left(std::int64_t loop);
+  void stop();
+  StepResult step(const at::Tensor& loss, const StepOptions& options, bool average);
+  void write(const std::function<void()>& f);
+  Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch);
+  NamedTensors parameters();
+  void save(const std::string& path);
+  Status close();
+  /// Gives everything back without a word to others that could block. Idempotent.
+  void end();
+
+  strategy::Engine& engine();
+  std::int64_t done() const { return done_; }
+  const StepTimes& times() const { return telling_.times(); }
+
+ private:
+  Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
+  void set_up(Model model, const strategy::Strategy& strategy);
+  std::size_t parts_max() const;
+  void share_first_parameters();
+  void expect_usable();
+  void expect_ownership();
+  void leave_loop(bool stop);
+  void settle();
+  void follow_changes();
+  void expect_equal_replacements(const std::string& parameter);
+  void spread_parameters();
+  bool open_step();
+  void begin_step();
+  double share_of(std::int32_t slice, const StepOptions& options) const;
+  void backward(const at::Tensor& loss, const StepOptions& options);
+  void drop_step();
+  void give_up_backward();
+  StepResult end_step();
+  void leave_mean_gradients();
+  void tell(double loss);
+  bool asynchronous() const { return engine_->capabilities().asynchronous; }
+  bool splits_layers() const { return job_.world() > 1 && engine_->capabilities().data_parallel == 1; }
+  Time soon() const;
+
+  job::Job& job_;
+  const std::optional<Optimizer> optimizer_;
+  const TrainerOptions options_;
+  const int number_;  // of this trainer in the job
+  Meetings meetings_;
+  std::unique_ptr<BorrowedModel> model_;
+  transport::Arena small_;  // gradients of small runs
+  std::unique_ptr<strategy::Engine> engine_;
+  std::unique_ptr<gradient::Reducer> reducer_;
+  std::uint64_t reducers_seen_ = 0;
+  SampleLoop loop_;
+  Telling telling_;
+  job::LastWordsId last_words_ = 0;
+
+  // The open step.
+  std::optional<update::Work> work_;
+  std::vector<update::SliceRange> parts_;
+  std::int32_t slice_ = 0;  // the next to be answered
+  std::vector<update::PartEnd> ends_;
+  update::TreeFold<double> losses_;  // of the part
+  double samples_ = 0;               // of the part
+  bool batch_out_ = false;
+  at::Tensor share_;  // that backward starts from, by value
+  double share_value_ = -1;
+
+  std::int64_t done_ = 0;
+  std::int64_t left_loop_ = 0;  // number of a loop that was left, and is to be ended
+  Status broken_;               // why it cannot be used any more
+  bool ended_ = false;
+};
+
+}  // namespace cohaul::train

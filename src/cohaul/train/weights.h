@@ -1,0 +1,22 @@
+#pragma once
+// A model's parameters in files, whole and hashed.
+
+#include <string>
+
+#include "cohaul/base/status.h"
+#include "cohaul/train/model.h"
+
+namespace cohaul::train {
+
+/// Copies tensors of a safetensors file into the model. Every parameter must be there, with its (whole) shape and type, and nothing that the model
+/// does not have; buffers may be missing. Errors: invalid, naming file and tensor.
+Status load(const Model& model, const std::string& path);
+
+/// Copies of the parameters, whole (parts gathered: then every worker must call) and contiguous, on this worker.
+Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group);
+/// Writes parameters and buffers.
+Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers);
+/// Of whole parameters.
+std::string sha256(const NamedTensors& parameters);
+
+}  // namespace cohaul::train
