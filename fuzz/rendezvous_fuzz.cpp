@@ -6,14 +6,30 @@
 
 using namespace cohaul;
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+namespace {
+
+/// Connections 0 and 1: workers that have joined; 2: a worker that may join; 3: a server that has joined; 4: nobody.
+constexpr int kWorkers = 3;
+
+job::Rendezvous make_rendezvous() {
   job::Membership::Options options;
-  options.workers = 2;
+  options.workers = kWorkers;
   options.servers = 1;
-  job::Rendezvous rendezvous(options, 0);
-  for (std::uint64_t c = 0; c < 3; ++c) {
-    rendezvous.connected(c, {c == 2 ? transport::Role::server : transport::Role::worker, static_cast<int>(c % 2)});
+  job::Rendezvous out(options, 0);
+  for (std::uint64_t c = 0; c <= kWorkers; ++c) {
+    job::Member member;
+    member.role = c == kWorkers ? transport::Role::server : transport::Role::worker;
+    member.rank = static_cast<int>(c % kWorkers);
+    out.connected(c, member.key());
+    if (c != 2) out.received(c, job::make_join(member, kWorkers), 0);
   }
+  return out;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  job::Rendezvous rendezvous = make_rendezvous();
   // Input: messages of u8 connection, u8 kind, u64 number, u8 body length, u8 value length, body, value.
   Reader in({reinterpret_cast<const std::byte*>(data), size});
   for (Time now = 1; in.left() > 0; now += kMillisecond) {
@@ -26,11 +42,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::string_view text(reinterpret_cast<const char*>(value.data()), value.size());
     (void)job::decode_members(text).ok();
     (void)job::decode_loss(text).ok();
+    (void)job::decode_meeting(text).ok();
+    (void)job::decode_absence(text).ok();
     auto message = job::decode_control(kind, now, number, body, value);
     if (!message.ok()) continue;
     (void)job::status_of(*message).ok();
-    rendezvous.received(connection % 4, *message, now);
-    if (kind == 18) rendezvous.disconnected(connection % 4, now);
+    rendezvous.received(connection % 5, *message, now);
+    if (kind == 17) now += 300 * kMillisecond;  // so that those who wait are told of
+    if (kind == 18) rendezvous.disconnected(connection % 5, now);
     rendezvous.advance(now);
     (void)rendezvous.take_outgoing();
     (void)rendezvous.take_decisions();

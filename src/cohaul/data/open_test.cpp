@@ -217,6 +217,8 @@ class FakeJob : public job::Job {
   Status set(const std::string&, const std::string&) override { return {}; }
   Result<std::string> get(const std::string&, Time) override { return unsupported("no store"); }
   Status barrier(const std::string&, int, Time) override { return {}; }
+  Status meet(const job::Meeting&, Time) override { return {}; }
+  Status absent(const std::string&, std::int64_t, std::int64_t) const override { return {}; }
   transport::Identity identity(const std::string&, std::uint64_t) const override { return {}; }
   Status health() const override { return {}; }
   bool set_waiting(bool) override { return false; }

@@ -22,14 +22,28 @@ class WakeOnLoss {
   transport::Poller& poller_;
 };
 
+/// ok while all can still come that are not connected.
+Status may_come(const Job& job, const Channels& channels) {
+  COHAUL_TRY(job.health());
+  for (int rank = 0; rank < job.world(); ++rank) {
+    if (rank != job.rank() && channels[rank] == nullptr) COHAUL_TRY(job.left(rank));
+  }
+  return {};
+}
+
 Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline,
                      Channels& out) {
   for (int rank = 0; rank < job.rank(); ++rank) {
-    COHAUL_ASSIGN(std::string text, job.get(key_of(self.purpose, rank), deadline));
+    COHAUL_ASSIGN(std::string text, job.get_from(rank, key_of(self.purpose, rank), deadline));
     COHAUL_ASSIGN(auto address, transport::Address::decode(text));
-    COHAUL_ASSIGN(auto channel, transport::connect(address, self, job.options().transport, deadline));
-    COHAUL_TRY(poller.add(*channel));
-    out[rank] = std::move(channel);
+    auto channel =
+        transport::connect(address, self, job.options().transport, deadline, [&] { return may_come(job, out); });
+    if (!channel.ok()) {
+      COHAUL_TRY(may_come(job, out));  // says more than that nobody listens
+      return channel.status();
+    }
+    COHAUL_TRY(poller.add(**channel));
+    out[rank] = std::move(*channel);
   }
   return {};
 }
@@ -44,9 +58,9 @@ std::string missing(const Job& job, const Channels& channels) {
 
 Status accept_higher(Job& job, transport::Poller& poller, transport::Endpoint& endpoint, Time deadline, Channels& out) {
   for (int left = job.world() - job.rank() - 1; left > 0;) {
-    COHAUL_TRY(job.health());
     COHAUL_ASSIGN(auto channel, endpoint.accept());
     if (channel == nullptr) {
+      COHAUL_TRY(may_come(job, out));
       if (poller.clock().now() >= deadline) {
         std::string refusal = endpoint.last_refusal();
         return peer_lost("not connected in time: " + missing(job, out) +

@@ -31,7 +31,20 @@ bool get_member(Reader& r, Member& m) {
   return r.ok();
 }
 
-bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 9) || (kind >= 16 && kind <= 18); }
+void put_meeting(Writer& w, const Meeting& m) {
+  w.text(m.group).put(m.number).put(m.progress).text(m.purpose).text(m.facts);
+}
+
+bool get_meeting(Reader& r, Meeting& m) {
+  m.group = r.text();
+  m.number = r.get<std::int64_t>();
+  m.progress = r.get<std::int64_t>();
+  m.purpose = r.text();
+  m.facts = r.text();
+  return r.ok() && check(m).ok();
+}
+
+bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 10) || (kind >= 16 && kind <= 20); }
 
 }  // namespace
 
@@ -80,6 +93,45 @@ Result<std::vector<Member>> decode_members(std::string_view bytes) {
   return out;
 }
 
+Status check(const Meeting& m) {
+  constexpr std::size_t kOverhead = 64;  // of numbers and lengths
+  if (m.group.size() > kKeyBytesMax || m.purpose.size() > kKeyBytesMax)
+    return invalid("a meeting's group or purpose is over 1 KB");
+  if (m.facts.size() > kValueBytesMax - 2 * kKeyBytesMax - kOverhead) return invalid("a meeting's facts are over 1 MB");
+  if (m.number < 0 || m.progress < 0) return invalid("a meeting's number or progress is below 0");
+  return {};
+}
+
+std::string encode_meeting(const Meeting& meeting) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  put_meeting(w, meeting);
+  return to_text(out);
+}
+
+Result<Meeting> decode_meeting(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  Meeting meeting;
+  if (!get_meeting(r, meeting) || !r.done()) return corrupt("a broken message of a meeting");
+  return meeting;
+}
+
+std::string encode_absence(const Absence& absence) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  put_meeting(w.put(static_cast<std::int32_t>(absence.worker)), absence.meeting);
+  return to_text(out);
+}
+
+Result<Absence> decode_absence(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  Absence absence;
+  absence.worker = r.get<std::int32_t>();
+  if (!get_meeting(r, absence.meeting) || !r.done() || absence.worker < 0)
+    return corrupt("a broken message of who waits at a meeting");
+  return absence;
+}
+
 std::string encode_loss(const Loss& loss) {
   std::vector<std::byte> out;
   Writer w(out);
@@ -101,6 +153,17 @@ Result<Loss> decode_loss(std::string_view bytes) {
   loss.operation = r.text();
   if (!key_ok || !r.done()) return corrupt("a broken message of a loss");
   return loss;
+}
+
+std::string_view library_version() { return COHAUL_VERSION; }
+
+ControlMessage make_join(const Member& member, int workers) {
+  ControlMessage m;
+  m.kind = ControlKind::join;
+  m.number = static_cast<std::uint64_t>(workers);
+  m.key = library_version();
+  m.value = encode_members({member});
+  return m;
 }
 
 ControlMessage make_reply(std::int64_t request, const Status& status, std::string value) {

@@ -7,10 +7,13 @@
 //   frame.body   i64 timeout_ms | u32 length, key
 //   frame.payload  value: at most kValueBytesMax
 //
-// The value of join is a member, of a joined member's reply the list of all, of lost a loss:
+// The value of join is a member, of a joined member's reply the list of all, of lost a loss, of meet a meeting, of
+// waits an absence:
 //
 //   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text log      (text: u32 length, bytes)
 //   members  u32 count | member…
+//   meeting  text group | i64 number | i64 progress | text purpose | text facts
+//   absence  i32 rank | meeting, without facts
 //   loss     u8 role | i32 rank | i32 exit code | u8 reported | text how | text operation
 
 #include <string>
@@ -19,25 +22,31 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
+#include "cohaul/job/meeting.h"
 #include "cohaul/job/membership.h"
 
 namespace cohaul::job {
 
 enum class ControlKind : std::uint16_t {
   // A member says:
-  join = 1,       // value: member. Reply when all have joined; its value: members
+  join =
+      1,  // number: workers of its job, key: version of its library, value: member. Reply when all have joined; its value: members
   heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
-  get = 4,        // key, timeout_ms. Reply when it is there; its value: the value
-  barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
-  leave = 6,      // goodbye
-  failed = 7,     // number: Code, value: message
-  commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
-  overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
+  get =
+      4,  // key, timeout_ms, number: rank of the worker that is to set it, from 1 (0: anyone). Reply when it is there; its value: the value
+  barrier = 5,  // key, number: how many meet, timeout_ms. Reply when they have met
+  leave = 6,    // goodbye
+  failed = 7,   // number: Code, value: message
+  commit = 8,   // only this member counts from now on. Reply: ok, or the loss that came before
+  overdue = 9,  // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
+  meet = 10,    // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat
   lost = 18,   // value: loss
+  waits = 19,  // a worker has waited at a meeting for a while; value: absence
+  left = 20,   // number: rank of a worker that has said goodbye
 };
 
 constexpr std::size_t kValueBytesMax = 1 << 20;
@@ -59,8 +68,19 @@ Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, st
 
 std::string encode_members(const std::vector<Member>& members);
 Result<std::vector<Member>> decode_members(std::string_view bytes);
+/// invalid: what the wire does not carry (texts that are too long, negative numbers).
+Status check(const Meeting& meeting);
+std::string encode_meeting(const Meeting& meeting);
+Result<Meeting> decode_meeting(std::string_view bytes);
+std::string encode_absence(const Absence& absence);
+Result<Absence> decode_absence(std::string_view bytes);
 std::string encode_loss(const Loss& loss);
 Result<Loss> decode_loss(std::string_view bytes);
+
+/// The version of this library. Members of one job must have the same.
+std::string_view library_version();
+/// What a process says to join a job of so many workers. The sender sets request and timeout.
+ControlMessage make_join(const Member& member, int workers);
 
 /// A Status as a reply or a failure carries it, and back. An unknown code is `internal`.
 ControlMessage make_reply(std::int64_t request, const Status& status, std::string value = {});

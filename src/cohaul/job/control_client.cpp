@@ -64,6 +64,31 @@ class Client final : public ControlClient {
     std::lock_guard lock(mutex_);
     return loss_ ? loss_->status() : Status{};
   }
+  Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const override {
+    if (!news_.load(std::memory_order_acquire)) return {};
+    std::lock_guard lock(mutex_);
+    const std::string here =
+        ", while this worker is in step " + std::to_string(step + 1) + ": all workers must make the same calls";
+    for (int worker : left_) return invalid(left_text(worker) + here);
+    for (const auto& [key, meeting] : waits_) {
+      if (key.first != group || meeting.number < meetings || meeting.progress > step) continue;
+      return invalid(describe({transport::Role::worker, key.second}) + " is in " + describe(meeting) + here);
+    }
+    return {};
+  }
+  Status left(int worker) const override {
+    if (!news_.load(std::memory_order_acquire)) return {};
+    std::lock_guard lock(mutex_);
+    return left_.contains(worker) ? invalid(left_text(worker)) : Status{};
+  }
+  void met(const Meeting& meeting) override {
+    if (!news_.load(std::memory_order_acquire)) return;
+    std::lock_guard lock(mutex_);
+    std::erase_if(waits_, [&](const auto& entry) {
+      return entry.first.first == meeting.group && entry.second.number <= meeting.number;
+    });
+    news_ = !waits_.empty() || !left_.empty();
+  }
   void set_waiting(bool waiting) override { busy_since_ = waiting ? kWaits : poller_->clock().now(); }
   void wake_on_loss(transport::Poller* poller) override {
     std::lock_guard lock(mutex_);
@@ -152,6 +177,12 @@ class Client final : public ControlClient {
       auto loss = decode_loss(message.value);
       return lose(loss.ok() ? *loss : host_loss(loss.status().message()), now);
     }
+    if (message.kind == ControlKind::waits) {
+      auto absence = decode_absence(message.value);
+      if (absence.ok()) learn([&] { waits_[{absence->meeting.group, absence->worker}] = absence->meeting; });
+      return;
+    }
+    if (message.kind == ControlKind::left) return learn([&] { left_.insert(static_cast<int>(message.number)); });
     if (message.kind != ControlKind::reply) return;
     std::lock_guard lock(mutex_);
     auto it = calls_.find(message.request);
@@ -159,6 +190,17 @@ class Client final : public ControlClient {
     it->second.reply = std::move(message);
     answered_.notify_all();
   }
+
+  /// Who will not come: whoever waits has to look.
+  template <class Note>
+  void learn(const Note& note) {
+    std::lock_guard lock(mutex_);
+    note();
+    news_.store(true, std::memory_order_release);
+    for (transport::Poller* p : sleepers_) p->wake();
+  }
+
+  static std::string left_text(int worker) { return describe({transport::Role::worker, worker}) + " has left the job"; }
 
   void drop(Loss loss, Time now) {
     poller_->remove(*channel_);
@@ -194,6 +236,8 @@ class Client final : public ControlClient {
   Time heard_;
   Time end_at_ = kForever;
 
+  std::atomic<bool> news_{false};  // waits_ or left_ holds something
+
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable answered_;
   bool stopping_ = false;
@@ -202,6 +246,8 @@ class Client final : public ControlClient {
   std::deque<ControlMessage> outbox_;
   std::map<std::int64_t, Call> calls_;
   std::set<transport::Poller*> sleepers_;
+  std::map<std::pair<std::string, int>, Meeting> waits_;  // by group and worker: the latest meeting at which it waited
+  std::set<int> left_;                                    // workers
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -33,6 +33,12 @@ class ControlClient {
   virtual Status health() const = 0;
   /// What the heartbeats tell: that the process waits for others, or since when it does not.
   virtual void set_waiting(bool waiting) = 0;
+  /// As Job has them.
+  virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
+  virtual Status left(int worker) const = 0;
+  /// This worker has come through a meeting with all others: what was told of who waits there is old.
+  virtual void met(const Meeting& meeting) = 0;
+  /// Woken by a loss, and by news for absent() and left().
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;
 };

@@ -48,6 +48,30 @@ class ConnectedJob final : public JobBase {
     return call(std::move(m), deadline);
   }
 
+  Result<std::string> get_from(int worker, const std::string& key, Time deadline) override {
+    ControlMessage m;
+    m.kind = ControlKind::get;
+    m.key = key;
+    m.number = static_cast<std::uint64_t>(worker) + 1;
+    return call(std::move(m), deadline);
+  }
+
+  Status meet(const Meeting& meeting, Time deadline) override {
+    COHAUL_TRY(check(meeting));
+    if (world() == 1) return {};
+    note_operation("wait at meeting", meeting.number);
+    ControlMessage m;
+    m.kind = ControlKind::meet;
+    m.value = encode_meeting(meeting);
+    Status met = call(std::move(m), deadline).status();
+    if (met.ok()) client_->met(meeting);
+    return met;
+  }
+  Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const override {
+    return client_ ? client_->absent(group, meetings, step) : Status{};
+  }
+  Status left(int worker) const override { return client_ ? client_->left(worker) : Status{}; }
+
   Status barrier(const std::string& name, int count, Time deadline) override {
     note_operation("barrier of", count);
     ControlMessage m;
@@ -177,9 +201,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   if (!connected.ok()) return connected.status().context("join the job at " + at.text());
   std::unique_ptr<ControlClient> client = std::move(*connected);
 
-  ControlMessage join;
-  join.kind = ControlKind::join;
-  join.value = encode_members({this_member(options, self.incarnation)});
+  ControlMessage join = make_join(this_member(options, self.incarnation), options.world);
   join.timeout_ms = milliseconds_until(deadline) + 1000;  // the rendezvous names who is missing, so let it speak first
   auto answer = client->call(std::move(join));
   if (!answer.ok()) return answer.status().context("join the job at " + at.text());

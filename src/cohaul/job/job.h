@@ -15,6 +15,7 @@
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
+#include "cohaul/job/meeting.h"
 #include "cohaul/job/member.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/transport/channel.h"
@@ -66,8 +67,22 @@ class Job : public Watch {
   /// key) or a loss. Values at most 1 MB.
   virtual Status set(const std::string& key, const std::string& value) = 0;
   virtual Result<std::string> get(const std::string& key, Time deadline) = 0;
-  /// All `count` callers (workers by default) of the same name meet.
+  /// The same, of a value that `worker` is to set. invalid: it has left the job without.
+  virtual Result<std::string> get_from(int /*worker*/, const std::string& key, Time deadline) {
+    return get(key, deadline);
+  }
+  /// All `count` callers (workers by default) of the same name meet. invalid: `count` is world(), and a worker left the job that has not come.
   virtual Status barrier(const std::string& name, int count, Time deadline) = 0;
+
+  /// Blocks until all workers have come to this meeting, or `deadline` (peer_lost, naming who has not come and what they do, if known).
+  /// invalid: workers came for different purposes or with different facts, naming both workers and both values; one has left the job.
+  virtual Status meet(const Meeting& meeting, Time deadline) = 0;
+  /// ok, unless a worker is known not to come to step `step` (from 0) of this group: it waits at a meeting of the group that this worker has not
+  /// attended (number >= meetings) with progress <= step, or it has left the job. invalid, naming the worker, what it does and after how many
+  /// steps. Never blocks, and costs one load while there is no news. News wake the pollers of wake_on_loss().
+  virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
+  /// ok, unless this worker is known to have said goodbye to the job (invalid). Never blocks; news wake as those of absent() do.
+  virtual Status left(int /*worker*/) const { return {}; }
 
   /// Identity for channels of a conversation.
   virtual transport::Identity identity(const std::string& purpose, std::uint64_t model = 0) const = 0;

@@ -402,7 +402,7 @@ TEST(ControlTest, RefusesBrokenMessages) {
   m.key = "key";
   std::vector<std::byte> body = encode_body(m);
   EXPECT_TRUE(decode_control(3, 1, 2, body, {}).ok());
-  EXPECT_EQ(decode_control(10, 1, 2, body, {}).status().code(), Code::corrupt);
+  EXPECT_EQ(decode_control(11, 1, 2, body, {}).status().code(), Code::corrupt);
   for (std::size_t n = 0; n < body.size(); ++n)
     EXPECT_FALSE(decode_control(3, 1, 2, ConstBytes(body).first(n), {}).ok());
   std::string loss = encode_loss({{Role::server, 3}, "how", "operation", 1, true});

@@ -37,20 +37,22 @@ class LocalJob final : public JobBase {
 
   Status barrier(const std::string& name, int count, Time deadline) override {
     std::unique_lock lock(mutex_);
-    Meeting& meeting = meetings_[name];
-    std::uint64_t round = meeting.rounds;
-    if (++meeting.waiting >= count) {
-      meeting.waiting = 0;
-      ++meeting.rounds;
+    Barrier& barrier = barriers_[name];
+    std::uint64_t round = barrier.rounds;
+    if (++barrier.waiting >= count) {
+      barrier.waiting = 0;
+      ++barrier.rounds;
       changed_.notify_all();
       return {};
     }
-    if (wait(lock, deadline, [&] { return meeting.rounds != round; })) return {};
-    int came = meeting.waiting--;
+    if (wait(lock, deadline, [&] { return barrier.rounds != round; })) return {};
+    int came = barrier.waiting--;
     return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) +
                      " have come in time");
   }
 
+  Status meet(const Meeting& meeting, Time) override { return check(meeting); }
+  Status absent(const std::string&, std::int64_t, std::int64_t) const override { return {}; }
   Status health() const override { return {}; }
   Status overdue(Duration) override { return {}; }
   void wake_on_loss(transport::Poller*) override {}
@@ -59,7 +61,7 @@ class LocalJob final : public JobBase {
   Status close() override { return say_last_words(); }
 
  private:
-  struct Meeting {
+  struct Barrier {
     int waiting = 0;
     std::uint64_t rounds = 0;
   };
@@ -72,7 +74,7 @@ class LocalJob final : public JobBase {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, std::string> values_;
-  std::map<std::string, Meeting> meetings_;
+  std::map<std::string, Barrier> barriers_;
 };
 
 }  // namespace

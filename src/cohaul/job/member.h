@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/transport/channel.h"
 
@@ -17,6 +18,8 @@ struct MemberKey {
 };
 /// "worker 3", "server 0", "the launcher"
 std::string describe(MemberKey who);
+/// "2.0 s"
+std::string seconds_text(Duration d);
 
 struct Member {
   transport::Role role = transport::Role::worker;

@@ -15,12 +15,6 @@ using transport::Role;
 
 constexpr int kCertain = 0, kClosed = 1, kSecondary = 2;
 
-std::string seconds_text(Duration d) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
-  return text;
-}
-
 }  // namespace
 
 std::string describe(MemberKey who) {
@@ -28,6 +22,12 @@ std::string describe(MemberKey who) {
   identity.role = who.role;
   identity.rank = who.rank;
   return transport::describe(identity);
+}
+
+std::string seconds_text(Duration d) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
+  return text;
 }
 
 std::string ProcessExit::text() const {
@@ -76,6 +76,11 @@ Status Membership::join(const Member& member, Time now) {
   anyone_joined_ = true;
   if (!join_deadline_) join_deadline_ = now + options_.join_timeout;
   return {};
+}
+
+void Membership::misfit(MemberKey who, const Status& why, Time now) {
+  if (assembled_ || finished_ || loss_) return;
+  evidence_.push_back({kCertain, now, Loss{who, why.message(), "", exit_code(why.code()), true}});
 }
 
 void Membership::heartbeat(MemberKey who, std::string operation, Duration busy, Time now) {
@@ -241,6 +246,11 @@ Time Membership::next_decision() const {
 bool Membership::present(MemberKey who) const {
   auto it = states_.find(who);
   return it != states_.end() && it->second.member && !it->second.left;
+}
+
+std::string Membership::operation(MemberKey who) const {
+  auto it = states_.find(who);
+  return it == states_.end() ? "" : it->second.operation;
 }
 
 bool Membership::all_gone() const {

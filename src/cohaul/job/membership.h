@@ -64,6 +64,8 @@ class Membership {
   // Events. Those of an unknown member have no effect.
   /// invalid: no such rank, or taken (two processes of one rank).
   Status join(const Member& member, Time now);
+  /// One that cannot belong to this job wants to: as the others would wait for another in vain, it is the job's loss, unless all have joined.
+  void misfit(MemberKey who, const Status& why, Time now);
   /// busy: how long ago it last waited for others; 0: it waits.
   void heartbeat(MemberKey who, std::string operation, Duration busy, Time now);
   /// Goodbye: its end is no loss from now on.
@@ -83,11 +85,14 @@ class Membership {
   std::vector<Decision> decide(Time now);
   Time next_decision() const;
 
+  const Options& options() const { return options_; }
   bool assembled() const { return assembled_; }
   bool finished() const { return finished_; }
   const std::optional<Loss>& loss() const { return loss_; }
   /// Joined and not left.
   bool present(MemberKey who) const;
+  /// Its last one, as its heartbeat told; empty: never heard of.
+  std::string operation(MemberKey who) const;
   /// Everybody has left, has never joined, or was lost after a commit.
   bool all_gone() const;
   /// Workers by rank, then servers by rank.

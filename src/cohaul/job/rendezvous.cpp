@@ -11,6 +11,12 @@ Duration milliseconds(std::uint64_t n) {
   return static_cast<Duration>(std::min<std::uint64_t>(n, std::uint64_t{1} << 40)) * kMillisecond;
 }
 
+/// Who is to set what `get` asks for, if it says so.
+std::optional<MemberKey> setter_of(const ControlMessage& get) {
+  if (get.number == 0 || get.number > (1 << 20)) return std::nullopt;
+  return MemberKey{transport::Role::worker, static_cast<int>(get.number - 1)};
+}
+
 }  // namespace
 
 void Rendezvous::connected(std::uint64_t connection, MemberKey who) {
@@ -26,10 +32,28 @@ void Rendezvous::disconnected(std::uint64_t connection, Time now) {
   auto node = connections_.extract(connection);
   if (node.empty()) return;
   store_.forget(connection);
+  meetings_.forget(connection);
   if (node.mapped().joined) membership_.disconnect(node.mapped().who, now);
 }
 
+Status Rendezvous::check_fit(MemberKey who, const ControlMessage& join) const {
+  const Membership::Options& o = membership_.options();
+  if (who.role != transport::Role::worker && who.role != transport::Role::server) return {};  // no member anyhow
+  if (join.key != library_version()) {
+    return invalid("has version " + (join.key.empty() ? "unknown" : join.key) + " of Cohaul, " + describe(o.host) +
+                   " has " + std::string(library_version()) + ": every process needs the same one");
+  }
+  if (join.number == static_cast<std::uint64_t>(o.workers)) return {};
+  return invalid("counts " + std::to_string(join.number) + " workers in the job, " + describe(o.host) + " counts " +
+                 std::to_string(o.workers) + ": every process needs the same number of workers (WORLD_SIZE)");
+}
+
 void Rendezvous::join(std::uint64_t id, Connection& c, const ControlMessage& m, Time now) {
+  if (Status fits = check_fit(c.who, m); !fits.ok()) {
+    membership_.misfit(c.who, fits, now);
+    outgoing_.push_back({id, make_reply(m.request, fits.context(describe(c.who)))});
+    return;
+  }
   auto members = decode_members(m.value);
   Status status = members.ok() && members->size() == 1 && members->front().key() == c.who
                       ? membership_.join(members->front(), now)
@@ -69,14 +93,12 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
       break;
     }
     case ControlKind::set: store_.set(ticket, m.key, m.value); break;
-    case ControlKind::get: store_.get(ticket, m.key, now, timeout); break;
+    case ControlKind::get: store_.get(ticket, m.key, now, timeout, setter_of(m)); break;
     case ControlKind::barrier:
       store_.barrier(ticket, m.key, static_cast<int>(std::min<std::uint64_t>(m.number, 1 << 20)), now, timeout);
       break;
-    case ControlKind::leave:
-      membership_.leave(c.who);
-      outgoing_.push_back({connection, make_reply(m.request, {})});
-      break;
+    case ControlKind::meet: meet(ticket, m, now, timeout); break;
+    case ControlKind::leave: leave(ticket); break;
     case ControlKind::commit:
       outgoing_.push_back({connection, make_reply(m.request, membership_.commit(c.who))});
       break;
@@ -89,6 +111,44 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
       break;
     default: break;  // only the rendezvous says the others
   }
+}
+
+void Rendezvous::meet(const Ticket& from, const ControlMessage& m, Time now, Duration timeout) {
+  auto meeting = decode_meeting(m.value);
+  if (meeting.ok()) return meetings_.meet(from, std::move(*meeting), now, timeout);
+  outgoing_.push_back({from.connection, make_reply(from.request, meeting.status().context(describe(from.who)))});
+}
+
+void Rendezvous::leave(const Ticket& from) {
+  membership_.leave(from.who);
+  store_.leave(from.who);
+  if (from.who.role == transport::Role::worker) {
+    meetings_.leave(from.who.rank);
+    ControlMessage left;
+    left.kind = ControlKind::left;
+    left.number = static_cast<std::uint64_t>(from.who.rank);
+    if (other_worker_present(from.who.rank)) tell_others(from.who.rank, left);
+  }
+  outgoing_.push_back({from.connection, make_reply(from.request, {})});
+}
+
+bool Rendezvous::other_worker_present(int worker) const {
+  for (int other = 0; other < membership_.options().workers; ++other) {
+    if (other != worker && membership_.present({transport::Role::worker, other})) return true;
+  }
+  return false;
+}
+
+void Rendezvous::tell_others(int worker, const ControlMessage& message) {
+  for (const auto& [id, c] : connections_) {
+    if (c.joined && membership_.present(c.who) && c.who != MemberKey{transport::Role::worker, worker})
+      outgoing_.push_back({id, message});
+  }
+}
+
+void Rendezvous::answer(std::vector<Answer> answers) {
+  for (Answer& a : answers)
+    outgoing_.push_back({a.to.connection, make_reply(a.to.request, a.status, std::move(a.value))});
 }
 
 void Rendezvous::announce(const Loss& loss) {
@@ -108,12 +168,20 @@ void Rendezvous::advance(Time now) {
     decisions_.push_back(std::move(d));
   }
   store_.expire(now);
-  for (Answer& a : store_.take_answers()) {
-    outgoing_.push_back({a.to.connection, make_reply(a.to.request, a.status, std::move(a.value))});
+  meetings_.expire(now, [this](MemberKey who) { return membership_.operation(who); });
+  answer(store_.take_answers());
+  answer(meetings_.take_answers());
+  for (const Absence& absence : meetings_.take_absences()) {
+    ControlMessage waits;
+    waits.kind = ControlKind::waits;
+    waits.value = encode_absence(absence);
+    tell_others(absence.worker, waits);
   }
 }
 
-Time Rendezvous::next_time() const { return std::min(membership_.next_decision(), store_.next_deadline()); }
+Time Rendezvous::next_time() const {
+  return std::min({membership_.next_decision(), store_.next_deadline(), meetings_.next_time()});
+}
 
 std::vector<Rendezvous::Outgoing> Rendezvous::take_outgoing() { return std::exchange(outgoing_, {}); }
 std::vector<Decision> Rendezvous::take_decisions() { return std::exchange(decisions_, {}); }

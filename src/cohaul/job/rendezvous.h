@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cohaul/job/control.h"
+#include "cohaul/job/meetings.h"
 #include "cohaul/job/membership.h"
 #include "cohaul/job/store.h"
 
@@ -20,7 +21,8 @@ class Rendezvous {
     ControlMessage message;
   };
 
-  Rendezvous(const Membership::Options& options, Time now) : membership_(options, now), store_(options.workers) {}
+  Rendezvous(const Membership::Options& options, Time now)
+      : membership_(options, now), store_(options.workers), meetings_(options.workers) {}
 
   /// A connection whose peer has shown that it belongs to the job.
   void connected(std::uint64_t connection, MemberKey who);
@@ -44,10 +46,18 @@ class Rendezvous {
   };
   void join(std::uint64_t id, Connection& c, const ControlMessage& m, Time now);
   void welcome(std::uint64_t id, Connection& c);
+  Status check_fit(MemberKey who, const ControlMessage& join) const;
+  void meet(const Ticket& from, const ControlMessage& m, Time now, Duration timeout);
+  void leave(const Ticket& from);
+  void answer(std::vector<Answer> answers);
   void announce(const Loss& loss);
+  /// Tells all members but this worker.
+  void tell_others(int worker, const ControlMessage& message);
+  bool other_worker_present(int worker) const;
 
   Membership membership_;
   Store store_;
+  Meetings meetings_;
   std::map<std::uint64_t, Connection> connections_;
   std::vector<Outgoing> outgoing_;
   std::vector<Decision> decisions_;

@@ -1,20 +1,10 @@
 #include "cohaul/job/store.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "cohaul/job/control.h"
 
 namespace cohaul::job {
-namespace {
-
-std::string seconds_text(Duration d) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
-  return text;
-}
-
-}  // namespace
 
 void Store::set(const Ticket& from, const std::string& key, std::string value) {
   if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax) {
@@ -35,46 +25,75 @@ void Store::set(const Ticket& from, const std::string& key, std::string value) {
   for (const Waiting& w : getters.mapped()) answers_.push_back({w.ticket, {}, it->second});
 }
 
-void Store::get(const Ticket& from, const std::string& key, Time now, Duration timeout) {
+void Store::get(const Ticket& from, const std::string& key, Time now, Duration timeout,
+                std::optional<MemberKey> setter) {
   auto it = values_.find(key);
   if (it != values_.end()) {
     answers_.push_back({from, {}, it->second});
+  } else if (setter && left_.contains(*setter)) {
+    answers_.push_back({from, has_left(*setter), {}});
   } else {
-    getters_[key].push_back({from, now + timeout, timeout});
+    getters_[key].push_back({from, now + timeout, timeout, setter});
   }
 }
 
 void Store::barrier(const Ticket& from, const std::string& name, int count, Time now, Duration timeout) {
-  Meeting& meeting = meetings_[name];
-  if (meeting.waiting.empty()) meeting.count = count;
-  if (count < 1 || meeting.count != count) {
+  Barrier& barrier = barriers_[name];
+  if (barrier.waiting.empty()) barrier.count = count;
+  if (count < 1 || barrier.count != count) {
     answers_.push_back({from,
                         invalid("barrier '" + name + "' of " + std::to_string(count) + ": others wait in it for " +
-                                std::to_string(meeting.count)),
+                                std::to_string(barrier.count)),
                         {}});
     return;
   }
-  meeting.waiting.push_back({from, now + timeout, timeout});
-  if (static_cast<int>(meeting.waiting.size()) < count) return;
-  for (const Waiting& w : meeting.waiting) answers_.push_back({w.ticket, {}, {}});
-  meetings_.erase(name);
+  barrier.waiting.push_back({from, now + timeout, timeout, {}});
+  const bool full = static_cast<int>(barrier.waiting.size()) >= count;
+  Status verdict = full ? Status{} : missed_for_ever(barrier).context("barrier '" + name + "'");
+  if (!full && verdict.ok()) return;
+  for (const Waiting& w : barrier.waiting) answers_.push_back({w.ticket, verdict, {}});
+  barriers_.erase(name);
+}
+
+Status Store::has_left(MemberKey who) { return invalid(describe(who) + " has left the job"); }
+
+Status Store::missed_for_ever(const Barrier& barrier) const {
+  for (MemberKey who : absent(barrier)) {
+    if (left_.contains(who)) return has_left(who);
+  }
+  return {};
+}
+
+void Store::leave(MemberKey who) {
+  left_.insert(who);
+  for (auto& [key, waiting] : getters_) {
+    std::erase_if(waiting, [&](const Waiting& w) {
+      if (w.setter != who) return false;
+      answers_.push_back({w.ticket, has_left(who), {}});
+      return true;
+    });
+  }
+  std::erase_if(barriers_, [&](const auto& entry) {
+    Status verdict = missed_for_ever(entry.second).context("barrier '" + entry.first + "'");
+    if (verdict.ok() || entry.second.waiting.empty()) return false;
+    for (const Waiting& w : entry.second.waiting) answers_.push_back({w.ticket, verdict, {}});
+    return true;
+  });
 }
 
 void Store::forget(std::uint64_t connection) {
   auto gone = [&](const Waiting& w) { return w.ticket.connection == connection; };
   for (auto& [key, waiting] : getters_) std::erase_if(waiting, gone);
-  for (auto& [name, meeting] : meetings_) std::erase_if(meeting.waiting, gone);
+  for (auto& [name, barrier] : barriers_) std::erase_if(barrier.waiting, gone);
 }
 
-std::string Store::absent(const Meeting& meeting) const {
-  if (meeting.count != workers_) return "";
-  std::string out;
+std::vector<MemberKey> Store::absent(const Barrier& barrier) const {
+  std::vector<MemberKey> out;
+  if (barrier.count != workers_) return out;
   for (int rank = 0; rank < workers_; ++rank) {
     MemberKey who{transport::Role::worker, rank};
-    if (std::any_of(meeting.waiting.begin(), meeting.waiting.end(),
-                    [&](const Waiting& w) { return w.ticket.who == who; }))
-      continue;
-    out += (out.empty() ? "; missing: " : ", ") + describe(who);
+    auto is_it = [&](const Waiting& w) { return w.ticket.who == who; };
+    if (std::none_of(barrier.waiting.begin(), barrier.waiting.end(), is_it)) out.push_back(who);
   }
   return out;
 }
@@ -88,13 +107,14 @@ void Store::expire(Time now) {
       return true;
     });
   }
-  for (auto& entry : meetings_) {
+  for (auto& entry : barriers_) {
     const std::string& name = entry.first;
-    Meeting& meeting = entry.second;
+    Barrier& barrier = entry.second;
     std::string text =
-        std::to_string(meeting.waiting.size()) + " of " + std::to_string(meeting.count) + " have come within ";
-    std::string missing = absent(meeting);
-    std::erase_if(meeting.waiting, [&](const Waiting& w) {
+        std::to_string(barrier.waiting.size()) + " of " + std::to_string(barrier.count) + " have come within ";
+    std::string missing;
+    for (MemberKey who : absent(barrier)) missing += (missing.empty() ? "; missing: " : ", ") + describe(who);
+    std::erase_if(barrier.waiting, [&](const Waiting& w) {
       if (now < w.deadline) return false;
       answers_.push_back(
           {w.ticket, peer_lost("barrier '" + name + "': " + text + seconds_text(w.timeout) + missing), {}});
@@ -108,8 +128,8 @@ Time Store::next_deadline() const {
   for (const auto& [key, waiting] : getters_) {
     for (const Waiting& w : waiting) next = std::min(next, w.deadline);
   }
-  for (const auto& [name, meeting] : meetings_) {
-    for (const Waiting& w : meeting.waiting) next = std::min(next, w.deadline);
+  for (const auto& [name, barrier] : barriers_) {
+    for (const Waiting& w : barrier.waiting) next = std::min(next, w.deadline);
   }
   return next;
 }

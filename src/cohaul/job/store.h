@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,10 +34,14 @@ class Store {
 
   /// Answers the setter, and all who wait for the key. invalid: set before, to another value; too large.
   void set(const Ticket& from, const std::string& key, std::string value);
-  /// Answers when the key is there; peer_lost at the deadline.
-  void get(const Ticket& from, const std::string& key, Time now, Duration timeout);
-  /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers who have not. invalid: others said another count.
+  /// Answers when the key is there; peer_lost at the deadline; invalid when the one who is to set it, if he is known, has left the job.
+  void get(const Ticket& from, const std::string& key, Time now, Duration timeout,
+           std::optional<MemberKey> setter = {});
+  /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers who have not. invalid: others said another count;
+  /// a worker has left the job that has not come to a barrier of all workers.
   void barrier(const Ticket& from, const std::string& name, int count, Time now, Duration timeout);
+  /// A member has said goodbye to the job.
+  void leave(MemberKey who);
   /// A caller is gone: it waits no more.
   void forget(std::uint64_t connection);
   /// Answers those whose deadline has passed.
@@ -49,17 +55,22 @@ class Store {
     Ticket ticket;
     Time deadline;
     Duration timeout;
+    std::optional<MemberKey> setter;  // of the value that it waits for, if known
   };
-  struct Meeting {
+  struct Barrier {
     int count = 0;
     std::vector<Waiting> waiting;
   };
-  std::string absent(const Meeting& meeting) const;
+  /// The workers that have not come to a barrier of all workers.
+  std::vector<MemberKey> absent(const Barrier& barrier) const;
+  Status missed_for_ever(const Barrier& barrier) const;
+  static Status has_left(MemberKey who);
 
   int workers_;
   std::map<std::string, std::string> values_;
   std::map<std::string, std::vector<Waiting>> getters_;
-  std::map<std::string, Meeting> meetings_;
+  std::map<std::string, Barrier> barriers_;
+  std::set<MemberKey> left_;
   std::vector<Answer> answers_;
 };
 

@@ -29,8 +29,9 @@ job::Loss lost_launcher(const Status& why) {
 
 }  // namespace
 
-Heart::Heart(job::MemberKey self, std::unique_ptr<transport::Channel> control, Duration peer_timeout)
+Heart::Heart(job::MemberKey self, int workers, std::unique_ptr<transport::Channel> control, Duration peer_timeout)
     : self_(self),
+      workers_(workers),
       interval_(std::clamp(peer_timeout / 20, 20 * kMillisecond, 500 * kMillisecond)),
       control_(std::move(control)) {}
 
@@ -50,7 +51,9 @@ void Heart::turn(Time now) {
     self.role = self_.role;
     self.rank = self_.rank;
     self.incarnation = Incarnation(1);
-    send(message_of(ControlKind::join, kJoin, job::encode_members({self})));
+    ControlMessage join = job::make_join(self, workers_);
+    join.request = kJoin;
+    send(std::move(join));
   }
   send(message_of(ControlKind::heartbeat, 0, "simulated"));
   next_heartbeat_ = now + interval_;

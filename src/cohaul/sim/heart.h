@@ -13,7 +13,7 @@ namespace cohaul::sim {
 
 class Heart {
  public:
-  Heart(job::MemberKey self, std::unique_ptr<transport::Channel> control, Duration peer_timeout);
+  Heart(job::MemberKey self, int workers, std::unique_ptr<transport::Channel> control, Duration peer_timeout);
 
   /// Takes what has come, and says what is due.
   void turn(Time now);
@@ -34,6 +34,7 @@ class Heart {
   void hear(const job::ControlMessage& message);
 
   const job::MemberKey self_;
+  const int workers_;
   const Duration interval_;
   std::unique_ptr<transport::Channel> control_;
   Time next_heartbeat_ = 0;

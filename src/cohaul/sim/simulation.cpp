@@ -88,7 +88,7 @@ class Simulation {
   Heart heart(job::MemberKey who) {
     auto [ours, launchers] = network_.connect(identity(who.role, who.rank), identity(Role::launcher, 0));
     launcher_.connected(std::move(launchers));
-    return Heart(who, std::move(ours), scenario_.peer_timeout);
+    return Heart(who, scenario_.workers, std::move(ours), scenario_.peer_timeout);
   }
 
   void connect() {

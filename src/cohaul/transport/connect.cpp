@@ -30,10 +30,11 @@ Result<Descriptor> open_once(const Address& to, bool ring, Time deadline) {
   return socket;
 }
 
-Result<Descriptor> open(const Address& to, bool ring, Time deadline) {
+Result<Descriptor> open(const Address& to, bool ring, Time deadline, const std::function<Status()>& may_come) {
   for (;;) {
     auto socket = open_once(to, ring, deadline);
     if (socket.ok() || socket.status().code() != Code::unavailable) return socket;
+    if (may_come) COHAUL_TRY(may_come());
     Time now = steady_clock().now();
     if (now >= deadline) return peer_lost("no connection before the deadline: " + std::string(socket.status().cause()));
     wait_for(-1, 0, std::min(deadline, now + kRetryAfter));
@@ -92,12 +93,13 @@ Result<Identity> greet(int socket, const Identity& self, bool ring, const std::v
   return hello.who;
 }
 
-Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity& self, bool ring, Time deadline) {
+Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity& self, bool ring, Time deadline,
+                                              const std::function<Status()>& may_come) {
   std::optional<RingParts> parts;
   if (ring) {
     COHAUL_ASSIGN(parts, RingParts::make());
   }
-  COHAUL_ASSIGN(Descriptor socket, open(to, ring, deadline));
+  COHAUL_ASSIGN(Descriptor socket, open(to, ring, deadline, may_come));
   COHAUL_ASSIGN(Identity peer,
                 greet(socket.get(), self, ring, parts ? parts->descriptors() : std::vector<int>(), deadline));
   if (!ring) return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(socket), self, peer));
@@ -106,14 +108,15 @@ Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity&
 
 }  // namespace
 
-Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline) {
+Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
+                                         const std::function<Status()>& may_come) {
   bool same_host = !to.unix_name.empty() && !to.host_id.empty() && to.host_id == this_host_id();
   if (form == Form::arena && !same_host) {
     return unsupported("transport 'arena' needs both processes on one host, and " + to.host + " port " +
                        std::to_string(to.port) + " is on another; use 'auto' or 'tcp'");
   }
   bool ring = form != Form::tcp && same_host;
-  return connect_once(to, self, ring, deadline).context("connect to " + describe(to, ring));
+  return connect_once(to, self, ring, deadline, may_come).context("connect to " + describe(to, ring));
 }
 
 }  // namespace cohaul::transport

@@ -3,6 +3,7 @@
 // identity check) without blocking; hands out channels whose peer is known.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,8 +44,9 @@ class Endpoint {
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
                                          std::uint16_t port);
 
-/// Connects and greets; blocks until `deadline`. Retries while nobody listens yet. Errors: peer_lost (deadline; names the address),
+/// Connects and greets; blocks until `deadline`. Retries while nobody listens yet; asks `may_come` before each retry, and returns its error. Errors: peer_lost (deadline; names the address),
 /// invalid or unsupported (the peer refused the hello: its reason), unsupported (arena asked for, other host).
-Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline);
+Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
+                                         const std::function<Status()>& may_come = {});
 
 }  // namespace cohaul::transport

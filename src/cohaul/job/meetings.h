@@ -1,0 +1,69 @@
+#pragma once
+// The meetings of a job's workers: who has come, whether all came for the same, and who is waited for in vain. A state
+// machine without I/O and clock: arrivals go in with their time; answers, and news of who waits, come out.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cohaul/job/meeting.h"
+#include "cohaul/job/store.h"
+
+namespace cohaul::job {
+
+class Meetings {
+ public:
+  /// How long a worker waits before the others are told, so that ordinary meetings cost them nothing.
+  static constexpr Duration kTellAfter = 200 * kMillisecond;
+
+  explicit Meetings(int workers) : workers_(workers) {}
+
+  /// Answers all who are there when all workers have come. invalid: to all who are there and who come later, as soon as two workers came for
+  /// different purposes or with different facts, or one who has not come has left the job; to the caller alone, when it comes twice.
+  void meet(const Ticket& from, Meeting meeting, Time now, Duration timeout);
+  /// A worker has said goodbye to the job.
+  void leave(int worker);
+  /// A caller is gone: it waits no more.
+  void forget(std::uint64_t connection);
+  /// Answers those whose deadline has passed (peer_lost), and gives out news. last_operation: what a worker did last, as far as known.
+  void expire(Time now, const std::function<std::string(MemberKey)>& last_operation);
+  Time next_time() const;
+
+  std::vector<Answer> take_answers() { return std::exchange(answers_, {}); }
+  /// Who has waited for kTellAfter, each once.
+  std::vector<Absence> take_absences() { return std::exchange(absences_, {}); }
+
+ private:
+  struct Arrival {
+    Meeting meeting;
+    Ticket ticket;
+    bool waits = true;  // for its answer
+    Time deadline = 0, tell_at = 0;
+    Duration timeout = 0;
+  };
+  struct Gathering {
+    std::map<int, Arrival> came;  // by worker
+    Status verdict;
+    bool expects(int worker) const;
+  };
+  Status compare(const Gathering& gathering, int worker, const Meeting& meeting) const;
+  Status missed_for_ever(const Gathering& gathering) const;
+  void settle(Gathering& gathering);
+  std::string waited_in_vain(const Gathering& gathering, const Arrival& arrival,
+                             const std::function<std::string(MemberKey)>& last_operation) const;
+  std::string whereabouts(int worker, const std::function<std::string(MemberKey)>& last_operation) const;
+
+  int workers_;
+  std::map<std::pair<std::string, std::int64_t>, Gathering> open_;  // by group and number
+  std::map<std::string, std::int64_t> held_;                        // the last meeting of a group to which all came
+  std::map<std::pair<std::string, int>, std::int64_t> progress_;    // by group and worker, as it said last
+  std::set<int> left_;
+  std::vector<Answer> answers_;
+  std::vector<Absence> absences_;
+};
+
+}  // namespace cohaul::job
