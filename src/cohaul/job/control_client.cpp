@@ -60,6 +60,13 @@ class Client final : public ControlClient {
                      (what.empty() ? "" : ", asked for '" + what + "'"));
   }
 
+  void post(ControlMessage message) override {
+    std::lock_guard lock(mutex_);
+    message.request = ++last_request_;
+    outbox_.push_back(std::move(message));
+    poller_->wake();
+  }
+
   Status health() const override {
     std::lock_guard lock(mutex_);
     return loss_ ? loss_->status() : Status{};

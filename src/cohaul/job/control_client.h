@@ -30,6 +30,8 @@ class ControlClient {
   /// Sends a request and waits for its reply: until a loss, or the message's timeout and a little, because the rendezvous says better what is
   /// missing. The reply's value, or its Status.
   virtual Result<std::string> call(ControlMessage message) = 0;
+  /// Sends a request whose reply nobody waits for.
+  virtual void post(ControlMessage message) = 0;
   virtual Status health() const = 0;
   /// What the heartbeats tell: that the process waits for others, or since when it does not.
   virtual void set_waiting(bool waiting) = 0;

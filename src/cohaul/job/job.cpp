@@ -67,6 +67,14 @@ class ConnectedJob final : public JobBase {
     if (met.ok()) client_->met(meeting);
     return met;
   }
+  void attend(const Meeting& meeting) override {
+    if (!client_ || !check(meeting).ok()) return;
+    ControlMessage m;
+    m.kind = ControlKind::meet;
+    m.value = encode_meeting(meeting);
+    m.timeout_ms = milliseconds_until(kForever);
+    client_->post(std::move(m));
+  }
   Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const override {
     return client_ ? client_->absent(group, meetings, step) : Status{};
   }

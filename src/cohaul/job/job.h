@@ -77,6 +77,8 @@ class Job : public Watch {
   /// Blocks until all workers have come to this meeting, or `deadline` (peer_lost, naming who has not come and what they do, if known).
   /// invalid: workers came for different purposes or with different facts, naming both workers and both values; one has left the job.
   virtual Status meet(const Meeting& meeting, Time deadline) = 0;
+  /// Comes to a meeting without waiting for it: the others need this worker no longer. Never blocks; nobody hears of a failure.
+  virtual void attend(const Meeting& meeting) = 0;
   /// ok, unless a worker is known not to come to step `step` (from 0) of this group: it waits at a meeting of the group that this worker has not
   /// attended (number >= meetings) with progress <= step, or it has left the job. invalid, naming the worker, what it does and after how many
   /// steps. Never blocks, and costs one load while there is no news. News wake the pollers of wake_on_loss().
@@ -92,6 +94,9 @@ class Job : public Watch {
   virtual Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
                                                  const std::function<Status(transport::Arena&)>& fill,
                                                  Time deadline) = 0;
+
+  /// All workers have it: gives the descriptor back that the host's leader keeps for those who come later.
+  virtual void shared_with_all(const transport::Arena& arena) = 0;
 
   /// How long the training thread has waited for others since this process joined: ends of waits that set_waiting() told of.
   virtual Duration waited() const = 0;

@@ -77,8 +77,16 @@ bool JobBase::set_waiting(bool waiting) {
 
 void JobBase::drop_lent() {
   std::lock_guard lock(lent_mutex_);
-  for (int fd : lent_) ::close(fd);
+  for (const auto& [id, fd] : lent_) ::close(fd);
   lent_.clear();
+}
+
+void JobBase::shared_with_all(const transport::Arena& arena) {
+  std::lock_guard lock(lent_mutex_);
+  if (auto it = lent_.find(arena.id()); it != lent_.end()) {
+    ::close(it->second);
+    lent_.erase(it);
+  }
 }
 
 // The others open the memory through /proc/PID/fd: the kernel lets in the same user only, and read-only where so asked.
@@ -87,7 +95,7 @@ Status JobBase::lend(const std::string& key, const transport::Arena& arena) {
   if (fd < 0) return system_error("dup", errno);
   {
     std::lock_guard lock(lent_mutex_);
-    lent_.push_back(fd);
+    lent_.emplace(arena.id(), fd);
   }
   return set(key, std::to_string(::getpid()) + " " + std::to_string(fd) + " " + std::to_string(arena.id()));
 }

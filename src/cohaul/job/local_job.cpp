@@ -52,6 +52,7 @@ class LocalJob final : public JobBase {
   }
 
   Status meet(const Meeting& meeting, Time) override { return check(meeting); }
+  void attend(const Meeting&) override {}
   Status absent(const std::string&, std::int64_t, std::int64_t) const override { return {}; }
   Status health() const override { return {}; }
   Status overdue(Duration) override { return {}; }

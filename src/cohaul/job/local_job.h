@@ -28,6 +28,7 @@ class JobBase : public Job {
   transport::Identity identity(const std::string& purpose, std::uint64_t model) const override;
   Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
                                          const std::function<Status(transport::Arena&)>& fill, Time deadline) override;
+  void shared_with_all(const transport::Arena& arena) override;
 
  protected:
   /// Closes this process's descriptors of the arenas that it has lent.
@@ -44,7 +45,7 @@ class JobBase : public Job {
   std::atomic<Time> waits_since_{kForever};  // kForever: it does not wait
   std::atomic<Duration> waited_{0};
   std::mutex lent_mutex_;
-  std::vector<int> lent_;  // descriptors, open until others may have mapped them
+  std::map<transport::ArenaId, int> lent_;  // descriptors, open until others may have mapped them
 };
 
 /// One process, no thread, no socket.

@@ -78,6 +78,8 @@ class CountedEngine final : public Engine {
                       "parameters/" + std::to_string(options.trainer), bytes, transport::Access::write,
                       [](transport::Arena&) { return Status(); }, deadline));
     memory_ = std::make_shared<transport::Arena>(std::move(arena));
+    COHAUL_TRY(job_.barrier("parameters/" + std::to_string(options.trainer) + " are shared", job_.world(), deadline));
+    job_.shared_with_all(*memory_);
     return {};
   }
   Bytes parameters(const update::Layout& layout) { return memory_->bytes().first(layout.bytes()); }

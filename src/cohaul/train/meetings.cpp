@@ -2,15 +2,23 @@
 
 namespace cohaul::train {
 
-Status Meetings::meet(const std::string& purpose, std::int64_t done, const std::string& facts) {
-  if (job_.world() == 1) return {};
+job::Meeting Meetings::next(const std::string& purpose, std::int64_t done, const std::string& facts) {
   job::Meeting meeting;
   meeting.group = group_;
   meeting.number = held_++;
   meeting.purpose = purpose;
   meeting.progress = done;
   meeting.facts = facts;
-  return job_.meet(meeting, steady_clock().now() + seconds(job_.options().step_timeout_s));
+  return meeting;
+}
+
+Status Meetings::meet(const std::string& purpose, std::int64_t done, const std::string& facts) {
+  if (job_.world() == 1) return {};
+  return job_.meet(next(purpose, done, facts), steady_clock().now() + seconds(job_.options().step_timeout_s));
+}
+
+void Meetings::part(std::int64_t done) {
+  if (job_.world() > 1) job_.attend(next("close()", done, {}));
 }
 
 Status Meetings::health() const {

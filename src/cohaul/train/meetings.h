@@ -17,6 +17,8 @@ class Meetings final : public Watch {
   /// Blocks until all workers are here for the same purpose. done: steps that this worker has completed. facts: lines "name=value" that must be equal
   /// at all workers. invalid: they came for another purpose, or with other facts.
   Status meet(const std::string& purpose, std::int64_t done, const std::string& facts = {});
+  /// Comes to the last meeting without waiting for it: this worker is in no step of the trainer any more.
+  void part(std::int64_t done);
   /// The step that this worker is in, from 0; none: it needs nobody in particular.
   void enter(std::int64_t step) { step_ = step; }
   void leave() { step_ = kNone; }
@@ -26,6 +28,7 @@ class Meetings final : public Watch {
   Status overdue(Duration waited) override { return job_.overdue(waited); }
 
  private:
+  job::Meeting next(const std::string& purpose, std::int64_t done, const std::string& facts);
   static constexpr std::int64_t kNone = -1;
   job::Job& job_;
   const std::string group_;

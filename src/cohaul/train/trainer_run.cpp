@@ -110,7 +110,7 @@ void Trainer::Run::end() {
   reducer_.reset();
   const bool left_early = engine_ != nullptr;
   engine_.reset();
-  if (left_early) job_.depart(meetings_.group(), done_, "its end");
+  if (left_early) meetings_.part(done_);
 }
 
 Status Trainer::Run::close() {
