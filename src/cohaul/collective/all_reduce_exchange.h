@@ -1,27 +1,37 @@
 #pragma once
 // All-reduce fused with the update: each rank owns a piece of every run, sums all ranks' gradients of it in tree order and
 // applies the update rule in the same pass; new parameters come back. On one host the ranks may share one copy of the
-// parameters: then nothing comes back but the word that they are new. This is safe because a rank gives its gradient after
-// the parameter's last use in backward, and an owner writes only once it has all ranks' gradients.
-// Work is done where it becomes possible: inside push() (so while backward still runs), the rest in finish().
+// parameters: then nothing comes back but the word that they are new. This is safe because an owner writes only once every rank has
+// sent its end of the step, which it does after backward.
+// What is said, and when: rank_session.h. Here it is run on links.
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cohaul/collective/links.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
+#include "cohaul/update/gradient_policy.h"
 
 namespace cohaul::collective {
 
 struct AllReduceOptions {
   /// One copy of the parameters for all ranks, in memory that all of them map writable.
   bool shared_parameters = false;
+  /// Of a step's batch, over all ranks; >= ranks. Rank r has slices_of(slices, r, ranks).
+  std::int32_t slices = 1;
+  update::GradientPolicy policy{};
+  /// Named in errors.
+  std::string group = "trainer 0";
   /// Gradients (and, where not shared, parameters) inside these travel as addresses to ranks of this host. They outlive the exchange.
-  std::vector<const transport::Arena*> lend;
+  std::vector<const transport::Arena*> lend{};
 };
 
-/// `layout`, `links` and `parameters` outlive the exchange. Errors of its calls: peer_lost (names the rank and what was waited for).
+/// `layout`, `links` and `parameters` outlive the exchange. Errors here: invalid (settings that make no sense). Of its calls: peer_lost
+/// (names the rank and what was waited for), invalid (ranks do not agree; one has left; a gradient is not finite and the policy is stop),
+/// corrupt. Its destructor tells the others, as far as that goes without waiting, that this rank does no more steps.
 Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
                                                                    const update::RuleSettings& rule, Bytes parameters,
                                                                    Links& links, const AllReduceOptions& options);

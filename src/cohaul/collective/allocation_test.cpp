@@ -53,19 +53,28 @@ TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
   all.run([&](Rank& rank) {
     auto memory = *transport::Arena::create("worker", 2 * layout.bytes());
     Bytes parameters = memory.bytes().first(layout.bytes()), gradients = memory.bytes().last(layout.bytes());
-    auto exchange = *make_all_reduce_exchange(layout, {.momentum = 0.9}, parameters, *rank.links, {.lend = {&memory}});
+    const std::int32_t slices = GetParam().ranks + 1;
+    auto exchange = *make_all_reduce_exchange(layout, {.momentum = 0.9}, parameters, *rank.links,
+                                              {.slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
     ASSERT_TRUE(exchange->start(kForever).ok());
-    const std::int32_t absent[] = {1};
+    const update::SliceRange mine = update::slices_of(slices, rank.rank, GetParam().ranks);
+    const auto parts = static_cast<std::int32_t>(update::subtrees_of(mine).size());
+    const std::vector<update::PartEnd> ends(static_cast<std::size_t>(parts), {1, 2});
+    const std::byte absent[] = {std::byte{1}};
     expect_none([&](int i) {
-      bool ok = exchange->begin({Step(i), {rank.rank, rank.rank + 1, GetParam().ranks}}, {0.1}).ok();
-      for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-        const update::Run& run = layout.runs()[r];
-        ok = ok && exchange
-                       ->push(static_cast<std::int32_t>(r), gradients.subspan(run.offset, run.bytes),
-                              std::span(absent).first(r == 1 ? 1 : 0))
-                       .ok();
-      }
-      return ok && exchange->finish(1).ok();
+      bool ok = exchange->begin({Step(i), mine}, {0.1}, {}).ok();
+      for (std::int32_t part = 0; part < parts; ++part)
+        for (std::size_t r = 0; r < layout.runs().size(); ++r) {
+          const update::Run& run = layout.runs()[r];
+          ok = ok && exchange
+                         ->push({.part = part,
+                                 .run = static_cast<std::int32_t>(r),
+                                 .bytes = gradients.subspan(run.offset, run.bytes),
+                                 .absent = std::span(absent).first(r == 1 ? 1 : 0),
+                                 .samples = 2})
+                         .ok();
+        }
+      return ok && exchange->finish(ends).ok();
     });
   });
 }

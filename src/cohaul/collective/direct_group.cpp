@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "cohaul/base/last_operations.h"
+#include "cohaul/collective/rank_messages.h"
 #include "cohaul/update/sum.h"
 
 namespace cohaul::collective {
@@ -168,6 +169,9 @@ class DirectGroup final : public Group {
   /// The next frame of `from`, which must be of the same call. higher_too: see Links.
   Result<Frame> receive_frame(const Call& call, int from, std::size_t bytes, bool higher_too) {
     COHAUL_ASSIGN(Frame f, links_.receive(from, call.operation, higher_too));
+    if (f.kind == static_cast<std::uint16_t>(RankKind::left))
+      return links_.fail(invalid(std::string(call.operation) + ": worker " + std::to_string(from) + " left after " +
+                                 std::to_string(f.clock) + " steps (its loop, its trainer or its job ended)"));
     if (f.kind != call.kind || f.key != call.key())
       return links_.fail(invalid(describe(call.operation, call.key()) + " here meets " + describe(name(f.kind), f.key) +
                                  " of worker " + std::to_string(from) +

@@ -1,28 +1,34 @@
 #include "cohaul/collective/links.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <deque>
+#include <utility>
+
+#include "cohaul/transport/fifo.h"
 
 namespace cohaul::collective {
 
 using transport::Frame;
 using transport::Message;
 
+/// How soon a paused channel that could not write all is tried again.
+constexpr Duration kPausedLook = kMillisecond;
+
 /// Frames of one peer in order of arrival; keeps its memory.
 struct Links::Inbox {
-  std::vector<Frame> frames;
-  std::size_t first = 0;
+  transport::Fifo<Frame> frames;
+  bool paused = false;
   Status lost;  // why nothing more will come
+};
 
-  void push(Frame frame) {
-    if (empty()) frames.clear(), first = 0;
-    frames.push_back(std::move(frame));
-  }
-  bool empty() const { return first == frames.size(); }
-  bool pop(Frame& out) {
-    if (empty()) return false;
-    out = std::move(frames[first++]);
-    return true;
-  }
+/// What the channel to one peer had no room for.
+struct Links::Outbox {
+  struct Waiting {
+    Message message;
+    std::vector<std::byte> body;
+  };
+  std::deque<Waiting> waiting;
 };
 
 Links::Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller,
@@ -32,18 +38,19 @@ Links::Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels
       poller_(poller),
       watch_(watch),
       timeout_(timeout),
-      inboxes_(channels_.size()) {
-  for (Inbox& inbox : inboxes_) inbox.frames.reserve(64);
-}
+      inboxes_(channels_.size()),
+      outboxes_(channels_.size()) {}
 
 Links::~Links() {
-  for (Inbox& inbox : inboxes_) inbox.frames.clear();
-  for (auto& c : channels_)
-    if (c && inboxes_[&c - channels_.data()].lost.ok()) poller_.remove(*c);
+  for (int r = 0; r < size(); ++r) {
+    Inbox& inbox = inboxes_[r];
+    inbox.frames = {};
+    if (channels_[r] && inbox.lost.ok() && !inbox.paused) poller_.remove(*channels_[r]);
+  }
 }
 
 Status Links::fail(Status why) {
-  if (failure_.ok()) failure_ = why;
+  if (failure_.ok()) failure_ = std::move(why);
   return failure_;
 }
 
@@ -51,51 +58,129 @@ Status Links::send(int to, const Message& message, const char* operation) {
   if (!failure_.ok()) return failure_;
   Time deadline = 0;
   for (;;) {
-    Status sent = channels_[to]->send(message);
+    auto before = outboxes_[to].waiting.empty() ? Result<bool>(true) : flush_one(to);
+    Status sent = before.ok() && outboxes_[to].waiting.empty() ? channels_[to]->send(message) : before.status();
+    if (before.ok() && !outboxes_[to].waiting.empty()) sent = unavailable("frames wait before it");
     if (sent.ok()) return sent;
     if (sent.code() != Code::unavailable) return fail(sent.context(operation));
     Waiting waiting(watch_);
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
-    COHAUL_TRY(drain());
+    COHAUL_TRY(drain(to));
     COHAUL_TRY(wait(deadline, operation, [to](int r) { return r == to; }));
   }
 }
 
-Status Links::drain() {
-  if (!failure_.ok()) return failure_;
-  for (int r = 0; r < size(); ++r) {
-    if (!channels_[r] || !inboxes_[r].lost.ok()) continue;
-    for (;;) {
-      auto frame = channels_[r]->receive();
-      if (!frame.ok()) {
-        // A rank that is done may close before others are; only who needs more from it fails.
-        inboxes_[r].lost = frame.status();
-        poller_.remove(*channels_[r]);
-        break;
-      }
-      if (!frame->has_value()) break;
-      inboxes_[r].push(std::move(**frame));
-    }
+Status Links::post(int to, const Message& message) {
+  if (outboxes_[to].waiting.empty()) {
+    Status sent = channels_[to]->send(message);
+    if (sent.code() != Code::unavailable) return sent;
   }
+  auto& waiting = outboxes_[to].waiting.emplace_back(message, std::vector(message.body.begin(), message.body.end()));
+  waiting.message.body = waiting.body;
+  ++posted_;
   return {};
 }
 
-bool Links::take(int from, Frame& frame) { return inboxes_[from].pop(frame); }
+Result<bool> Links::flush_one(int to) {
+  auto& waiting = outboxes_[to].waiting;
+  while (!waiting.empty()) {
+    Status sent = channels_[to]->send(waiting.front().message);
+    if (sent.code() == Code::unavailable) return false;
+    if (!sent.ok()) return sent;
+    waiting.pop_front();
+    --posted_;
+  }
+  return channels_[to]->flush();
+}
 
-Status Links::wait(Time deadline, const char* operation, const std::function<bool(int)>& missing) {
+bool Links::writes_all(int to) {
+  auto flushed = flush_one(to);
+  return !flushed.ok() || *flushed;
+}
+
+bool Links::try_flush() {
+  bool all = true;
+  for (int r = 0; r < size(); ++r)
+    if (channels_[r]) all &= writes_all(r);
+  return all;
+}
+
+void Links::pause(int rank) {
+  if (std::exchange(inboxes_[rank].paused, true)) return;
+  poller_.remove(*channels_[rank]);
+  ++paused_;
+}
+
+void Links::resume(int rank) {
+  if (!std::exchange(inboxes_[rank].paused, false)) return;
+  --paused_;
+  if (Status added = poller_.add(*channels_[rank]); !added.ok()) (void)fail(added);
+}
+
+/// True: one more frame is kept.
+bool Links::keep_one(int from) {
+  Inbox& inbox = inboxes_[from];
+  if (!channels_[from] || !inbox.lost.ok()) return false;
+  auto frame = channels_[from]->receive();
+  if (!frame.ok()) {
+    // A rank that is done may close before others are; only who needs more from it fails.
+    resume(from);
+    inbox.lost = frame.status();
+    poller_.remove(*channels_[from]);
+    return false;
+  }
+  if (!frame->has_value()) return false;
+  inbox.frames.push() = std::move(**frame);
+  return true;
+}
+
+Status Links::drain(int waited) {
+  if (!failure_.ok()) return failure_;
+  if (waited >= 0) resume(waited);
+  for (int r = 0; r < size(); ++r) {
+    if (inboxes_[r].paused) continue;
+    while (r == waited || inboxes_[r].frames.size() < kKeptFramesMax)
+      if (!keep_one(r)) break;
+    if (r != waited && inboxes_[r].frames.size() >= kKeptFramesMax && inboxes_[r].lost.ok()) pause(r);
+  }
+  return failure_;
+}
+
+const Frame* Links::next(int from) {
+  if (inboxes_[from].frames.empty() && !keep_one(from)) return nullptr;
+  return &inboxes_[from].frames.front();
+}
+
+bool Links::take(int from, Frame& frame) {
+  Inbox& inbox = inboxes_[from];
+  if (inbox.frames.empty()) return false;
+  frame = std::move(inbox.frames.front());
+  inbox.frames.pop();
+  if (inbox.paused && inbox.frames.size() < kKeptFramesMax / 2) resume(from);
+  return true;
+}
+
+Status Links::wait(Time deadline, const char* operation, const std::function<bool(int)>& missing, Duration limit) {
+  if (!failure_.ok()) return failure_;
   for (int r = 0; r < size(); ++r)
     if (!inboxes_[r].lost.ok() && missing(r)) return fail(inboxes_[r].lost.context(operation));
-  Status waited = poller_.wait(deadline);
+  Time until = deadline;
+  for (int r = 0; r < size() && paused_ + posted_ > 0; ++r) {
+    const bool here = inboxes_[r].paused || !outboxes_[r].waiting.empty();
+    if (here && !writes_all(r) && inboxes_[r].paused) until = std::min(until, poller_.clock().now() + kPausedLook);
+  }
+  Status waited = poller_.wait(until);
   if (!waited.ok()) return fail(waited.context(operation));
   if (Status lost = watch_.health(); !lost.ok()) return fail(lost.context(operation));
   if (poller_.clock().now() < deadline) return {};
-  if (Status lost = watch_.overdue(timeout_); !lost.ok()) return fail(lost.context(operation));
+  if (limit == 0) limit = timeout_;
+  if (Status lost = watch_.overdue(limit); !lost.ok()) return fail(lost.context(operation));
   std::string who;
   for (int r = 0; r < size(); ++r)
     if (channels_[r] && missing(r)) who += (who.empty() ? "" : ", ") + transport::describe(channels_[r]->peer());
-  char limit[32];
-  std::snprintf(limit, sizeof limit, "%g", static_cast<double>(timeout_) / kSecond);
-  return fail(peer_lost("no answer from " + who + " within " + limit + " s").context(operation));
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", static_cast<double>(limit) / kSecond);
+  return fail(peer_lost("no answer from " + who + " within " + text + " s").context(operation));
 }
 
 Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
@@ -106,27 +191,30 @@ Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
   const int end = higher_too ? size() : from + 1;
   for (;;) {
     if (take(from, frame)) return frame;
-    COHAUL_TRY(drain());
+    COHAUL_TRY(drain(from));
     if (take(from, frame)) return frame;
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
     // So few captures fit into a function without an allocation.
-    COHAUL_TRY(
-        wait(deadline, operation, [this, from, end](int r) { return r >= from && r < end && inboxes_[r].empty(); }));
+    COHAUL_TRY(wait(deadline, operation,
+                    [this, from, end](int r) { return r >= from && r < end && inboxes_[r].frames.empty(); }));
   }
 }
 
-Status Links::flush(const char* operation) {
+Status Links::flush(const char* operation, Time deadline) {
   if (!failure_.ok()) return failure_;
   Waiting waiting(watch_);
-  Time deadline = poller_.clock().now() + timeout_;
+  const Time now = poller_.clock().now();
+  const Duration limit = deadline == 0 ? timeout_ : deadline - now;
+  if (deadline == 0) deadline = now + timeout_;
   for (int r = 0; r < size(); ++r) {
     if (!channels_[r]) continue;
     for (;;) {
-      auto done = channels_[r]->flush();
+      auto done = flush_one(r);
       if (!done.ok()) return fail(done.status().context(operation));
       if (*done) break;
-      COHAUL_TRY(drain());
-      COHAUL_TRY(wait(deadline, operation, [r](int other) { return other == r; }));
+      COHAUL_TRY(drain(r));
+      COHAUL_TRY(wait(
+          deadline, operation, [r](int other) { return other == r; }, limit));
     }
   }
   return {};

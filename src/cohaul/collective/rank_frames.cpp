@@ -1,0 +1,235 @@
+// What a RankSession makes of the frames that come.
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "cohaul/collective/rank_session.h"
+
+namespace cohaul::collective {
+namespace {
+
+std::string worker(int rank) { return "worker " + std::to_string(rank); }
+
+bool is_aligned(ConstBytes bytes, DType dtype) {
+  return reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(dtype) == 0;
+}
+
+}  // namespace
+
+Status RankSession::on_frame(int from, transport::Frame frame) {
+  if (!failure_.ok()) return failure_;
+  if (phase_ == Phase::closed) return {};
+  switch (static_cast<RankKind>(frame.kind)) {
+    case RankKind::gradient: return on_gradient(from, std::move(frame), false);
+    case RankKind::last_gradient: return on_gradient(from, std::move(frame), true);
+    case RankKind::end: return on_end(from, frame);
+    case RankKind::facts: return on_facts(from, frame);
+    case RankKind::updated:
+    case RankKind::unchanged:
+    case RankKind::updated_all: return on_updated(from, frame);
+    case RankKind::entering: return on_entering(from, frame);
+    case RankKind::initial: return on_initial(from, std::move(frame));
+    case RankKind::have: return on_have(from, frame);
+    case RankKind::left: return on_left(from, frame);
+    case RankKind::failed: {
+      auto failure = Failure::decode(frame.body);
+      return fail(failure.ok() ? Status(failure->code, failure->why) : failure.status().context(worker(from)));
+    }
+    default: return unexpected(from, frame);
+  }
+}
+
+Status RankSession::unexpected(int from, const transport::Frame& frame) {
+  return fail(corrupt("an unexpected frame (kind " + std::to_string(frame.kind) + ", step " +
+                      std::to_string(frame.clock) + ", run " + std::to_string(frame.key) + ", " +
+                      std::to_string(frame.payload.size()) + " bytes) of " + worker(from) + " in step " +
+                      std::to_string(step_)));
+}
+
+Status RankSession::has_left(int rank) {
+  const std::string here = phase_ == Phase::spreading
+                               ? "while this worker waits until all have the parameters of worker 0"
+                               : "while this worker is in step " + std::to_string(step_ + 1);
+  return fail(invalid(worker(rank) + " left after " + std::to_string(left_[rank]) +
+                      " steps (its loop, its trainer or its job ended), " + here +
+                      ": all workers must do the same steps"));
+}
+
+Status RankSession::not_in_step(int rank) {
+  return fail(invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
+                      std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps"));
+}
+
+Status RankSession::not_alike(int spreader, std::uint64_t operation, int other, std::int64_t step) {
+  return invalid(
+      worker(spreader) +
+      (operation == kWrite ? " writes the parameters of worker 0 to all" : " starts from the parameters of worker 0") +
+      " while " + worker(other) + " is in step " + std::to_string(step + 1) +
+      ": all workers must do the same, in the same order");
+}
+
+Status RankSession::in_time(int from, const transport::Frame& frame) {
+  if (frame.clock < current() || frame.clock > current() + 1) return unexpected(from, frame);
+  latest_[from] = frame.clock;
+  if (phase_ == Phase::spreading && missing(from)) {
+    const Status why = not_alike(rank_, operation_, from, frame.clock);
+    tell(from, why);
+    return fail(why);
+  }
+  if (phase_ == Phase::ends && frame.clock > step_ && missing(from)) return not_in_step(from);
+  return {};
+}
+
+Status RankSession::on_gradient(int from, transport::Frame frame, bool last) {
+  COHAUL_TRY(in_time(from, frame));
+  if (frame.key >= plan_.owned_index.size() || plan_.owned_index[frame.key] < 0) return unexpected(from, frame);
+  const Share& share = plan_.mine(frame.key);
+  const update::Run& run = layout_.runs()[frame.key];
+  Reader in(frame.body);
+  const auto head = GradientHead::decode(in);
+  if (!head.ok()) return fail(head.status().context(worker(from)));
+  bool fits = update::fits(head->absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+  fits = fits && (frame.payload.size() == share.bytes || (frame.payload.empty() && share.is_all_absent(head->absent)));
+  if (!fits || !is_aligned(frame.payload, run.dtype) || head->part >= plan_.parts_of(from) || (!last && !in.done()))
+    return unexpected(from, frame);
+  StepState& state = at(frame.clock);
+  Slot& slot = state.slots[static_cast<std::size_t>(plan_.owned_index[frame.key]) * plan_.parts.size() +
+                           static_cast<std::size_t>(plan_.part_first[from] + head->part)];
+  if (slot.here || state.ended[from] != 0) return unexpected(from, frame);
+  ++state.gradients[from];
+  slot.here = true;
+  slot.bytes = frame.payload;
+  slot.absent = head->absent;
+  slot.frame = std::move(frame);  // what the views are in does not move with it
+  return last ? end_of(from, state, in, {}) : Status();
+}
+
+Status RankSession::on_end(int from, const transport::Frame& frame) {
+  COHAUL_TRY(in_time(from, frame));
+  if (frame.payload.size() > kFactsMax) return unexpected(from, frame);
+  Reader in(frame.body);
+  return end_of(from, at(frame.clock), in, frame.payload);
+}
+
+Status RankSession::end_of(int from, StepState& state, Reader& in, ConstBytes long_facts) {
+  const auto first = static_cast<std::size_t>(plan_.part_first[from]);
+  std::string_view facts;
+  Status read =
+      StepEnd::decode(in, std::span(state.ends).subspan(first, static_cast<std::size_t>(plan_.parts_of(from))), facts);
+  if (read.ok() && state.ended[from] != 0) read = corrupt("a step ends twice");
+  if (read.ok() && state.gradients[from] != plan_.gradients_of(from))
+    read = corrupt("a step ends without its gradients");
+  if (!read.ok()) return fail(read.context(worker(from)));
+  if (!long_facts.empty()) facts = {reinterpret_cast<const char*>(long_facts.data()), long_facts.size()};
+  if (!facts.empty()) state.facts[from] = facts, ++state.ranks_with_facts;
+  state.ended[from] = 1;
+  ++state.ranks_ended;
+  return proceed();
+}
+
+Status RankSession::on_facts(int from, const transport::Frame& frame) {
+  const bool owed = in_finish() && frame.clock == step_ && settings_.policy.needs_facts() &&
+                    plan_.runs_owned[from] > 0 && facts_step_[from] < step_ && frame.payload.empty();
+  if (!owed) return unexpected(from, frame);
+  Reader in(frame.body);
+  const auto facts = update::GradientFacts::decode(in);
+  if (!facts.ok()) return fail(facts.status().context(worker(from)));
+  if (!in.done()) return unexpected(from, frame);
+  facts_.merge(*facts);
+  facts_step_[from] = step_;
+  --facts_missing_;
+  return proceed();
+}
+
+Status RankSession::on_updated(int from, const transport::Frame& frame) {
+  const auto kind = static_cast<RankKind>(frame.kind);
+  const bool whole = kind == RankKind::updated_all;
+  if (!in_finish() || frame.clock != step_ || updates_left_[from] == 0 || whole != settings_.shared_parameters)
+    return unexpected(from, frame);
+  std::uint64_t bytes = 0;
+  if (!whole) {
+    if (frame.key >= layout_.runs().size() || plan_.share(frame.key, from).empty()) return unexpected(from, frame);
+    std::int64_t& updated = updated_[frame.key * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(from)];
+    if (std::exchange(updated, step_) == step_) return unexpected(from, frame);
+    if (kind == RankKind::updated) bytes = plan_.share(frame.key, from).bytes;
+  }
+  if (frame.payload.size() != bytes) return unexpected(from, frame);
+  if (bytes > 0) {
+    std::byte* place = parameters_.data() + plan_.share(frame.key, from).offset;
+    if (place != frame.payload.data()) std::memcpy(place, frame.payload.data(), bytes);
+  }
+  if (--updates_left_[from] == 0) --updates_missing_;
+  return proceed();
+}
+
+Status RankSession::on_entering(int from, const transport::Frame& frame) {
+  if (rank_ != 0 || frame.key > kWrite || frame.clock < current() || frame.clock > current() + 1)
+    return unexpected(from, frame);
+  if (phase_ == Phase::spreading && frame.key != operation_)
+    return fail(invalid(worker(frame.key == kStart ? from : 0) + " starts while " +
+                        worker(frame.key == kStart ? 0 : from) +
+                        " writes parameters: all workers must do the same, in the same order"));
+  if (!in_step() || frame.clock != step_) return {};
+  const Status why = not_alike(from, frame.key, rank_, step_);
+  tell(from, why);
+  return fail(why);
+}
+
+Status RankSession::on_initial(int from, transport::Frame frame) {
+  const bool fits = from == 0 && frame.key <= kWrite && !has_early_ &&
+                    frame.payload.size() == (settings_.shared_parameters ? 0 : parameters_.size());
+  if (!fits || frame.clock < current() || frame.clock > current() + 1) return unexpected(from, frame);
+  if (phase_ == Phase::spreading) return take_initial(frame);
+  if (in_step() && frame.clock == step_) {
+    const Status why = not_alike(from, frame.key, rank_, step_);
+    tell(from, why);
+    return fail(why);
+  }
+  early_ = std::move(frame);
+  has_early_ = true;
+  return {};
+}
+
+Status RankSession::take_initial(const transport::Frame& frame) {
+  if (frame.key != operation_)
+    return fail(invalid(worker(operation_ == kStart ? rank_ : 0) + " starts while " +
+                        worker(operation_ == kStart ? 0 : rank_) +
+                        " writes parameters: all workers must do the same, in the same order"));
+  if (frame.clock != next_) return unexpected(0, frame);
+  if (!frame.payload.empty() && frame.payload.data() != parameters_.data())
+    std::memcpy(parameters_.data(), frame.payload.data(), frame.payload.size());
+  body_.clear();
+  send(0, RankKind::have, next_, operation_);
+  phase_ = Phase::idle;
+  return {};
+}
+
+Status RankSession::on_have(int from, const transport::Frame& frame) {
+  const bool owed = rank_ == 0 && phase_ == Phase::spreading && frame.clock == next_ && frame.key == operation_;
+  if (!owed || have_[from] != 0) return unexpected(from, frame);
+  have_[from] = 1;
+  if (--haves_missing_ == 0) phase_ = Phase::idle;
+  return {};
+}
+
+Status RankSession::on_left(int from, const transport::Frame& frame) {
+  if (frame.clock < 0 || frame.clock == kNever || left_[from] != kNever) return unexpected(from, frame);
+  left_[from] = frame.clock;
+  first_left_ = std::min(first_left_, frame.clock);
+  const bool waits = in_step() ? frame.clock <= step_ : missing(from);
+  return waits ? has_left(from) : Status();
+}
+
+Bytes RankSession::place(int from, std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) {
+  if (static_cast<RankKind>(kind) == RankKind::initial) {
+    const bool wanted = phase_ == Phase::spreading && rank_ != 0 && from == 0 && key == operation_ && clock == next_;
+    return wanted && length == parameters_.size() ? parameters_ : Bytes();
+  }
+  if (static_cast<RankKind>(kind) != RankKind::updated || settings_.shared_parameters || !in_finish()) return {};
+  if (clock != step_ || key >= layout_.runs().size()) return {};
+  const Share& share = plan_.share(key, from);
+  return length == share.bytes ? parameters_.subspan(share.offset, share.bytes) : Bytes();
+}
+
+}  // namespace cohaul::collective

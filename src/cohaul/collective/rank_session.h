@@ -1,0 +1,187 @@
+#pragma once
+// RankSession: one rank's side of an all-reduce fused with the update. A state machine without I/O: the exchange
+// (all_reduce_exchange.h) runs it on links, the simulator runs the same class. An operation is begun by a call, and is over when busy()
+// is false. No parameter is written before every rank has sent its end of the step.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/collective/rank_messages.h"
+#include "cohaul/collective/reduce_plan.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/update/exchange.h"
+#include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/layout.h"
+#include "cohaul/update/owner.h"
+
+namespace cohaul::collective {
+
+/// Where a session puts what it wants said. Nobody answers during send(): it queues. The body is copied; the payload is not where it can
+/// travel as an address. A failure of delivery reaches the session never, its shell later.
+class ToRanks {
+ public:
+  virtual ~ToRanks() = default;
+  virtual void send(int to, const transport::Message& message) = 0;
+};
+
+/// The same at all ranks.
+struct RankSettings {
+  update::RuleSettings rule{};
+  update::GradientPolicy policy{};
+  bool shared_parameters = false;  // one copy for all ranks, in memory that all of them map writable
+  std::int32_t slices = 1;         // of a step's batch, over all ranks; >= ranks
+};
+
+/// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` outlive it. Allocates in its first steps only. Errors of all calls
+/// are sticky: invalid (ranks do not agree, or a gradient is not finite and the policy is stop), corrupt (a frame that does not fit).
+class RankSession {
+ public:
+  RankSession(const update::Layout& layout, const RankSettings& settings, int rank, int ranks, Bytes parameters,
+              ToRanks& out);
+
+  /// Rank 0's parameters become everybody's.
+  Status start() { return spread(kStart); }
+  Status write() { return spread(kWrite); }
+  /// A step: begin, push each (part, run) once, finish. Gradients stay unchanged until the session is no longer busy with it.
+  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts);
+  Status push(const update::Gradient& gradient);
+  Status finish(std::span<const update::PartEnd> ends);
+  const update::StepOutcome& outcome() const { return outcome_; }
+  /// See Exchange::abandon.
+  Status abandon();
+  /// Tells the others that this rank does no more steps. Nothing may be called after it. No effect within an operation or after an error.
+  void leave();
+
+  /// Takes one frame of an is_rank_kind().
+  Status on_frame(int from, transport::Frame frame);
+  /// Where the bytes of a frame's payload may be put as they come in; else empty.
+  Bytes place(int from, std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length);
+  bool busy() const { return phase_ > Phase::backward && phase_ < Phase::failed; }
+  /// Whether the operation waits for this rank.
+  bool missing(int rank) const;
+  const Status& failure() const { return failure_; }
+  std::size_t state_bytes() const { return owner_.state_bytes(); }
+
+ private:
+  enum class Phase : std::uint8_t { idle, backward, ends, facts, updates, spreading, failed, closed };
+  static constexpr std::uint64_t kStart = 0, kWrite = 1;
+  static constexpr std::int64_t kNever = INT64_MAX;
+
+  /// One part's gradient of this rank's share of a run.
+  struct Slot {
+    transport::Frame frame;  // holds what the spans are in; none of this rank's own
+    ConstBytes bytes;
+    update::AbsentMask absent;
+    bool here = false;
+  };
+  /// What has come of one step. A fast rank may be one step ahead, never two.
+  struct StepState {
+    std::int64_t step = -1;
+    std::vector<Slot> slots;              // by owned run, then part of all ranks
+    std::vector<std::int32_t> gradients;  // by rank: how many have come
+    std::vector<std::uint8_t> ended;      // by rank
+    std::vector<update::PartEnd> ends;    // by part of all ranks
+    std::vector<std::string> facts;       // by rank: of its loop
+    int ranks_ended = 0, ranks_with_facts = 0;
+  };
+  /// This rank's gradient of a run, from push() to the end of the step.
+  struct Pushed {
+    bool here = false;
+    ConstBytes bytes;
+    std::vector<std::byte> absent;
+  };
+
+  // rank_session.cpp
+  Status spread(std::uint64_t operation);
+  Status proceed();
+  Status agree();
+  void measure_mine();
+  Status decide_step();
+  void apply_mine();
+  void complete();
+  void set_contributions(std::size_t owned, std::int32_t partition);
+  template <class F>
+  void each_owned(F f);  // f(run, its index in plan_.owned), the run that was pushed last first
+  void send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end);
+  void send_ends(std::span<const update::PartEnd> ends);
+  void send(int to, RankKind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
+            std::shared_ptr<const void> keep = nullptr);
+  void send_to_others(RankKind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {});
+  void tell(int to, const Status& why);
+  StepState& at(std::int64_t step);
+  StepState& now() { return at(step_); }
+  void clear(StepState& state, std::int64_t step);
+  Pushed& pushed(std::int32_t part, std::int32_t run) {
+    return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
+  }
+  bool in_step() const { return phase_ >= Phase::backward && phase_ <= Phase::updates; }
+  bool in_finish() const { return phase_ >= Phase::ends && phase_ <= Phase::updates; }
+  /// The step that others may be in, or one before.
+  std::int64_t current() const { return in_step() ? step_ : next_; }
+  Status fail(Status why);
+
+  // rank_frames.cpp
+  Status on_gradient(int from, transport::Frame frame, bool last);
+  Status on_end(int from, const transport::Frame& frame);
+  Status end_of(int from, StepState& state, Reader& in, ConstBytes long_facts);
+  Status on_facts(int from, const transport::Frame& frame);
+  Status on_updated(int from, const transport::Frame& frame);
+  Status on_entering(int from, const transport::Frame& frame);
+  Status on_initial(int from, transport::Frame frame);
+  Status take_initial(const transport::Frame& frame);
+  Status on_have(int from, const transport::Frame& frame);
+  Status on_left(int from, const transport::Frame& frame);
+  /// That a frame of a step may come now.
+  Status in_time(int from, const transport::Frame& frame);
+  Status unexpected(int from, const transport::Frame& frame);
+  Status has_left(int rank);
+  Status not_in_step(int rank);
+  Status not_alike(int spreader, std::uint64_t operation, int other, std::int64_t step);
+
+  const update::Layout& layout_;
+  const RankSettings settings_;
+  const ReducePlan plan_;
+  const int rank_, ranks_;
+  const Bytes parameters_;
+  ToRanks& out_;
+  update::Owner owner_;
+
+  Phase phase_ = Phase::idle;
+  Status failure_;
+  std::int64_t step_ = -1, next_ = 0;  // the last one begun; the one after the last that was completed
+  update::StepSettings step_settings_;
+  StepState steps_[2];
+  std::vector<Pushed> pushed_;              // by this rank's part, then run
+  std::vector<std::int32_t> parts_pushed_;  // by run
+  std::vector<std::int32_t> order_;         // runs, as their last part was pushed
+  std::int32_t pushes_left_ = 0;
+  std::int32_t held_part_ = -1, held_run_ = -1;  // pushed last, and not sent yet: it travels with the end
+  bool sent_ = false;                            // a gradient of this step
+
+  update::GradientFacts facts_;  // of the step, as far as they have come
+  int facts_missing_ = 0;
+  std::vector<std::int64_t> facts_step_;  // by rank: the last step whose facts have come
+  update::StepPlan step_plan_;
+  std::vector<std::int32_t> updates_left_;  // by rank: words that it still owes
+  int updates_missing_ = 0;                 // ranks that owe one
+  std::vector<std::int64_t> updated_;       // by run, then rank: the last step in which that share came back new
+  update::StepOutcome outcome_;
+
+  std::uint64_t operation_ = kStart;  // that is being spread
+  std::vector<std::uint8_t> have_;    // by rank, at rank 0: it has the parameters
+  int haves_missing_ = 0;
+  transport::Frame early_;  // rank 0's parameters, which came before this rank asked for them
+  bool has_early_ = false;
+  std::vector<std::int64_t> latest_;                 // by rank: the last step of which something came
+  std::vector<std::int64_t> left_;                   // by rank: the steps after which it left
+  std::int64_t first_left_ = kNever;                 // the least of them
+  std::vector<update::Contribution> contributions_;  // by part of all ranks
+  std::vector<std::byte> body_;
+};
+
+}  // namespace cohaul::collective

@@ -1,0 +1,257 @@
+#pragma once
+// For tests: a model, its gradients as pure functions of step and slice, and the workers that push them.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <ostream>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/test_ranks.h"
+#include "cohaul/update/local_exchange.h"
+#include "cohaul/update/sum.h"
+
+namespace cohaul::collective {
+
+using transport::Arena;
+using update::Layout;
+
+struct Case {
+  int ranks = 2, slices = 2;
+  bool shared = false;
+  transport::Form form = transport::Form::arena;
+};
+inline std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks
+             << "_ranks_" << c.slices << "_slices";
+}
+inline std::string case_name(const testing::TestParamInfo<Case>& info) { return testing::PrintToString(info.param); }
+
+/// Large and small ones, both types, a frozen one: several runs, some with fewer partitions than ranks.
+inline Layout model() {
+  return *Layout::of({{"embedding", {150, 129}, DType::float32, true},
+                      {"weight", {7, 5}, DType::float32, true},
+                      {"bias", {7}, DType::float32, true},
+                      {"frozen", {1000}, DType::float32, false},
+                      {"scale", {3}, DType::float32, true},
+                      {"deep", {9'000}, DType::float64, true},
+                      {"last", {3000}, DType::float64, true}});
+}
+
+/// What the slices of a step give. All of it is a function of (step, slice).
+struct Problem {
+  std::int64_t not_finite_step = -1;  // "weight" has an infinite gradient in slice 1 of it
+  bool samples = false;               // gradients are of sums over samples, to be averaged
+  bool few = false;                   // all but the first two parameters are absent
+
+  /// Some in one slice only, "weight" in most, "last" in all of every third step.
+  bool absent(std::int32_t parameter, std::int64_t step, int slice) const {
+    if (few) return parameter >= 2;
+    return (parameter == 1 && slice != 1) || (parameter == 0 && step == 2 && slice == 0) ||
+           (parameter == 6 && step % 3 == 1);
+  }
+  double samples_of(int slice) const { return samples ? 3 + slice % 2 : 0; }
+  double loss(std::int64_t step, int slice) const { return 1.0 / static_cast<double>(3 + step + 5 * slice); }
+};
+
+/// A worker's gradients of a step, summed in tree order over each of its parts; what no slice of a part gives is absent in it.
+class Gradients {
+ public:
+  /// place: of as many parts as a worker has at most, each as long as the flat area.
+  Gradients(const Layout& layout, Bytes place, Problem problem) : layout_(layout), place_(place), problem_(problem) {}
+
+  void compute(std::int64_t step, update::SliceRange slices) {
+    parts_ = update::subtrees_of(slices);
+    ends_.assign(parts_.size(), {});
+    absent_.assign(parts_.size(), std::vector<bool>(layout_.parameters().size()));
+    for (std::size_t k = 0; k < parts_.size(); ++k) {
+      for (std::int32_t p = 0; p < static_cast<std::int32_t>(layout_.parameters().size()); ++p) {
+        if (layout_.run_of(p) < 0) continue;
+        if (layout_.parameters()[static_cast<std::size_t>(p)].dtype == DType::float32) compute_as<float>(k, p, step);
+        else compute_as<double>(k, p, step);
+      }
+      end_part(k, step);
+    }
+  }
+  std::int32_t parts() const { return static_cast<std::int32_t>(parts_.size()); }
+  std::span<const update::PartEnd> ends() const { return ends_; }
+
+  Status push(update::Exchange& exchange, std::int32_t part, std::int32_t run) const {
+    const update::Run& r = layout_.runs()[static_cast<std::size_t>(run)];
+    const auto k = static_cast<std::size_t>(part);
+    std::vector<std::byte> mask;
+    bool all = true;
+    for (std::int32_t p = r.parameter_first; p < r.parameter_last; ++p) {
+      if (!absent_[k][static_cast<std::size_t>(p)]) all = false;
+      else
+        update::set_absent(mask, static_cast<std::size_t>(p - r.parameter_first),
+                           static_cast<std::size_t>(r.parameter_last - r.parameter_first));
+    }
+    return exchange.push({.part = part,
+                          .run = run,
+                          .bytes = all ? ConstBytes() : place_.subspan(k * layout_.bytes() + r.offset, r.bytes),
+                          .absent = mask,
+                          .samples = ends_[k].samples});
+  }
+  /// All (part, run) in an order of this worker's own, but the last `without`.
+  Status push_all(update::Exchange& exchange, int rank, std::int64_t step, std::size_t without = 0) const {
+    const auto order = pushes(rank, step);
+    for (std::size_t i = 0; i + without < order.size(); ++i)
+      COHAUL_TRY(push(exchange, order[i].first, order[i].second));
+    return {};
+  }
+  std::vector<std::pair<std::int32_t, std::int32_t>> pushes(int rank, std::int64_t step) const {
+    std::vector<std::pair<std::int32_t, std::int32_t>> out;
+    for (std::int32_t part = 0; part < parts(); ++part)
+      for (std::int32_t run = 0; run < static_cast<std::int32_t>(layout_.runs().size()); ++run)
+        out.emplace_back(part, run);
+    std::rotate(out.begin(), out.begin() + static_cast<long>((rank + step) % static_cast<long>(out.size())), out.end());
+    if (rank % 2 == 1) std::reverse(out.begin(), out.end());
+    return out;
+  }
+
+ private:
+  template <class T>
+  void compute_as(std::size_t k, std::int32_t p, std::int64_t step) {
+    const std::size_t n = layout_.elements(p);
+    std::vector<std::vector<T>> terms;
+    bool any = false;
+    for (int v = parts_[k].first; v < parts_[k].last; ++v) {
+      const bool none = problem_.absent(p, step, v);
+      any |= !none;
+      terms.push_back(none ? std::vector<T>(n) : values_of<T>(p * 100 + v, n, static_cast<std::uint64_t>(step)));
+      for (T& x : terms.back()) x *= static_cast<T>(1e-12);
+      if (p == 1 && v == 1 && step == problem_.not_finite_step) terms.back()[3] = std::numeric_limits<T>::infinity();
+    }
+    absent_[k][static_cast<std::size_t>(p)] = !any;
+    if (!any) return;
+    std::vector<const T*> pointers;
+    for (const auto& t : terms) pointers.push_back(t.data());
+    update::tree_sum(std::span<const T* const>(pointers),
+                     reinterpret_cast<T*>(place_.data() + k * layout_.bytes() + layout_.offset(p)), n);
+  }
+  void end_part(std::size_t k, std::int64_t step) {
+    std::vector<double> losses;
+    std::vector<const double*> terms;
+    for (int v = parts_[k].first; v < parts_[k].last; ++v) {
+      losses.push_back(problem_.loss(step, v));
+      ends_[k].samples += problem_.samples_of(v);
+    }
+    for (const double& x : losses) terms.push_back(&x);
+    update::tree_sum(std::span<const double* const>(terms), &ends_[k].loss, 1);
+  }
+
+  const Layout& layout_;
+  const Bytes place_;
+  const Problem problem_;
+  std::vector<update::SliceRange> parts_;
+  std::vector<update::PartEnd> ends_;
+  std::vector<std::vector<bool>> absent_;  // by part, then parameter
+};
+
+inline update::RuleSettings rule() { return {.momentum = 0.9, .weight_decay = 1e-4, .nesterov = true}; }
+inline update::StepSettings lr(std::int64_t step) { return {0.1 / static_cast<double>(1 + step)}; }
+
+inline void fill(Bytes parameters, int rank) {
+  auto values = values_of<double>(rank, parameters.size() / sizeof(double), 99);
+  for (double& x : values) x = 1 + std::abs(x);  // a number as floats too
+  std::memcpy(parameters.data(), values.data(), parameters.size());
+}
+
+/// Of one process that computes all slices.
+struct Reference {
+  std::vector<std::byte> parameters;
+  std::vector<update::StepOutcome> outcomes;
+};
+inline Reference one_process(const Layout& layout, int slices, std::int64_t steps, const update::GradientPolicy& policy,
+                             const Problem& problem) {
+  Arena memory = *Arena::create("one", 2 * layout.bytes());
+  Bytes parameters = memory.bytes().first(layout.bytes());
+  fill(parameters, 0);
+  Gradients gradients(layout, memory.bytes().last(layout.bytes()), problem);
+  auto exchange = update::make_local_exchange(layout, rule(), policy, parameters);
+  Reference out;
+  for (std::int64_t s = 0; s < steps; ++s) {
+    EXPECT_TRUE(exchange->begin({Step(s), {0, slices, slices}}, lr(s), {}).ok());
+    gradients.compute(s, {0, slices, slices});
+    EXPECT_TRUE(gradients.push_all(*exchange, 0, s).ok());
+    auto outcome = exchange->finish(gradients.ends());
+    EXPECT_TRUE(outcome.ok()) << outcome.status().message();
+    if (outcome.ok()) out.outcomes.push_back(*outcome);
+  }
+  out.parameters.assign(parameters.begin(), parameters.end());
+  return out;
+}
+
+/// One rank's exchange and the memory under it.
+struct Worker {
+  static constexpr std::size_t kParts = 8;
+
+  /// shared: mapped again by each rank, as by processes (the thread sanitizer sees no order that goes through the ring,
+  /// which each end maps for itself).
+  Worker(const Layout& layout, const Case& c, Rank& r, const Arena& shared, const update::GradientPolicy& policy = {},
+         const Problem& problem = {})
+      : rank(r.rank),
+        memory(*Arena::create("worker", (1 + kParts) * layout.bytes())),
+        common(*Arena::map(shared.id(), dup(shared.fd()), transport::Access::write)),
+        parameters((c.shared ? common : memory).bytes().first(layout.bytes())),
+        gradients(layout, memory.bytes().last(kParts * layout.bytes()), problem),
+        slices(update::slices_of(c.slices, r.rank, c.ranks)) {
+    AllReduceOptions options{.shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
+    if (!c.shared || rank == 0) fill(parameters, rank);
+    auto made = make_all_reduce_exchange(layout, rule(), parameters, *r.links, options);
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    exchange = std::move(*made);
+  }
+  Status start() { return exchange->start(steady_clock().now() + Ranks::kLong); }
+  Status begin(std::int64_t step, std::string_view facts = {}) {
+    COHAUL_TRY(exchange->begin({Step(step), slices}, lr(step), facts));
+    gradients.compute(step, slices);
+    return {};
+  }
+  Status push_all(std::int64_t step, std::size_t without = 0) {
+    return gradients.push_all(*exchange, rank, step, without);
+  }
+  Result<update::StepOutcome> finish() { return exchange->finish(gradients.ends()); }
+  Result<update::StepOutcome> step(std::int64_t step, std::string_view facts = {}) {
+    COHAUL_TRY(begin(step, facts));
+    COHAUL_TRY(push_all(step));
+    return finish();
+  }
+  Status steps(std::int64_t first, std::int64_t end) {
+    for (std::int64_t s = first; s < end; ++s) COHAUL_TRY(step(s).status());
+    return {};
+  }
+
+  const int rank;
+  Arena memory, common;
+  Bytes parameters;
+  Gradients gradients;
+  update::SliceRange slices;
+  std::unique_ptr<update::Exchange> exchange;
+};
+
+/// f as each rank of a case, its exchange started.
+template <class F>
+void with_workers(const Layout& layout, const Case& c, F f, const update::GradientPolicy& policy = {},
+                  const Problem& problem = {}, Duration timeout = Ranks::kLong) {
+  Arena shared = *Arena::create("parameters", layout.bytes());
+  Ranks all({c.form, c.ranks}, timeout);
+  all.run([&](Rank& rank) {
+    Worker w(layout, c, rank, shared, policy, problem);
+    Status started = w.start();
+    ASSERT_TRUE(started.ok()) << started.message();
+    f(w, rank);
+  });
+}
+
+}  // namespace cohaul::collective
