@@ -76,7 +76,8 @@ enum class Kind : std::uint16_t {
 };
 
 constexpr std::int32_t kWorkersMax = 4096;
-constexpr std::size_t kFactsBytesMax = 8 << 10;  // of a loop
+constexpr std::int64_t kStepsMax = std::int64_t{1} << 56;  // of a loop, so that sums do not overflow
+constexpr std::size_t kFactsBytesMax = 8 << 10;            // of a loop
 
 /// The hello's purpose: "ps 3" for the job's trainer 3.
 std::string purpose_of(int trainer);

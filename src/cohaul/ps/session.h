@@ -59,6 +59,8 @@ class Session {
   Status finish(std::span<const update::PartEnd> ends);
   /// Gives up a step of which nothing has been sent; a granted one may be begun again. invalid: something has.
   Status abandon();
+  /// A step was begun, and neither finished nor given up.
+  bool has_step() const { return work_.has_value(); }
   /// A part of a step has gone to servers, and not all of it.
   bool is_amid_step() const { return work_ && sent_any_; }
   const update::StepOutcome& outcome() const { return outcome_; }
@@ -110,7 +112,6 @@ class Session {
   ConstBytes gradient_of(const Pushed& pushed, std::int32_t partition) const;
   Status push_held();
   void step_done();
-  Status decide_step(ServerRank from, const Measured& measured);
   Status on_ack(const transport::Frame& frame);
   Status on_params(const transport::Frame& frame);
   Status on_facts(ServerRank from, const transport::Frame& frame);
@@ -146,6 +147,7 @@ class Session {
   std::string loop_facts_;
   StepDone done_;
   bool sent_any_ = false, finishing_ = false;
+  bool ended_ = false;  // the coordinator has been told of it
   update::StepOutcome outcome_;
 
   // Synchronous, where the policy needs facts.
