@@ -164,8 +164,9 @@ void Client::send(ServerRank to, const transport::Message& message) {
   if (!sent.ok()) (void)fail(sent.context("send to " + named(to)));
 }
 
-/// A channel names its peer, but not where that lives.
+/// A channel names its peer, but not where that lives. A server that ends because of a loss is not the loss.
 Status Client::lost(ServerRank server, const Status& why) {
+  if (Status health = watch_.health(); !health.ok()) return fail(health);
   return fail((own_threads() ? why.context(named(server)) : why).context("waiting for " + session_.missing()));
 }
 

@@ -164,17 +164,19 @@ void Server::send_facts() {
 
 /// Every worker decides, and all alike: the first to say so is obeyed.
 Status Server::on_plan(WorkerRank from, const transport::Frame& frame) {
+  const auto broken = [&](const char* why) {
+    return corrupt("worker " + std::to_string(from.value) + ", step " + std::to_string(frame.clock) + ": " + why);
+  };
   Reader in(frame.body);
   COHAUL_ASSIGN(update::StepPlan plan, update::StepPlan::decode(in));
-  const std::string who = "worker " + std::to_string(from.value) + ", step " + std::to_string(frame.clock);
   const bool sound = std::isfinite(plan.factor) && plan.action != update::StepPlan::Action::stop;
-  if (!in.done() || !sound) return corrupt(who + ": a plan that nobody can make");
+  if (!in.done() || !sound) return broken("a plan that nobody can make");
   if (last_plan_ && frame.clock < step_) {
-    if (frame.clock == step_ - 1 && plan != *last_plan_) return corrupt(who + ": another plan than the workers before");
+    if (frame.clock == step_ - 1 && plan != *last_plan_) return broken("another plan than the workers before");
     return {};
   }
   if (frame.clock != step_ || tables_here_ == 0 || measured_ != tables_here_)
-    return corrupt(who + ": a plan before all gradients are here");
+    return broken("a plan before all gradients are here");
   measured_ = 0;
   ++step_;
   last_plan_ = plan;
