@@ -24,6 +24,9 @@
 
 namespace cohaul::job {
 
+/// The store has this key once all workers have said goodbye: how a server learns that nobody needs it any more.
+constexpr char kWorkersLeftKey[] = "job/workers have left";
+
 /// How to join. from_environment() fills it; a program inside an MPI solver fills rank, world and address itself.
 struct JoinOptions {
   transport::Role role = transport::Role::worker;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cohaul/job/job.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -164,6 +166,8 @@ void Rendezvous::advance(Time now) {
       for (auto& [id, c] : connections_) welcome(id, c);
     } else if (d.kind == Decision::Kind::lost) {
       announce(d.loss);
+    } else {
+      store_.set({}, kWorkersLeftKey, "yes");  // the answer goes to nobody
     }
     decisions_.push_back(std::move(d));
   }

@@ -18,7 +18,7 @@ class Wire final : public ToServers, public ToWorkers {
   struct Parcel {
     std::int32_t to;
     transport::Message message;
-    std::byte body[128];
+    std::byte body[1024];
   };
   Wire() { parcels_.resize(256); }
   void send(ServerRank, const transport::Message& m) override { put(-1, m); }
@@ -49,11 +49,13 @@ class Wire final : public ToServers, public ToWorkers {
   std::size_t first_ = 0, last_ = 0;
 };
 
-void run(Consistency consistency) {
+void run(Consistency consistency, double clip_norm) {
   auto layout = update::Layout::of({{"weight", {40'000}, DType::float32, true}, {"bias", {7}, DType::float32, true}});
   ASSERT_TRUE(layout.ok());
   Init init;
   init.consistency = consistency;
+  init.policy.clip_norm = clip_norm;
+  init.slices = 4;
   init.rule.momentum = 0.9;
   init.layout_hash = layout->hash();
   HeapMemory memory;
@@ -69,26 +71,31 @@ void run(Consistency consistency) {
   for (std::int64_t s = 0; s < 105; ++s) {
     if (s == 5) before = testing_tools::allocations();
     if (!sync) {
-      session.ask({.end = 1000});
+      ASSERT_TRUE(session.ask({.end = 1000}).ok());
       wire.deliver(server, session);
     }
-    ASSERT_TRUE(session.begin({Step(s), {0, 1, 1}}, {0.1}).ok());
+    ASSERT_TRUE(session.begin({Step(s), {0, 4, 4}}, {0.1}, {}).ok());
     for (std::size_t r = 0; r < layout->runs().size(); ++r) {
       const update::Run& run = layout->runs()[r];
-      ASSERT_TRUE(session.push(static_cast<std::int32_t>(r), gradients.subspan(run.offset, run.bytes), {}).ok());
+      update::Gradient gradient{
+          .run = static_cast<std::int32_t>(r), .bytes = gradients.subspan(run.offset, run.bytes), .samples = 100};
+      ASSERT_TRUE(session.push(gradient).ok());
     }
     wire.deliver(server, session);
-    ASSERT_TRUE(session.finish(1).ok());
+    const update::PartEnd end{.loss = 1, .samples = 100};
+    ASSERT_TRUE(session.finish({&end, 1}).ok());
     wire.deliver(server, session);
     ASSERT_FALSE(session.busy());
   }
-  EXPECT_EQ(testing_tools::allocations() - before, 0);
+  EXPECT_EQ(testing_tools::allocations() - before, 0) << name(consistency.kind) << ", clip_norm " << clip_norm;
 }
 
 TEST(Allocation, NoneInAHundredSteps) {
-  run({Consistency::Kind::sync, 0});
-  run({Consistency::Kind::async, 0});
-  run({Consistency::Kind::bounded, 2});
+  for (double clip_norm : {0.0, 1.0}) {
+    run({Consistency::Kind::sync, 0}, clip_norm);
+    run({Consistency::Kind::async, 0}, clip_norm);
+    run({Consistency::Kind::bounded, 2}, clip_norm);
+  }
 }
 
 }  // namespace

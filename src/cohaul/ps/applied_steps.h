@@ -1,6 +1,6 @@
 #pragma once
-// Which steps a partition has applied. Steps come nearly in order, so it keeps only the first one never seen and the holes
-// before it: at most as many as steps are under way.
+// Which steps a partition has applied. Steps come nearly in order, so it keeps only the first one never seen and the holes before it: steps
+// that are under way, and those that were skipped. Of more than kHolesMax holes the oldest counts as applied: it was skipped.
 
 #include <algorithm>
 #include <cstdint>
@@ -12,8 +12,10 @@ namespace cohaul::ps {
 
 class AppliedSteps {
  public:
-  /// More holes than this is no honest schedule.
+  /// Far more than steps can be under way.
   static constexpr std::int64_t kHolesMax = 2 * 4096;
+  /// Of steps that were skipped in a row.
+  static constexpr std::int64_t kJumpMax = std::int64_t{1} << 24;
 
   bool contains(Step step) const {
     return step.value < end_ && !std::binary_search(holes_.begin(), holes_.end(), step.value);
@@ -26,9 +28,12 @@ class AppliedSteps {
       if (hole != holes_.end() && *hole == s) holes_.erase(hole);
       return true;
     }
-    if (s - end_ + static_cast<std::int64_t>(holes_.size()) > kHolesMax) return false;
+    if (s - end_ > kJumpMax) return false;
+    end_ = std::max(end_, s - kHolesMax);
     for (; end_ < s; ++end_) holes_.push_back(end_);
     ++end_;
+    if (const auto n = static_cast<std::int64_t>(holes_.size()); n > kHolesMax)
+      holes_.erase(holes_.begin(), holes_.begin() + (n - kHolesMax));
     return true;
   }
 

@@ -9,6 +9,7 @@
 #include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/placement.h"
 #include "cohaul/ps/server_threads.h"
+#include "cohaul/ps/service.h"
 #include "cohaul/ps/session.h"
 #include "cohaul/transport/endpoint.h"
 #include "cohaul/transport/poller.h"
@@ -18,11 +19,19 @@ namespace {
 
 constexpr Duration kLookAround = kSecond;
 
+/// How long something may be waited for.
+struct Patience {
+  Time since, deadline;
+  const char* setting;  // that says so; empty: the caller does
+};
+
 class Client final : public ServerExchange, ToServers {
  public:
-  Client(job::Job& job, const update::Layout& layout, const Init& init, Bytes parameters)
+  Client(job::Job& job, const update::Layout& layout, const Init& init, Bytes parameters, const Options& options)
       : job_(job),
+        watch_(options.watch != nullptr ? *options.watch : job),
         init_(init),
+        trainer_(options.trainer),
         parameters_(parameters),
         session_(layout, init, WorkerRank(job.rank()), parameters, *this) {}
   ~Client() override;
@@ -30,11 +39,16 @@ class Client final : public ServerExchange, ToServers {
 
   Bytes parameters() override { return parameters_; }
   Status start(Time deadline) override;
-  Status begin(const update::Work& work, const update::StepSettings& settings) override;
-  Status push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) override;
-  Result<update::StepOutcome> finish(double loss) override;
+  Status write(Time deadline) override;
+  Status refresh(Time deadline) override;
+  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) override;
+  Status push(const update::Gradient& gradient) override;
+  Result<update::StepOutcome> finish(std::span<const update::PartEnd> ends) override;
+  Status abandon() override;
   std::size_t memory_bytes() const override { return sizeof *this; }
   Result<std::optional<update::Work>> next(const update::Loop& loop) override;
+  Status leave_loop(bool stop) override;
+  LoopState loop() const override;
   std::vector<ToldUpdate> take_updates() override { return std::exchange(session_.updates(), {}); }
   Result<Counts> counts() override;
   Status close() override;
@@ -45,33 +59,45 @@ class Client final : public ServerExchange, ToServers {
     std::unique_ptr<Outgoing> outgoing;
   };
   /// Of the workers, which share the servers evenly: no server processes were launched.
-  bool own_threads() const;
+  bool own_threads() const { return job_.servers() == 0; }
   std::string named(ServerRank server) const;
-  bool is_sync() const { return init_.consistency.kind == Consistency::Kind::sync; }
-  Time step_deadline() const { return poller_->clock().now() + seconds(job_.options().step_timeout_s); }
+  bool is_sync() const { return init_.is_sync(); }
+  Patience until(Time deadline) const { return {poller_->clock().now(), deadline, ""}; }
+  Patience of_step() const;
   void send(ServerRank to, const transport::Message& message) override;
   Status link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline);
   /// Receives what has come. True: something had.
   Result<bool> receive();
   Status lost(ServerRank server, const Status& why);
   Result<bool> flush();
-  Status settle(Time deadline);
-  Status flush_all(Time deadline);
-  Status wait(Time deadline);
+  Status settle(const Patience& patience);
+  Status flush_all(const Patience& patience);
+  Status wait(const Patience& patience);
+  Status between_steps(const char* what);
   Status fail(Status why);
 
   job::Job& job_;
+  Watch& watch_;
   const Init init_;
+  const int trainer_;
   const Bytes parameters_;
-  ServerThreads threads_;
+  std::shared_ptr<ServerThreads> threads_;  // the job's to wait for, when all are connected
   std::unique_ptr<transport::Poller> poller_;
   std::vector<Link> links_;  // by server
   Session session_;
-  std::int64_t step_ = 0;  // synchronous: the next one
+  bool may_part_ = false;        // connected, and no goodbye said
+  std::int64_t step_ = 0;        // the last one begun
+  std::int64_t over_ = -1;       // number of the last loop that is over here
+  std::int64_t steps_done_ = 0;  // synchronous
+  LoopState loop_;               // synchronous; asynchronous: its number only
   Status failure_;
 };
 
 Client::~Client() {
+  if (may_part_ && failure_.ok() && !session_.busy() && !session_.is_amid_step()) {
+    session_.goodbye();
+    (void)flush().ok();  // what does not go now is told by the closed channel
+  }
   if (poller_) job_.forget(poller_.get());
   for (Link& link : links_) {
     if (link.channel) poller_->remove(*link.channel);
@@ -79,16 +105,20 @@ Client::~Client() {
   links_.clear();
 }
 
-bool Client::own_threads() const { return job_.servers() == 0; }
-
 std::string Client::named(ServerRank server) const {
   std::string name = "server " + std::to_string(server.value);
   return own_threads() ? name + ", a thread of worker " + std::to_string(server.value % init_.workers) : name;
 }
 
+Patience Client::of_step() const {
+  const Time now = poller_->clock().now();
+  return {now, now + seconds(job_.options().step_timeout_s), " (job.step_timeout_s)"};
+}
+
 Status Client::connect(const update::Layout& layout, const Options& options) {
+  threads_ = std::make_shared<ServerThreads>();
   for (int k = job_.rank(); own_threads() && k < init_.servers; k += job_.world()) {
-    COHAUL_TRY(threads_.start(job_, ServerRank(k), options.trainer).context("start " + named(ServerRank(k))));
+    COHAUL_TRY(threads_->start(job_, ServerRank(k), trainer_).context("start " + named(ServerRank(k))));
   }
   COHAUL_ASSIGN(poller_, transport::make_poller());
   poller_->set_spin(own_threads() ? 0 : job::default_spin(job_));
@@ -96,10 +126,16 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   Time deadline = poller_->clock().now() + seconds(job_.options().join_timeout_s);
   for (int k = 0; k < init_.servers; ++k) {
     note_operation("connect to server", k);
-    Status linked =
-        link(address_key(ServerRank(k), options.trainer), job_.options().transport, layout.hash(), deadline);
+    const std::string key = own_threads() ? address_key(ServerRank(k), trainer_) : address_key(ServerRank(k));
+    Status linked = link(key, job_.options().transport, layout.hash(), deadline);
     if (!linked.ok()) return fail(linked.context("connect to " + named(ServerRank(k))));
     for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.back().channel->lend(*arena));
+  }
+  may_part_ = true;
+  if (own_threads()) {
+    job_.at_close([threads = threads_, patience = seconds(job_.options().step_timeout_s)] {
+      return threads->join(steady_clock().now() + patience);
+    });
   }
   return {};
 }
@@ -108,11 +144,11 @@ Status Client::link(const std::string& key, transport::Form form, std::uint64_t 
   COHAUL_ASSIGN(std::string text, job_.get(key, deadline));
   COHAUL_ASSIGN(transport::Address address, transport::Address::decode(text));
   Link& link = links_.emplace_back();
-  COHAUL_ASSIGN(link.channel, transport::connect(address, job_.identity("ps", model), form, deadline));
+  COHAUL_ASSIGN(link.channel, transport::connect(address, job_.identity(purpose_of(trainer_), model), form, deadline));
   COHAUL_TRY(poller_->add(*link.channel));
   link.outgoing = std::make_unique<Outgoing>(*link.channel);
-  link.channel->set_place([this](std::uint16_t kind, std::int64_t, std::uint64_t key, std::uint64_t length) {
-    return session_.place(kind, key, length);
+  link.channel->set_place([this](std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) {
+    return session_.place(kind, clock, key, length);
   });
   return {};
 }
@@ -128,8 +164,9 @@ void Client::send(ServerRank to, const transport::Message& message) {
   if (!sent.ok()) (void)fail(sent.context("send to " + named(to)));
 }
 
-/// A channel names its peer, but not where that lives.
+/// A channel names its peer, but not where that lives. A server that ends because of a loss is not the loss.
 Status Client::lost(ServerRank server, const Status& why) {
+  if (Status health = watch_.health(); !health.ok()) return fail(health);
   return fail((own_threads() ? why.context(named(server)) : why).context("waiting for " + session_.missing()));
 }
 
@@ -160,26 +197,27 @@ Result<bool> Client::flush() {
 }
 
 /// Until the session has all that it asked for.
-Status Client::settle(Time deadline) {
+Status Client::settle(const Patience& patience) {
   if (!failure_.ok()) return failure_;
-  Waiting waiting(job_);
+  Waiting waiting(watch_);
   while (session_.busy()) {
     COHAUL_ASSIGN(bool some, receive());
     COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
     if (some || !session_.busy()) continue;
-    COHAUL_TRY(wait(deadline));
+    COHAUL_TRY(wait(patience));
   }
   return {};
 }
 
-Status Client::wait(Time deadline) {
-  if (Status health = job_.health(); !health.ok()) return fail(health);
+Status Client::wait(const Patience& patience) {
+  if (Status health = watch_.health(); !health.ok()) return fail(health);
   Time now = poller_->clock().now();
-  if (now >= deadline) {
-    if (Status lost = job_.overdue(seconds(job_.options().step_timeout_s)); !lost.ok()) return fail(lost);
-    return fail(peer_lost("no answer before the deadline (job.step_timeout_s); still missing: " + session_.missing()));
+  if (now >= patience.deadline) {
+    if (Status lost = watch_.overdue(now - patience.since); !lost.ok()) return fail(lost);
+    return fail(peer_lost(std::string("no answer before the deadline") + patience.setting +
+                          "; still missing: " + session_.missing()));
   }
-  Status waited = poller_->wait(std::min(deadline, now + kLookAround));
+  Status waited = poller_->wait(std::min(patience.deadline, now + kLookAround));
   return waited.ok() ? waited : fail(waited);
 }
 
@@ -187,70 +225,121 @@ Status Client::start(Time deadline) {
   if (!failure_.ok()) return failure_;
   note_operation("pull the initial parameters");
   session_.start();
-  return settle(deadline).context("start");
+  return settle(until(deadline)).context("start");
+}
+
+Status Client::between_steps(const char* what) {
+  if (!failure_.ok()) return failure_;
+  if (session_.has_step()) return fail(invalid(std::string(what) + " within a step: finish or abandon it before"));
+  return {};
+}
+
+Status Client::write(Time deadline) {
+  if (job_.rank() != 0) return refresh(deadline);
+  COHAUL_TRY(between_steps("new parameters"));
+  note_operation("give the servers new parameters");
+  session_.assign();
+  return settle(until(deadline)).context("write parameters");
+}
+
+Status Client::refresh(Time deadline) {
+  COHAUL_TRY(between_steps("a pull"));
+  note_operation("pull the parameters");
+  session_.refresh();
+  return settle(until(deadline)).context("pull parameters");
 }
 
 Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
-  if (!failure_.ok()) return failure_;
+  COHAUL_TRY(between_steps("the next step"));
+  if (loop.number == over_) return std::optional<update::Work>();
   if (is_sync()) {
-    if (step_ >= loop.end) return std::optional<update::Work>();
-    std::int32_t share = init_.slices / init_.workers, first = job_.rank() * share;
-    return std::optional(update::Work{Step(step_), {first, first + share, init_.slices}});
+    loop_ = {loop.number, loop.first, loop.end, steps_done_};
+    if (steps_done_ >= loop.end) return std::optional<update::Work>();
+    return std::optional(update::Work{Step(steps_done_), update::slices_of(init_.slices, job_.rank(), init_.workers)});
   }
   note_operation("ask for a step after pushes", session_.clock());
-  session_.ask(loop);
-  COHAUL_TRY(settle(step_deadline()).context("ask for the next step"));
-  if (!session_.granted()) return std::optional<update::Work>();
-  return std::optional(update::Work{*session_.granted(), {0, init_.slices, init_.slices}});
+  loop_.loop = loop.number;
+  if (Status asked = session_.ask(loop); !asked.ok()) return fail(asked);
+  COHAUL_TRY(settle(of_step()).context("ask for the next step"));
+  if (session_.granted()) return std::optional(update::Work{*session_.granted(), {0, init_.slices, init_.slices}});
+  over_ = loop.number;
+  return std::optional<update::Work>();
 }
 
-Status Client::begin(const update::Work& work, const update::StepSettings& settings) {
-  if (!failure_.ok()) return failure_;
-  step_ = work.step.value + 1;
-  return session_.begin(work, settings);
+Status Client::leave_loop(bool stop) {
+  COHAUL_TRY(between_steps("a loop is left"));
+  if (loop_.loop < 0 || loop_.loop == over_) return {};
+  over_ = loop_.loop;
+  loop_.end = std::min(loop_.end, std::max(steps_done_, loop_.first));
+  if (is_sync()) return {};
+  note_operation("leave the loop", loop_.loop);
+  session_.leave_loop(loop_.loop, stop);
+  return settle(of_step()).context("leave the loop");
 }
 
-Status Client::push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) {
+LoopState Client::loop() const {
+  if (!is_sync()) return session_.loop();
+  LoopState state = loop_;
+  state.updates_done = steps_done_;
+  return state;
+}
+
+Status Client::begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) {
   if (!failure_.ok()) return failure_;
-  note_operation("push run in step", run, step_ - 1);
-  COHAUL_TRY(session_.push(run, gradient, absent));
+  step_ = work.step.value;
+  Status begun = session_.begin(work, settings, loop_facts);
+  return begun.ok() ? begun : fail(begun);
+}
+
+Status Client::push(const update::Gradient& gradient) {
+  if (!failure_.ok()) return failure_;
+  note_operation("push run in step", gradient.run, step_);
+  if (Status pushed = session_.push(gradient); !pushed.ok()) return fail(pushed);
   COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
   return failure_;
 }
 
-Result<update::StepOutcome> Client::finish(double loss) {
+Result<update::StepOutcome> Client::finish(std::span<const update::PartEnd> ends) {
   if (!failure_.ok()) return failure_;
-  note_operation("wait for the servers in step", step_ - 1);
-  COHAUL_TRY(session_.finish(loss));
-  if (Status settled = settle(step_deadline()); !settled.ok())
-    return settled.context("step " + std::to_string(step_ - 1));
+  note_operation("wait for the servers in step", step_);
+  if (Status finished = session_.finish(ends); !finished.ok()) return fail(finished);
+  if (Status settled = settle(of_step()); !settled.ok()) {
+    // A mistake in the training says itself where it is.
+    return settled.code() == Code::invalid ? settled : settled.context("step " + std::to_string(step_));
+  }
+  steps_done_ = step_ + 1;
   return session_.outcome();
 }
 
-Result<Counts> Client::counts() {
+Status Client::abandon() {
   if (!failure_.ok()) return failure_;
+  Status given_up = session_.abandon();
+  return given_up.ok() ? given_up : fail(given_up);
+}
+
+Result<Counts> Client::counts() {
+  COHAUL_TRY(between_steps("a question for counts"));
   note_operation("ask the servers for their counts");
   session_.ask_stats();
-  COHAUL_TRY(settle(step_deadline()).context("ask for counts"));
+  COHAUL_TRY(settle(of_step()).context("ask for counts"));
   return Counts{session_.tables(), session_.coordinator()};
 }
 
-Status Client::flush_all(Time deadline) {
-  Waiting waiting(job_);
+Status Client::flush_all(const Patience& patience) {
+  Waiting waiting(watch_);
   for (;;) {
     COHAUL_ASSIGN(bool all, flush());
     if (all) return {};
-    COHAUL_TRY(wait(deadline));
+    COHAUL_TRY(wait(patience));
   }
 }
 
 Status Client::close() {
   if (!failure_.ok()) return failure_;
+  if (!std::exchange(may_part_, false)) return {};
   note_operation("say goodbye to the servers");
   session_.goodbye();
-  COHAUL_TRY(flush_all(step_deadline()).context("goodbye"));
-  Status served = threads_.join();
-  return served.ok() ? served : fail(served.context("a server of this process"));
+  return flush_all(of_step()).context("goodbye");
 }
 
 Status check(const job::Job& job, const update::RuleSettings& rule, const Options& options) {
@@ -263,16 +352,15 @@ Status check(const job::Job& job, const update::RuleSettings& rule, const Option
     return invalid("the job was launched with " + std::to_string(job.servers()) + " servers, the strategy asks for " +
                    std::to_string(options.servers) + ": make them equal");
   }
-  if (job.servers() != 0 && options.trainer > 0)
-    return invalid(
-        "the job's server processes serve its first trainer, and this is another: give that one all_reduce, or start "
-        "the "
-        "job without servers (they run as threads of the workers then)");
+  COHAUL_TRY(options.policy.check());
+  if (options.trainer < 0) return invalid("a trainer's number is below 0");
   if (options.consistency.staleness < 0) return invalid("strategy.staleness is below 0");
-  bool sync = options.consistency.kind == Consistency::Kind::sync;
-  if (options.slices < 1 || (sync && options.slices % job.world() != 0)) {
-    return invalid("train.slices is " + std::to_string(options.slices) + ", which " + std::to_string(job.world()) +
-                   " workers can't share evenly");
+  const bool sync = options.consistency.kind == Consistency::Kind::sync;
+  const int least = sync ? job.world() : 1;
+  if (options.slices < least || options.slices > update::kSlicesMax) {
+    return invalid("train.slices is " + std::to_string(options.slices) + ": give a number from " +
+                   std::to_string(least) + (sync ? ", one for each worker," : "") + " to " +
+                   std::to_string(update::kSlicesMax));
   }
   return {};
 }
@@ -286,11 +374,12 @@ Result<std::unique_ptr<ServerExchange>> make_server_exchange(job::Job& job, cons
   if (parameters.size() != layout.bytes()) return invalid("the flat area is not as long as the layout says");
   Init init{.consistency = options.consistency,
             .rule = rule,
+            .policy = options.policy,
             .workers = job.world(),
             .servers = options.servers,
             .slices = options.slices,
             .layout_hash = layout.hash()};
-  auto client = std::make_unique<Client>(job, layout, init, parameters);
+  auto client = std::make_unique<Client>(job, layout, init, parameters, options);
   COHAUL_TRY(client->connect(layout, options));
   return std::unique_ptr<ServerExchange>(std::move(client));
 }

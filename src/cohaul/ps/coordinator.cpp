@@ -1,77 +1,226 @@
 #include "cohaul/ps/coordinator.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
+#include <utility>
 
-#include "cohaul/update/sum.h"
+#include "cohaul/base/facts.h"
+#include "cohaul/ps/subtrees.h"
 
 namespace cohaul::ps {
 
 using State = Progress::State;
+
+namespace {
+
+std::string worker_name(std::size_t rank) { return "worker " + std::to_string(rank); }
+
+}  // namespace
 
 Coordinator::Coordinator(const Consistency& consistency, std::int32_t workers, std::int32_t slices, ToWorkers& out)
     : consistency_(consistency),
       slices_(slices),
       out_(out),
       workers_(workers),
+      places_(workers),
       holds_(workers),
-      last_done_(workers),
-      steps_(workers, 0) {
+      last_done_(workers) {
   returned_.reserve(workers);
-  shares_.reserve(workers);
-  terms_.reserve(workers);
+  std::size_t parts = is_sync() ? 0 : kPartsMax;
+  for (std::int32_t w = 0; is_sync() && w < workers; ++w)
+    parts += count_subtrees(update::slices_of(slices, w, workers));
+  shares_.reserve(parts);
+  parts_.reserve(parts);
+  ends_.reserve(parts);
 }
 
 Status Coordinator::check(WorkerRank from) const {
+  COHAUL_TRY(failure_);
   if (workers_[from.value].state != State::lost) return {};
-  return peer_lost("worker " + std::to_string(from.value) + " was given up as lost; its work went to others");
+  return peer_lost(worker_name(from.value) + " was given up as lost; its work went to others");
 }
 
-Status Coordinator::ready(WorkerRank from, std::int64_t clock, const update::Loop& loop, Time now) {
+Status Coordinator::refuse_all(Status why) {
+  failure_ = std::move(why);
+  body_.clear();
+  Writer writer(body_);
+  Refusal{failure_.code(), failure_.message()}.encode(writer);
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    if (workers_[w].state != State::lost) send(WorkerRank(static_cast<std::int32_t>(w)), Kind::refused, 0, 0, body_);
+  }
+  return failure_;
+}
+
+// ---- loops
+
+bool Coordinator::is_through(std::size_t worker) const {
+  const Place& place = places_[worker];
+  return workers_[worker].state == State::lost || place.loop > loop_.loop || (place.loop == loop_.loop && place.left);
+}
+
+bool Coordinator::all_through() const {
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    if (!is_through(w)) return false;
+  }
+  return true;
+}
+
+LoopState Coordinator::state() const {
+  LoopState state = loop_;
+  if (is_stopped() || all_through()) state.end = handed_out();
+  state.updates_done = stats_.pushes;
+  return state;
+}
+
+Status Coordinator::ready(WorkerRank from, std::int64_t clock, const Ready& ask, Time now) {
   COHAUL_TRY(check(from));
-  Progress& w = workers_[from.value];
-  if (consistency_.kind == Consistency::Kind::sync) return corrupt("a synchronous worker asks for a step number");
-  if (clock != w.pushed) return corrupt("a worker's clock is not what was counted");
-  if (holds_[from.value]) {
-    send(from, Kind::grant, w.pushed, holds_[from.value]->value);
+  now_ = now;
+  const auto w = static_cast<std::size_t>(from.value);
+  Place& place = places_[w];
+  if (is_sync()) return corrupt("a synchronous worker asks for a step number");
+  if (ask.loop < place.loop) return {};  // a repeat of an old question
+  if (clock != workers_[w].pushed) return corrupt("a worker's clock is not what was counted");
+  if (place.loop == ask.loop && place.left) {
+    LoopState told = state();
+    told.loop = ask.loop;  // also where the others have gone on to the next
+    send(from, Kind::finished, 0, told);
     return {};
   }
+  if (holds_[w]) {
+    if (place.loop != ask.loop) return corrupt("a worker begins a loop with a step of another in hand");
+    send(from, Kind::grant, holds_[w]->value, state());
+    return {};
+  }
+  const bool comes = !place.asked || place.loop != ask.loop;
+  if (comes) place = {ask.loop, false, true, ask.steps, ask.report_every, std::string(ask.facts)};
+  if (ask.loop < loop_.loop) {
+    return refuse_all(invalid(worker_name(w) + " is in its loop " + std::to_string(ask.loop) +
+                              " while the others are in loop " + std::to_string(loop_.loop) +
+                              ": all workers must train in the same loops"));
+  }
+  if (ask.loop > loop_.loop) {
+    workers_[w].state = State::finished;  // with the loop before: nobody waits for it
+    return open_next();
+  }
+  if (comes) COHAUL_TRY(come(w));
+  wait(w);
+  return hand_out();
+}
+
+/// It has asked for the first time in the loop that runs.
+Status Coordinator::come(std::size_t worker) {
+  const Place& place = places_[worker];
+  if (worker == 0) report_every_ = place.report_every;
+  Status same = compare_facts(loop_facts_, worker_name(opener_), place.facts, worker_name(worker));
+  if (same.ok() && place.steps != steps_) {
+    same = invalid("a loop is of " + std::to_string(steps_) + " steps at " + worker_name(opener_) + " and of " +
+                   std::to_string(place.steps) + " at " + worker_name(worker) + ": it must be the same at all workers");
+  }
+  return same.ok() ? same : refuse_all(same);
+}
+
+void Coordinator::wait(std::size_t worker) {
+  Progress& w = workers_[worker];
   if (w.state != State::waiting && w.state != State::draining) w.arrival = arrivals_++;
   w.state = State::waiting;
-  steps_[from.value] = loop.end;
-  if (loop.end > loop_.end) {
-    loop_ = loop;
-    since_ = {};
-    reported_at_ = now;
+}
+
+/// The next loop that somebody asks for begins when all have left the one that runs.
+Status Coordinator::open_next() {
+  if (!all_through()) return {};
+  std::optional<std::int64_t> number;
+  for (std::size_t w = 0; w < places_.size(); ++w) {
+    const bool asks = workers_[w].state != State::lost && places_[w].loop > loop_.loop && places_[w].asked;
+    if (asks) number = std::min(number.value_or(places_[w].loop), places_[w].loop);
   }
-  hand_out();
-  return {};
+  if (!number) return {};
+  open(*number);
+  for (std::size_t w = 0; w < places_.size(); ++w) {
+    if (workers_[w].state == State::lost || places_[w].loop > loop_.loop) continue;
+    // Who has not come yet counts as slow from the start.
+    workers_[w].state = State::computing;
+    if (places_[w].loop != loop_.loop) continue;
+    if (places_[w].left) {
+      workers_[w].state = State::finished;
+      continue;
+    }
+    COHAUL_TRY(come(w));
+    wait(w);
+  }
+  return hand_out();
 }
 
-bool Coordinator::has_step_for(std::size_t worker) const {
-  return next_ < steps_[worker] || (!returned_.empty() && returned_.back() < steps_[worker]);
+void Coordinator::open(std::int64_t number) {
+  const auto opener = std::ranges::find_if(places_, [&](const Place& p) { return p.loop == number && p.asked; });
+  opener_ = static_cast<std::size_t>(opener - places_.begin());
+  steps_ = opener->steps;
+  loop_facts_ = opener->facts;
+  loop_.loop = number;
+  loop_.first = handed_out();
+  loop_.end = loop_.first + steps_;
+  report_every_ = opener->report_every;
+  since_ = {};
+  reported_at_ = now_;
 }
 
-bool Coordinator::all_done_before(std::int64_t steps) const {
-  bool held = std::any_of(holds_.begin(), holds_.end(), [&](const auto& h) { return h && h->value < steps; });
-  return next_ >= steps && !held && (returned_.empty() || returned_.back() >= steps);
+Status Coordinator::leave_loop(WorkerRank from, std::int64_t clock, const LeaveLoop& leave, Time now) {
+  COHAUL_TRY(check(from));
+  now_ = now;
+  const auto w = static_cast<std::size_t>(from.value);
+  Place& place = places_[w];
+  if (is_sync()) return corrupt("a synchronous worker leaves a loop that nobody keeps");
+  if (leave.loop < place.loop) return {};  // a repeat
+  if (clock != workers_[w].pushed) return corrupt("a worker's clock is not what was counted");
+  if (place.loop != leave.loop || !place.left) {
+    if (holds_[w] && place.loop != leave.loop) return corrupt("a worker leaves a loop with a step of another in hand");
+    give_back(from);
+    place.loop = leave.loop;
+    place.left = true;
+    place.asked = false;
+    workers_[w].state = State::finished;
+    if (leave.stop) stopped_ = std::max(stopped_, leave.loop);
+  }
+  LoopState told = state();
+  if (leave.loop > loop_.loop) told = {leave.loop, handed_out(), handed_out(), stats_.pushes};  // nobody began it
+  send(from, Kind::left, 0, told);
+  return hand_out();
 }
 
-void Coordinator::hand_out() {
+void Coordinator::give_back(WorkerRank from) {
+  std::optional<Step>& held = holds_[from.value];
+  if (!held) return;
+  returned_.insert(std::upper_bound(returned_.begin(), returned_.end(), held->value, std::greater<>()), held->value);
+  held.reset();
+}
+
+// ---- steps of the asynchronous modes
+
+Status Coordinator::hand_out() {
   for (;;) {
-    for (std::size_t i = 0; i < workers_.size(); ++i) {
-      State& state = workers_[i].state;
-      if (state == State::waiting || state == State::draining)
-        state = has_step_for(i) ? State::waiting : State::draining;
+    for (Progress& w : workers_) {
+      if (w.state == State::waiting || w.state == State::draining)
+        w.state = has_step() ? State::waiting : State::draining;
     }
     std::optional<WorkerRank> chosen = next_to_start(consistency_, workers_);
     if (!chosen) break;
     grant(*chosen);
   }
-  for (std::size_t i = 0; i < workers_.size(); ++i) {
-    if (workers_[i].state != State::draining || !all_done_before(steps_[i])) continue;
-    workers_[i].state = State::finished;
-    send(WorkerRank(static_cast<std::int32_t>(i)), Kind::finished, workers_[i].pushed, 0);
+  finish_drained();
+  return open_next();
+}
+
+/// Those who wait for the last pushes of others, when these are done.
+void Coordinator::finish_drained() {
+  const bool held = std::ranges::any_of(holds_, [](const auto& h) { return h.has_value(); });
+  if (has_step() || held) return;
+  // A loop that was stopped ends with an update that nobody knew to be its last.
+  if (workers_[0].state == State::draining && report_every_ > 0 && since_.pushes > 0) send_report();
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    if (workers_[w].state != State::draining) continue;
+    workers_[w].state = State::finished;
+    places_[w].left = true;
+    send(WorkerRank(static_cast<std::int32_t>(w)), Kind::finished, 0, state());
   }
 }
 
@@ -79,7 +228,7 @@ void Coordinator::grant(WorkerRank to) {
   Progress& w = workers_[to.value];
   stats_.gap_max = std::max(stats_.gap_max, w.pushed - *slowest(workers_));
   std::int64_t number = next_;
-  if (!returned_.empty() && returned_.back() < steps_[to.value]) {
+  if (!returned_.empty()) {
     number = returned_.back();
     returned_.pop_back();
   } else {
@@ -87,18 +236,19 @@ void Coordinator::grant(WorkerRank to) {
   }
   w.state = State::computing;
   holds_[to.value] = Step(number);
-  send(to, Kind::grant, w.pushed, number);
+  send(to, Kind::grant, number, state());
 }
 
 Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done, Time now) {
   COHAUL_TRY(check(from));
+  now_ = now;
   if (done.slices.count != slices_) return corrupt("a step cut into another number of slices");
   if (last_done_[from.value] == step) {
     ++stats_.repeats;
-    if (consistency_.kind == Consistency::Kind::sync && step.value == gathering_ - 1) report(from);
+    if (is_sync() && step.value == gathering_ - 1) report(from);
     return {};
   }
-  if (consistency_.kind == Consistency::Kind::sync) {
+  if (is_sync()) {
     COHAUL_TRY(gather(done, step, from));
   } else if (holds_[from.value] != step) {
     return corrupt("the end of a step that the worker was not given");
@@ -109,33 +259,97 @@ Status Coordinator::step_done(WorkerRank from, Step step, const StepDone& done, 
   ++stats_.pushes;
   stats_.staleness_sum += done.staleness;
   stats_.staleness_max = std::max(stats_.staleness_max, done.staleness);
-  if (consistency_.kind != Consistency::Kind::sync) {
-    report_update(done, now);
-    hand_out();
-  } else if (covered_ == slices_) {
-    terms_.clear();
-    for (const Share& s : shares_) terms_.push_back(&s.loss);
-    update::tree_sum(std::span<const double* const>(terms_), &reported_loss_, 1);
-    shares_.clear();
-    covered_ = 0;
-    ++gathering_;
-    for (std::size_t i = 0; i < workers_.size(); ++i) report(WorkerRank(static_cast<std::int32_t>(i)));
-  }
-  return {};
+  if (is_sync()) return covered_ == slices_ ? complete() : Status();
+  report_update(done);
+  return hand_out();
 }
+
+void Coordinator::report_update(const StepDone& done) {
+  ++since_.pushes;
+  since_.staleness_sum += done.staleness;
+  since_.staleness_max = std::max(since_.staleness_max, done.staleness);
+  parts_.clear();
+  each_subtree(done.slices, [&](const update::SliceRange& part) { parts_.push_back(part); });
+  since_.loss = update::loss_of(parts_, done.part_ends());
+  std::int64_t updates = stats_.pushes;
+  bool due = report_every_ > 0 && (updates == loop_.end || (updates - loop_.first) % report_every_ == 0);
+  if (due && workers_[0].counts()) send_report();
+}
+
+void Coordinator::send_report() {
+  since_.gap_max = stats_.gap_max;
+  since_.elapsed = std::max<Duration>(now_ - reported_at_, 0);
+  body_.clear();
+  Writer writer(body_);
+  since_.encode(writer);
+  send(WorkerRank(0), Kind::update_report, stats_.pushes, 0, body_);
+  since_ = {};
+  reported_at_ = now_;
+}
+
+void Coordinator::gone(WorkerRank worker) {
+  Progress& w = workers_[worker.value];
+  if (w.state == State::lost) return;
+  w.state = State::lost;
+  give_back(worker);
+  if (failure_.ok() && !is_sync()) (void)hand_out().ok();  // a difference has been told to all
+}
+
+// ---- steps of the synchronous mode
 
 Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
   if (step.value != gathering_) {
-    return corrupt("worker " + std::to_string(from.value) + " ends step " + std::to_string(step.value) +
-                   " while step " + std::to_string(gathering_) + " is gathered");
+    return corrupt(worker_name(from.value) + " ends step " + std::to_string(step.value) + " while step " +
+                   std::to_string(gathering_) + " is gathered");
   }
   auto place =
       std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.slices.first > done.slices.first; });
   bool overlaps = (place != shares_.begin() && (place - 1)->slices.last > done.slices.first) ||
                   (place != shares_.end() && done.slices.last > place->slices.first);
   if (overlaps) return corrupt("two workers report the same slices");
-  shares_.insert(place, {done.slices, done.loss});
-  covered_ += done.slices.last - done.slices.first;
+  std::size_t part = 0;
+  each_subtree(done.slices, [&](const update::SliceRange& slices) {
+    place = shares_.insert(place, {slices, done.ends[part++]}) + 1;
+  });
+  covered_ += done.slices.size();
+  places_[from.value].facts.assign(done.loop_facts);
+  begins_loop_ |= !done.loop_facts.empty();
+  return {};
+}
+
+/// All have said their part of the step.
+Status Coordinator::complete() {
+  if (Status same = compare_loops(); !same.ok()) return refuse_all(same);
+  parts_.clear();
+  ends_.clear();
+  for (const Share& s : shares_) {
+    parts_.push_back(s.slices);
+    ends_.push_back(s.end);
+  }
+  if (!update::weighed_alike(ends_)) {
+    return refuse_all(invalid("step " + std::to_string(gathering_) +
+                              ": a loss is averaged over the batch at one worker and not at another"));
+  }
+  reported_loss_ = update::loss_of(parts_, ends_);
+  shares_.clear();
+  covered_ = 0;
+  begins_loop_ = false;
+  ++gathering_;
+  for (std::size_t i = 0; i < workers_.size(); ++i) report(WorkerRank(static_cast<std::int32_t>(i)));
+  return {};
+}
+
+Status Coordinator::compare_loops() const {
+  if (!begins_loop_) return {};
+  for (std::size_t w = 1; w < places_.size(); ++w) {
+    const std::string &a = places_[0].facts, &b = places_[w].facts;
+    if (a.empty() != b.empty()) {
+      const std::size_t begins = a.empty() ? w : 0, other = a.empty() ? 0 : w;
+      return invalid("step " + std::to_string(gathering_) + " is the first of a loop at " + worker_name(begins) +
+                     " and not at " + worker_name(other) + ": all workers must train in the same loops");
+    }
+    COHAUL_TRY(compare_facts(a, worker_name(0), b, worker_name(w)));
+  }
   return {};
 }
 
@@ -144,33 +358,11 @@ void Coordinator::report(WorkerRank to) {
   send(to, Kind::step_report, gathering_ - 1, 0, {reinterpret_cast<const std::byte*>(&reported_loss_), sizeof(double)});
 }
 
-void Coordinator::report_update(const StepDone& done, Time now) {
-  ++since_.pushes;
-  since_.staleness_sum += done.staleness;
-  since_.staleness_max = std::max(since_.staleness_max, done.staleness);
-  std::int64_t updates = stats_.pushes;
-  bool due = loop_.report_every > 0 && (updates == loop_.end || (updates - loop_.first) % loop_.report_every == 0);
-  if (!due || !workers_[0].counts()) return;
-  since_.loss = done.loss;
-  since_.gap_max = stats_.gap_max;
-  since_.elapsed = std::max<Duration>(now - reported_at_, 0);
+void Coordinator::send(WorkerRank to, Kind kind, std::int64_t key, const LoopState& state) {
   body_.clear();
   Writer writer(body_);
-  since_.encode(writer);
-  send(WorkerRank(0), Kind::update_report, updates, 0, body_);
-  since_ = {};
-  reported_at_ = now;
-}
-
-void Coordinator::gone(WorkerRank worker) {
-  Progress& w = workers_[worker.value];
-  if (w.state == State::lost) return;
-  w.state = State::lost;
-  if (std::optional<Step>& held = holds_[worker.value]) {
-    returned_.insert(std::upper_bound(returned_.begin(), returned_.end(), held->value, std::greater<>()), held->value);
-    held.reset();
-  }
-  hand_out();
+  state.encode(writer);
+  send(to, kind, workers_[to.value].pushed, key, body_);
 }
 
 void Coordinator::send(WorkerRank to, Kind kind, std::int64_t clock, std::int64_t key, ConstBytes body) {

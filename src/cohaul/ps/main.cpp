@@ -1,14 +1,33 @@
 // cohaul-server: one parameter server. Everything that it must know comes from the environment (who it is, where the job meets) and from the
-// workers (what to keep). Ends when all workers have said goodbye.
+// workers (what to keep). Serves all trainers of the job; ends when all workers have left it.
 
 #include <cstdio>
 #include <string>
+#include <thread>
 
+#include "cohaul/base/clock.h"
 #include "cohaul/base/exit_code.h"
 #include "cohaul/job/job.h"
 #include "cohaul/ps/service.h"
 
 namespace {
+
+cohaul::Status serve_until_all_have_left(cohaul::job::Job& job, cohaul::ServerRank rank) {
+  auto service = cohaul::ps::Service::listen(job, rank);
+  if (!service.ok()) {
+    job.report_failure(service.status());
+    return service.status();
+  }
+  std::thread farewell([&] {
+    // A loss ends this wait too; the service sees it by itself.
+    (void)job.get(cohaul::job::kWorkersLeftKey, cohaul::kForever).ok();
+    (*service)->stop();
+  });
+  cohaul::Status served = (*service)->run();
+  if (!served.ok()) job.report_failure(served);  // which ends the other wait
+  farewell.join();
+  return served;
+}
 
 cohaul::Status serve() {
   COHAUL_ASSIGN(cohaul::job::JoinOptions options, cohaul::job::from_environment());
@@ -17,15 +36,8 @@ cohaul::Status serve() {
         "cohaul-server is started by Cohaul's launcher (cohaul train, cohaul launch --servers K), not by hand");
   }
   COHAUL_ASSIGN(auto job, cohaul::job::Job::join(options));
-  cohaul::Status served;
-  {
-    auto service = cohaul::ps::Service::listen(*job, cohaul::ServerRank(options.rank));
-    served = service.ok() ? (*service)->run() : service.status();
-  }
-  if (!served.ok()) {
-    job->report_failure(served);
-    return served.context("server " + std::to_string(options.rank));
-  }
+  cohaul::Status served = serve_until_all_have_left(*job, cohaul::ServerRank(options.rank));
+  if (!served.ok()) return served.context("server " + std::to_string(options.rank));
   return job->close();
 }
 

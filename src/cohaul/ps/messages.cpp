@@ -1,5 +1,11 @@
 #include "cohaul/ps/messages.h"
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "cohaul/ps/subtrees.h"
+
 namespace cohaul::ps {
 namespace {
 
@@ -13,15 +19,38 @@ update::SliceRange get_slices(Reader& in) {
   return s;
 }
 
+constexpr std::string_view kPurpose = "ps ";
+
+/// A number of samples: some, or 0 for none to average over.
+bool is_count(double samples) { return std::isfinite(samples) && samples >= 0; }
+
+/// A view of the text, unlike Reader::text().
+std::string_view get_view(Reader& in) {
+  ConstBytes text = in.raw(in.get<std::uint32_t>());
+  return {reinterpret_cast<const char*>(text.data()), text.size()};
+}
+
 bool sound(const update::SliceRange& s) {
-  return s.first >= 0 && s.first < s.last && s.last <= s.count && s.count <= kSlicesMax;
+  return s.first >= 0 && s.first < s.last && s.last <= s.count && s.count <= update::kSlicesMax;
 }
 
 }  // namespace
 
+std::string purpose_of(int trainer) { return std::string(kPurpose) + std::to_string(trainer); }
+
+std::optional<int> trainer_of(std::string_view purpose) {
+  if (!purpose.starts_with(kPurpose)) return std::nullopt;
+  purpose.remove_prefix(kPurpose.size());
+  int trainer = -1;
+  auto [end, error] = std::from_chars(purpose.data(), purpose.data() + purpose.size(), trainer);
+  if (error != std::errc() || end != purpose.data() + purpose.size() || trainer < 0) return std::nullopt;
+  return trainer;
+}
+
 void Init::encode(Writer& out) const {
   consistency.encode(out);
   rule.encode(out);
+  policy.encode(out);
   out.put(workers).put(servers).put(slices).put(layout_hash);
 }
 
@@ -30,12 +59,13 @@ Result<Init> Init::decode(ConstBytes body) {
   Init m;
   COHAUL_ASSIGN(m.consistency, Consistency::decode(in));
   COHAUL_ASSIGN(m.rule, update::RuleSettings::decode(in));
+  COHAUL_ASSIGN(m.policy, update::GradientPolicy::decode(in));
   m.workers = in.get<std::int32_t>();
   m.servers = in.get<std::int32_t>();
   m.slices = in.get<std::int32_t>();
   m.layout_hash = in.get<std::uint64_t>();
   bool sound = m.workers >= 1 && m.workers <= kWorkersMax && m.servers >= 1 && m.servers <= kWorkersMax &&
-               m.slices >= 1 && m.slices <= kSlicesMax;
+               m.slices >= 1 && m.slices <= update::kSlicesMax;
   if (!in.done() || !sound) return corrupt("an unreadable init message");
   COHAUL_TRY(m.rule.check());
   return m;
@@ -44,7 +74,7 @@ Result<Init> Init::decode(ConstBytes body) {
 void Push::encode(Writer& out) const {
   out.put(step.value);
   put(out, slices);
-  out.put(settings.lr).raw(absent);
+  out.put(settings.lr).put(samples).put(factor).raw(absent);
 }
 
 Result<Push> Push::decode(ConstBytes body) {
@@ -53,32 +83,76 @@ Result<Push> Push::decode(ConstBytes body) {
   m.step = Step(in.get<std::int64_t>());
   m.slices = get_slices(in);
   m.settings.lr = in.get<double>();
+  m.samples = in.get<double>();
+  m.factor = in.get<double>();
   m.absent = in.raw(in.left());
-  if (!in.ok() || m.step.value < 0 || !sound(m.slices)) return corrupt("an unreadable push");
+  if (!in.ok() || m.step.value < 0 || !sound(m.slices) || !is_count(m.samples)) return corrupt("an unreadable push");
   return m;
 }
 
-void Ack::encode(Writer& out) const { out.put(staleness).put(version.value); }
+void Ack::encode(Writer& out) const { out.put(staleness).put(version.value).put(first); }
 
 Result<Ack> Ack::decode(ConstBytes body) {
   Reader in(body);
   Ack m;
   m.staleness = in.get<std::int64_t>();
   m.version = Version(in.get<std::int64_t>());
-  if (!in.done() || m.staleness < 0 || m.version.value < 0) return corrupt("an unreadable acknowledgement");
+  m.first = in.get<std::int32_t>();
+  if (!in.done() || m.staleness < 0 || m.version.value < 0 || m.first < 0)
+    return corrupt("an unreadable acknowledgement");
   return m;
 }
 
-void Ready::encode(Writer& out) const { out.put(loop.first).put(loop.end).put(loop.report_every); }
+void Measured::encode(Writer& out) const {
+  facts.encode(out);
+  out.put(samples);
+}
+
+Result<Measured> Measured::decode(ConstBytes body) {
+  Reader in(body);
+  Measured m;
+  COHAUL_ASSIGN(m.facts, update::GradientFacts::decode(in));
+  m.samples = in.get<double>();
+  if (!in.done() || !is_count(m.samples)) return corrupt("unreadable facts of a step");
+  return m;
+}
+
+void Ready::encode(Writer& out) const { out.put(loop).put(steps).put(report_every).text(facts); }
 
 Result<Ready> Ready::decode(ConstBytes body) {
   Reader in(body);
   Ready m;
-  m.loop.first = in.get<std::int64_t>();
-  m.loop.end = in.get<std::int64_t>();
-  m.loop.report_every = in.get<std::int64_t>();
-  if (!in.done() || m.loop.first < 0 || m.loop.end < 0 || m.loop.report_every < 0)
-    return corrupt("an unreadable question for a step");
+  m.loop = in.get<std::int64_t>();
+  m.steps = in.get<std::int64_t>();
+  m.report_every = in.get<std::int64_t>();
+  m.facts = get_view(in);
+  const bool sound = m.loop >= 0 && m.steps >= 0 && m.steps <= kStepsMax && m.report_every >= 0;
+  if (!in.done() || !sound || m.facts.size() > kFactsBytesMax) return corrupt("an unreadable question for a step");
+  return m;
+}
+
+void LeaveLoop::encode(Writer& out) const { out.put(loop).put(static_cast<std::uint8_t>(stop)); }
+
+Result<LeaveLoop> LeaveLoop::decode(ConstBytes body) {
+  Reader in(body);
+  LeaveLoop m;
+  m.loop = in.get<std::int64_t>();
+  m.stop = in.get<std::uint8_t>() != 0;
+  if (!in.done() || m.loop < 0) return corrupt("an unreadable goodbye to a loop");
+  return m;
+}
+
+void LoopState::encode(Writer& out) const { out.put(loop).put(first).put(end).put(updates_done); }
+
+Result<LoopState> LoopState::decode(ConstBytes body) {
+  Reader in(body);
+  LoopState m;
+  m.loop = in.get<std::int64_t>();
+  m.first = in.get<std::int64_t>();
+  m.end = in.get<std::int64_t>();
+  m.updates_done = in.get<std::int64_t>();
+  if (!in.done() || m.loop < -1 || m.first < 0 || m.end < m.first || m.updates_done < 0)
+    return corrupt("an unreadable state of a loop");
   return m;
 }
 
@@ -98,19 +172,34 @@ Result<UpdateReport> UpdateReport::decode(ConstBytes body) {
   return m;
 }
 
+void StepDone::set(std::span<const update::PartEnd> of_parts) {
+  parts = std::min(of_parts.size(), ends.size());
+  std::copy_n(of_parts.begin(), parts, ends.begin());
+}
+
 void StepDone::encode(Writer& out) const {
-  out.put(loss);
   put(out, slices);
-  out.put(staleness);
+  out.put(staleness).put(static_cast<std::uint8_t>(skipped)).text(loop_facts);
+  for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples);
 }
 
 Result<StepDone> StepDone::decode(ConstBytes body) {
   Reader in(body);
   StepDone m;
-  m.loss = in.get<double>();
   m.slices = get_slices(in);
   m.staleness = in.get<std::int64_t>();
-  if (!in.done() || !sound(m.slices) || m.staleness < 0) return corrupt("an unreadable end of a step");
+  m.skipped = in.get<std::uint8_t>() != 0;
+  m.loop_facts = get_view(in);
+  if (!in.ok() || !sound(m.slices) || m.staleness < 0 || m.loop_facts.size() > kFactsBytesMax)
+    return corrupt("an unreadable end of a step");
+  m.parts = count_subtrees(m.slices);
+  bool counts = m.parts <= m.ends.size();
+  for (std::size_t k = 0; counts && k < m.parts; ++k) {
+    m.ends[k].loss = in.get<double>();
+    m.ends[k].samples = in.get<double>();
+    counts = is_count(m.ends[k].samples);
+  }
+  if (!in.done() || !counts) return corrupt("an unreadable end of a step's parts");
   return m;
 }
 

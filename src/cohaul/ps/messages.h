@@ -1,37 +1,52 @@
 #pragma once
 // The conversation between workers and servers: what a frame's kind, clock, key, body and payload mean. Bodies are foreign
-// bytes when they come in: every decoder is bounds-checked and answers `corrupt`.
+// bytes when they come in: every decoder is bounds-checked and answers `corrupt`. Whose conversation it is stands in the hello:
+// each trainer of a job has its own (purpose_of).
 //
 //   kind              clock             key        body                              payload
 //   worker → server
 //   init              –                 –          Init                              the encoded Layout
 //   initial           –                 partition  –                                 its initial parameters (worker 0 only)
-//   push              own push number   partition  Push                              gradient of the partition
-//   pull              min version       partition  –                                 –
+//   push              own push number   partition  Push                              gradient of the partition; none: all absent
+//   pull              min version       partition  the content that it has (i64)     –
+//   plan              step              –          StepPlan                          –   (synchronous, answers facts)
+//   assign            own assignments   partition  –                                 its new content (worker 0 only)
 //   ready             own clock         –          Ready                             –   (to the coordinator)
+//   leave_loop        own clock         –          LeaveLoop                         –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
 //   ask_stats         –                 –          –                                 –
 //   goodbye           –                 –          –                                 –
 //   server → worker
 //   ack               its push number   partition  Ack                               –
-//   params            version           partition  –                                 the partition's parameters
-//   grant             its clock         step       –                                 –
-//   finished          its clock         –          –                                 –
+//   params            version           partition  the content (i64)                 the partition's parameters; none: unchanged
+//   facts             step              –          Measured                          –   (synchronous, asks for a plan)
+//   assigned          its assignments   partition  the content (i64)                 –
+//   grant             its clock         step       LoopState                         –
+//   finished          its clock         –          LoopState                         –
+//   left              its clock         –          LoopState                         –
 //   step_report       step              –          mean loss over the batch (f64)    –   (synchronous)
 //   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
 //   refused           –                 –          Refusal                           –
+//
+// A push is known by (sender, clock, first of its slices); a content by its number, which grows whenever the values of a partition change.
 
+#include <array>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/ps/consistency.h"
-#include "cohaul/update/exchange.h"
+#include "cohaul/update/absent.h"
+#include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/rule.h"
+#include "cohaul/update/slices.h"
 
 namespace cohaul::ps {
 
@@ -44,6 +59,9 @@ enum class Kind : std::uint16_t {
   step_done,
   ask_stats,
   goodbye,
+  plan,
+  assign,
+  leave_loop,
   ack = 64,
   params,
   grant,
@@ -52,30 +70,44 @@ enum class Kind : std::uint16_t {
   update_report,
   stats,
   refused,
+  facts,
+  assigned,
+  left,
 };
 
 constexpr std::int32_t kWorkersMax = 4096;
-constexpr std::int32_t kSlicesMax = 1 << 20;
+constexpr std::int64_t kStepsMax = std::int64_t{1} << 56;  // of a loop, so that sums do not overflow
+constexpr std::size_t kFactsBytesMax = 8 << 10;            // of a loop
 
-/// What a server must know before anything else. All workers say the same.
+/// The hello's purpose: "ps 3" for the job's trainer 3.
+std::string purpose_of(int trainer);
+/// The trainer; nothing where the purpose is another.
+std::optional<int> trainer_of(std::string_view purpose);
+
+/// What a server must know before anything else. All workers of a trainer say the same.
 struct Init {
   Consistency consistency;
   update::RuleSettings rule;
+  update::GradientPolicy policy;
   std::int32_t workers = 1, servers = 1, slices = 1;
   std::uint64_t layout_hash = 0;
   bool operator==(const Init&) const = default;
+  bool is_sync() const { return consistency.kind == Consistency::Kind::sync; }
 
   void encode(Writer& out) const;
   static Result<Init> decode(ConstBytes body);
 };
 
-/// One worker's summed gradient of one partition. (Worker and incarnation are the channel's, the clock is the frame's.)
+/// One worker's gradient of one partition, summed over a complete subtree of slices. (Worker and incarnation are the channel's, the clock is
+/// the frame's.)
 struct Push {
   Step step;
   update::SliceRange slices;
   update::StepSettings settings;
-  /// One bit for each segment of the partition, set where its parameter got no gradient; empty: none is absent. A view.
-  ConstBytes absent;
+  double samples = 0;  // update::Gradient::samples
+  double factor = 1;   // asynchronous: what the sender's plan says
+  /// Of the partition's whole run. A view.
+  update::AbsentMask absent;
 
   void encode(Writer& out) const;
   static Result<Push> decode(ConstBytes body);
@@ -84,23 +116,64 @@ struct Push {
 struct Ack {
   std::int64_t staleness = 0;  // pushes of others between this worker's pull of the partition and this push
   Version version;             // of the partition with this push in it
+  std::int32_t first = 0;      // of the push's slices
 
   void encode(Writer& out) const;
   static Result<Ack> decode(ConstBytes body);
 };
 
-/// A worker asks for a step number. Worker 0 is told of the loop's updates.
+/// What a server knows of a step's gradients, of which it has all.
+struct Measured {
+  update::GradientFacts facts;
+  double samples = 0;  // over which they are still to be averaged
+
+  void encode(Writer& out) const;
+  static Result<Measured> decode(ConstBytes body);
+};
+
+/// A worker asks for a step of a loop. Worker 0 is told of the loop's updates as it asks.
 struct Ready {
-  update::Loop loop;
+  std::int64_t loop = 0;   // its number
+  std::int64_t steps = 0;  // of the loop, over all workers
+  std::int64_t report_every = 0;
+  std::string_view facts{};  // a view
 
   void encode(Writer& out) const;
   static Result<Ready> decode(ConstBytes body);
 };
 
+/// A worker does no more of a loop. The step that it was granted and has not done goes to others.
+struct LeaveLoop {
+  std::int64_t loop = 0;
+  bool stop = false;  // the loop ends for all
+
+  void encode(Writer& out) const;
+  static Result<LeaveLoop> decode(ConstBytes body);
+};
+
+/// A loop as the coordinator has it.
+struct LoopState {
+  std::int64_t loop = -1;           // its number; -1: none yet
+  std::int64_t first = 0, end = 0;  // updates since the start; where the loop was ended early, end is what was done
+  std::int64_t updates_done = 0;    // over all workers since the start
+  bool operator==(const LoopState&) const = default;
+
+  void encode(Writer& out) const;
+  static Result<LoopState> decode(ConstBytes body);
+};
+
+constexpr std::size_t kPartsMax = 40;  // 2 log2(kSlicesMax): subtrees that make up a range of slices
+
 struct StepDone {
-  double loss = 0;  // this worker's share
-  update::SliceRange slices;
-  std::int64_t staleness = 0;  // of the push: the maximum over partitions
+  update::SliceRange slices;                      // of the worker
+  std::int64_t staleness = 0;                     // of the push: the maximum over partitions
+  bool skipped = false;                           // asynchronous: a gradient was not finite, and nothing was pushed
+  std::string_view loop_facts{};                  // synchronous: in the first step of a loop. A view
+  std::array<update::PartEnd, kPartsMax> ends{};  // of the subtrees that make up `slices`
+  std::size_t parts = 0;                          // so many
+
+  void set(std::span<const update::PartEnd> of_parts);  // at most kPartsMax
+  std::span<const update::PartEnd> part_ends() const { return std::span(ends).first(parts); }
 
   void encode(Writer& out) const;
   static Result<StepDone> decode(ConstBytes body);

@@ -1,6 +1,7 @@
 #include "cohaul/ps/server.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "cohaul/ps/placement.h"
@@ -41,8 +42,8 @@ Status Server::on_init(WorkerRank from, const transport::Frame& frame) {
   }
   if (!(init == *init_)) {
     return invalid(who +
-                   " has other settings than the workers before it: strategy, optimizer, workers, servers and "
-                   "slices must be the same everywhere");
+                   " has other settings than the workers before it: strategy, optimizer, clipping, workers, servers "
+                   "and slices must be the same everywhere");
   }
   workers_[from.value].introduced = true;
   return {};
@@ -68,8 +69,9 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   }
   // One version that is current, one that each worker may read, and one to write into.
   COHAUL_TRY(memory_.reserve(bytes * (static_cast<std::size_t>(init.workers) + 2)));
-  owner_ = std::make_unique<update::Owner>(*layout_, init.rule, mine);
+  owner_ = std::make_unique<update::Owner>(*layout_, init.rule, init.policy, mine);
   tables_.resize(layout_->partitions().size());
+  tables_here_ = mine.size();
   for (PartitionId id : mine) tables_[id.value] = std::make_unique<Table>(*layout_, id, init, *owner_, memory_, out_);
   if (rank_ == kCoordinator) {
     coordinator_.emplace(init.consistency, init.workers, init.slices, out_);
@@ -87,8 +89,11 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time
   switch (kind) {
     case Kind::initial:
     case Kind::push:
+    case Kind::assign:
     case Kind::pull: return on_table(from, kind, std::move(frame));
+    case Kind::plan: return on_plan(from, frame);
     case Kind::ready:
+    case Kind::leave_loop:
     case Kind::step_done: return on_coordinator(from, kind, frame, now);
     case Kind::ask_stats: {
       body_.clear();
@@ -115,15 +120,70 @@ Status Server::on_table(WorkerRank from, Kind kind, transport::Frame frame) {
                    ": not one of server " + std::to_string(rank_.value));
   }
   Table& table = *tables_[frame.key];
-  if (kind == Kind::pull) return table.pull(from, Version(frame.clock));
-  if (kind == Kind::initial) {
-    if (from.value != 0) return corrupt("initial parameters from another than worker 0");
-    return table.initial(frame.payload);
+  if (kind == Kind::pull) {
+    COHAUL_ASSIGN(auto content, decode_value<std::int64_t>(frame.body, "pull"));
+    return table.pull(from, Version(frame.clock), content);
   }
+  if (kind == Kind::push) return on_push(from, table, std::move(frame));
+  if (from.value != 0) return corrupt("values from another than worker 0");
+  if (kind == Kind::assign) return table.assign(from, frame.clock, frame.payload);
+  return table.initial(frame.payload);
+}
+
+Status Server::on_push(WorkerRank from, Table& table, transport::Frame frame) {
   COHAUL_ASSIGN(Push push, Push::decode(frame.body));
   std::int64_t clock = frame.clock;
   if (clock < 0) return corrupt("a push with a clock below zero");
-  return table.push(from, clock, push, std::move(frame));
+  const bool before = table.is_measured();
+  COHAUL_TRY(table.push(from, clock, push, std::move(frame)));
+  if (before || !table.is_measured()) return {};
+  if (++measured_ == tables_here_) send_facts();
+  return {};
+}
+
+void Server::send_facts() {
+  Measured here;
+  for (const auto& table : tables_) {
+    if (!table) continue;
+    here.facts.merge(table->facts());
+    here.samples = table->samples();  // each table has heard of all slices
+  }
+  body_.clear();
+  Writer writer(body_);
+  here.encode(writer);
+  for (std::int32_t w = 0; w < init_->workers; ++w) {
+    if (workers_[w].gone) continue;
+    out_.send(WorkerRank(w), {.kind = static_cast<std::uint16_t>(Kind::facts),
+                              .clock = step_,
+                              .key = 0,
+                              .body = body_,
+                              .payload = {},
+                              .keep = nullptr});
+  }
+}
+
+/// Every worker decides, and all alike: the first to say so is obeyed.
+Status Server::on_plan(WorkerRank from, const transport::Frame& frame) {
+  const auto broken = [&](const char* why) {
+    return corrupt("worker " + std::to_string(from.value) + ", step " + std::to_string(frame.clock) + ": " + why);
+  };
+  Reader in(frame.body);
+  COHAUL_ASSIGN(update::StepPlan plan, update::StepPlan::decode(in));
+  const bool sound = std::isfinite(plan.factor) && plan.action != update::StepPlan::Action::stop;
+  if (!in.done() || !sound) return broken("a plan that nobody can make");
+  if (last_plan_ && frame.clock < step_) {
+    if (frame.clock == step_ - 1 && plan != *last_plan_) return broken("another plan than the workers before");
+    return {};
+  }
+  if (frame.clock != step_ || tables_here_ == 0 || measured_ != tables_here_)
+    return broken("a plan before all gradients are here");
+  measured_ = 0;
+  ++step_;
+  last_plan_ = plan;
+  for (auto& table : tables_) {
+    if (table) table->apply(plan);
+  }
+  return {};
 }
 
 Status Server::on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame) {
@@ -139,7 +199,11 @@ Status Server::on_coordinator(WorkerRank from, Kind kind, const transport::Frame
   if (!coordinator_) return corrupt("a message for the coordinator at server " + std::to_string(rank_.value));
   if (kind == Kind::ready) {
     COHAUL_ASSIGN(Ready ready, Ready::decode(frame.body));
-    return coordinator_->ready(from, frame.clock, ready.loop, now);
+    return coordinator_->ready(from, frame.clock, ready, now);
+  }
+  if (kind == Kind::leave_loop) {
+    COHAUL_ASSIGN(LeaveLoop leave, LeaveLoop::decode(frame.body));
+    return coordinator_->leave_loop(from, frame.clock, leave, now);
   }
   COHAUL_ASSIGN(StepDone done, StepDone::decode(frame.body));
   return coordinator_->step_done(from, Step(frame.clock), done, now);

@@ -56,6 +56,9 @@ class Server {
   Status set_up(const Init& init, ConstBytes encoded_layout);
   Status on_known(WorkerRank from, Kind kind, transport::Frame frame, Time now);
   Status on_table(WorkerRank from, Kind kind, transport::Frame frame);
+  Status on_push(WorkerRank from, Table& table, transport::Frame frame);
+  Status on_plan(WorkerRank from, const transport::Frame& frame);
+  void send_facts();
   Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now);
   void leave(WorkerRank worker);
@@ -67,8 +70,13 @@ class Server {
   std::unique_ptr<const update::Layout> layout_;
   std::unique_ptr<update::Owner> owner_;
   std::vector<std::unique_ptr<Table>> tables_;  // by partition; null: another server's
-  std::optional<Coordinator> coordinator_;      // server 0's
-  std::optional<Frozen> frozen_;                // server 0's
+  std::size_t tables_here_ = 0;
+  // Synchronous, where the policy needs facts: a step waits for a plan when all tables have measured it.
+  std::size_t measured_ = 0;  // tables
+  std::int64_t step_ = 0;     // that is gathered
+  std::optional<update::StepPlan> last_plan_;
+  std::optional<Coordinator> coordinator_;  // server 0's
+  std::optional<Frozen> frozen_;            // server 0's
   std::vector<Worker> workers_;
   std::int32_t gone_ = 0;
   std::vector<std::byte> body_;

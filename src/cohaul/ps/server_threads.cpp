@@ -1,34 +1,68 @@
 #include "cohaul/ps/server_threads.h"
 
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cohaul/ps/service.h"
 
 namespace cohaul::ps {
 
+struct ServerThreads::State {
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  std::vector<Service*> running;  // may be stopped
+  int left = 0;                   // threads that have something to do or to free
+  Status first;                   // error
+
+  void run(std::unique_ptr<Service> service) {
+    Status end = service->run();
+    {
+      std::lock_guard lock(mutex);
+      std::erase(running, service.get());
+    }
+    service.reset();
+    std::lock_guard lock(mutex);
+    if (first.ok()) first = std::move(end);
+    --left;
+    changed.notify_all();
+  }
+};
+
+ServerThreads::ServerThreads() : state_(std::make_shared<State>()) {}
+
 Status ServerThreads::start(job::Job& job, ServerRank rank, int trainer) {
-  auto one = std::make_unique<One>();
-  COHAUL_ASSIGN(one->service, Service::listen(job, rank, trainer));
-  One* it = one.get();
+  COHAUL_ASSIGN(std::unique_ptr<Service> service, Service::listen(job, rank, trainer));
+  std::lock_guard lock(state_->mutex);
+  Service* it = service.get();
   try {
-    one->thread = std::thread([it] { it->end = it->service->run(); });
+    // Detached, so that its stack is free when it ends.
+    std::thread([state = state_, service = std::move(service)]() mutable { state->run(std::move(service)); }).detach();
   } catch (const std::system_error& e) {
     return system_error("start a server's thread", e.code().value());
   }
-  threads_.push_back(std::move(one));
+  state_->running.push_back(it);
+  ++state_->left;
   return {};
 }
 
-Status ServerThreads::join() {
-  Status first;
-  for (auto& one : threads_) {
-    if (one->thread.joinable()) one->thread.join();
-    if (first.ok()) first = one->end;
-  }
-  return first;
+Status ServerThreads::join(Time deadline) {
+  std::unique_lock lock(state_->mutex);
+  const auto patience = std::chrono::nanoseconds(std::max<Duration>(deadline - steady_clock().now(), 0));
+  if (!state_->changed.wait_for(lock, patience, [&] { return state_->left == 0; }))
+    return peer_lost("a server of this process waits for workers that have not said goodbye");
+  return state_->first;
 }
 
 ServerThreads::~ServerThreads() {
-  for (auto& one : threads_) one->service->stop();
-  (void)join();
+  std::unique_lock lock(state_->mutex);
+  for (Service* service : state_->running) service->stop();
+  state_->changed.wait(lock, [&] { return state_->left == 0; });
 }
 
 }  // namespace cohaul::ps

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "cohaul/ps/frozen.h"
 #include "cohaul/ps/placement.h"
@@ -9,17 +10,24 @@
 namespace cohaul::ps {
 
 Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank, Bytes parameters, ToServers& out)
-    : layout_(layout), init_(init), rank_(rank), parameters_(parameters), out_(out), pushed_(layout.runs().size()) {
+    : layout_(layout),
+      init_(init),
+      rank_(rank),
+      parameters_(parameters),
+      out_(out),
+      keeps_(init.servers),
+      parts_pushed_(layout.runs().size()),
+      facts_(init.servers) {
   partitions_.resize(layout.partitions().size());
-  std::size_t segments = 0;
+  std::size_t mask = 0;
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
     partitions_[p].server = server_of(PartitionId(static_cast<std::int32_t>(p)), init.servers);
-    segments =
-        std::max<std::size_t>(segments, layout.partitions()[p].segment_last - layout.partitions()[p].segment_first);
+    keeps_[partitions_[p].server.value] = true;
+    const update::Run& run = layout.runs()[layout.partitions()[p].run];
+    mask = std::max(mask, update::absent_mask_bytes(run.parameter_last - run.parameter_first));
   }
   if (frozen_bytes(layout) > 0) partitions_.push_back({.server = kCoordinator});
-  absent_bits_.reserve((segments + 7) / 8);
-  body_.reserve(64 + absent_bits_.capacity());
+  body_.reserve(1024 + mask);
 }
 
 void Session::send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload,
@@ -64,6 +72,7 @@ void Session::pull(std::int32_t partition, std::int64_t at_least) {
   PartitionState& p = partitions_[partition];
   if (p.wanted < 0) ++params_missing_;
   p.wanted = at_least;
+  Writer(body_).put(p.content);
   send(p.server, Kind::pull, at_least, static_cast<std::uint64_t>(partition));
 }
 
@@ -72,71 +81,155 @@ void Session::pull_all() {
     pull(static_cast<std::int32_t>(p), partitions_[p].version);
 }
 
-void Session::ask(const update::Loop& loop) {
+void Session::refresh() { pull_all(); }
+
+void Session::assign() {
+  ++assignments_;
+  const std::size_t n = layout_.partitions().size();
+  await(Kind::assigned, static_cast<std::int64_t>(n));
+  for (std::size_t p = 0; p < n; ++p) {
+    const update::Partition& partition = layout_.partitions()[p];
+    partitions_[p].assigned = true;
+    send(partitions_[p].server, Kind::assign, assignments_, p, parameters_.subspan(partition.offset, partition.bytes));
+  }
+}
+
+// ---- loops of the asynchronous modes
+
+Status Session::ask(const update::Loop& loop) {
+  if (loop.facts.size() > kFactsBytesMax)
+    return invalid("the facts of a loop are over " + std::to_string(kFactsBytesMax) + " bytes");
   Writer writer(body_);
-  Ready{loop}.encode(writer);
+  Ready{loop.number, std::max<std::int64_t>(loop.end - loop.first, 0), loop.report_every, loop.facts}.encode(writer);
+  asked_loop_ = loop.number;
   granted_.reset();
   await(Kind::grant, 1);
   send(kCoordinator, Kind::ready, clock_, 0);
+  return {};
 }
 
-Status Session::begin(const update::Work& work, const update::StepSettings& settings) {
+void Session::leave_loop(std::int64_t loop, bool stop) {
+  Writer writer(body_);
+  LeaveLoop{loop, stop}.encode(writer);
+  asked_loop_ = loop;
+  granted_.reset();
+  await(Kind::left, 1);
+  send(kCoordinator, Kind::leave_loop, clock_, 0);
+}
+
+Status Session::on_loop_state(Kind kind, const transport::Frame& frame) {
+  COHAUL_ASSIGN(LoopState state, LoopState::decode(frame.body));
+  const Kind awaited = kind == Kind::finished ? Kind::grant : kind;
+  if (frame.clock != clock_ || state.loop != asked_loop_ || !awaits(awaited)) return {};  // to a repeated question
+  loop_ = state;
+  --answers_missing_;
+  if (kind == Kind::grant) granted_ = Step(static_cast<std::int64_t>(frame.key));
+  if (kind != Kind::left) pull_all();
+  return {};
+}
+
+// ---- a step
+
+Status Session::begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) {
   if (work_ || busy()) return invalid("a step begins before the one before it is finished");
   if (work.slices.count != init_.slices) {
     return invalid("a step of " + std::to_string(work.slices.count) + " slices, the job has " +
                    std::to_string(init_.slices));
   }
+  if (loop_facts.size() > kFactsBytesMax)
+    return invalid("the facts of a loop are over " + std::to_string(kFactsBytesMax) + " bytes");
+  const std::size_t runs = layout_.runs().size();
+  if (parts_.empty() || done_.slices != work.slices) parts_ = update::subtrees_of(work.slices);
   work_ = work;
   step_ = work.step;
   step_clock_ = clock_;
   settings_ = settings;
-  staleness_ = 0;
-  pushed_.assign(pushed_.size(), false);
+  pushed_.resize(parts_.size() * runs);
+  for (Pushed& p : pushed_) p.here = false;
+  parts_pushed_.assign(runs, 0);
+  acks_.assign(parts_.size() * layout_.partitions().size(), false);
+  loop_facts_.assign(is_sync() ? loop_facts : std::string_view());
+  done_.slices = work.slices;
+  done_.staleness = 0;
+  done_.skipped = false;
+  done_.loop_facts = loop_facts_;
+  outcome_ = {};
+  sent_any_ = finishing_ = ended_ = false;
+  measured_.reset();
+  if (is_sync() && init_.policy.needs_facts()) {
+    facts_ = keeps_;
+    facts_missing_ = std::count(keeps_.begin(), keeps_.end(), true);
+    if (facts_missing_ == 0) outcome_.gradient_norm = 0;
+  }
   return {};
 }
 
-Status Session::push(std::int32_t run, ConstBytes gradient, std::span<const std::int32_t> absent) {
+Status Session::push(const update::Gradient& gradient) {
   if (!work_) return invalid("a gradient outside a step");
-  if (run < 0 || static_cast<std::size_t>(run) >= pushed_.size() || pushed_[run]) {
-    return invalid("run " + std::to_string(run) + " is pushed twice, or does not exist");
+  const auto part = static_cast<std::size_t>(gradient.part), run = static_cast<std::size_t>(gradient.run);
+  if (gradient.part < 0 || part >= parts_.size() || gradient.run < 0 || run >= layout_.runs().size() ||
+      pushed(part, run).here) {
+    return invalid("part " + std::to_string(gradient.part) + " of run " + std::to_string(gradient.run) +
+                   " is pushed twice, or does not exist");
   }
   const update::Run& r = layout_.runs()[run];
-  if (gradient.size() != r.bytes) return invalid("the gradient of run " + std::to_string(run) + " has another size");
-  pushed_[run] = true;
-  for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
-    const update::Partition& partition = layout_.partitions()[p];
-    encode_push(p, absent);
-    partitions_[p].ack = true;
-    ++acks_missing_;
-    send(partitions_[p].server, Kind::push, clock_, static_cast<std::uint64_t>(p),
-         gradient.subspan(partition.offset - r.offset, partition.bytes));
-    // The answer to this pull is the step's end: push and pull make one round trip.
-    if (is_sync()) pull(p, work_->step.value + 1);
-  }
+  const auto parameters = static_cast<std::size_t>(r.parameter_last - r.parameter_first);
+  const bool whole = gradient.bytes.size() == r.bytes || (gradient.bytes.empty() && !gradient.absent.empty());
+  if (!whole || !update::fits(gradient.absent, parameters))
+    return invalid("the gradient of run " + std::to_string(gradient.run) + " has another size");
+  Pushed& p = pushed(part, run);
+  p.here = true;
+  p.bytes = gradient.bytes;
+  p.absent.assign(gradient.absent.begin(), gradient.absent.end());
+  p.samples = gradient.samples;
+  ++parts_pushed_[run];
+  if (holds_back()) return {};
+  // Alone on its batch, a worker of an asynchronous mode knows what the gradient is still to be averaged over.
+  send_push(part, gradient.run, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
   return {};
 }
 
-void Session::encode_push(std::int32_t partition, std::span<const std::int32_t> absent) {
+/// What of it travels for a partition: nothing where all of its parameters are absent.
+ConstBytes Session::gradient_of(const Pushed& pushed, std::int32_t partition) const {
   const update::Partition& p = layout_.partitions()[partition];
-  absent_bits_.clear();
-  for (std::uint32_t s = p.segment_first; !absent.empty() && s < p.segment_last; ++s) {
-    if (std::find(absent.begin(), absent.end(), layout_.segments()[s].parameter) == absent.end()) continue;
-    absent_bits_.resize((p.segment_last - p.segment_first + 7) / 8);
-    std::uint32_t i = s - p.segment_first;
-    absent_bits_[i / 8] |= std::byte{1} << (i % 8);
+  const update::Run& run = layout_.runs()[p.run];
+  bool absent = true;
+  for (std::uint32_t s = p.segment_first; absent && s < p.segment_last; ++s) {
+    const std::int32_t index = layout_.segments()[s].parameter - run.parameter_first;
+    absent = update::is_absent(pushed.absent, static_cast<std::size_t>(index));
   }
-  Writer writer(body_);
-  Push{work_->step, work_->slices, settings_, absent_bits_}.encode(writer);
+  if (absent || pushed.bytes.empty()) return {};
+  return pushed.bytes.subspan(p.offset - run.offset, p.bytes);
 }
 
-Status Session::finish(double loss) {
-  if (!work_) return invalid("the end of a step that was not begun");
-  auto missing = std::find(pushed_.begin(), pushed_.end(), false);
-  if (missing != pushed_.end()) {
-    return invalid("run " + std::to_string(missing - pushed_.begin()) + " was not pushed in this step");
+void Session::send_push(std::size_t part, std::int32_t run, double factor) {
+  const update::Run& r = layout_.runs()[run];
+  const Pushed& gradient = pushed(part, run);
+  sent_any_ = true;
+  for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
+    Writer writer(body_);
+    Push{work_->step, parts_[part], settings_, gradient.samples, factor, gradient.absent}.encode(writer);
+    acks_[part * layout_.partitions().size() + p] = true;
+    ++acks_missing_;
+    send(partitions_[p].server, Kind::push, clock_, static_cast<std::uint64_t>(p), gradient_of(gradient, p));
+    // The answer to this pull is the step's end: push and pull make one round trip.
+    if (is_sync() && parts_pushed_[run] == parts_.size()) pull(p, work_->step.value + 1);
   }
-  outcome_ = {};
-  outcome_.loss = loss;
+}
+
+Status Session::finish(std::span<const update::PartEnd> ends) {
+  if (!work_) return invalid("the end of a step that was not begun");
+  auto missing = std::find_if(pushed_.begin(), pushed_.end(), [](const Pushed& p) { return !p.here; });
+  if (missing != pushed_.end()) {
+    const auto at = static_cast<std::size_t>(missing - pushed_.begin()), runs = layout_.runs().size();
+    return invalid("part " + std::to_string(at / runs) + " of run " + std::to_string(at % runs) +
+                   " was not pushed in this step");
+  }
+  if (ends.size() != parts_.size() || !update::weighed_alike(ends))
+    return invalid("a step of " + std::to_string(parts_.size()) + " parts ends with those of another");
+  done_.set(ends);
+  if (!is_sync()) outcome_.loss = update::loss_of(parts_, ends);
+  if (holds_back()) COHAUL_TRY(push_held());
   finishing_ = true;
   if (is_sync()) await(Kind::step_report, 1);
   // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
@@ -144,14 +237,48 @@ Status Session::finish(double loss) {
   return {};
 }
 
+/// All gradients of an asynchronous step are here: decides what becomes of it.
+Status Session::push_held() {
+  update::GradientFacts facts;
+  for (std::size_t p = 0; p < layout_.partitions().size(); ++p) {
+    const auto partition = static_cast<std::int32_t>(p);
+    contributions_.clear();
+    for (std::size_t k = 0; k < parts_.size(); ++k) {
+      const Pushed& g = pushed(k, static_cast<std::size_t>(layout_.partitions()[p].run));
+      contributions_.push_back({gradient_of(g, partition), g.absent, parts_[k], rank_.value});
+    }
+    update::measure(layout_, PartitionId(partition), contributions_, facts);
+  }
+  const update::StepPlan plan = update::decide(init_.policy, facts, update::samples_of(done_.part_ends()));
+  if (plan.action == update::StepPlan::Action::stop) return update::non_finite_error(facts, layout_, work_->step.value);
+  outcome_.gradient_norm = plan.norm;
+  outcome_.skipped = done_.skipped = plan.action == update::StepPlan::Action::skip;
+  for (std::size_t k = 0; k < parts_.size() && !done_.skipped; ++k) {
+    // Last runs first, as they came: they are still in the cache.
+    for (std::size_t r = layout_.runs().size(); r-- > 0;) send_push(k, static_cast<std::int32_t>(r), plan.factor);
+  }
+  return {};
+}
+
 void Session::step_done() {
   Writer writer(body_);
-  StepDone{outcome_.loss, work_->slices, staleness_}.encode(writer);
+  done_.encode(writer);
   send(kCoordinator, Kind::step_done, work_->step.value, 0);
-  outcome_.staleness = static_cast<double>(staleness_);
+  outcome_.staleness = static_cast<double>(done_.staleness);
   ++clock_;
   finishing_ = false;
+  granted_.reset();
+  ended_ = true;
+  if (facts_missing_ == 0) work_.reset();
+}
+
+Status Session::abandon() {
+  if (!work_) return {};
+  if (sent_any_)
+    return invalid("a step of which a part has gone to the servers cannot be given up: nothing more can be done here");
   work_.reset();
+  facts_missing_ = 0;
+  return {};
 }
 
 void Session::ask_stats() {
@@ -169,13 +296,11 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::ack: return on_ack(frame);
     case Kind::params: return on_params(frame);
     case Kind::stats: return on_stats(frame);
+    case Kind::facts: return on_facts(from, frame);
+    case Kind::assigned: return on_assigned(frame);
     case Kind::grant:
     case Kind::finished:
-      if (frame.clock != clock_ || !awaits(Kind::grant)) return {};  // an answer to a repeated question
-      if (static_cast<Kind>(frame.kind) == Kind::grant) granted_ = Step(static_cast<std::int64_t>(frame.key));
-      --answers_missing_;
-      pull_all();
-      return {};
+    case Kind::left: return on_loop_state(static_cast<Kind>(frame.kind), frame);
     case Kind::step_report: {
       if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};  // to a repeated end of a step
       COHAUL_ASSIGN(outcome_.loss, decode_value<double>(frame.body, "step report"));
@@ -198,12 +323,16 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
 Status Session::on_ack(const transport::Frame& frame) {
   COHAUL_ASSIGN(Ack ack, Ack::decode(frame.body));
   if (frame.key >= layout_.partitions().size()) return corrupt("an acknowledgement of a partition that does not exist");
+  auto part = std::ranges::find_if(parts_, [&](const update::SliceRange& s) { return s.first == ack.first; });
+  if (part == parts_.end() || frame.clock != step_clock_) return {};
+  auto awaited = acks_.begin() + (part - parts_.begin()) * static_cast<std::ptrdiff_t>(layout_.partitions().size()) +
+                 static_cast<std::ptrdiff_t>(frame.key);
+  if (!*awaited) return {};  // of a repeated push
+  *awaited = false;
   PartitionState& p = partitions_[frame.key];
-  if (!p.ack || frame.clock != step_clock_) return {};  // of a repeated push
-  p.ack = false;
   p.version = std::max(p.version, ack.version.value);
-  staleness_ = std::max(staleness_, ack.staleness);
-  if (--acks_missing_ == 0 && finishing_) step_done();
+  done_.staleness = std::max(done_.staleness, ack.staleness);
+  if (--acks_missing_ == 0 && finishing_ && !is_sync()) step_done();
   return {};
 }
 
@@ -211,18 +340,60 @@ Status Session::on_params(const transport::Frame& frame) {
   if (frame.key >= partitions_.size()) return corrupt("parameters of a partition that does not exist");
   PartitionState& p = partitions_[frame.key];
   if (p.wanted < 0 || frame.clock < p.wanted) return {};
-  bool frozen = frame.key == frozen_key(layout_);
-  if (frame.payload.size() != (frozen ? frozen_bytes(layout_) : layout_.partitions()[frame.key].bytes)) {
-    return corrupt("parameters of another size");
-  }
-  if (frozen) {
+  if (frame.key == frozen_key(layout_)) {
+    if (frame.payload.size() != frozen_bytes(layout_)) return corrupt("parameters of another size");
     scatter_frozen(layout_, frame.payload, parameters_);
-  } else if (std::byte* to = parameters_.data() + layout_.partitions()[frame.key].offset; to != frame.payload.data()) {
-    std::memcpy(to, frame.payload.data(), frame.payload.size());
+  } else {
+    COHAUL_ASSIGN(auto content, decode_value<std::int64_t>(frame.body, "number of a content"));
+    const update::Partition& partition = layout_.partitions()[frame.key];
+    const bool unchanged = frame.payload.empty() && content == p.content;
+    if (!unchanged && frame.payload.size() != partition.bytes) return corrupt("parameters of another size");
+    std::byte* to = parameters_.data() + partition.offset;
+    if (!unchanged && to != frame.payload.data()) std::memcpy(to, frame.payload.data(), frame.payload.size());
+    p.content = content;
   }
   p.wanted = -1;
   p.version = std::max(p.version, frame.clock);
   --params_missing_;
+  return {};
+}
+
+Status Session::on_assigned(const transport::Frame& frame) {
+  COHAUL_ASSIGN(auto content, decode_value<std::int64_t>(frame.body, "number of a content"));
+  if (frame.key >= layout_.partitions().size()) return corrupt("an assignment of a partition that does not exist");
+  PartitionState& p = partitions_[frame.key];
+  if (!p.assigned || frame.clock != assignments_) return {};
+  p.assigned = false;
+  p.content = content;
+  --answers_missing_;
+  return {};
+}
+
+/// Every worker hears the same from all servers, and so decides the same.
+Status Session::on_facts(ServerRank from, const transport::Frame& frame) {
+  COHAUL_ASSIGN(Measured here, Measured::decode(frame.body));
+  const auto k = static_cast<std::size_t>(from.value);
+  if (!work_ || Step(frame.clock) != step_ || k >= facts_.size() || !facts_[k]) return {};
+  facts_[k] = false;
+  if (!measured_) {
+    measured_ = here;
+  } else {
+    measured_->facts.merge(here.facts);
+    if (measured_->samples != here.samples) return corrupt("servers heard of another number of samples");
+  }
+  if (--facts_missing_ > 0) return {};
+  const update::StepPlan plan = update::decide(init_.policy, measured_->facts, measured_->samples);
+  if (plan.action == update::StepPlan::Action::stop)
+    return update::non_finite_error(measured_->facts, layout_, step_.value);
+  outcome_.gradient_norm = plan.norm;
+  outcome_.skipped = plan.action == update::StepPlan::Action::skip;
+  for (std::int32_t s = 0; s < init_.servers; ++s) {
+    if (!keeps_[s]) continue;
+    Writer writer(body_);
+    plan.encode(writer);
+    send(ServerRank(s), Kind::plan, step_.value, 0);
+  }
+  if (ended_) work_.reset();
   return {};
 }
 
@@ -240,9 +411,9 @@ Status Session::on_stats(const transport::Frame& frame) {
   return {};
 }
 
-Bytes Session::place(std::uint16_t kind, std::uint64_t key, std::uint64_t length) {
+Bytes Session::place(std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) {
   if (static_cast<Kind>(kind) != Kind::params || key >= layout_.partitions().size()) return {};
-  if (partitions_[key].wanted < 0) return {};
+  if (partitions_[key].wanted < 0 || clock < partitions_[key].wanted) return {};
   const update::Partition& partition = layout_.partitions()[key];
   if (length != partition.bytes) return {};
   return parameters_.subspan(partition.offset, length);
@@ -251,19 +422,22 @@ Bytes Session::place(std::uint16_t kind, std::uint64_t key, std::uint64_t length
 std::string Session::missing() const {
   std::int64_t others = -1;
   std::string text;
+  const std::size_t n = layout_.partitions().size();
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
-    if (!partitions_[p].ack && partitions_[p].wanted < 0) continue;
+    bool ack = false;
+    for (std::size_t k = 0; p < n && acks_missing_ > 0 && k < parts_.size(); ++k) ack = ack || acks_[k * n + p];
+    if (!ack && partitions_[p].wanted < 0 && !partitions_[p].assigned) continue;
     if (++others > 0) continue;
-    text = "server " + std::to_string(partitions_[p].server.value) + ": the " +
-           (partitions_[p].ack ? "update" : "parameters") + " of partition " + std::to_string(p);
+    text = "server " + std::to_string(partitions_[p].server.value) + ": the " + (ack ? "update" : "parameters") +
+           " of partition " + std::to_string(p);
   }
   if (others > 0) text += " and of " + std::to_string(others) + " others";
-  if (answers_missing_ > 0) {
-    const char* what = awaits(Kind::grant)   ? "the next step number"
-                       : awaits(Kind::stats) ? "its counts"
-                                             : "the step's loss";
-    text += std::string(text.empty() ? "" : "; ") + (awaits(Kind::stats) ? "a server: " : "server 0: ") + what;
-  }
+  const auto add = [&](const std::string& what) { text += (text.empty() ? "" : "; ") + what; };
+  if (facts_missing_ > 0) add("the facts of a step's gradients");
+  if (awaits(Kind::grant)) add("server 0: the next step number");
+  if (awaits(Kind::left)) add("server 0: that it has heard the goodbye to a loop");
+  if (awaits(Kind::step_report)) add("server 0: the step's loss");
+  if (awaits(Kind::stats)) add("a server: its counts");
   return text;
 }
 

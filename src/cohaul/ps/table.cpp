@@ -3,7 +3,20 @@
 #include <algorithm>
 #include <string>
 
+#include "cohaul/ps/subtrees.h"
+
 namespace cohaul::ps {
+namespace {
+
+/// Contributions to one step: one for each part of each worker's slices.
+std::size_t parts_of_step(const Init& init) {
+  if (!init.is_sync()) return 1;
+  std::size_t n = 0;
+  for (std::int32_t w = 0; w < init.workers; ++w) n += count_subtrees(update::slices_of(init.slices, w, init.workers));
+  return n;
+}
+
+}  // namespace
 
 Table::Table(const update::Layout& layout, PartitionId id, const Init& init, update::Owner& owner, Memory& memory,
              ToWorkers& out)
@@ -11,60 +24,96 @@ Table::Table(const update::Layout& layout, PartitionId id, const Init& init, upd
       partition_(layout.partitions()[id.value]),
       id_(id),
       consistency_(init.consistency),
+      policy_(init.policy),
       slices_(init.slices),
       owner_(owner),
       out_(out),
       versions_(memory, partition_.bytes),
       workers_(init.workers),
-      held_(init.workers) {
+      held_(parts_of_step(init)) {
   contributions_.reserve(held_.size());
 }
 
 Status Table::initial(ConstBytes parameters) {
   if (version_.value >= 0) return {};
   if (parameters.size() != partition_.bytes) return corrupt("initial parameters of another size");
-  Bytes to = versions_.next();
-  std::copy(parameters.begin(), parameters.end(), to.begin());
-  versions_.publish();
+  publish(versions_.next(), parameters);
   version_ = Version(0);
   for (std::size_t w = 0; w < workers_.size(); ++w) answer(WorkerRank(static_cast<std::int32_t>(w)));
   return {};
 }
 
+/// next: what versions_.next() gave.
+void Table::publish(Bytes next, ConstBytes values) {
+  std::copy(values.begin(), values.end(), next.begin());
+  versions_.publish();
+  ++content_;
+}
+
 bool Table::is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const {
   if (clock <= workers_[from.value].clock || applied_.contains(push.step)) return true;
-  return std::any_of(held_.begin(), held_.begin() + held_count_,
-                     [&](const Held& h) { return h.from == from && h.clock == clock; });
+  return std::any_of(held_.begin(), held_.begin() + held_count_, [&](const Held& h) {
+    return h.from == from && h.clock == clock && h.slices.first == push.slices.first;
+  });
+}
+
+bool Table::all_absent(update::AbsentMask absent) const {
+  const std::int32_t first = layout_.runs()[partition_.run].parameter_first;
+  for (std::uint32_t s = partition_.segment_first; s < partition_.segment_last; ++s) {
+    const std::int32_t parameter = layout_.segments()[s].parameter;
+    if (!update::is_absent(absent, static_cast<std::size_t>(parameter - first))) return false;
+  }
+  return true;
+}
+
+Status Table::check(const Push& push, ConstBytes gradient) const {
+  if (version_.value < 0) return corrupt("a push before the initial parameters");
+  const update::Run& run = layout_.runs()[partition_.run];
+  if (!update::fits(push.absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first)))
+    return corrupt("a list of absent parameters of another length");
+  const bool whole = gradient.size() == partition_.bytes;
+  if (!whole && !(gradient.empty() && all_absent(push.absent))) return corrupt("a gradient of another size");
+  if (push.slices.count != slices_) {
+    return invalid("a push cut into " + std::to_string(push.slices.count) + " slices, the job has " +
+                   std::to_string(slices_));
+  }
+  const bool subtree = is_subtree(push.slices), all = push.slices.size() == slices_;
+  if (!(is_sync() ? subtree : all)) return corrupt("a push of slices that are not summed together");
+  return {};
 }
 
 Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame) {
-  if (version_.value < 0) return corrupt("a push before the initial parameters").context(context(from));
-  if (frame.payload.size() != partition_.bytes) return corrupt("a gradient of another size").context(context(from));
-  if (push.slices.count != slices_) {
-    return invalid("a push cut into " + std::to_string(push.slices.count) + " slices, the job has " +
-                   std::to_string(slices_))
-        .context(context(from));
-  }
+  if (Status checked = check(push, frame.payload); !checked.ok()) return checked.context(context(from));
   if (is_repeat(from, clock, push)) {
     ++stats_.repeats;
+    Ack ack = workers_[from.value].ack;
+    ack.first = push.slices.first;
     if (clock == workers_[from.value].clock) {
-      acknowledge(from, clock, workers_[from.value].ack);
+      acknowledge(from, clock, ack);
     } else if (applied_.contains(push.step)) {
-      acknowledge(from, clock, {0, version_});
+      acknowledge(from, clock, {0, version_, push.slices.first});
     } else if (clock < workers_[from.value].clock) {
       return corrupt("a new step with the clock of an old push").context(context(from));
     }
     return {};  // one that is held is acknowledged when its step is made
   }
   if (Status held = hold(from, clock, push, std::move(frame)); !held.ok()) return held.context(context(from));
-  std::int32_t covered = consistency_.kind == Consistency::Kind::sync ? covered_ : slices_;
-  if (update_is_due(consistency_, covered, slices_).yes) update();
+  if (!update_is_due(consistency_, covered_, slices_).yes) return {};
+  gather();
+  if (!is_sync()) {
+    update({.factor = push.factor, .norm = {}});
+  } else if (!policy_.needs_facts()) {
+    update(update::decide(policy_, {}, samples_));
+  } else {
+    facts_ = {};
+    update::measure(layout_, id_, contributions_, facts_);
+    measured_ = true;
+  }
   return {};
 }
 
 Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame) {
-  bool sync = consistency_.kind == Consistency::Kind::sync;
-  if (sync && push.step.value != version_.value) {
+  if (is_sync() && push.step.value != version_.value) {
     return corrupt("a push of step " + std::to_string(push.step.value) + " while step " +
                    std::to_string(version_.value) + " is gathered");
   }
@@ -77,48 +126,60 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
     return invalid("learning rate " + std::to_string(push.settings.lr) + ", another worker's is " +
                    std::to_string(settings_.lr) + ": all workers of a step must use the same");
   }
-  COHAUL_TRY(read_absent(push.absent, held_[held_count_].absent));
-  if (!applied_.contains(push.step) && !sync && !applied_.add(push.step)) return corrupt("a step far out of order");
+  if (held_count_ > 0 && (push.samples > 0) != (held_[0].samples > 0)) {
+    return invalid(
+        "a gradient that is averaged over the batch, and another that is still to be averaged: all workers of a step "
+        "must weigh their samples alike");
+  }
+  if (!is_sync() && !applied_.add(push.step)) return corrupt("a step far out of order");
   settings_ = push.settings;
   Held& h = held_[held_count_++];
   h.from = from;
   h.clock = clock;
   h.slices = push.slices;
   h.frame = std::move(frame);
-  covered_ += push.slices.last - push.slices.first;
+  h.absent.assign(push.absent.begin(), push.absent.end());
+  h.samples = push.samples;
+  covered_ += push.slices.size();
   std::rotate(place, held_.begin() + held_count_ - 1, held_.begin() + held_count_);
   return {};
 }
 
-Status Table::read_absent(ConstBytes bits, std::vector<std::int32_t>& absent) const {
-  absent.clear();
-  if (bits.empty()) return {};
-  std::size_t n = partition_.segment_last - partition_.segment_first;
-  if (bits.size() != (n + 7) / 8) return corrupt("a list of absent parameters of another length");
-  for (std::size_t i = 0; i < n; ++i) {
-    if ((bits[i / 8] >> (i % 8) & std::byte{1}) == std::byte{1}) {
-      absent.push_back(layout_.segments()[partition_.segment_first + i].parameter);
-    }
+/// The step is complete: its contributions, in the order of their slices.
+void Table::gather() {
+  contributions_.clear();
+  samples_ = 0;
+  for (std::size_t i = 0; i < held_count_; ++i) {
+    const Held& h = held_[i];
+    contributions_.push_back({h.frame.payload, h.absent, h.slices, h.from.value});
+    samples_ += h.samples;
   }
-  return {};
 }
 
-void Table::update() {
-  contributions_.clear();
-  for (std::size_t i = 0; i < held_count_; ++i) contributions_.push_back({held_[i].frame.payload, held_[i].absent});
-  const std::byte* in = versions_.current().data();
-  owner_.apply(id_, contributions_, settings_, in, versions_.next().data());
-  versions_.publish();
-  if (consistency_.kind == Consistency::Kind::sync) applied_.add(Step(version_.value));
+void Table::apply(const update::StepPlan& plan) {
+  measured_ = false;
+  update(plan);
+}
+
+void Table::update(const update::StepPlan& plan) {
+  const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
+  if (plan.action == update::StepPlan::Action::apply && !empty) {
+    const std::byte* in = versions_.current().data();
+    if (owner_.apply(id_, contributions_, settings_, plan, in, versions_.next().data())) {
+      versions_.publish();
+      ++content_;
+    }
+  }
+  if (is_sync()) applied_.add(Step(version_.value));
   std::int64_t before = version_.value++;
 
   for (std::size_t i = 0; i < held_count_; ++i) {
     Held& h = held_[i];
     h.frame.release();
     Worker& w = workers_[h.from.value];
-    std::int64_t of_others = consistency_.kind == Consistency::Kind::sync ? 0 : before - w.pulled.value - w.own_since;
+    std::int64_t of_others = is_sync() ? 0 : before - w.pulled.value - w.own_since;
     w.clock = h.clock;
-    w.ack = {of_others, version_};
+    w.ack = {of_others, version_, h.slices.first};
     ++w.own_since;
     ++stats_.pushes;
     stats_.staleness_sum += of_others;
@@ -134,17 +195,23 @@ void Table::acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack) {
   body_.clear();
   Writer writer(body_);
   ack.encode(writer);
-  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::ack),
+  send(to, Kind::ack, clock);
+}
+
+/// With body_.
+void Table::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
+  out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,
                  .key = static_cast<std::uint64_t>(id_.value),
                  .body = body_,
-                 .payload = {},
-                 .keep = nullptr});
+                 .payload = payload,
+                 .keep = std::move(keep)});
 }
 
-Status Table::pull(WorkerRank from, Version at_least) {
+Status Table::pull(WorkerRank from, Version at_least, std::int64_t content) {
   if (at_least.value < 0) return corrupt("a pull of a version below zero").context(context(from));
   workers_[from.value].wanted = at_least.value;
+  workers_[from.value].content = content;
   answer(from);
   return {};
 }
@@ -155,18 +222,31 @@ void Table::answer(WorkerRank to) {
   w.wanted = -1;
   w.pulled = version_;
   w.own_since = 0;
-  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::params),
-                 .clock = version_.value,
-                 .key = static_cast<std::uint64_t>(id_.value),
-                 .body = {},
-                 .payload = versions_.current(),
-                 .keep = versions_.pin()});
+  body_.clear();
+  Writer(body_).put(content_);
+  if (w.content == content_) send(to, Kind::params, version_.value);
+  else send(to, Kind::params, version_.value, versions_.current(), versions_.pin());
+}
+
+Status Table::assign(WorkerRank from, std::int64_t number, ConstBytes parameters) {
+  if (number > assignments_) {
+    const bool amid_step = held_count_ > 0 || version_.value < 0;
+    if (amid_step) return corrupt("new values while a step is gathered").context(context(from));
+    if (parameters.size() != partition_.bytes) return corrupt("new values of another size").context(context(from));
+    publish(versions_.next(), parameters);
+    assignments_ = number;
+  }
+  body_.clear();
+  Writer(body_).put(content_);
+  send(from, Kind::assigned, number);
+  return {};
 }
 
 void Table::forget(WorkerRank worker) {
   Worker& w = workers_[worker.value];
   w.clock = -1;
   w.wanted = -1;
+  if (worker.value == 0) assignments_ = -1;
 }
 
 std::string Table::context(WorkerRank from) const {

@@ -1,10 +1,12 @@
 #pragma once
 // Table: one dense partition at its server. Pushes go in, versions come out; consistency.h says when.
 //
-// A push is known by its sender's clock, and its step by its number: a repeat of either is acknowledged and not applied, so
+// A push is known by its sender's clock and its slices, and its step by its number: a repeat of either is acknowledged and not applied, so
 // a step counts once on every partition even when a dead worker's number goes out again after half of its pushes arrived.
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "cohaul/base/ids.h"
@@ -30,8 +32,16 @@ class Table {
   Status initial(ConstBytes parameters);
   /// Errors: invalid, corrupt (what the worker did wrong).
   Status push(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
-  /// Answered when the partition has at least this version, now or later.
-  Status pull(WorkerRank from, Version at_least);
+  /// Synchronous, where the policy needs facts: all of the step's gradients are here and measured; they wait for apply().
+  bool is_measured() const { return measured_; }
+  const update::GradientFacts& facts() const { return facts_; }
+  double samples() const { return samples_; }
+  /// Makes the step that is measured. The same plan at all tables.
+  void apply(const update::StepPlan& plan);
+  /// Answered when the partition has at least this version, now or later; without values where the worker's content is the current one.
+  Status pull(WorkerRank from, Version at_least, std::int64_t content);
+  /// Other values, outside of a step: version and optimizer state stay. A repeat of the number is acknowledged only.
+  Status assign(WorkerRank from, std::int64_t number, ConstBytes parameters);
   /// The worker is gone, or a new life of it has begun: forgets its clock and what it waits for.
   void forget(WorkerRank worker);
 
@@ -47,20 +57,28 @@ class Table {
     Version pulled{0};           // the version it has
     std::int64_t own_since = 0;  // its own pushes applied since it pulled that
     std::int64_t wanted = -1;    // the version it waits for
+    std::int64_t content = -1;   // that it has while it waits
   };
   struct Held {  // a contribution to the step that is being gathered
     WorkerRank from;
     std::int64_t clock = 0;
     update::SliceRange slices;
     transport::Frame frame;
-    std::vector<std::int32_t> absent;
+    std::vector<std::byte> absent;
+    double samples = 0;
   };
 
   bool is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const;
+  bool is_sync() const { return consistency_.kind == Consistency::Kind::sync; }
+  Status check(const Push& push, ConstBytes gradient) const;
+  bool all_absent(update::AbsentMask absent) const;
   Status hold(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
-  Status read_absent(ConstBytes bits, std::vector<std::int32_t>& absent) const;
-  void update();
+  void gather();
+  void update(const update::StepPlan& plan);
+  void publish(Bytes next, ConstBytes values);
   void acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack);
+  void send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload = {},
+            std::shared_ptr<const void> keep = nullptr);
   void answer(WorkerRank to);
   std::string context(WorkerRank from) const;
 
@@ -68,12 +86,15 @@ class Table {
   const update::Partition& partition_;
   const PartitionId id_;
   const Consistency consistency_;
+  const update::GradientPolicy policy_;
   const std::int32_t slices_;
   update::Owner& owner_;
   ToWorkers& out_;
 
   Versions versions_;
   Version version_{-1};
+  std::int64_t content_ = -1;      // grows with every change of values
+  std::int64_t assignments_ = -1;  // the last one's number
   AppliedSteps applied_;
   std::vector<Worker> workers_;
   std::vector<Held> held_;  // [0, held_count_) by first slice; the rest keep their memory for reuse
@@ -81,6 +102,9 @@ class Table {
   std::int32_t covered_ = 0;
   update::StepSettings settings_;
   std::vector<update::Contribution> contributions_;
+  double samples_ = 0;  // of the step that is complete
+  update::GradientFacts facts_;
+  bool measured_ = false;
   std::vector<std::byte> body_;
   Stats stats_;
 };

@@ -32,6 +32,7 @@ class TestMeeting {
 class TestJob final : public job::Job {
  public:
   TestJob(TestMeeting& meeting, const job::JoinOptions& options) : meeting_(meeting), options_(options) {}
+  ~TestJob() override { forget_last_words(); }
 
   transport::Role role() const override { return options_.role; }
   int rank() const override { return options_.rank; }
@@ -59,7 +60,7 @@ class TestJob final : public job::Job {
   void wake_on_loss(transport::Poller* poller) override;
   void forget(transport::Poller* poller) override;
   void report_failure(const Status&) override {}
-  Status close() override { return {}; }
+  Status close() override { return say_last_words(); }
 
  private:
   TestMeeting& meeting_;

@@ -68,7 +68,7 @@ std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
   for (std::uint64_t mild = random.below(3); mild > 0 && next != members.end(); --mild, ++next) {
     faults.push_back(draw_mild(s, *next, patience, random));
   }
-  Duration typical = (s.delay_max * 6 + s.compute_max) * (s.steps / s.workers + 2);
+  Duration typical = (s.delay_max * 6 + s.compute_max) * (s.all_steps() / s.workers + 2);
   for (Fault& f : faults) f.at = static_cast<Time>(random.below(typical));
   return faults;
 }
@@ -101,8 +101,17 @@ Scenario Scenario::draw(std::uint64_t seed) {
   if (s.consistency.kind == Mode::bounded) s.consistency.staleness = static_cast<std::int64_t>(random.below(5));
   s.workers = static_cast<std::int32_t>(1 + random.below(6));
   s.servers = static_cast<std::int32_t>(1 + random.below(3));
-  s.slices = s.is_sync() ? s.workers << random.below(3) : 1;
+  s.slices = s.is_sync() ? s.workers + static_cast<std::int32_t>(random.below(2 * s.workers + 3)) : 1;
   s.steps = static_cast<std::int64_t>(1 + random.below(24));
+  s.loops = static_cast<std::int64_t>(1 + random.below(2));
+  std::uint64_t policy = random.below(3);
+  if (policy == 1 && s.is_sync()) s.policy.clip_norm = 3;
+  if (policy == 2) s.policy.non_finite = update::NonFinite::skip;
+  if (!s.is_sync() && s.loops > 1 && random.below(2) == 0) {
+    s.leave = {.worker = static_cast<std::int32_t>(random.below(s.workers)),
+               .after = static_cast<std::int64_t>(random.below(s.steps / s.workers + 1)),
+               .stop = random.below(2) == 0};
+  }
   s.one_host = random.below(2) == 0;
   s.repeat_rate = random.below(2) == 0 ? 0 : random.uniform() * 0.5;
   s.delay_max = kMicrosecond << random.below(12);
@@ -118,9 +127,14 @@ std::string Scenario::describe() const {
   std::string text = "seed " + std::to_string(seed) + ": " + std::string(name(consistency.kind));
   if (consistency.kind == Mode::bounded) text += " " + std::to_string(consistency.staleness);
   text += ", " + std::to_string(workers) + " workers, " + std::to_string(servers) + " servers, " +
-          std::to_string(slices) + " slices, " + std::to_string(steps) + " steps, " +
-          (one_host ? "one host" : "several hosts") + ", repeat rate " + std::to_string(repeat_rate) +
+          std::to_string(slices) + " slices, " + std::to_string(loops) + " loops of " + std::to_string(steps) +
+          " steps, " + (one_host ? "one host" : "several hosts") + ", repeat rate " + std::to_string(repeat_rate) +
           (goes_on ? ", goes on" : "");
+  if (policy.needs_facts()) text += policy.clip_norm > 0 ? ", clipped" : ", skips what is not finite";
+  if (leave) {
+    text += ", worker " + std::to_string(leave->worker) + " leaves after " + std::to_string(leave->after) + " steps" +
+            (leave->stop ? " and stops the loop" : "");
+  }
   for (const Fault& f : faults) text += "; " + f.describe();
   return text;
 }

@@ -2,12 +2,15 @@
 // What a simulated run is like: a pure function of its seed.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/clock.h"
+#include "cohaul/base/ids.h"
 #include "cohaul/job/member.h"
 #include "cohaul/ps/consistency.h"
+#include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/layout.h"
 
 namespace cohaul::sim {
@@ -32,12 +35,22 @@ struct Fault {
   std::string describe() const;
 };
 
+/// A worker leaves the first loop early (asynchronous modes): when it is granted its step number `after`, counted from 0.
+struct Leave {
+  std::int32_t worker = 0;
+  std::int64_t after = 0;
+  bool stop = false;  // the loop ends for all
+};
+
 struct Scenario {
   std::uint64_t seed = 0;     // of the schedule
   std::uint64_t problem = 0;  // of the gradients
   ps::Consistency consistency;
   std::int32_t workers = 1, servers = 1, slices = 1;
-  std::int64_t steps = 1;
+  update::GradientPolicy policy;
+  std::int64_t steps = 1;  // of each loop
+  std::int64_t loops = 1;
+  std::optional<Leave> leave;
   bool one_host = false;
   double repeat_rate = 0;  // of pushes, and other messages that a worker may repeat
   Duration delay_max = 1, compute_max = 1, peer_timeout = kSecond;
@@ -47,6 +60,9 @@ struct Scenario {
 
   static Scenario draw(std::uint64_t seed);
   std::string describe() const;
+  std::int64_t all_steps() const { return steps * loops; }
+  /// One of its gradients is not finite; no such step where the policy is to apply all.
+  bool is_poisoned(Step step) const { return policy.non_finite != update::NonFinite::apply && step.value % 5 == 3; }
   bool is_sync() const { return consistency.kind == ps::Consistency::Kind::sync; }
 };
 

@@ -32,6 +32,7 @@ class Simulation {
         pending_(scenario.faults) {
     ps::Init init;
     init.consistency = scenario.consistency;
+    init.policy = scenario.policy;
     init.rule.momentum = scenario.is_sync() ? 0.9 : 0;
     init.workers = scenario.workers;
     init.servers = scenario.servers;
@@ -71,6 +72,8 @@ class Simulation {
     }
     report.coordinator = servers_[0]->coordinator();
     report.result.assign(workers_[0]->parameters().begin(), workers_[0]->parameters().end());
+    report.left_early = witness_.left_early();
+    report.skipped = witness_.skipped();
     witness_.at_end({processes_.begin(), processes_.end()}, report.tables, report.coordinator);
     if (!witness_.verdict().ok()) return witness_.verdict().context("trace " + std::to_string(report.trace));
     return report;

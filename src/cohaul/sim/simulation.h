@@ -17,6 +17,8 @@ struct Report {
   std::int64_t faults = 0;             // that took effect
   std::optional<job::MemberKey> lost;  // whom membership gave up
   ps::Stats tables, coordinator;
+  bool left_early = false;     // a worker did leave a loop
+  std::int64_t skipped = 0;    // steps, asynchronous
   std::vector<double> result;  // worker 0's parameters
 };
 

@@ -24,7 +24,7 @@ TEST(ParameterServer, Replay) {
 }
 
 TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
-  std::int64_t repeats = 0, faults = 0, losses = 0, went_on = 0, staleness = 0;
+  std::int64_t repeats = 0, faults = 0, losses = 0, went_on = 0, staleness = 0, left = 0, stopped = 0, skipped = 0;
   for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
     Scenario scenario = Scenario::draw(seed);
     auto report = simulate(scenario);
@@ -34,6 +34,9 @@ TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
     losses += report->lost.has_value();
     went_on += report->lost.has_value() && scenario.goes_on;
     staleness = std::max(staleness, report->coordinator.staleness_max);
+    left += report->left_early;
+    stopped += report->left_early && scenario.leave->stop;
+    skipped += report->skipped;
   }
   // The schedules are worth something: things did go wrong in them.
   EXPECT_GT(repeats, 10'000);
@@ -41,6 +44,33 @@ TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
   EXPECT_GT(losses, 300);
   EXPECT_GT(went_on, 100);
   EXPECT_GT(staleness, 5);
+  EXPECT_GT(left, 30);
+  EXPECT_GT(stopped, 10);
+  EXPECT_GT(skipped, 200);
+}
+
+/// A loop that is stopped ends for all, and the next one takes up the step that was given back.
+TEST(ParameterServer, TheLoopAfterAStopDoesTheStepThatWasGivenBack) {
+  for (bool stop : {false, true}) {
+    for (Mode mode : {Mode::async, Mode::bounded}) {
+      for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        Scenario s;
+        s.seed = seed;
+        s.consistency = {mode, 1};
+        s.workers = 3;
+        s.steps = 30;
+        s.loops = 2;
+        s.delay_max = s.compute_max = kMillisecond;
+        s.repeat_rate = 0.3;
+        s.leave = {.worker = 1, .after = 2, .stop = stop};
+        auto report = simulate(s);
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        EXPECT_TRUE(report->left_early);
+        if (stop) EXPECT_LT(report->coordinator.pushes, 45) << "the first loop has ended early";
+        else EXPECT_EQ(report->coordinator.pushes, 60) << "the others have done its share";
+      }
+    }
+  }
 }
 
 TEST(ParameterServer, TheSameSeedGivesTheSameRun) {
@@ -61,8 +91,12 @@ TEST(ParameterServer, SynchronousBitsDependOnNoSchedule) {
       Scenario s = Scenario::draw(seed);
       s.consistency = {};
       s.problem = problem;
-      s.slices = 8;
-      s.workers = 1 << seed % 4;
+      s.policy = {};
+      if (problem % 2 == 0) s.policy.clip_norm = 3;
+      s.slices = problem < 3 ? 8 : 5;
+      s.workers = static_cast<std::int32_t>(1 + seed % 5);
+      s.loops = 1;
+      s.leave.reset();
       s.servers = static_cast<std::int32_t>(1 + seed % 3);
       s.steps = 6;
       s.goes_on = false;

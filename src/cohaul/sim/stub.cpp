@@ -1,6 +1,7 @@
 #include "cohaul/sim/stub.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "cohaul/base/random.h"
@@ -8,10 +9,13 @@
 
 namespace cohaul::sim {
 
+std::string loop_facts(std::int64_t loop) { return "loop=" + std::to_string(loop) + "\nbatch=64\n"; }
+
 void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
                    std::span<double> out) {
   if (!scenario.is_sync()) {
     std::fill(out.begin(), out.end(), static_cast<double>(step.value + 1));
+    if (scenario.is_poisoned(step)) out[0] = std::numeric_limits<double>::infinity();
     return;
   }
   std::vector<std::vector<double>> terms;
@@ -26,19 +30,22 @@ void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, 
       t = static_cast<double>(static_cast<std::int32_t>(word)) * scale;
       word += pace;
     }
+    if (scenario.is_poisoned(step) && v + 1 == slices.count) term[0] = std::numeric_limits<double>::infinity();
   }
   for (const auto& term : terms) addresses.push_back(term.data());
   update::tree_sum(std::span<const double* const>(addresses), out.data(), out.size());
 }
 
-double stub_loss(Step step, update::SliceRange slices) {
-  std::vector<double> losses;
-  std::vector<const double*> addresses;
-  for (std::int32_t v = slices.first; v < slices.last; ++v) losses.push_back(Random(step.value, v).uniform());
-  for (const double& loss : losses) addresses.push_back(&loss);
-  double sum = 0;
-  update::tree_sum(std::span<const double* const>(addresses), &sum, 1);
-  return sum;
+std::vector<update::PartEnd> stub_ends(Step step, const update::SliceRange& slices) {
+  std::vector<update::PartEnd> ends;
+  for (const update::SliceRange& part : update::subtrees_of(slices)) {
+    std::vector<double> losses;
+    std::vector<const double*> addresses;
+    for (std::int32_t v = part.first; v < part.last; ++v) losses.push_back(Random(step.value, v).uniform());
+    for (const double& loss : losses) addresses.push_back(&loss);
+    update::tree_sum(std::span<const double* const>(addresses), &ends.emplace_back().loss, 1);
+  }
+  return ends;
 }
 
 }  // namespace cohaul::sim

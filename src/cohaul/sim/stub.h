@@ -2,17 +2,22 @@
 // What the simulated workers compute in the place of a model: pure functions.
 
 #include <span>
+#include <string>
+#include <vector>
 
 #include "cohaul/sim/scenario.h"
 #include "cohaul/update/exchange.h"
 
 namespace cohaul::sim {
 
+/// What all workers must agree on of a loop.
+std::string loop_facts(std::int64_t loop);
+
 /// The gradient of one run of a step, of these slices, summed in tree order. Asynchronous: every element is step + 1, so that sums are
-/// exact and any order gives the same; synchronous: numbers of which any other order of sums shows.
+/// exact and any order gives the same; synchronous: numbers of which any other order of sums shows. The last slice of a poisoned step has an infinite element.
 void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
                    std::span<double> out);
-/// Summed over slices in tree order.
-double stub_loss(Step step, update::SliceRange slices);
+/// One for each part of the slices; their losses are summed in tree order.
+std::vector<update::PartEnd> stub_ends(Step step, const update::SliceRange& slices);
 
 }  // namespace cohaul::sim

@@ -41,20 +41,23 @@ void Witness::make_reference() {
   std::fill(parameters.begin(), parameters.end(), 1.0);
   update::RuleSettings rule;
   rule.momentum = 0.9;
-  auto local = update::make_local_exchange(layout_, rule, bytes);
+  auto local = update::make_local_exchange(layout_, rule, scenario_.policy, bytes);
   reference_.emplace_back(parameters.begin(), parameters.end());
   std::vector<double> gradient(parameters.size());
   update::SliceRange all{0, scenario_.slices, scenario_.slices};
-  for (std::int64_t s = 0; s < scenario_.steps; ++s) {
-    COHAUL_CHECK(local->begin({Step(s), all}, {1.0}).ok(), "the reference begins a step");
+  for (std::int64_t s = 0; s < scenario_.all_steps(); ++s) {
+    COHAUL_CHECK(local->begin({Step(s), all}, {1.0}, {}).ok(), "the reference begins a step");
     for (std::size_t r = 0; r < layout_.runs().size(); ++r) {
       const update::Run& run = layout_.runs()[r];
       auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
       fill_gradient(scenario_, run, Step(s), all, part);
-      COHAUL_CHECK(local->push(static_cast<std::int32_t>(r), as_bytes(part), {}).ok(), "the reference pushes");
+      update::Gradient pushed{.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)};
+      COHAUL_CHECK(local->push(pushed).ok(), "the reference pushes");
     }
-    COHAUL_CHECK(local->finish(0).ok(), "the reference ends a step");
+    Result<update::StepOutcome> outcome = local->finish(stub_ends(Step(s), all));
+    COHAUL_CHECK(outcome.ok(), "the reference ends a step");
     reference_.emplace_back(parameters.begin(), parameters.end());
+    reference_outcomes_.push_back(*outcome);
   }
 }
 
@@ -62,6 +65,7 @@ void Witness::on_sent(std::int32_t to, const transport::Message& message) {
   switch (static_cast<Kind>(message.kind)) {
     case Kind::grant: return on_grant(to, message.clock, static_cast<std::int64_t>(message.key));
     case Kind::finished: workers_[to].finished = true; return;
+    case Kind::left: return on_left(to, message.clock);
     case Kind::ack: return scenario_.is_sync() ? void() : on_ack(to, message);
     case Kind::params:
       if (message.key < applied_.size()) workers_[to].sent[message.key] = message.clock;
@@ -90,6 +94,23 @@ void Witness::on_heard(std::int32_t worker, const transport::Frame& frame) {
   ++w.clock;
 }
 
+void Witness::on_skipped(std::int32_t worker, Step step) {
+  if (!scenario_.is_poisoned(step)) broken("a step was skipped in which nothing is wrong");
+  skipped_.insert(step.value);
+  ++workers_[worker].clock;
+}
+
+/// A step that it was granted and has not done may go out again.
+void Witness::on_left(std::int32_t to, std::int64_t clock) {
+  left_early_ = true;
+  Worker& w = workers_[to];
+  w.finished = true;
+  while (static_cast<std::int64_t>(w.steps.size()) > clock) {
+    holder_.erase(w.steps.back());
+    w.steps.pop_back();
+  }
+}
+
 void Witness::on_grant(std::int32_t to, std::int64_t clock, std::int64_t step) {
   auto& steps = workers_[to].steps;
   auto count = static_cast<std::int64_t>(steps.size());
@@ -101,8 +122,9 @@ void Witness::on_grant(std::int32_t to, std::int64_t clock, std::int64_t step) {
   if (auto h = holder_.find(step); h != holder_.end() && !workers_[h->second].is_given_up) {
     broken("step " + std::to_string(step) + " was handed out twice");
   }
-  if (step < 0 || step >= scenario_.steps) broken("a step number out of range was handed out");
+  if (step < 0 || step >= scenario_.all_steps()) broken("a step number out of range was handed out");
   holder_[step] = to;
+  workers_[to].finished = false;
   steps.push_back(step);
   std::int64_t least = clock;
   for (const Worker& w : workers_) {
@@ -144,13 +166,17 @@ void Witness::on_look(const Look& look) {
   scenario_.is_sync() ? look_at_reference(look) : look_at_sum(look);
   if (!scenario_.is_sync()) look_at_visibility(look);
   const auto& versions = workers_[look.worker].versions;
-  bool whole = std::all_of(versions.begin(), versions.end(), [&](std::int64_t v) { return v == scenario_.steps; });
+  bool whole = true;
+  for (std::size_t p = 0; p < versions.size(); ++p) {
+    const auto applied = static_cast<std::int64_t>(applied_[p].size());
+    whole &= versions[p] == (scenario_.is_sync() ? scenario_.all_steps() : applied);
+  }
   if (look.is_last && !whole) broken(worker_name(look.worker) + " ends with other parameters than the last ones");
 }
 
 void Witness::look_at_reference(const Look& look) {
   const auto& versions = workers_[look.worker].versions;
-  if (versions[0] > scenario_.steps) return broken("an update that belongs to no step");
+  if (versions[0] > scenario_.all_steps()) return broken("an update that belongs to no step");
   const auto& expected = reference_[versions[0]];
   for (std::size_t p = 0; p < versions.size(); ++p) {
     const update::Partition& part = layout_.partitions()[p];
@@ -162,8 +188,11 @@ void Witness::look_at_reference(const Look& look) {
     }
   }
   std::int64_t step = versions[0] - 1;
-  bool loss_is_right = step < 0 || look.loss == stub_loss(Step(step), {0, scenario_.slices, scenario_.slices});
-  if (!loss_is_right) broken("a loss that is not one process's");
+  if (step < 0) return;
+  const update::StepOutcome& alone = reference_outcomes_[step];
+  if (look.outcome.loss != alone.loss) broken("a loss that is not one process's");
+  if (look.outcome.gradient_norm != alone.gradient_norm) broken("a norm that is not one process's");
+  if (look.outcome.skipped != alone.skipped) broken("a step is skipped that one process applies, or the reverse");
 }
 
 void Witness::look_at_sum(const Look& look) {
@@ -186,6 +215,7 @@ void Witness::look_at_sum(const Look& look) {
 }
 
 bool Witness::sees(const Worker& worker, std::int64_t step) const {
+  if (skipped_.contains(step)) return true;
   for (std::size_t p = 0; p < applied_.size(); ++p) {
     auto a = applied_[p].find(step);
     if (a == applied_[p].end() || a->second.version > worker.versions[p]) return false;
@@ -203,7 +233,7 @@ void Witness::look_at_visibility(const Look& look) {
     bool own = &other == &self;
     if (!own && !bounded) continue;
     std::int64_t upto = own ? self.clock : std::min(horizon, other.clock);
-    if (!own && !other.is_given_up && !other.finished && other.clock < horizon && !look.is_last) {
+    if (!own && !other.is_given_up && !other.finished && other.clock < horizon && !look.is_over) {
       return broken(worker_name(look.worker) + " runs ahead of worker " + std::to_string(w));
     }
     for (std::int64_t c = 0; c < upto; ++c) {
@@ -270,18 +300,26 @@ void Witness::check_ends(const std::vector<const Process*>& processes) {
 
 void Witness::check_counts(const ps::Stats& tables, const ps::Stats& coordinator) {
   bool sync = scenario_.is_sync();
+  // Where a loop was left early, nobody but the coordinator can say how many steps it has.
+  const std::int64_t steps = sync || !left_early_ ? scenario_.all_steps() : coordinator.pushes;
+  if (steps > scenario_.all_steps()) broken("more steps were done than the loops have");
   for (std::size_t p = 0; p < applied_.size() && !sync; ++p) {
-    if (static_cast<std::int64_t>(applied_[p].size()) != scenario_.steps) broken("not every step was applied");
+    if (static_cast<std::int64_t>(applied_[p].size()) + skipped() != steps) broken("not every step was applied");
   }
-  if (!sync && static_cast<std::int64_t>(holder_.size()) != scenario_.steps) {
-    broken("not every step number was handed out");
-  }
+  if (!sync && static_cast<std::int64_t>(holder_.size()) != steps) broken("not every step number was handed out");
   // What it counts comes a message later than what happens, so it may count more, never less.
   if (coordinator.gap_max < gap_max_) broken("the coordinator missed a gap");
   bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
   if (bounded && coordinator.gap_max > scenario_.consistency.staleness) broken("a gap beyond the bound was counted");
-  std::int64_t contributions = scenario_.steps * (sync ? scenario_.workers : 1);
-  if (coordinator.pushes != contributions) broken("the coordinator counted another number of pushes");
+  if (coordinator.pushes != steps * (sync ? scenario_.workers : 1))
+    broken("the coordinator counted another number of steps");
+  std::int64_t contributions = steps - skipped();
+  for (std::int32_t w = 0; w < scenario_.workers && sync; ++w) {
+    contributions +=
+        steps * (static_cast<std::int64_t>(
+                     update::subtrees_of(update::slices_of(scenario_.slices, w, scenario_.workers)).size()) -
+                 (w == 0 ? 1 : 0));
+  }
   if (tables.pushes != contributions * static_cast<std::int64_t>(layout_.partitions().size())) {
     broken("the servers applied another number of pushes");
   }

@@ -15,6 +15,7 @@
 #include "cohaul/sim/process.h"
 #include "cohaul/sim/scenario.h"
 #include "cohaul/transport/channel.h"
+#include "cohaul/update/exchange.h"
 
 namespace cohaul::sim {
 
@@ -27,12 +28,15 @@ class Witness {
   void on_sent_to_lost(job::MemberKey by, std::int32_t worker);
   void on_refused(job::MemberKey by, std::int32_t worker, const Status& why);
   void on_heard(std::int32_t worker, const transport::Frame& frame);
+  /// Asynchronous: a worker has found that its step is not to be applied.
+  void on_skipped(std::int32_t worker, Step step);
 
   struct Look {
     std::int32_t worker;
     std::span<const double> parameters;
-    double loss;   // of the step before
-    bool is_last;  // nothing is left to do
+    update::StepOutcome outcome;  // of the step before
+    bool is_over;                 // the loop is
+    bool is_last;                 // nothing is left to do
   };
   /// A worker has pulled everything and is about to compute on it, or to end.
   void on_look(const Look& look);
@@ -46,6 +50,8 @@ class Witness {
   /// Nothing happens any more. tables, coordinator: what they counted.
   void at_end(const std::vector<const Process*>& processes, const ps::Stats& tables, const ps::Stats& coordinator);
 
+  bool left_early() const { return left_early_; }
+  std::int64_t skipped() const { return static_cast<std::int64_t>(skipped_.size()); }
   /// ok, or the first broken promise.
   const Status& verdict() const { return verdict_; }
 
@@ -63,6 +69,7 @@ class Witness {
   };
   void broken(const std::string& promise);
   void on_grant(std::int32_t to, std::int64_t clock, std::int64_t step);
+  void on_left(std::int32_t to, std::int64_t clock);
   void on_ack(std::int32_t to, const transport::Message& message);
   void look_at_sum(const Look& look);
   void look_at_reference(const Look& look);
@@ -79,8 +86,11 @@ class Witness {
   std::vector<Worker> workers_;
   std::map<std::int64_t, std::int32_t> holder_;           // step number → who has it
   std::vector<std::map<std::int64_t, Applied>> applied_;  // [partition][step]
+  std::set<std::int64_t> skipped_;                        // step numbers
+  bool left_early_ = false;
   std::int64_t gap_max_ = 0;
   std::vector<std::vector<double>> reference_;  // synchronous: parameters after each step
+  std::vector<update::StepOutcome> reference_outcomes_;
 
   std::map<job::MemberKey, Fault> culprits_;  // who met a fatal fault; `at`: when
   bool assembled_ = false, finished_ = false, someone_failed_ = false;

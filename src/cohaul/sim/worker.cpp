@@ -21,16 +21,19 @@ Worker::Worker(const Scenario& scenario, const update::Layout& layout, const ps:
       parameters_(layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
       session_(layout, init, WorkerRank(rank), {reinterpret_cast<std::byte*>(parameters_.data()), layout.bytes()},
                *this) {
-  auto arena = transport::Arena::create("gradients", layout.bytes());
+  work_.slices = {0, scenario.slices, scenario.slices};
+  if (scenario.is_sync()) work_.slices = update::slices_of(scenario.slices, rank, scenario.workers);
+  parts_ = update::subtrees_of(work_.slices);
+  auto arena = transport::Arena::create("gradients", parts_.size() * layout.bytes());
   COHAUL_CHECK(arena.ok(), "an arena for the gradients");
   arena_ = std::move(*arena);
-  gradients_ = {reinterpret_cast<double*>(arena_.bytes().data()), parameters_.size()};
+  gradients_ = {reinterpret_cast<double*>(arena_.bytes().data()), parts_.size() * parameters_.size()};
 }
 
 void Worker::connected(std::unique_ptr<transport::Channel> channel) {
   COHAUL_CHECK(channel->lend(arena_).ok(), "an arena is lent");
-  channel->set_place([this](std::uint16_t kind, std::int64_t, std::uint64_t key, std::uint64_t length) {
-    return session_.place(kind, key, length);
+  channel->set_place([this](std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) {
+    return session_.place(kind, clock, key, length);
   });
   auto outgoing = std::make_unique<ps::Outgoing>(*channel);
   links_.push_back({std::move(channel), std::move(outgoing)});
@@ -50,11 +53,13 @@ void Worker::work(Time now) {
   Status status = receive();
   if (status.ok() && phase_ == Phase::computing && now >= computed_at_) {
     push_run();
-    if (runs_pushed_ < layout_.runs().size()) {
+    if (is_time_to_leave()) {
+      status = leave_loop();
+    } else if (runs_pushed_ < parts_.size() * layout_.runs().size()) {
       compute_run(now);
     } else {
       phase_ = Phase::finishing;
-      status = session_.finish(stub_loss(work_.step, work_.slices));
+      status = session_.finish(stub_ends(work_.step, work_.slices));
     }
   }
   if (status.ok() && !session_.busy()) advance(now);
@@ -93,25 +98,54 @@ void Worker::advance(Time now) {
   if (phase_ == Phase::finishing) {
     std::fill(gradients_.begin(), gradients_.end(), std::numeric_limits<double>::quiet_NaN());
     said_.clear();
+    ++steps_done_;
+    if (!sync && session_.outcome().skipped) witness_.on_skipped(rank_, work_.step);
   }
-  if (!sync && phase_ != Phase::asking) {
-    phase_ = Phase::asking;
-    return session_.ask({.end = scenario_.steps});
-  }
-  bool is_last = sync ? next_step_ == scenario_.steps : !session_.granted().has_value();
-  witness_.on_look({rank_, parameters_, session_.outcome().loss, is_last});
-  if (!is_last) return compute(sync ? Step(next_step_++) : *session_.granted(), now);
+  if (!sync && phase_ == Phase::leaving_loop && !end_loop()) return ask();
+  if (!sync && phase_ != Phase::asking) return ask();
+  bool is_over = sync ? next_step_ == scenario_.all_steps() : !session_.granted().has_value();
+  bool is_last = is_over && loop_ + 1 >= scenario_.loops;
+  witness_.on_look({rank_, parameters_, session_.outcome(), is_over, sync ? is_over : is_last});
+  if (!is_over) return compute(sync ? Step(next_step_++) : *session_.granted(), now);
+  if (!sync && !end_loop()) return ask();
   phase_ = Phase::leaving;
   session_.goodbye();
 }
 
+/// True: it was the last.
+bool Worker::end_loop() { return ++loop_ >= scenario_.loops; }
+
+void Worker::ask() {
+  phase_ = Phase::asking;
+  const std::string facts = loop_facts(loop_);
+  update::Loop loop{.end = scenario_.steps, .number = loop_, .facts = facts};
+  COHAUL_CHECK(session_.ask(loop).ok(), "a step is asked for");
+}
+
+/// In mid-step, where nothing of it has been sent; else it has not begun the step that it was granted.
+bool Worker::is_time_to_leave() const {
+  const auto& leave = scenario_.leave;
+  return leave && leave->worker == rank_ && loop_ == 0 && steps_done_ == leave->after && !session_.is_amid_step();
+}
+
+Status Worker::leave_loop() {
+  phase_ = Phase::leaving_loop;
+  COHAUL_TRY(session_.abandon());
+  session_.leave_loop(loop_, scenario_.leave->stop);
+  return {};
+}
+
 void Worker::compute(Step step, Time now) {
-  std::int32_t n = scenario_.slices, share = n / scenario_.workers;
-  work_ = {step, {0, n, n}};
-  if (scenario_.is_sync()) work_.slices = {rank_ * share, (rank_ + 1) * share, n};
+  if (is_time_to_leave() && !scenario_.policy.needs_facts()) {
+    COHAUL_CHECK(leave_loop().ok(), "a loop is left");
+    return;
+  }
+  work_.step = step;
   phase_ = Phase::computing;
   runs_pushed_ = 0;
-  COHAUL_CHECK(session_.begin(work_, {1.0}).ok(), "a step begins");
+  const bool begins_loop = scenario_.is_sync() && step.value % scenario_.steps == 0;
+  const std::string facts = begins_loop ? loop_facts(step.value / scenario_.steps) : "";
+  COHAUL_CHECK(session_.begin(work_, {1.0}, facts).ok(), "a step begins");
   compute_run(now);
 }
 
@@ -119,13 +153,16 @@ void Worker::compute_run(Time now) {
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(scenario_.compute_max)) + std::exchange(slower_, 0);
 }
 
-/// The runs come one by one, as from backward, last run first.
+/// The runs come one by one, as from backward: part after part, last run first.
 void Worker::push_run() {
-  std::size_t r = layout_.runs().size() - 1 - runs_pushed_++;
+  const std::size_t runs = layout_.runs().size(), part = runs_pushed_ / runs;
+  std::size_t r = runs - 1 - runs_pushed_++ % runs;
   const update::Run& run = layout_.runs()[r];
-  std::span<double> gradient = gradients_.subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
-  fill_gradient(scenario_, run, work_.step, work_.slices, gradient);
-  Status pushed = session_.push(static_cast<std::int32_t>(r), as_bytes(gradient), {});
+  std::span<double> gradient =
+      gradients_.subspan(part * parameters_.size() + run.offset / sizeof(double), run.bytes / sizeof(double));
+  fill_gradient(scenario_, run, work_.step, parts_[part], gradient);
+  Status pushed = session_.push(
+      {.part = static_cast<std::int32_t>(part), .run = static_cast<std::int32_t>(r), .bytes = as_bytes(gradient)});
   COHAUL_CHECK(pushed.ok(), "a run is pushed");
   if (said_.empty() || random_.uniform() >= scenario_.repeat_rate) return;
   Said& again = said_[random_.below(said_.size())];
@@ -136,7 +173,8 @@ void Worker::push_run() {
 /// Repeats some of it, as a sender that has had no answer would.
 void Worker::send(ServerRank to, const transport::Message& message) {
   auto kind = static_cast<ps::Kind>(message.kind);
-  bool may_repeat = kind == ps::Kind::push || kind == ps::Kind::ready || kind == ps::Kind::step_done;
+  bool may_repeat = kind == ps::Kind::push || kind == ps::Kind::ready || kind == ps::Kind::step_done ||
+                    kind == ps::Kind::plan || kind == ps::Kind::leave_loop;
   int copies = may_repeat && random_.uniform() < scenario_.repeat_rate ? 2 + static_cast<int>(random_.below(2)) : 1;
   // A channel that does not send does not receive, too: receive() finds out.
   for (int i = 0; i < copies; ++i) (void)links_[to.value].outgoing->send(message).ok();

@@ -30,7 +30,7 @@ class Worker final : public Process, ps::ToServers {
   void slow_down(Duration by) override { slower_ = by; }
 
  private:
-  enum class Phase : std::uint8_t { joining, starting, asking, computing, finishing, leaving, done };
+  enum class Phase : std::uint8_t { joining, starting, asking, computing, finishing, leaving_loop, leaving, done };
   struct Link {
     std::unique_ptr<transport::Channel> channel;
     std::unique_ptr<ps::Outgoing> outgoing;
@@ -48,7 +48,10 @@ class Worker final : public Process, ps::ToServers {
   Status receive();
   Result<bool> flush();
   void advance(Time now);
-  void look(bool is_last);
+  void ask();
+  bool is_time_to_leave() const;
+  Status leave_loop();
+  bool end_loop();
   void compute(Step step, Time now);
   void compute_run(Time now);
   void push_run();
@@ -59,14 +62,17 @@ class Worker final : public Process, ps::ToServers {
   Witness& witness_;
   Random random_;
   std::vector<double> parameters_;
-  transport::Arena arena_;  // of the gradients
+  transport::Arena arena_;  // of the gradients, part after part
   std::span<double> gradients_;
   ps::Session session_;
   std::vector<Link> links_;  // by server
   Phase phase_ = Phase::joining;
   std::int64_t next_step_ = 0;  // synchronous
+  std::int64_t loop_ = 0;
+  std::int64_t steps_done_ = 0;  // its own
   update::Work work_;
-  std::size_t runs_pushed_ = 0;
+  std::vector<update::SliceRange> parts_;
+  std::size_t runs_pushed_ = 0;  // over all parts
   std::vector<Said> said_;
   Time computed_at_ = 0;
   Duration slower_ = 0;

@@ -20,6 +20,7 @@ using namespace cohaul;
 namespace {
 
 constexpr std::int64_t kSteps = 40, kDeadlyStep = 7;
+constexpr int kTrainers = 2;                         // one after the other, on the same servers
 constexpr std::int64_t kServerMemoryMax = 20 << 10;  // KB, of a server beside its parameters and state
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kMeasuresMemory = false;  // a sanitizer's own is not the server's
@@ -33,15 +34,16 @@ struct Plan {
 
 /// Every slice contributes the same, a number without rounding, so that any sum over slices is exact.
 Status step(update::Exchange& exchange, const update::Layout& layout, const update::Work& work, Bytes gradients) {
-  COHAUL_TRY(exchange.begin(work, {0.125}));
-  auto share = static_cast<float>(work.slices.last - work.slices.first) / static_cast<float>(work.slices.count);
+  COHAUL_TRY(exchange.begin(work, {0.125}, {}));
+  auto share = static_cast<float>(work.slices.size()) / static_cast<float>(work.slices.count);
   auto* values = reinterpret_cast<float*>(gradients.data());
   std::fill(values, values + gradients.size() / sizeof(float), share * static_cast<float>(work.step.value % 8));
   for (std::size_t r = 0; r < layout.runs().size(); ++r) {
     const update::Run& run = layout.runs()[r];
-    COHAUL_TRY(exchange.push(static_cast<std::int32_t>(r), gradients.subspan(run.offset, run.bytes), {}));
+    COHAUL_TRY(exchange.push({.run = static_cast<std::int32_t>(r), .bytes = gradients.subspan(run.offset, run.bytes)}));
   }
-  return exchange.finish(share).status();
+  const update::PartEnd end{.loss = share};
+  return exchange.finish({&end, 1}).status();
 }
 
 Status commit(const job::Job& job, const std::string& deed) {
@@ -67,12 +69,13 @@ Status look_at_servers(const job::Job& job) {
   return {};
 }
 
-Status train(job::Job& job, const Plan& plan) {
+/// One of the job's trainers, from its beginning to its end.
+Status train(job::Job& job, const Plan& plan, int trainer) {
   COHAUL_ASSIGN(update::Layout layout,
                 update::Layout::of({{"weight", {70'000}, DType::float32, true}, {"bias", {10}, DType::float32, true}}));
   ps::HeapMemory memory;
   Bytes parameters = memory.allocate(layout.bytes()), gradients = memory.allocate(layout.bytes());
-  ps::Options options{.servers = job.servers(), .slices = job.world()};
+  ps::Options options{.servers = job.servers(), .slices = 4 << trainer, .trainer = trainer};
   if (plan.mode == "async") options.consistency = {ps::Consistency::Kind::async, 0};
   if (plan.mode == "bounded") options.consistency = {ps::Consistency::Kind::bounded, 1};
   COHAUL_ASSIGN(auto exchange, ps::make_server_exchange(job, layout, {}, parameters, options));
@@ -89,7 +92,7 @@ Status train(job::Job& job, const Plan& plan) {
 
   // All gradients are exact in float32, so the order of updates does not matter either.
   Bytes expected = memory.allocate(layout.bytes());
-  auto local = update::make_local_exchange(layout, {}, expected);
+  auto local = update::make_local_exchange(layout, {}, {}, expected);
   for (std::int64_t s = 0; s < kSteps; ++s) COHAUL_TRY(step(*local, layout, {Step(s), {0, 1, 1}}, gradients));
   if (std::memcmp(expected.data(), parameters.data(), expected.size()) != 0)
     return corrupt("other parameters than one process has");
@@ -99,9 +102,13 @@ Status train(job::Job& job, const Plan& plan) {
 Status run(const Plan& plan) {
   COHAUL_ASSIGN(job::JoinOptions options, job::from_environment());
   COHAUL_ASSIGN(auto job, job::Job::join(options));
-  if (Status trained = train(*job, plan); !trained.ok()) {
-    job->report_failure(trained);
-    return trained;
+  for (int trainer = 0; trainer < kTrainers; ++trainer) {
+    if (Status trained = train(*job, plan, trainer); !trained.ok()) {
+      job->report_failure(trained);
+      return trained;
+    }
+    // Between two trainers no worker is at the servers, which must not end.
+    COHAUL_TRY(job->barrier("trainer " + std::to_string(trainer), job->world(), steady_clock().now() + 20 * kSecond));
   }
   return job->close();
 }
