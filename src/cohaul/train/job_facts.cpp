@@ -17,10 +17,13 @@ class Lines {
   template <class T>
     requires std::is_arithmetic_v<T>
   Lines& add(std::string_view name, T value) {
-    if constexpr (std::is_same_v<T, bool>) return add(name, value ? "true" : "false");
-    char digits[40];
-    const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-    return add(name, std::string_view(digits, static_cast<std::size_t>(end - digits)));
+    if constexpr (std::is_same_v<T, bool>) {
+      return add(name, std::string_view(value ? "true" : "false"));
+    } else {
+      char digits[40];
+      const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+      return add(name, std::string_view(digits, static_cast<std::size_t>(end - digits)));
+    }
   }
   std::string text() const { return text_; }
 

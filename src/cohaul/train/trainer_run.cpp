@@ -9,19 +9,16 @@
 #include "cohaul/train/job_facts.h"
 
 namespace cohaul::train {
-namespace {
 
 /// Ends a run when the job drops it, so that nothing of it outlives the job.
-struct EndsWithJob {
-  std::weak_ptr<Trainer::Run> run;
-  explicit EndsWithJob(std::weak_ptr<Trainer::Run> r) : run(std::move(r)) {}
+struct Trainer::Run::EndsWithJob {
+  std::weak_ptr<Run> run;
+  explicit EndsWithJob(std::weak_ptr<Run> r) : run(std::move(r)) {}
   ~EndsWithJob() {
     if (auto r = run.lock()) r->end();
   }
   EndsWithJob(const EndsWithJob&) = delete;
 };
-
-}  // namespace
 
 Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options)
     : job_(job),

@@ -43,6 +43,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   const StepTimes& times() const { return telling_.times(); }
 
  private:
+  struct EndsWithJob;
   Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
   void set_up(Model model, const strategy::Strategy& strategy);
   std::size_t parts_max() const;
