@@ -31,8 +31,11 @@ void Trainer::Run::follow_changes() {
                   "all workers call and which gives the result to all"));
     expect_equal_replacements(change.replaced);
   }
+  const bool begun = work_.has_value();
+  if (begun) or_throw(engine_->exchange().abandon());
   or_throw(model_->follow());
   spread_parameters();
+  if (begun) begin_step();
 }
 
 /// All workers have replaced parameters, as torch::load does, by equal ones.
