@@ -26,11 +26,29 @@ job::Rendezvous make_rendezvous() {
   return out;
 }
 
+/// A message whose form is good, of foreign values: by chance few bodies decode, and fewer meetings.
+job::ControlMessage make_message(std::uint16_t kind, std::int64_t request, std::uint64_t number,
+                                 std::string_view text) {
+  job::ControlMessage out;
+  out.kind = static_cast<job::ControlKind>(kind);
+  out.request = request;
+  out.number = number;
+  out.timeout_ms = static_cast<std::int64_t>(number % 1000);
+  out.key = text.substr(0, text.size() % 4);
+  out.value = text;
+  if (out.kind == job::ControlKind::meet) {
+    const auto small = static_cast<std::int64_t>(number >> 32);
+    out.value = job::encode_meeting({out.key, small % 4, out.key, small, std::string(text)});
+  }
+  return out;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   job::Rendezvous rendezvous = make_rendezvous();
-  // Input: messages of u8 connection, u8 kind, u64 number, u8 body length, u8 value length, body, value.
+  // Input: messages of u8 connection, u8 kind, u64 number, u8 body length, u8 value length, body, value;
+  // of a kind from 128 on, the body is made of the value, and well.
   Reader in({reinterpret_cast<const std::byte*>(data), size});
   for (Time now = 1; in.left() > 0; now += kMillisecond) {
     auto connection = in.get<std::uint8_t>();
@@ -44,12 +62,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)job::decode_loss(text).ok();
     (void)job::decode_meeting(text).ok();
     (void)job::decode_absence(text).ok();
-    auto message = job::decode_control(kind, now, number, body, value);
+    Result<job::ControlMessage> message = job::decode_control(kind, now, number, body, value);
+    if (kind >= 128) {
+      job::ControlMessage made = make_message(kind - 128, now, number, text);
+      message =
+          job::decode_control(kind - 128, now, number, job::encode_body(made), as_bytes(std::string_view(made.value)));
+    }
     if (!message.ok()) continue;
     (void)job::status_of(*message).ok();
     rendezvous.received(connection % 5, *message, now);
-    if (kind == 17) now += 300 * kMillisecond;  // so that those who wait are told of
-    if (kind == 18) rendezvous.disconnected(connection % 5, now);
+    if (kind % 128 == 17) now += 300 * kMillisecond;  // so that those who wait are told of
+    if (kind % 128 == 18) rendezvous.disconnected(connection % 5, now);
     rendezvous.advance(now);
     (void)rendezvous.take_outgoing();
     (void)rendezvous.take_decisions();

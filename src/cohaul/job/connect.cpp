@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cohaul/job/membership.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -31,6 +33,17 @@ Status may_come(const Job& job, const Channels& channels) {
   return {};
 }
 
+/// Why a connection was not made, where the job can say: the news may still be on its way.
+Status reason_of_failure(const Job& job, transport::Poller& poller, const Channels& channels) {
+  const Time until = poller.clock().now() + Membership::kEvidenceGrace;
+  Status reason = may_come(job, channels);
+  while (reason.ok() && poller.clock().now() < until) {
+    COHAUL_TRY(poller.wait(until));
+    reason = may_come(job, channels);
+  }
+  return reason;
+}
+
 Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline,
                      Channels& out) {
   for (int rank = 0; rank < job.rank(); ++rank) {
@@ -39,7 +52,7 @@ Status connect_lower(Job& job, transport::Poller& poller, const transport::Ident
     auto channel =
         transport::connect(address, self, job.options().transport, deadline, [&] { return may_come(job, out); });
     if (!channel.ok()) {
-      COHAUL_TRY(may_come(job, out));  // says more than that nobody listens
+      COHAUL_TRY(reason_of_failure(job, poller, out));
       return channel.status();
     }
     COHAUL_TRY(poller.add(**channel));

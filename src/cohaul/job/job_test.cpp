@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <latch>
 #include <map>
 #include <memory>
 #include <thread>
@@ -378,10 +379,12 @@ TEST(LastWordsTest, WhatIsTakenBackLeavesNothingBehind) {
 TEST(LastWordsTest, AnyThreadMayGiveThem) {
   auto job = *Job::join({});
   std::atomic<int> said = 0;
+  std::latch all_here(4);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 1000; ++i) {
+      all_here.arrive_and_wait();
+      for (int i = 0; i < 20'000; ++i) {
         job->at_close([&] {
           ++said;
           return Status();
@@ -393,8 +396,8 @@ TEST(LastWordsTest, AnyThreadMayGiveThem) {
   }
   for (auto& t : threads) t.join();
   EXPECT_TRUE(job->close().ok());
-  EXPECT_EQ(said, 4000);
-  EXPECT_EQ(job->count("asked"), 4000);
+  EXPECT_EQ(said, 80'000);
+  EXPECT_EQ(job->count("asked"), 80'000);
 }
 
 TEST(ControlTest, RefusesBrokenMessages) {

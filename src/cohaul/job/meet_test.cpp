@@ -46,6 +46,7 @@ TEST(MeetTest, WorkersMeet) {
       Status met = job.meet(meeting(n, "fit()", n, "seed=1\n"), in(10));
       ASSERT_TRUE(met.ok()) << met.message();
       EXPECT_GE(came, 3 * (n + 1));
+      if (n == 19) break;  // after the last one others may go
       EXPECT_TRUE(job.absent("trainer 0", n + 1, n).ok());
     }
     EXPECT_TRUE(job.close().ok());

@@ -129,16 +129,9 @@ void Rendezvous::leave(const Ticket& from) {
     ControlMessage left;
     left.kind = ControlKind::left;
     left.number = static_cast<std::uint64_t>(from.who.rank);
-    if (other_worker_present(from.who.rank)) tell_others(from.who.rank, left);
+    tell_others(from.who.rank, left);
   }
   outgoing_.push_back({from.connection, make_reply(from.request, {})});
-}
-
-bool Rendezvous::other_worker_present(int worker) const {
-  for (int other = 0; other < membership_.options().workers; ++other) {
-    if (other != worker && membership_.present({transport::Role::worker, other})) return true;
-  }
-  return false;
 }
 
 void Rendezvous::tell_others(int worker, const ControlMessage& message) {

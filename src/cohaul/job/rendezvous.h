@@ -51,9 +51,8 @@ class Rendezvous {
   void leave(const Ticket& from);
   void answer(std::vector<Answer> answers);
   void announce(const Loss& loss);
-  /// Tells all members but this worker.
+  /// Tells all members that have not left, but for this worker.
   void tell_others(int worker, const ControlMessage& message);
-  bool other_worker_present(int worker) const;
 
   Membership membership_;
   Store store_;
