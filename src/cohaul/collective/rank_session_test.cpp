@@ -151,6 +151,38 @@ TEST(RankSession, RefusesAStepTwice) {
   EXPECT_EQ(p.sessions[1]->on_frame(0, frame_of(s)).code(), Code::corrupt);
 }
 
+TEST(RankSession, RefusesAGradientTwice) {
+  const Layout layout = *Layout::of({{"a", {50'000}, DType::float32, true}, {"b", {50'000}, DType::float32, true}});
+  Pair p(layout, {.slices = 2});
+  p.begin_and_push(0, 0);
+  ASSERT_EQ(p.ears[0].said.size(), 1u);
+  const Said s = p.ears[0].said[0];
+  ASSERT_EQ(s.kind, RankKind::gradient);
+  ASSERT_TRUE(p.sessions[1]->on_frame(0, frame_of(s)).ok());
+  EXPECT_EQ(p.sessions[1]->on_frame(0, frame_of(s)).code(), Code::corrupt);
+}
+
+TEST(RankSession, SendsNothingOfAShareOfWhichAllIsAbsent) {
+  const Layout layout = softmax();
+  Pair p(layout, {.slices = 2});
+  for (int r = 0; r < 2; ++r) {
+    ASSERT_TRUE(p.sessions[r]->begin({Step(0), update::slices_of(2, r, 2)}, {1.0}, {}).ok());
+    const std::byte both{3};
+    ASSERT_TRUE(p.sessions[r]->push({.run = 0, .absent = {&both, 1}}).ok());
+    ASSERT_TRUE(p.finish(r).ok());
+    ASSERT_EQ(p.ears[r].said.size(), 1u);
+    EXPECT_TRUE(p.ears[r].said[0].payload.empty());
+  }
+  ASSERT_TRUE(p.hand_on(0).ok());
+  ASSERT_EQ(p.ears[1].said.size(), 2u);
+  EXPECT_EQ(p.ears[1].said[1].kind, RankKind::unchanged);
+  ASSERT_TRUE(p.hand_on(1).ok());
+  ASSERT_EQ(p.ears[0].said.size(), 1u);
+  EXPECT_EQ(p.ears[0].said[0].kind, RankKind::unchanged);
+  ASSERT_TRUE(p.hand_on(0).ok());
+  EXPECT_FALSE(p.sessions[0]->busy() || p.sessions[1]->busy());
+}
+
 /// A payload has a place only while parameters may be written.
 TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
   const Layout layout = softmax();
