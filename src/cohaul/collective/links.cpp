@@ -14,6 +14,8 @@ using transport::Message;
 
 /// How soon a paused channel that could not write all is tried again.
 constexpr Duration kPausedLook = kMillisecond;
+/// How often a wait asks whether somebody is lost or will not come.
+constexpr Duration kLookAround = 250 * kMillisecond;
 
 /// Frames of one peer in order of arrival; keeps its memory.
 struct Links::Inbox {
@@ -164,7 +166,7 @@ Status Links::wait(Time deadline, const char* operation, const std::function<boo
   if (!failure_.ok()) return failure_;
   for (int r = 0; r < size(); ++r)
     if (!inboxes_[r].lost.ok() && missing(r)) return fail(inboxes_[r].lost.context(operation));
-  Time until = deadline;
+  Time until = std::min(deadline, poller_.clock().now() + kLookAround);
   for (int r = 0; r < size() && paused_ + posted_ > 0; ++r) {
     const bool here = inboxes_[r].paused || !outboxes_[r].waiting.empty();
     if (here && !writes_all(r) && inboxes_[r].paused) until = std::min(until, poller_.clock().now() + kPausedLook);

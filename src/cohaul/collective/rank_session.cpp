@@ -348,11 +348,8 @@ Status RankSession::abandon() {
       if (r != rank_ && left_[r] == kNever) tell(r, why);
     return fail(why);
   }
-  // What the others have sent of the step stays; what this rank has pushed goes.
+  // What the others have sent of the step stays; what this rank has pushed, the next pushes overwrite.
   StepState& state = now();
-  for (std::size_t owned = 0; owned < plan_.owned.size(); ++owned)
-    for (std::int32_t k = plan_.part_first[rank_]; k < plan_.part_first[rank_ + 1]; ++k)
-      state.slots[owned * plan_.parts.size() + static_cast<std::size_t>(k)] = Slot();
   if (!state.facts[rank_].empty()) --state.ranks_with_facts;
   state.facts[rank_].clear();
   phase_ = Phase::idle;

@@ -24,7 +24,11 @@ void Meetings::part(std::int64_t done) {
 Status Meetings::health() const {
   Status health = job_.health();
   if (!health.ok() || step_ == kNone) return health;
-  return job_.absent(group_, held_, step_);
+  Status absent = job_.absent(group_, held_, step_);
+  if (absent.ok()) return absent;
+  const Time now = steady_clock().now();
+  if (missed_since_ == kForever) missed_since_ = now;
+  return now - missed_since_ < kGrace ? Status() : absent;
 }
 
 }  // namespace cohaul::train

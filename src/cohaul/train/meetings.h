@@ -20,7 +20,10 @@ class Meetings final : public Watch {
   /// Comes to the last meeting without waiting for it: this worker is in no step of the trainer any more.
   void part(std::int64_t done);
   /// The step that this worker is in, from 0; none: it needs nobody in particular.
-  void enter(std::int64_t step) { step_ = step; }
+  void enter(std::int64_t step) {
+    step_ = step;
+    missed_since_ = kForever;
+  }
   void leave() { step_ = kNone; }
 
   Status health() const override;
@@ -30,10 +33,13 @@ class Meetings final : public Watch {
  private:
   job::Meeting next(const std::string& purpose, std::int64_t done, const std::string& facts);
   static constexpr std::int64_t kNone = -1;
+  /// What a worker said of the step before it went away may still be on its way.
+  static constexpr Duration kGrace = 300 * kMillisecond;
   job::Job& job_;
   const std::string group_;
   std::int64_t held_ = 0;  // meetings that this worker has come to
   std::int64_t step_ = kNone;
+  mutable Time missed_since_ = kForever;  // a worker is known not to come to the step
 };
 
 }  // namespace cohaul::train

@@ -1,0 +1,223 @@
+// A RankSession without I/O: what it says, to whom, and when; and which frames it refuses.
+
+#include "cohaul/collective/rank_session.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cohaul::collective {
+namespace {
+
+using update::Layout;
+
+struct Said {
+  int to;
+  RankKind kind;
+  std::int64_t clock;
+  std::uint64_t key;
+  std::vector<std::byte> body;
+  ConstBytes payload;
+};
+
+struct Ear final : ToRanks {
+  void send(int to, const transport::Message& m) override {
+    said.push_back({to, static_cast<RankKind>(m.kind), m.clock, m.key, {m.body.begin(), m.body.end()}, m.payload});
+  }
+  std::vector<Said> said;
+};
+
+transport::Frame frame_of(const Said& s) {
+  transport::Frame f;
+  f.kind = static_cast<std::uint16_t>(s.kind);
+  f.clock = s.clock, f.key = s.key, f.body = s.body, f.payload = s.payload;
+  return f;
+}
+
+/// Sessions whose messages lie in ears until they are handed on.
+struct Pair {
+  Pair(const Layout& l, const RankSettings& settings) : layout(l) {
+    for (int r = 0; r < 2; ++r) {
+      parameters[r].resize(layout.bytes() / sizeof(double));
+      gradient[r].resize(layout.bytes() / sizeof(double));
+      sessions[r] = std::make_unique<RankSession>(layout, settings, r, 2, bytes(parameters[r]), ears[r]);
+    }
+  }
+  static Bytes bytes(std::vector<double>& v) { return {reinterpret_cast<std::byte*>(v.data()), v.size() * 8}; }
+  void begin_and_push(int r, std::int64_t step) {
+    ASSERT_TRUE(sessions[r]->begin({Step(step), update::slices_of(2, r, 2)}, {1.0}, {}).ok());
+    for (std::size_t run = 0; run < layout.runs().size(); ++run) {
+      const update::Run& at = layout.runs()[run];
+      ASSERT_TRUE(
+          sessions[r]
+              ->push({.run = static_cast<std::int32_t>(run), .bytes = bytes(gradient[r]).subspan(at.offset, at.bytes)})
+              .ok());
+    }
+  }
+  Status finish(int r) {
+    const update::PartEnd end{1, 0};
+    return sessions[r]->finish({&end, 1});
+  }
+  /// To the other, the first error of which is returned.
+  Status hand_on(int r) {
+    heard.push_back(std::move(ears[r].said));
+    ears[r].said.clear();
+    for (const Said& s : heard.back()) COHAUL_TRY(sessions[1 - r]->on_frame(r, frame_of(s)));
+    return {};
+  }
+  const Layout& layout;
+  std::vector<double> parameters[2], gradient[2];
+  Ear ears[2];
+  std::unique_ptr<RankSession> sessions[2];
+  std::vector<std::vector<Said>> heard;  // frames point into it
+};
+
+Layout softmax() {
+  return *Layout::of({{"weight", {10, 784}, DType::float32, true}, {"bias", {10}, DType::float32, true}});
+}
+
+/// The end rides on the last gradient: two frames a step and peer, three where the policy gathers facts.
+TEST(RankSession, AModelOfOneRunCostsAFrameOfGradientsAStep) {
+  const Layout layout = softmax();
+  ASSERT_EQ(layout.runs().size(), 1u);
+  for (bool facts : {false, true}) {
+    for (bool shared : {false, true}) {
+      Pair p(layout, {.policy = {.clip_norm = facts ? 1.0 : 0}, .shared_parameters = shared, .slices = 2});
+      for (std::int64_t step = 0; step < 3; ++step) {
+        for (int r = 0; r < 2; ++r) {
+          p.begin_and_push(r, step);
+          EXPECT_TRUE(p.ears[r].said.empty());
+          ASSERT_TRUE(p.finish(r).ok());
+          ASSERT_EQ(p.ears[r].said.size(), 1u);
+          EXPECT_EQ(p.ears[r].said[0].kind, RankKind::last_gradient);
+        }
+        std::size_t frames = 2;
+        for (int round = 0; p.sessions[0]->busy() || p.sessions[1]->busy(); ++round) {
+          ASSERT_LT(round, 5);
+          ASSERT_TRUE(p.hand_on(0).ok());
+          ASSERT_TRUE(p.hand_on(1).ok());
+          frames += p.ears[0].said.size() + p.ears[1].said.size();
+        }
+        std::size_t said = 0;
+        for (const auto& h : p.heard) said += h.size();
+        EXPECT_EQ(said, static_cast<std::size_t>(step + 1) * 2 * (facts ? 3 : 2));
+      }
+    }
+  }
+}
+
+TEST(RankSession, RefusesFramesThatDoNotFit) {
+  const Layout layout = softmax();
+  const std::vector<double> big(layout.bytes());
+  auto refused = [&](auto change) {
+    Pair p(layout, {.slices = 2});
+    p.begin_and_push(0, 0);
+    EXPECT_TRUE(p.finish(0).ok());
+    Said s = p.ears[0].said[0];
+    change(s);
+    p.begin_and_push(1, 0);
+    const Status why = p.sessions[1]->on_frame(0, frame_of(s));
+    EXPECT_EQ(why.code(), Code::corrupt) << why.message();
+    EXPECT_EQ(p.finish(1).message(), why.message());
+    EXPECT_FALSE(p.sessions[1]->busy());
+  };
+  refused([](Said& s) { s.kind = static_cast<RankKind>(77); });
+  refused([](Said& s) { s.kind = RankKind::gradient; });  // an end that nobody announced
+  refused([](Said& s) { s.clock = 2; });                  // two steps ahead
+  refused([](Said& s) { s.clock = -1; });
+  refused([](Said& s) { s.key = 1; });
+  refused([](Said& s) { s.payload = s.payload.first(s.payload.size() - 4); });
+  refused([](Said& s) { s.payload = {}; });
+  refused([](Said& s) { s.body[0] = std::byte{1}; });  // a part that it has not
+  refused([](Said& s) { s.body.pop_back(); });
+  refused([](Said& s) { s.kind = RankKind::end, s.payload = {}; });
+  refused([](Said& s) { s.kind = RankKind::facts; });
+  refused([](Said& s) { s.kind = RankKind::updated; });
+  refused([](Said& s) { s.kind = RankKind::have; });
+  refused([](Said& s) { s.kind = RankKind::initial; });
+  refused([](Said& s) { s.kind = RankKind::entering; });
+  refused([](Said& s) { s.kind = RankKind::failed; });
+}
+
+TEST(RankSession, RefusesAStepTwice) {
+  const Layout layout = softmax();
+  Pair p(layout, {.slices = 2});
+  p.begin_and_push(0, 0);
+  ASSERT_TRUE(p.finish(0).ok());
+  const Said s = p.ears[0].said[0];
+  ASSERT_TRUE(p.sessions[1]->on_frame(0, frame_of(s)).ok()) << "it may be ahead";
+  EXPECT_EQ(p.sessions[1]->on_frame(0, frame_of(s)).code(), Code::corrupt);
+}
+
+TEST(RankSession, RefusesAGradientTwice) {
+  const Layout layout = *Layout::of({{"a", {50'000}, DType::float32, true}, {"b", {50'000}, DType::float32, true}});
+  Pair p(layout, {.slices = 2});
+  p.begin_and_push(0, 0);
+  ASSERT_EQ(p.ears[0].said.size(), 1u);
+  const Said s = p.ears[0].said[0];
+  ASSERT_EQ(s.kind, RankKind::gradient);
+  ASSERT_TRUE(p.sessions[1]->on_frame(0, frame_of(s)).ok());
+  EXPECT_EQ(p.sessions[1]->on_frame(0, frame_of(s)).code(), Code::corrupt);
+}
+
+TEST(RankSession, SendsNothingOfAShareOfWhichAllIsAbsent) {
+  const Layout layout = softmax();
+  Pair p(layout, {.slices = 2});
+  for (int r = 0; r < 2; ++r) {
+    ASSERT_TRUE(p.sessions[r]->begin({Step(0), update::slices_of(2, r, 2)}, {1.0}, {}).ok());
+    const std::byte both{3};
+    ASSERT_TRUE(p.sessions[r]->push({.run = 0, .absent = {&both, 1}}).ok());
+    ASSERT_TRUE(p.finish(r).ok());
+    ASSERT_EQ(p.ears[r].said.size(), 1u);
+    EXPECT_TRUE(p.ears[r].said[0].payload.empty());
+  }
+  ASSERT_TRUE(p.hand_on(0).ok());
+  ASSERT_EQ(p.ears[1].said.size(), 2u);
+  EXPECT_EQ(p.ears[1].said[1].kind, RankKind::unchanged);
+  ASSERT_TRUE(p.hand_on(1).ok());
+  ASSERT_EQ(p.ears[0].said.size(), 1u);
+  EXPECT_EQ(p.ears[0].said[0].kind, RankKind::unchanged);
+  ASSERT_TRUE(p.hand_on(0).ok());
+  EXPECT_FALSE(p.sessions[0]->busy() || p.sessions[1]->busy());
+}
+
+/// A payload has a place only while parameters may be written.
+TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
+  const Layout layout = softmax();
+  Pair p(layout, {.slices = 2});
+  const ReducePlan plan(layout, 1, 2, 2);
+  const auto updated = static_cast<std::uint16_t>(RankKind::updated),
+             initial = static_cast<std::uint16_t>(RankKind::initial);
+  const std::uint64_t bytes = plan.share(0, 0).bytes;
+  EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
+  EXPECT_TRUE(p.sessions[1]->place(0, updated, 0, 0, bytes).empty());
+  p.begin_and_push(1, 0);
+  EXPECT_TRUE(p.sessions[1]->place(0, updated, 0, 0, bytes).empty()) << "within backward";
+  ASSERT_TRUE(p.finish(1).ok());
+  EXPECT_EQ(p.sessions[1]->place(0, updated, 0, 0, bytes).size(), bytes);
+  EXPECT_TRUE(p.sessions[1]->place(0, updated, 1, 0, bytes).empty());
+  EXPECT_TRUE(p.sessions[1]->place(0, updated, 0, 0, bytes + 1).empty());
+  EXPECT_TRUE(p.sessions[1]->place(0, updated, 0, 9, bytes).empty());
+  EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
+}
+
+TEST(ReducePlan, PartsOfAllRanksCoverAllSlices) {
+  const Layout layout = softmax();
+  for (int ranks = 1; ranks <= 9; ++ranks) {
+    for (std::int32_t slices = ranks; slices < 3 * ranks + 2; ++slices) {
+      const ReducePlan plan(layout, ranks - 1, ranks, slices);
+      std::int32_t at = 0;
+      for (const update::SliceRange& part : plan.parts) {
+        EXPECT_EQ(part.first, at);
+        at = part.last;
+      }
+      EXPECT_EQ(at, slices);
+      EXPECT_EQ(plan.part_first.back(), static_cast<std::int32_t>(plan.parts.size()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cohaul::collective

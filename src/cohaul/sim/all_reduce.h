@@ -1,0 +1,58 @@
+#pragma once
+// One whole all-reduce, in one thread, in virtual time: the real sessions of all ranks on the simulated network, stub models, seeded faults,
+// and an account that holds every rank's parameters against those of one process.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/sim/scenario.h"
+#include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/rule.h"
+
+namespace cohaul::sim {
+
+struct RankFault {
+  enum class Kind : std::uint8_t { kill, stop, slow, hold, cut };  // as Fault's; `peer` of hold and cut is a rank
+  Kind kind = Kind::kill;
+  int rank = 0, peer = 0;
+  Time at = 0;
+  Duration lasts = 0;
+};
+
+/// What a simulated all-reduce is like: a pure function of its seed.
+struct RankScenario {
+  std::uint64_t seed = 0;
+  int ranks = 1;
+  std::int32_t slices = 1;
+  std::int64_t steps = 1;
+  bool shared = false, one_host = false;
+  update::GradientPolicy policy;
+  std::int64_t not_finite_step = -1;  // an element is infinite in it
+  std::int64_t write_after = -1;      // steps after which all meet, and rank 0 writes
+  Duration delay_max = 1, compute_max = 1;
+  std::vector<RankFault> faults;
+  // One rank that does what the others do not.
+  int culprit = -1;
+  std::int64_t dies_after_sends = -1;  // so many messages
+  std::int64_t leaves_after = -1;      // so many steps
+  std::int64_t differs_in = -1;        // a loop begins in this step, and it has other facts
+
+  static RankScenario draw(std::uint64_t seed);
+  std::string describe() const;
+  update::RuleSettings rule() const { return {.momentum = 0.9}; }
+  Scenario problem() const;  // of the stub
+};
+
+struct RankReport {
+  std::uint64_t trace = 0;     // of all frames: equal for equal runs
+  std::int64_t faults = 0;     // that took effect
+  int failed = 0, killed = 0;  // ranks
+};
+
+/// Runs it to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.
+Result<RankReport> simulate(const RankScenario& scenario);
+
+}  // namespace cohaul::sim
