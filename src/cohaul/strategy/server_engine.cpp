@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "cohaul/ps/client.h"
-#include "cohaul/strategy/slices.h"
 
 namespace cohaul::strategy {
 namespace {
@@ -70,7 +69,6 @@ Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strate
   bool asynchronous = ps.consistency.kind != ps::Consistency::Kind::sync;
   int default_slices = asynchronous ? 1 : job.world();
   ps.slices = options.slices > 0 ? options.slices : default_slices;
-  if (!asynchronous) COHAUL_TRY(share_slices(ps.slices, job.rank(), job.world()).status());
   ps.servers = strategy.servers;
   ps.trainer = options.trainer;
   ps.lend = options.lend;
