@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cohaul/ps/memory.h"
 #include "cohaul/ps/server.h"
@@ -28,21 +29,51 @@ void decode_all(ConstBytes in) {
   (void)Init::decode(in);
   (void)Push::decode(in);
   (void)Ack::decode(in);
+  (void)Measured::decode(in);
+  (void)Ready::decode(in);
+  (void)LeaveLoop::decode(in);
+  (void)LoopState::decode(in);
   (void)StepDone::decode(in);
+  (void)UpdateReport::decode(in);
+  (void)trainer_of({reinterpret_cast<const char*>(in.data()), in.size()});
   (void)Refusal::decode(in);
   Reader reader(in);
   (void)Stats::decode(reader);
+  Reader plan(in);
+  (void)update::StepPlan::decode(plan);
 }
 
-/// One frame: kind, sender, clock, key, what of the payload, length of the body, body.
-transport::Frame next_frame(Reader& in, std::int32_t& from, ConstBytes gradient) {
+/// Brings a session that is not busy to a place where it awaits what servers say.
+void act(Session& session, std::uint8_t mode, ConstBytes gradient, const update::Layout& layout) {
+  if (mode & 64) {
+    session.assign();
+    return;
+  }
+  if (mode % 3 != 0 && mode & 128) (void)session.ask({.end = 10, .report_every = 1, .facts = "a=1\n"}).ok();
+  const update::SliceRange slices = mode % 3 == 0 ? update::SliceRange{2, 5, 5} : update::SliceRange{0, 5, 5};
+  if (!session.begin({Step(0), slices}, {0.1}, {}).ok()) return;
+  const auto parts = update::subtrees_of(slices);
+  for (std::size_t k = 0; k < parts.size(); ++k) {
+    for (std::size_t r = 0; r < layout.runs().size(); ++r) {
+      const auto run = static_cast<std::int32_t>(r);
+      (void)session
+          .push({.part = static_cast<std::int32_t>(k), .run = run, .bytes = gradient.first(layout.runs()[r].bytes)})
+          .ok();
+    }
+  }
+  (void)session.finish(std::vector<update::PartEnd>(parts.size())).ok();
+}
+
+/// One frame: kind, sender, clock, key, what of the payload (0: none, 1: as long as the partition), length of the body, body.
+transport::Frame next_frame(Reader& in, std::int32_t& from, ConstBytes gradient, const update::Layout& layout) {
   transport::Frame frame;
-  frame.kind = in.get<std::uint8_t>();
+  frame.kind = in.get<std::uint8_t>() % 96;
   from = in.get<std::int8_t>();
   frame.clock = in.get<std::int8_t>();
   frame.key = in.get<std::uint8_t>();
-  frame.payload = gradient.first(std::min<std::size_t>(gradient.size(), in.get<std::uint16_t>()));
-  std::size_t length = in.get<std::uint8_t>();
+  std::size_t payload = in.get<std::uint16_t>(), length = in.get<std::uint16_t>() % 1024;
+  if (payload == 1 && frame.key < layout.partitions().size()) payload = layout.partitions()[frame.key].bytes;
+  frame.payload = gradient.first(std::min(gradient.size(), payload));
   frame.body = in.raw(std::min(length, in.left()));
   return frame;
 }
@@ -57,9 +88,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const std::vector<std::byte> gradient(8192);
   Reader reader(in);
   Init init;
-  init.consistency.kind = static_cast<Consistency::Kind>(reader.get<std::uint8_t>() % 3);
+  const auto mode = reader.get<std::uint8_t>();
+  init.consistency.kind = static_cast<Consistency::Kind>(mode % 3);
+  if (mode & 16) init.policy.clip_norm = 1;
+  if (mode & 32) init.policy.non_finite = update::NonFinite::skip;
   init.workers = 2;
-  init.slices = 2;
+  init.slices = 5;  // worker 1 has two parts
   init.layout_hash = layout.hash();
   std::vector<std::byte> encoded, body;
   Writer layout_writer(encoded), body_writer(body);
@@ -79,10 +113,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   std::vector<std::byte> parameters(layout.bytes());
   Session session(layout, init, WorkerRank(0), parameters, silence);
-  session.start();
+  if (mode & 8) session.start();
+  act(session, mode, gradient, layout);
   while (reader.ok() && reader.left() > 0) {
     std::int32_t from = 0;
-    transport::Frame frame = next_frame(reader, from, gradient);
+    transport::Frame frame = next_frame(reader, from, gradient, layout);
     transport::Frame copy;
     copy.kind = static_cast<std::uint16_t>(frame.kind + 62);
     copy.clock = frame.clock, copy.key = frame.key, copy.body = frame.body, copy.payload = frame.payload;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "cohaul/ps/client.h"
-#include "cohaul/strategy/slices.h"
 
 namespace cohaul::strategy {
 namespace {
