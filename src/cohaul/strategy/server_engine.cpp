@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cohaul/ps/client.h"
+#include "cohaul/strategy/slices.h"
 
 namespace cohaul::strategy {
 namespace {
