@@ -5,12 +5,15 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "cohaul/gradient/own_functions.h"
+#include "cohaul/transport/arena.h"
 #include "cohaul/update/local_exchange.h"
 
 namespace cohaul::gradient {
@@ -21,10 +24,10 @@ class Reduced : public testing::Test {
  protected:
   Reduced()
       : layout_(*update::Layout::of({{"a", {8}}, {"b", {8}}})),
-        memory_(*transport::Arena::create("cohaul test", 2 * layout_.bytes())),
+        memory_(*transport::Arena::create("cohaul test", 4 * layout_.bytes())),
         flat_(memory_.bytes().first(layout_.bytes())),
-        small_(memory_.bytes().last(layout_.bytes())) {
-    exchange_ = update::make_local_exchange(layout_, {}, flat_);
+        small_(memory_.bytes().last(3 * layout_.bytes())) {
+    exchange_ = update::make_local_exchange(layout_, {}, {}, flat_);
     for (std::int32_t p : {0, 1})
       parameters_.push_back(at::from_blob(flat_.data() + layout_.offset(p), {8}, at::kFloat).requires_grad_());
     reducer_ = std::make_unique<Reducer>(layout_, parameters_, *exchange_, small_);
@@ -32,17 +35,24 @@ class Reduced : public testing::Test {
 
   /// One step. slices[i]: the gradients of a and of b in slice i; 0: none at all.
   void step(const std::vector<std::pair<float, float>>& slices) {
-    ASSERT_TRUE(exchange_->begin({}, {1.0}).ok());
-    for (std::size_t i = 0; i < slices.size(); ++i) {
-      reducer_->open_slice(static_cast<int>(i), static_cast<int>(slices.size()));
+    begin(static_cast<std::int32_t>(slices.size()));
+    for (const auto& [of_a, of_b] : slices) {
       at::Tensor loss = at::full({}, 0.0, at::kFloat).requires_grad_();
-      if (slices[i].first != 0) loss = loss + (parameters_[0] * at::Scalar(slices[i].first)).sum();
-      if (slices[i].second != 0) loss = loss + (parameters_[1] * at::Scalar(slices[i].second)).sum();
-      loss.backward();
-      ASSERT_TRUE(reducer_->close_slice().ok());
+      if (of_a != 0) loss = loss + (parameters_[0] * at::Scalar(of_a)).sum();
+      if (of_b != 0) loss = loss + (parameters_[1] * at::Scalar(of_b)).sum();
+      ASSERT_TRUE(backward(loss).ok());
       EXPECT_FALSE(parameters_[0].grad().defined());
     }
-    ASSERT_TRUE(exchange_->finish(0).ok());
+    finish();
+  }
+  void begin(std::int32_t slices) {
+    ASSERT_TRUE(exchange_->begin({{}, {0, slices, slices}}, {1.0}, {}).ok());
+    reducer_->begin({0, slices, slices});
+  }
+  Status backward(const at::Tensor& loss) { return reducer_->backward(loss, at::ones({}, loss.options()), 0); }
+  void finish() {
+    const update::PartEnd end;
+    ASSERT_TRUE(exchange_->finish({&end, 1}).ok());
     reducer_->release();
   }
   float value(std::int32_t p) const {
@@ -81,22 +91,105 @@ TEST_F(Reduced, AParameterWithoutAnyGradientStays) {
 }
 
 TEST_F(Reduced, AParameterUsedTwiceHasOneGradient) {
-  ASSERT_TRUE(exchange_->begin({}, {1.0}).ok());
-  reducer_->open_slice(0, 1);
-  ((parameters_[0] * 3).sum() + (parameters_[0] * 4).sum() + parameters_[1].sum()).backward();
-  ASSERT_TRUE(reducer_->close_slice().ok());
-  ASSERT_TRUE(exchange_->finish(0).ok());
+  begin(1);
+  ASSERT_TRUE(backward((parameters_[0] * 3).sum() + (parameters_[0] * 4).sum() + parameters_[1].sum()).ok());
+  finish();
   EXPECT_EQ(value(0), -7);
   EXPECT_EQ(value(1), -1) << "the gradient of a sum is one number, expanded";
 }
 
-TEST_F(Reduced, BackwardOutsideAStepIsTheUsers) {
+TEST_F(Reduced, AGradientLeftOverEntersNoStep) {
   (parameters_[0] * 3).sum().backward();
   ASSERT_TRUE(parameters_[0].grad().defined());
   EXPECT_EQ(parameters_[0].grad()[0].item<float>(), 3);
-  parameters_[0].mutable_grad() = at::Tensor();
   step({{1, 1}});
   EXPECT_EQ(value(0), -1);
+}
+
+/// y = 2x, whose backward runs a backward of its own through the parameter, as a layer that recomputes its forward does.
+struct Recomputed : torch::autograd::Function<Recomputed> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, at::Tensor x, at::Tensor parameter) {
+    context->saved_data["parameter"] = parameter;
+    return x * 2;
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
+                                               torch::autograd::tensor_list gradients) {
+    at::AutoGradMode on(true);
+    (context->saved_data["parameter"].toTensor() * 3).sum().backward();
+    return {gradients[0] * 2, at::Tensor()};
+  }
+};
+
+TEST_F(Reduced, BackwardWithinBackwardLosesNothing) {
+  for (int slices : {1, 2}) {
+    const float before = value(0);
+    begin(slices);
+    for (int v = 0; v < slices; ++v) {
+      at::Tensor x = at::ones({8}).requires_grad_();
+      at::Tensor twice = Recomputed::apply(Recomputed::apply(x, parameters_[0]), parameters_[0]);
+      EXPECT_TRUE(may_run_backward_inside(twice.sum()));
+      ASSERT_TRUE(backward(twice.sum() + (parameters_[0] * 5).sum()).ok());
+    }
+    finish();
+    EXPECT_EQ(value(0), before - 11 * static_cast<float>(slices)) << "3 and 3 from within, 5 from without";
+  }
+}
+
+TEST_F(Reduced, AHookThatRunsBackwardIsRefusedByName) {
+  begin(1);
+  at::Tensor x = at::ones({8}).requires_grad_();
+  at::Tensor y = x * 2;
+  y.register_hook([this](const at::Tensor&) {
+    at::AutoGradMode on(true);
+    (parameters_[1] * 3).sum().backward();
+  });
+  const Status taken = backward(y.sum() + parameters_[1].sum());
+  EXPECT_EQ(taken.code(), Code::unsupported);
+  EXPECT_NE(taken.message().find("the gradient of b came twice"), std::string::npos) << taken.message();
+}
+
+TEST_F(Reduced, AParameterBelongsToTheNewestReducer) {
+  const std::uint64_t made = reducers_made();
+  {
+    Reducer newer(layout_, {parameters_[0], at::Tensor()}, *exchange_, small_);
+    EXPECT_EQ(reducers_made(), made + 1);
+    EXPECT_TRUE(newer.owns(0));
+    EXPECT_FALSE(reducer_->owns(0));
+    EXPECT_TRUE(reducer_->owns(1));
+  }
+  EXPECT_FALSE(reducer_->owns(0)) << "it does not fall back";
+  reducer_ = std::make_unique<Reducer>(layout_, parameters_, *exchange_, small_);
+  step({{1, 1}});
+  EXPECT_EQ(value(0), -1);
+}
+
+TEST_F(Reduced, TheUsersOwnHookStaysAndComesFirst) {
+  int called = 0;
+  reducer_.reset();
+  struct Count final : torch::autograd::PostAccumulateGradHook {
+    int& called;
+    explicit Count(int& c) : called(c) {}
+    void operator()(const torch::autograd::Variable&) override { ++called; }
+  };
+  torch::autograd::impl::set_post_acc_grad_hooks(parameters_[0], std::make_unique<Count>(called));
+  for (int i = 0; i < 3; ++i) {
+    reducer_ = std::make_unique<Reducer>(layout_, parameters_, *exchange_, small_);
+    step({{1, 1}});
+  }
+  EXPECT_EQ(called, 3);
+  reducer_.reset();
+  parameters_[0].sum().backward();
+  EXPECT_EQ(called, 4);
+  torch::autograd::impl::set_post_acc_grad_hooks(parameters_[0], nullptr);
+}
+
+TEST_F(Reduced, AnAbandonedStepLeavesNothing) {
+  begin(2);
+  ASSERT_TRUE(backward(parameters_[0].sum() * 100).ok());
+  reducer_->abandon();
+  ASSERT_TRUE(exchange_->abandon().ok());
+  step({{1, 1}, {1, 1}});
+  EXPECT_EQ(value(0), -2);
 }
 
 /// Notes when runs are pushed; sends nothing.
@@ -105,15 +198,19 @@ class Noted final : public update::Exchange {
   explicit Noted(std::vector<std::string>& events) : events_(events) {}
   Bytes parameters() override { return {}; }
   Status start(Time) override { return {}; }
-  Status begin(const update::Work&, const update::StepSettings&) override { return {}; }
-  Status push(std::int32_t run, ConstBytes, std::span<const std::int32_t>) override {
-    events_.push_back("push " + std::to_string(run));
-    return run == refused ? peer_lost("worker 1") : Status{};
+  Status write(Time) override { return {}; }
+  Status begin(const update::Work&, const update::StepSettings&, std::string_view) override { return {}; }
+  Status push(const update::Gradient& gradient) override {
+    events_.push_back("push " + std::to_string(gradient.run));
+    parts.push_back(gradient.part);
+    return gradient.run == refused ? peer_lost("worker 1") : Status{};
   }
-  Result<update::StepOutcome> finish(double) override { return update::StepOutcome(); }
+  Result<update::StepOutcome> finish(std::span<const update::PartEnd>) override { return update::StepOutcome(); }
+  Status abandon() override { return {}; }
   std::size_t memory_bytes() const override { return 0; }
 
   std::int32_t refused = -1;
+  std::vector<std::int32_t> parts;
 
  private:
   std::vector<std::string>& events_;
@@ -129,17 +226,16 @@ class Overlap : public testing::Test {
     for (int i = 0; i < 3; ++i) parameters_.push_back(at::ones({kWide}).requires_grad_());
     reducer_ = std::make_unique<Reducer>(layout_, parameters_, exchange_, small_.bytes());
   }
-  Status slice(int i, int slices) {
-    reducer_->open_slice(i, slices);
+  Status slice() {
     at::Tensor y = at::ones({kWide}).requires_grad_();
     for (std::size_t layer = 0; layer < 3; ++layer) {
       y.register_hook(
           [this, layer](const at::Tensor&) { events_.push_back("backward through " + std::to_string(layer)); });
       y = y * parameters_[layer];
     }
-    y.sum().backward();
+    Status taken = reducer_->backward(y.sum(), at::ones({}), 0);
     events_.push_back("backward has ended");
-    return reducer_->close_slice();
+    return taken;
   }
 
   static constexpr std::int64_t kWide = update::kLargeBytes / sizeof(float);
@@ -153,7 +249,8 @@ class Overlap : public testing::Test {
 
 TEST_F(Overlap, ARunIsPushedWhileBackwardStillRuns) {
   ASSERT_EQ(layout_.runs().size(), 3u);
-  ASSERT_TRUE(slice(0, 1).ok());
+  reducer_->begin({0, 1, 1});
+  ASSERT_TRUE(slice().ok());
   auto at = [&](const std::string& event) {
     return std::find(events_.begin(), events_.end(), event) - events_.begin();
   };
@@ -163,16 +260,30 @@ TEST_F(Overlap, ARunIsPushedWhileBackwardStillRuns) {
 }
 
 TEST_F(Overlap, OnlyTheLastSliceIsPushed) {
-  ASSERT_TRUE(slice(0, 2).ok());
+  reducer_->begin({0, 2, 2});
+  ASSERT_TRUE(slice().ok());
   EXPECT_EQ(std::count(events_.begin(), events_.end(), "push 2"), 0);
-  ASSERT_TRUE(slice(1, 2).ok());
+  ASSERT_TRUE(slice().ok());
   for (const char* push : {"push 0", "push 1", "push 2"})
     EXPECT_EQ(std::count(events_.begin(), events_.end(), push), 1);
 }
 
+TEST_F(Overlap, SlicesThatAreNoCompleteSubtreeArePushedInParts) {
+  small_ = *transport::Arena::create("cohaul test", small_bytes(layout_, 2));
+  reducer_ = std::make_unique<Reducer>(layout_, parameters_, exchange_, small_.bytes());
+  reducer_->begin({2, 5, 5});  // slices 2 and 3 together, slice 4 alone
+  ASSERT_TRUE(slice().ok());
+  EXPECT_TRUE(exchange_.parts.empty());
+  ASSERT_TRUE(slice().ok());
+  EXPECT_EQ(exchange_.parts, (std::vector<std::int32_t>{0, 0, 0}));
+  ASSERT_TRUE(slice().ok());
+  EXPECT_EQ(exchange_.parts, (std::vector<std::int32_t>{0, 0, 0, 1, 1, 1}));
+}
+
 TEST_F(Overlap, AFailedPushEndsTheStepNotTheProcess) {
   exchange_.refused = 2;
-  EXPECT_EQ(slice(0, 1).code(), Code::peer_lost);
+  reducer_->begin({0, 1, 1});
+  EXPECT_EQ(slice().code(), Code::peer_lost);
   EXPECT_EQ(std::count(events_.begin(), events_.end(), "push 1"), 0) << "nothing more is sent";
 }
 

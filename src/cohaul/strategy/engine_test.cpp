@@ -33,12 +33,11 @@ std::vector<float> gradient(std::int64_t step, std::int32_t slice, std::size_t r
   return out;
 }
 
-/// The tree sum over the slices that one worker holds.
-std::vector<float> gradient(const update::Work& work, std::size_t run) {
+/// The tree sum over one part of a worker's slices.
+std::vector<float> gradient(Step step, const update::SliceRange& part, std::size_t run) {
   std::vector<std::vector<float>> slices;
   std::vector<const float*> terms;
-  for (std::int32_t v = work.slices.first; v < work.slices.last; ++v)
-    slices.push_back(gradient(work.step.value, v, run));
+  for (std::int32_t v = part.first; v < part.last; ++v) slices.push_back(gradient(step.value, v, run));
   for (auto& s : slices) terms.push_back(s.data());
   std::vector<float> out(slices.front().size());
   update::tree_sum(std::span<const float* const>(terms), out.data(), out.size());
@@ -55,26 +54,35 @@ struct Seen {
 };
 
 /// As the trainer does it. Parameters start from 1, 2, 3, … at worker 0 alone.
-Seen train(Engine& engine, int rank, int steps) {
+Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
   Seen seen;
   update::Exchange& exchange = engine.exchange();
   auto* p = reinterpret_cast<float*>(exchange.parameters().data());
   // Where each worker computes the whole batch, what is whole and what is its part is not the engine's to know.
   const bool sets = rank == 0 || engine.capabilities().data_parallel == 1;
   for (std::size_t i = 0; sets && i < layout().bytes() / sizeof(float); ++i) p[i] = static_cast<float>(i % 7);
-  EXPECT_TRUE(exchange.start(steady_clock().now() + kSoon).ok());
-  const update::Loop loop{0, steps, 5};
+  if (loop_number == 0) {
+    EXPECT_TRUE(exchange.start(steady_clock().now() + kSoon).ok());
+  }
+  const update::Loop loop{0, steps, 5, loop_number};
   for (;;) {
     auto work = engine.next(loop);
     EXPECT_TRUE(work.ok()) << work.status().message();
     if (!work.ok() || !*work) break;
-    EXPECT_TRUE(exchange.begin(**work, {0.1}).ok());
+    EXPECT_TRUE(exchange.begin(**work, {0.1}, {}).ok());
     std::vector<std::vector<float>> gradients;  // unchanged until finish() returns
-    for (std::size_t run = 0; run < layout().runs().size(); ++run) {
-      gradients.push_back(gradient(**work, run));
-      EXPECT_TRUE(exchange.push(static_cast<std::int32_t>(run), std::as_bytes(std::span(gradients.back())), {}).ok());
-    }
-    auto outcome = exchange.finish(1);
+    const std::vector<update::SliceRange> parts = update::subtrees_of((*work)->slices);
+    for (std::size_t part = 0; part < parts.size(); ++part)
+      for (std::size_t run = 0; run < layout().runs().size(); ++run) {
+        gradients.push_back(gradient((*work)->step, parts[part], run));
+        EXPECT_TRUE(exchange
+                        .push({static_cast<std::int32_t>(part), static_cast<std::int32_t>(run),
+                               as_bytes(std::span(gradients.back()))})
+                        .ok());
+      }
+    std::vector<update::PartEnd> ends;
+    for (std::size_t part = 0; part < parts.size(); ++part) ends.push_back({part == 0 ? 1.0 : 0.0, 0});
+    auto outcome = exchange.finish(ends);
     EXPECT_TRUE(outcome.ok()) << outcome.status().message();
     if (!outcome.ok()) break;
     seen.steps.push_back((*work)->step.value);
@@ -197,26 +205,48 @@ TEST_P(EngineOf, SaysWhatItCanDo) {
   });
 }
 
-TEST_P(EngineOf, RefusesSlicesThatWorkersCannotShare) {
+TEST_P(EngineOf, TakesAnyNumberOfSlicesWithTheBitsOfOneProcess) {
   if (is_single() || is_tensor() || is_asynchronous()) return;  // a step is one worker's, or everybody's
+  for (int slices : {3, 4, 7})
+    EXPECT_TRUE(run(GetParam().strategy, 3, {.slices = slices}).front().parameters ==
+                run(Single{}, 1, {.slices = slices}).front().parameters)
+        << slices;
+}
+
+TEST_P(EngineOf, RefusesFewerSlicesThanWorkers) {
+  if (is_single() || is_tensor() || is_asynchronous()) return;
   with_workers(3, [](job::Job& job) {
-    for (int slices : {1, 4, 9}) {
-      auto engine = make_engine(GetParam().strategy, job, {.layout = &layout(), .slices = slices});
-      EXPECT_EQ(engine.status().code(), Code::invalid);
-      EXPECT_EQ(engine.status().message(), std::to_string(slices) +
-                                               " slices cannot be shared by 3 workers: slices ÷ workers must be 1, 2, "
-                                               "4, 8, …");
-    }
+    auto engine = make_engine(GetParam().strategy, job, {.layout = &layout(), .slices = 2});
+    EXPECT_EQ(engine.status().code(), Code::invalid);
+    EXPECT_EQ(engine.status().message(),
+              "2 slices cannot be shared by 3 workers: give at least as many slices as workers, and at most 1048576");
     EXPECT_TRUE(job.close().ok());
   });
 }
 
-TEST(ShareSlices, InEqualPowersOfTwo) {
-  EXPECT_EQ(share_slices(12, 1, 3)->first, 4);
-  EXPECT_EQ(share_slices(12, 1, 3)->last, 8);
-  EXPECT_EQ(share_slices(7, 0, 1)->last, 7) << "one worker takes any number";
-  EXPECT_FALSE(share_slices(0, 0, 1).ok());
-  EXPECT_FALSE(share_slices(6, 0, 2).ok()) << "three are no complete subtree";
+TEST_P(EngineOf, ALoopThatIsLeftGoesOnAfterItsLastUpdate) {
+  if (is_single() || is_tensor()) return;
+  with_workers(2, [](job::Job& job) {
+    auto engine = *make_engine(GetParam().strategy, job, {.layout = &layout()});
+    EXPECT_TRUE(engine->exchange().start(steady_clock().now() + kSoon).ok());
+    auto given = engine->next({0, 10, 0, 0, "loop=0\n"});
+    ASSERT_TRUE(given.ok() && given->has_value()) << given.status().message();
+    EXPECT_TRUE(engine->leave_loop(false, true).ok());
+    EXPECT_EQ(engine->loop().done, 0) << "what was given and not done goes back";
+    Seen seen = train(*engine, job.rank(), 4, 1);
+    EXPECT_EQ(engine->loop().done, 4);
+    EXPECT_TRUE(job.barrier("trained", 2, steady_clock().now() + kSoon).ok());
+    EXPECT_TRUE(engine->close().ok());
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(SlicesFor, AreOneAWorkerOrWhatIsAsked) {
+  EXPECT_EQ(*slices_for(0, 3), 3);
+  EXPECT_EQ(*slices_for(7, 3), 7);
+  EXPECT_FALSE(slices_for(2, 3).ok());
+  EXPECT_FALSE(slices_for(-1, 1).ok());
+  EXPECT_FALSE(slices_for((1 << 20) + 1, 1).ok());
 }
 
 TEST(Strategy, IsNamedAsInJobFiles) {

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
@@ -12,12 +13,15 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "cohaul/data/sampler.h"
 #include "cohaul/job/test_workers.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
+#include "cohaul/train/weights.h"
 
 namespace cohaul::train {
 namespace {
@@ -108,7 +112,6 @@ TEST_F(OneProcess, FollowsTheDefinitionOfSgd) {
   EXPECT_TRUE(at::allclose(w_.detach(), expected, 1e-5, 1e-6)) << w_ << expected;
   EXPECT_TRUE(at::equal(unused_.detach(), at::ones({2}))) << "no gradient, no update";
   EXPECT_FALSE(w_.grad().defined());
-  EXPECT_TRUE(training_);
 }
 
 TEST_F(OneProcess, HasTheSameBitsUnderEveryStrategyAlone) {
@@ -156,7 +159,8 @@ TEST_F(OneProcess, AnOwnLoopAnswersEveryBatchOnce) {
   }
   EXPECT_EQ(batches, 10);
   std::string why;
-  Batches unanswered = t.batches(line_, {.batch = 8, .steps = 3});
+  const Line other(40);
+  Batches unanswered = t.batches(other, {.batch = 8, .steps = 3});
   auto it = unanswered.begin();
   EXPECT_EQ(code_of([&] { ++it; }, &why), Code::invalid);
   EXPECT_NE(why.find("call step(loss) or average(loss) once for each"), std::string::npos) << why;
@@ -193,6 +197,11 @@ TEST_F(OneProcess, RefusesWhatMakesNoSense) {
   EXPECT_EQ(code_of(fit({.batch = 8})), Code::invalid) << "neither steps nor epochs";
   EXPECT_EQ(code_of(fit({.batch = 8, .steps = 1, .epochs = 1})), Code::invalid);
   EXPECT_EQ(code_of(fit({.batch = 0, .steps = 1})), Code::invalid);
+  EXPECT_EQ(code_of(fit({.batch = 1, .steps = 1, .log_every = 0})), Code::invalid);
+  EXPECT_EQ(code_of(fit({.batch = 1, .steps = -1})), Code::invalid);
+  EXPECT_EQ(code_of([&] { t.evaluate(line_, loss(), {}, 0); }), Code::invalid);
+  for (double lr : {-1.0, std::nan(""), INFINITY})
+    EXPECT_EQ(code_of([&] { trainer(strategy::Single{}, Sgd{.lr = lr}); }), Code::invalid) << lr;
   EXPECT_EQ(code_of([&] { t.fit(Line(0), loss(), {.batch = 1, .steps = 1}); }), Code::invalid);
   EXPECT_EQ(code_of([&] { t.fit(line_, [&](const data::Batch& b) { return b.input; }, {.batch = 8, .steps = 1}); }),
             Code::invalid)
@@ -246,6 +255,237 @@ TEST_F(OneProcess, SharedAndFrozenParametersAreAsInPyTorch) {
   t.step((w_ * w_ * frozen).sum());
   EXPECT_TRUE(at::equal(frozen, at::full({3, 1}, 5.0, at::kFloat)));
   EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 1 - 0.1 * 2 * 5)));
+}
+
+TEST_F(OneProcess, ALoopThatIsLeftEndsThere) {
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::Single{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
+        strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Asynchronous{}}}})
+    for (bool before_answering : {false, true}) {
+      w_ = at::ones({3, 1}).set_requires_grad(true);
+      Trainer t = trainer(s);
+      int first = 0, second = 0;
+      for (const data::Batch& b : t.batches(line_, {.batch = 8, .steps = 1000})) {
+        if (before_answering && first == 10) break;
+        t.step(loss(b));
+        if (++first == 10 && !before_answering) break;
+      }
+      for (const data::Batch& b : t.batches(line_, {.batch = 8, .steps = 5})) t.step(loss(b)), ++second;
+      EXPECT_EQ(first, 10) << name(s);
+      EXPECT_EQ(second, 5) << name(s);
+      EXPECT_EQ(t.steps_done(), 15) << name(s);
+    }
+}
+
+TEST_F(OneProcess, AStepSaysWhatCameOfIt) {
+  Trainer t = trainer(strategy::Single{}, Sgd{.lr = 0.1, .clip_norm = 1, .non_finite = NonFinite::skip});
+  const StepResult r = t.step((w_ * 4).sum());
+  EXPECT_TRUE(r.complete);
+  EXPECT_EQ(r.update, 1);
+  EXPECT_EQ(r.loss, 12);
+  EXPECT_NEAR(*r.gradient_norm, 4 * std::sqrt(3), 1e-6);
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 1 - 0.1 / std::sqrt(3), at::kFloat), 1e-5));
+  const at::Tensor before = w_.detach().clone();
+  EXPECT_TRUE(t.step((w_ * INFINITY).sum()).skipped);
+  EXPECT_TRUE(at::equal(w_.detach(), before));
+  EXPECT_FALSE(t.step(w_.sum()).skipped);
+  Trainer stops = trainer(strategy::Single{}, Sgd{.lr = 0.1, .non_finite = NonFinite::stop});
+  std::string why;
+  EXPECT_EQ(code_of([&] { stops.step((w_ * NAN).sum()); }, &why), Code::invalid);
+  EXPECT_NE(why.find("the gradient of w is not finite at worker 0"), std::string::npos) << why;
+}
+
+TEST_F(OneProcess, SlicesWeighAsTheyHaveSamples) {
+  options_.slices = 2;
+  Trainer t = trainer(strategy::Single{});
+  t.step(w_.sum(), {.samples = 3});
+  const StepResult r = t.step((w_ * 5).sum(), {.samples = 1});
+  EXPECT_EQ(r.loss, (3 * 3 + 15) / 4.0);
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 1 - 0.1 * 2, at::kFloat)));
+  t.step(w_.sum(), {.samples = 3});
+  EXPECT_EQ(code_of([&] { t.step(w_.sum()); }), Code::invalid) << "for all slices, or for none";
+}
+
+TEST_F(OneProcess, UpdatesWhatIsReadInBackwardAfterIt) {
+  // The parameter is read by the backward of what comes before it, after its own gradient is complete.
+  at::Tensor x = at::full({3, 1}, 2.0, at::kFloat);
+  at::Tensor body = at::ones({3, 1}).requires_grad_();
+  Model m;
+  m.parameters = {{"body", body}, {"head", w_}};
+  m.train = [](bool) {};
+  Trainer t(*job_, m, strategy::Single{}, Sgd{.lr = 0.1}, options_);
+  at::Tensor h = body * x;
+  t.step((h * w_.detach()).sum() + (h.detach() * w_).sum() * 100);
+  EXPECT_TRUE(at::allclose(body.detach(), at::full({3, 1}, 1 - 0.1 * 2, at::kFloat))) << body;
+}
+
+TEST_F(OneProcess, AGraphKeptAcrossAStepIsRefusedAsPyTorchDoes) {
+  Trainer t = trainer(strategy::Single{});
+  at::Tensor kept = (w_ * w_).sum();
+  t.step(w_.sum());
+  EXPECT_THROW(kept.backward(), std::exception);
+  w_.mutable_grad() = at::Tensor();
+  at::Tensor of_unused = (unused_ * unused_).sum();
+  t.step(w_.sum());
+  EXPECT_NO_THROW(of_unused.backward()) << "no update, no new version";
+}
+
+TEST_F(OneProcess, TheModelOutlivesTrainerAndJob) {
+  at::Tensor view, base;
+  {
+    auto job = join({});
+    Trainer t(*job, model(), strategy::ParameterServer{.servers = 2}, Sgd{.lr = 0.1}, options_);
+    view = w_.detach().view({3});
+    t.fit(line_, loss(), {.batch = 8, .steps = 5});
+    EXPECT_TRUE(at::equal(view, w_.detach().view({3}))) << "a view made within follows";
+    base = w_.detach().clone();
+    EXPECT_TRUE(job->close().ok());
+    EXPECT_EQ(code_of([&] { t.step(w_.sum()); }), Code::invalid) << "closed with its job";
+  }
+  EXPECT_TRUE(at::equal(w_.detach(), base));
+  EXPECT_TRUE(at::equal(view, base.view({3})));
+  at::NoGradGuard no_grad;
+  w_.fill_(7);
+  EXPECT_TRUE(at::equal(view, at::full({3}, 7, at::kFloat))) << "and still is one";
+}
+
+TEST_F(OneProcess, AnAliasMadeBeforeTheTrainerFollows) {
+  at::Tensor alias = w_.detach();
+  Trainer t = trainer(strategy::Single{});
+  t.step(w_.sum());
+  EXPECT_TRUE(at::equal(alias, w_.detach()));
+  EXPECT_FALSE(at::equal(alias, at::ones({3, 1})));
+}
+
+TEST_F(OneProcess, ATrainerMadeAnewGoesOn) {
+  auto t = std::make_unique<Trainer>(trainer(strategy::AllReduce{}));
+  t->step(w_.sum());
+  t = std::make_unique<Trainer>(trainer(strategy::AllReduce{}, Sgd{.lr = 1}));
+  t->step(w_.sum());
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, -0.1, at::kFloat))) << w_;
+  Trainer newest = trainer(strategy::AllReduce{}, Sgd{.lr = 1});
+  std::string why;
+  EXPECT_EQ(code_of([&] { t->step(w_.sum()); }, &why), Code::invalid);
+  EXPECT_NE(why.find("w belongs to a newer trainer"), std::string::npos) << why;
+  newest.step(w_.sum());
+  std::vector<Trainer> kept;
+  kept.push_back(std::move(newest));
+  kept.front().step(w_.sum());
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, -2.1, at::kFloat))) << w_;
+}
+
+TEST_F(OneProcess, FreezingUnfreezingAndLoadingAreFollowed) {
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::Single{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}}}) {
+    w_ = at::ones({3, 1});  // frozen when the trainer is made
+    Trainer t = trainer(s);
+    t.step(unused_.sum());
+    w_.set_requires_grad(true);
+    t.step(w_.sum());
+    EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 0.9, at::kFloat)));
+    w_.set_data(at::full({3, 1}, 5.0, at::kFloat));  // as torch::load does
+    t.step(w_.sum());
+    EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 4.9, at::kFloat)));
+    {
+      at::NoGradGuard no_grad;
+      w_.clamp_(0, 2);
+    }
+    t.step(w_.sum());
+    EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 1.9, at::kFloat)));
+    t.write([&] { w_.fill_(3); });
+    t.step(w_.sum());
+    EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 2.9, at::kFloat)));
+    w_.set_data(w_.detach().to(at::kDouble));
+    std::string why;
+    EXPECT_EQ(code_of([&] { t.step(w_.sum()); }, &why), Code::invalid);
+    EXPECT_NE(why.find("parameter w is Double [3, 1]"), std::string::npos) << why;
+  }
+}
+
+TEST_F(OneProcess, ASparseGradientIsRefusedByName) {
+  w_ = at::ones({3, 1}).set_requires_grad(true);
+  Trainer t = trainer(strategy::Single{});
+  std::string why;
+  EXPECT_EQ(code_of([&] { t.step(at::embedding(w_, at::zeros({2}, at::kLong), -1, false, true).sum()); }, &why),
+            Code::unsupported);
+  EXPECT_NE(why.find("the gradient of w is sparse"), std::string::npos) << why;
+}
+
+TEST_F(OneProcess, SharedMemoryIsRefusedByName) {
+  at::Tensor twin = at::ones({3, 1}).requires_grad_();
+  twin.set_data(w_.detach());
+  Model m = model();
+  m.parameters.emplace_back("twin", twin);
+  std::string why;
+  EXPECT_EQ(code_of([&] { Trainer(*job_, m, strategy::Single{}, Sgd{}, options_); }, &why), Code::unsupported);
+  EXPECT_NE(why.find("twin shares its memory"), std::string::npos) << why;
+  m.parameters.back() = {"tied", w_};
+  Trainer t(*job_, m, strategy::Single{}, Sgd{.lr = 0.1}, options_);
+  t.step((w_ * 2).sum());
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 0.8, at::kFloat))) << "one parameter, one update";
+  EXPECT_EQ(t.parameters().size(), 3u) << "under all its names";
+}
+
+TEST_F(OneProcess, StridedParametersKeepTheirStrides) {
+  at::Tensor t = at::arange(12, at::kFloat).reshape({3, 4}).t().requires_grad_();
+  at::Tensor c = at::ones({2, 3, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast).requires_grad_();
+  at::Tensor factor = at::arange(12, at::kFloat).reshape({4, 3}).sin();
+  const at::Tensor expected = t.detach() - 0.1 * factor;
+  Model m;
+  m.parameters = {{"t", t}, {"c", c}};
+  m.train = [](bool) {};
+  {
+    Trainer trainer(*job_, m, strategy::ParameterServer{.servers = 2}, Sgd{.lr = 0.1}, options_);
+    trainer.step((t * factor).sum() + c.sum());
+  }
+  EXPECT_TRUE(at::allclose(t.detach(), expected)) << t;
+  EXPECT_EQ(t.strides().vec(), (std::vector<std::int64_t>{1, 4}));
+  EXPECT_TRUE(c.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(at::allclose(c.detach(), at::full({2, 3, 4, 4}, 0.9, at::kFloat)));
+}
+
+TEST_F(OneProcess, AThrowWithinBackwardLeavesTheTrainerUsable) {
+  Trainer t = trainer(strategy::Single{});
+  at::Tensor hooked = w_ * 2;
+  hooked.register_hook([](const at::Tensor&) -> at::Tensor { throw std::runtime_error("from a hook"); });
+  EXPECT_THROW(t.step(hooked.sum() + unused_.sum()), std::exception);
+  EXPECT_FALSE(w_.grad().defined());
+  t.step(w_.sum());
+  EXPECT_TRUE(at::allclose(w_.detach(), at::full({3, 1}, 0.9, at::kFloat)));
+  EXPECT_TRUE(at::equal(unused_.detach(), at::ones({2})));
+}
+
+TEST_F(OneProcess, ParametersAreCopies) {
+  Trainer t = trainer(strategy::Single{});
+  const NamedTensors before = t.parameters();
+  t.step(w_.sum());
+  EXPECT_TRUE(at::equal(before.at(0).second, at::ones({3, 1})));
+}
+
+std::size_t entries(const char* folder) {
+  std::filesystem::directory_iterator it(folder);
+  return static_cast<std::size_t>(std::distance(begin(it), end(it)));
+}
+std::size_t mappings() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t n = 0;
+  for (std::string line; std::getline(maps, line);) ++n;
+  return n;
+}
+
+TEST_F(OneProcess, AThousandTrainersLeaveAsMuchAsOne) {
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}}}) {
+    const int count = std::holds_alternative<strategy::AllReduce>(s) ? 1000 : 100;
+    std::size_t descriptors = 0, maps = 0;
+    for (int i = 0; i < count; ++i) {
+      Trainer t = trainer(s);
+      t.step(w_.sum());
+      if (i == 9) descriptors = entries("/proc/self/fd"), maps = mappings();
+    }
+    EXPECT_LE(entries("/proc/self/fd"), descriptors + 20) << name(s);
+    EXPECT_LE(mappings(), maps + 40) << name(s);
+  }
 }
 
 /// A parameter and a buffer that start from each worker's own number.
