@@ -29,18 +29,16 @@ namespace cohaul::job {
 
 enum class ControlKind : std::uint16_t {
   // A member says:
-  join =
-      1,  // number: workers of its job, key: version of its library, value: member. Reply when all have joined; its value: members
+  join = 1,       // number: workers, key: version of the library, value: member. Reply when all have joined: members
   heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
-  get =
-      4,  // key, timeout_ms, number: rank of the worker that is to set it, from 1 (0: anyone). Reply when it is there; its value: the value
-  barrier = 5,  // key, number: how many meet, timeout_ms. Reply when they have met
-  leave = 6,    // goodbye
-  failed = 7,   // number: Code, value: message
-  commit = 8,   // only this member counts from now on. Reply: ok, or the loss that came before
-  overdue = 9,  // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
-  meet = 10,    // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not
+  get = 4,        // key, timeout_ms, number: 1 + rank of who is to set it, 0: anyone. Reply when it is there: the value
+  barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
+  leave = 6,      // goodbye
+  failed = 7,     // number: Code, value: message
+  commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
+  overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
+  meet = 10,      // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat
