@@ -154,14 +154,13 @@ class RankSimulation final : public RankWorld {
       if (first && !why.message().starts_with(left)) broken(who + " names nobody who left: " + why.message());
       return;
     }
-    if (lost_.empty()) {
-      const bool expected = scenario.differs_in >= 0 ? why.message().starts_with("train.batch is ")
-                                                     : !stops_.ok() && why.message().starts_with("step ");
-      if (!expected) return broken(who + " fails, though nothing is wrong: " + why.message());
-      if (first) first_failure_ = why.message();
-      if (why.message() != first_failure_) broken(who + " fails otherwise than the others: " + why.message());
-      return;
-    }
+    // What all find together may be found by those that are left.
+    const bool alike = scenario.differs_in >= 0 ? why.message().starts_with("train.batch is ")
+                                                : !stops_.ok() && why.message().starts_with("step ");
+    if (alike && first_failure_.empty()) first_failure_ = why.message();
+    if (alike && why.message() != first_failure_) broken(who + " fails otherwise than the others: " + why.message());
+    if (alike) return;
+    if (lost_.empty()) return broken(who + " fails, though nothing is wrong: " + why.message());
     const bool named = std::ranges::any_of(
         lost_, [&](int r) { return why.message().starts_with("worker " + std::to_string(r) + ": "); });
     if (first && !named) broken(who + " is the first to fail and names nobody who was lost: " + why.message());
