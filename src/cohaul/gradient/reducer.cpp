@@ -229,6 +229,7 @@ Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameter
     auto hook = std::make_unique<Hook>(state_->number, [weak, p] {
       if (std::shared_ptr<State> state = weak.lock()) state->hooked(static_cast<std::int32_t>(p));
     });
+    torch::autograd::impl::materialize_autograd_meta(parameter);  // one that is frozen may have none yet
     // An older reducer has lost the parameter, so its hook goes.
     Hook* older = reducers_hook(parameter);
     hook->users = std::move(older ? older->users : torch::autograd::impl::post_acc_grad_hooks(parameter));

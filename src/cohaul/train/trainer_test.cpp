@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -200,7 +201,7 @@ TEST_F(OneProcess, RefusesWhatMakesNoSense) {
   EXPECT_EQ(code_of(fit({.batch = 1, .steps = 1, .log_every = 0})), Code::invalid);
   EXPECT_EQ(code_of(fit({.batch = 1, .steps = -1})), Code::invalid);
   EXPECT_EQ(code_of([&] { t.evaluate(line_, loss(), {}, 0); }), Code::invalid);
-  for (double lr : {-1.0, std::nan(""), INFINITY})
+  for (double lr : std::vector<double>{-1, NAN, INFINITY})
     EXPECT_EQ(code_of([&] { trainer(strategy::Single{}, Sgd{.lr = lr}); }), Code::invalid) << lr;
   EXPECT_EQ(code_of([&] { t.fit(Line(0), loss(), {.batch = 1, .steps = 1}); }), Code::invalid);
   EXPECT_EQ(code_of([&] { t.fit(line_, [&](const data::Batch& b) { return b.input; }, {.batch = 8, .steps = 1}); }),
@@ -543,6 +544,130 @@ TEST(TwoWorkers, UnderTensorAModelWithoutSplitLayersIsRefused) {
     EXPECT_NE(why.find("tensor_parallel_layers"), std::string::npos) << why;
     EXPECT_TRUE(job.close().ok());
   });
+}
+
+/// Both workers do `body`, and job's close; each worker's error, or "".
+std::array<std::string, 2> errors_of(const std::function<void(job::Job&, Numbered&)>& body) {
+  std::array<std::string, 2> out;
+  job::with_workers(2, [&](job::Job& job) {
+    Numbered own(5);
+    try {
+      body(job, own);
+      or_throw(job.close());
+    } catch (const Error& e) {
+      out[static_cast<std::size_t>(job.rank())] = e.what();
+      job.report_failure(e.status());
+    }
+  });
+  return out;
+}
+
+const std::vector<strategy::Strategy>& synchronous() {
+  static const std::vector<strategy::Strategy> all{strategy::AllReduce{}, strategy::ParameterServer{.servers = 2}};
+  return all;
+}
+
+bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(TwoWorkers, WhoDoNotAgreeAreToldWhatDiffers) {
+  for (const strategy::Strategy& s : synchronous()) {
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{.lr = job.rank() == 0 ? 0.1 : 0.2}, {});
+    });
+    for (const std::string& w : why)
+      EXPECT_TRUE(says(w, "optimizer.lr is 0.1 at worker 0 and 0.2 at worker 1")) << name(s) << ": " << w;
+    const Line data(40);
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      for (const data::Batch& b : t.batches(data, {.batch = 8, .steps = job.rank() == 0 ? 5 : 6}))
+        t.step(own.weight.sum() * b.input[0][0]);
+    });
+    EXPECT_TRUE(says(why[0] + why[1], "steps is 5 at worker 0 and 6 at worker 1")) << name(s) << why[0] << why[1];
+  }
+}
+
+TEST(TwoWorkers, WhoLeavesEarlyIsNamedAtOnce) {
+  for (const strategy::Strategy& s : synchronous()) {
+    const Time began = steady_clock().now();
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      for (int i = 0; i < (job.rank() == 1 ? 9 : 10); ++i) t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[0], "worker 1") && says(why[0], "step 10")) << name(s) << ": " << why[0];
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      const Line data(8);
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      if (job.rank() == 0) t.evaluate(data, [&](const data::Batch&) { return own.weight.sum(); });
+      else t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[1], "worker 0 is in evaluate() after 1 step,")) << name(s) << ": " << why[1];
+    EXPECT_LT(steady_clock().now() - began, 10 * kSecond);
+  }
+}
+
+TEST(TwoWorkers, WhatIsWrittenByHandIsEverybodysOrRefused) {
+  for (const strategy::Strategy& s : synchronous()) {
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{.lr = 1}, {});
+      t.step(own.weight.sum());
+      t.write([&] { own.weight.fill_(10 + job.rank()); });
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 10, at::kFloat))) << name(s);
+      t.step(own.weight.sum());
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 9, at::kFloat))) << name(s);
+      own.weight.set_data(at::full({4, 2}, 3, at::kFloat));  // as torch::load does, on both
+      t.step(own.weight.sum());
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 2, at::kFloat))) << name(s) << own.weight;
+    });
+    EXPECT_EQ(why[0] + why[1], "") << name(s);
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      own.weight.set_data(at::full({4, 2}, 3 + job.rank(), at::kFloat));
+      t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[0], "the parameters' hash is")) << name(s) << why[0];
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      {
+        at::NoGradGuard no_grad;
+        if (job.rank() == 1) own.weight.mul_(2);
+      }
+      t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[1], "parameter weight was written by hand")) << name(s) << why[1];
+  }
+}
+
+TEST(TwoWorkers, AParameterUnusedAtOneOfThemHasTheOthersGradient) {
+  job::with_workers(2, [](job::Job& job) {
+    Numbered own(1);
+    at::Tensor none = at::ones({2}).requires_grad_();
+    own.model.parameters.emplace_back("none", none);
+    own.model.parameters.emplace_back("tied", own.weight);
+    Trainer t(job, own.model, strategy::AllReduce{}, {});
+    const at::Tensor loss = job.rank() == 0 ? own.weight.sum() * 4 : at::zeros({}).requires_grad_();
+    t.average(loss);
+    EXPECT_TRUE(at::equal(own.weight.grad(), at::full({4, 2}, 2, at::kFloat))) << own.weight.grad();
+    EXPECT_FALSE(none.grad().defined()) << "nobody has one";
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(TwoWorkers, HaveTheBitsOfOneWithAnySlices) {
+  const Line data(40);
+  at::Tensor expected;
+  for (int world : {1, 2, 3})
+    for (const strategy::Strategy& s : synchronous())
+      job::with_workers(world, [&](job::Job& job) {
+        Numbered own(1);
+        Trainer t(job, own.model, s, Adam{.lr = 0.1, .clip_norm = 0.5}, {.slices = 5});
+        for (const data::Batch& b : t.batches(data, {.batch = 13, .steps = 6}))
+          t.step((at::matmul(b.input.narrow(1, 0, 2), own.weight.t()) - b.target).square().mean());
+        if (world == 1 && !expected.defined()) expected = own.weight.detach().clone();
+        EXPECT_TRUE(at::equal(own.weight.detach(), expected)) << world << name(s);
+        EXPECT_TRUE(job.close().ok());
+      });
 }
 
 }  // namespace
