@@ -133,7 +133,8 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   }
   may_part_ = true;
   if (own_threads()) {
-    job_.at_close([threads = threads_, patience = seconds(job_.options().step_timeout_s)] {
+    job_.at_close([&job = job_, threads = threads_, patience = seconds(job_.options().step_timeout_s)] {
+      Waiting waiting(job);
       return threads->join(steady_clock().now() + patience);
     });
   }

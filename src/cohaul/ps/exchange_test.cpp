@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ostream>
 #include <thread>
@@ -218,7 +219,10 @@ TEST_P(Forms, AsynchronousWorkersShareTheStepsAndEndWithTheSameParameters) {
     EXPECT_EQ(told[1].number, 50);
     EXPECT_EQ(told[2].number, 60);
     Stats sum;
+    std::vector<double> losses;
+    for (std::int64_t step = 0; step < 60; ++step) losses.push_back(part_end(Step(step), {0, 1, 1}, {}).loss);
     for (const ToldUpdate& u : told) {
+      EXPECT_TRUE(std::ranges::count(losses, u.report.loss) == 1) << "the loss of one of the steps";
       EXPECT_GT(u.report.elapsed, 0);
       sum.pushes += u.report.pushes;
       sum.staleness_sum += u.report.staleness_sum;

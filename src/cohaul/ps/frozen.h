@@ -26,6 +26,8 @@ class Frozen {
   Frozen(const update::Layout& layout, std::int32_t workers, ToWorkers& out);
   Status initial(ConstBytes values);
   void pull(WorkerRank from);
+  /// The worker is gone: it waits no more.
+  void forget(WorkerRank worker) { wanted_[worker.value] = false; }
 
  private:
   void answer(WorkerRank to);

@@ -217,7 +217,7 @@ Result<Stats> Stats::decode(Reader& in) {
   return m;
 }
 
-void Refusal::encode(Writer& out) const { out.put(code).text(why); }
+void Refusal::encode(Writer& out) const { out.put(code).text(std::string_view(why).substr(0, kRefusalBytesMax)); }
 
 Result<Refusal> Refusal::decode(ConstBytes body) {
   Reader in(body);

@@ -203,6 +203,8 @@ struct Stats {
   static Result<Stats> decode(Reader& in);
 };
 
+constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; what is longer is cut
+
 struct Refusal {
   Code code = Code::invalid;
   std::string why;

@@ -8,6 +8,8 @@
 namespace cohaul::ps {
 namespace {
 
+constexpr Duration kServersAreToldAfter = 2 * kSecond;  // the launcher's patience with servers that outlive the workers
+
 job::LaunchOutcome launch(std::vector<std::string> arguments, transport::Form form = transport::Form::auto_) {
   job::LaunchOptions options;
   options.worker_command = {COHAUL_PS_WORKER};
@@ -34,6 +36,12 @@ TEST(Processes, EveryModeEndsWithTheParametersOfOneProcess) {
       EXPECT_EQ(outcome.exit_code, 0) << mode << ": " << outcome.message;
     }
   }
+}
+
+TEST(Processes, ServersEndByThemselvesWhenAllWorkersHaveLeft) {
+  Time begin = steady_clock().now();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(launch({"sync"}).exit_code, 0);
+  EXPECT_LT(steady_clock().now() - begin, 3 * kServersAreToldAfter) << "the launcher had to tell them";
 }
 
 TEST(Processes, AKilledServerIsNamed) {

@@ -222,6 +222,7 @@ void Server::leave(WorkerRank worker) {
   for (auto& table : tables_) {
     if (table) table->forget(worker);
   }
+  if (frozen_) frozen_->forget(worker);
   if (coordinator_) coordinator_->gone(worker);
 }
 

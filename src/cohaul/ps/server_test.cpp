@@ -311,6 +311,29 @@ TEST(Session, AStepOfWhichSomethingWasSentCannotBeGivenUp) {
   EXPECT_EQ(s.abandon().code(), Code::invalid);
 }
 
+TEST(Session, AnAnswerOfAnotherLoopIsNotTakenForThisOnes) {
+  const update::Layout layout = two_large();
+  Init init;
+  init.consistency.kind = Kinds::async;
+  Town town(init, layout);
+  Session& s = town.session(0);
+  ASSERT_TRUE(s.ask({.end = 5, .number = 1}).ok());
+  town.parcels().clear();
+  const std::vector<std::byte> of_loop_0 = encoded(LoopState{0, 0, 5, 5}), of_loop_1 = encoded(LoopState{1, 5, 10, 5});
+  const auto finished = [&](const std::vector<std::byte>& state) {
+    transport::Frame frame;
+    frame.kind = static_cast<std::uint16_t>(Kind::finished);
+    frame.body = state;
+    return s.on_frame(ServerRank(0), std::move(frame));
+  };
+  ASSERT_TRUE(finished(of_loop_0).ok());
+  EXPECT_EQ(s.missing(), "server 0: the next step number");
+  ASSERT_TRUE(finished(of_loop_1).ok());
+  town.deliver();
+  EXPECT_FALSE(s.busy());
+  EXPECT_EQ(s.loop(), (LoopState{1, 5, 10, 5}));
+}
+
 TEST(Session, AnAsynchronousStepThatIsHeldBackCanBeGivenUpAndBegunAgain) {
   const update::Layout layout = two_large();
   Init init;

@@ -231,7 +231,8 @@ void Witness::look_at_visibility(const Look& look) {
   for (std::size_t w = 0; w < workers_.size(); ++w) {
     const Worker& other = workers_[w];
     bool own = &other == &self;
-    if (!own && !bounded) continue;
+    // At the end of a loop the others may be in the next one already: the bound is of starts.
+    if (!own && (!bounded || (look.is_over && !look.is_last))) continue;
     std::int64_t upto = own ? self.clock : std::min(horizon, other.clock);
     if (!own && !other.is_given_up && !other.finished && other.clock < horizon && !look.is_over) {
       return broken(worker_name(look.worker) + " runs ahead of worker " + std::to_string(w));
