@@ -218,6 +218,8 @@ class FakeJob : public job::Job {
   Result<std::string> get(const std::string&, Time) override { return unsupported("no store"); }
   Status barrier(const std::string&, int, Time) override { return {}; }
   Status meet(const job::Meeting&, Time) override { return {}; }
+  void attend(const job::Meeting&) override {}
+  void shared_with_all(const transport::Arena&) override {}
   Status absent(const std::string&, std::int64_t, std::int64_t) const override { return {}; }
   transport::Identity identity(const std::string&, std::uint64_t) const override { return {}; }
   Status health() const override { return {}; }

@@ -47,6 +47,8 @@ class TestJob final : public job::Job {
   Result<std::string> get(const std::string& key, Time deadline) override;
   Status barrier(const std::string&, int, Time) override { return unsupported("in tests"); }
   Status meet(const job::Meeting&, Time) override { return unsupported("in tests"); }
+  void attend(const job::Meeting&) override {}
+  void shared_with_all(const transport::Arena&) override {}
   Status absent(const std::string&, std::int64_t, std::int64_t) const override { return {}; }
   transport::Identity identity(const std::string& purpose, std::uint64_t model) const override;
   Result<transport::Arena> share_on_host(const std::string&, std::size_t, transport::Access,

@@ -94,8 +94,7 @@ class RankSimulation final : public RankWorld {
         const Status pushed = local->push({.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)});
         COHAUL_CHECK(pushed.ok(), "the reference pushes");
       }
-      const update::PartEnd end{stub_loss(Step(s), all), 0};
-      auto outcome = local->finish({&end, 1});
+      auto outcome = local->finish(stub_ends(Step(s), all));
       if (!outcome.ok()) {  // it stops, and so must all
         stops_ = outcome.status();
         return;

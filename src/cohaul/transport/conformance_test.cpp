@@ -239,10 +239,14 @@ TEST_P(Conformance, APayloadLandsInThePlaceThatIsGivenForIt) {
       ASSERT_TRUE(f);
       EXPECT_TRUE(equal(f->payload, payload));
       EXPECT_TRUE(kind == 4 || f->payload.data() != place.data());
-      if (GetParam() == "tcp") EXPECT_EQ(f->payload.data() == place.data(), kind == 4);
+      if (GetParam() == "tcp") {
+        EXPECT_EQ(f->payload.data() == place.data(), kind == 4);
+      }
     }
   }
-  if (GetParam() == "tcp") EXPECT_EQ(asked, 6);
+  if (GetParam() == "tcp") {
+    EXPECT_EQ(asked, 6);
+  }
 }
 
 TEST_P(Conformance, ALossIsToldOnceAndThenTheWaitSleeps) {

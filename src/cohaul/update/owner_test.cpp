@@ -207,12 +207,19 @@ TEST(Owner, ScalesClipsAndSkipsAsThePlanSays) {
     }
     return parameters;
   };
-  const std::vector<float> halved = updated({}, {.factor = 0.5}), clipped = updated({.clip_value = 0.25}, {});
+  const auto factor = [](double f) {
+    StepPlan plan;
+    plan.factor = f;
+    return plan;
+  };
+  StepPlan skip;
+  skip.action = StepPlan::Action::skip;
+  const std::vector<float> halved = updated({}, factor(0.5)), clipped = updated({.clip_value = 0.25}, {});
   for (std::size_t i = 0; i < g.size(); ++i) {
     EXPECT_EQ(halved[i], -g[i] / 2);
     EXPECT_EQ(clipped[i], -std::clamp(g[i], -0.25f, 0.25f));
   }
-  EXPECT_EQ(updated({}, {.action = StepPlan::Action::skip}), std::vector<float>(2500, 0));
+  EXPECT_EQ(updated({}, skip), std::vector<float>(2500, 0));
 }
 
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
