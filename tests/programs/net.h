@@ -1,0 +1,97 @@
+#pragma once
+// The model of a program, as a user would write it.
+
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/dropout.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
+#include <torch/nn/modules/rnn.h>
+
+#include <deque>
+
+#include "program.h"
+#include "samples.h"
+
+namespace cohaul::programs {
+
+/// How a loss is computed.
+struct Pass {
+  Place place{};
+  bool recompute = false;  // the layers that ask for it
+  bool penalty = false;    // if the program has it
+  bool poison = false;
+};
+
+class NetImpl;
+
+/// A layer whose forward is computed again in backward.
+struct Segment {
+  NetImpl* net = nullptr;
+  std::size_t layer = 0;
+};
+
+class NetImpl : public torch::nn::Module {
+ public:
+  /// Parameters drawn from init_seed. program outlives it.
+  NetImpl(const Program& program, std::uint64_t init_seed);
+
+  /// input [n, width + kTokens] → [n, outputs]
+  at::Tensor forward(const at::Tensor& input, const Pass& pass);
+  at::Tensor loss(const data::Batch& batch, const Pass& pass);
+
+  /// Parameters of a layer; a tied one's are those of the layer that it is.
+  std::vector<at::Tensor> parameters_of(int layer);
+  /// Of a layer: h [n, width], tokens [n, kTokens] → [n, width].
+  at::Tensor apply(std::size_t layer, const at::Tensor& h, const at::Tensor& tokens);
+
+ private:
+  struct Part {
+    torch::nn::Linear linear{nullptr};
+    torch::nn::Conv2d convolution{nullptr};
+    torch::nn::LayerNorm norm{nullptr};
+    torch::nn::Embedding embedding{nullptr};
+    torch::nn::GRU recurrent{nullptr};
+    torch::nn::Dropout dropout{nullptr};
+  };
+  Part make(const Layer& layer);
+  void add_odd_parameters();
+  void draw_parameters(std::uint64_t init_seed);
+  void stride_weights();
+  at::Tensor use(std::size_t layer, const at::Tensor& h, const at::Tensor& tokens, const Pass& pass);
+  at::Tensor penalty(const at::Tensor& input, const Pass& pass);
+  at::Tensor poison(const at::Tensor& loss, const Place& place);
+
+  const Program& program_;
+  std::vector<Part> parts_;
+  std::deque<Segment> segments_;  // one for each layer; their addresses stay
+  torch::nn::Linear head_{nullptr};
+  at::Tensor drift_, scale_, nothing_, gain_;
+  at::Tensor auxiliary_;  // of the forward that is running; may be undefined
+};
+TORCH_MODULE(Net);
+
+/// The second model: what it makes of an input is an input for the first one.
+class SecondImpl : public torch::nn::Module {
+ public:
+  SecondImpl(const Program& program, std::uint64_t init_seed);
+  at::Tensor forward(const at::Tensor& input);
+
+ private:
+  const Program& program_;
+  torch::nn::Linear linear_{nullptr};
+};
+TORCH_MODULE(Second);
+
+/// Each module's mode as it was, at the end of the scope.
+class KeepModes {
+ public:
+  explicit KeepModes(torch::nn::Module& module);
+  ~KeepModes();
+  KeepModes(const KeepModes&) = delete;
+
+ private:
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
+};
+
+}  // namespace cohaul::programs

@@ -1,0 +1,142 @@
+#pragma once
+// A training program as a value: a model, its optimizers, its loops, and what its author does between steps. Random programs are drawn
+// (generate.h), run by torch::optim (reference.h) and by Cohaul (run.h), and compared.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace cohaul::programs {
+
+enum class Kind { linear, convolution, layer_norm, embedding, recurrent };
+enum class Activation { none, tanh, silu, gelu, relu };
+/// How the weight lies in memory: transposed, with gaps between its rows, or channels last.
+enum class Strides { plain, transposed, gaps, channels_last };
+/// What of a layer's use has no gradient. weights: the weights learn by a loss of their own on detached features.
+enum class Detached { no, input, weights };
+/// Where a layer is left out: in some slices, in whole steps, or in all slices but the first.
+enum class Unused { never, slices, steps, most };
+
+/// Adds to its input what it makes of it. All layers have the program's width at both ends.
+struct Layer {
+  Kind kind = Kind::linear;
+  Activation activation = Activation::none;
+  bool wide = false;  // its weight has more than 64 KiB
+  Strides strides = Strides::plain;
+  Detached detached = Detached::no;
+  Unused unused = Unused::never;
+  bool twice = false;        // applied two times
+  bool recomputed = false;   // its forward is computed again within backward
+  bool frozen = false;       // when the trainer is made
+  bool dropout = false;      // in training
+  bool dropout_off = false;  // its dropout is in evaluation mode all the time
+  int tied = -1;             // the earlier layer that it is, under a second name
+  bool operator==(const Layer&) const = default;
+};
+
+/// Of torch::optim, by its name.
+enum class RuleKind { sgd, adam, adamw };
+struct Rule {
+  RuleKind kind = RuleKind::sgd;
+  double lr = 0.05, momentum = 0, dampening = 0, decay = 0, eps = 1e-8;
+  bool nesterov = false;
+  double clip_norm = 0, clip_value = 0;
+  bool skip = false;  // steps whose gradients are not finite
+  bool operator==(const Rule&) const = default;
+};
+
+enum class LoopKind { own, batches, fit };
+/// Whether the loop is left before it ends: after a step was answered, or before the next one is.
+enum class Left { no, after, before };
+/// Whether its trainers are made anew before it: assigned over the old ones, or after those are gone.
+enum class Remade { no, over, reset };
+struct Loop {
+  LoopKind kind = LoopKind::own;
+  int steps = 6;
+  Left left = Left::no;
+  int batch = 1;        // samples of a step; own loops: of a slice
+  bool shuffle = true;  // batches, fit
+  bool uneven = false;  // own: slices of unequal size
+  Remade remade = Remade::no;
+  double rate = 1;  // of the new trainers, relative to the rule's
+  bool operator==(const Loop&) const = default;
+};
+
+enum class Act {
+  probe_backward,     // backward of another loss, whose gradients stay where they are
+  probe_grad,         // torch::autograd::grad
+  probe_forward,      // without gradients
+  freeze,             // a layer
+  unfreeze,           // a layer
+  write,              // by hand
+  write_storage,      // a parameter gets other memory
+  load,               // torch::load into the model, on all workers
+  load_within_write,  // the same in trainer.write()
+  evaluate,
+  evaluate_by_hand,
+  save,
+};
+/// When, in its step: after the step before it, with the batch at hand, or before each of the worker's slices.
+enum class When { between, fetched, slices };
+struct Event {
+  int step = 1;
+  Act act = Act::probe_forward;
+  When when = When::between;
+  int layer = 0;            // freeze, unfreeze, write
+  bool first_only = false;  // probes: on worker 0 alone
+  bool operator==(const Event&) const = default;
+};
+
+/// A slice whose loss, or one gradient of it, is not finite.
+struct Poison {
+  int step = 0, slice = 0;
+  bool loss = true;
+  bool operator==(const Poison&) const = default;
+};
+
+struct Program {
+  std::uint64_t seed = 0;  // of its numbers; drawn from it
+  bool float64 = true;
+  int width = 8;  // of all layers, a multiple of 4
+  int slices = 1;
+  int outputs = 1;
+  bool classes = false;  // cross entropy over the outputs; else mean squares
+  std::vector<Layer> layers;
+  bool penalty = false;     // of the gradient with respect to the input
+  bool drift = false;       // a parameter whose gradient is one number, expanded
+  bool drift_wide = false;  // of more than 64 KiB
+  bool odd = false;         // a scalar and an empty parameter; in float32 programs the scalar is float64
+  bool second = false;      // a generator with a trainer of its own, whose loss flows through the model
+  bool after = false;       // the model is used and saved when its trainer is gone
+  Rule rule, second_rule;
+  std::vector<Loop> loops;
+  std::vector<Event> events;
+  std::vector<Poison> poison;
+
+  int steps() const;
+  bool operator==(const Program&) const = default;
+};
+
+/// A place in the program: which slice of which step is computed, both from 0.
+struct Place {
+  int step = 0, slice = 0;
+};
+bool is_used(const Layer& layer, const Place& place);
+/// Samples of a slice of an own loop.
+int own_samples(const Loop& loop, const Place& place);
+/// Whether the slices of a step are of unequal size.
+bool is_uneven(const Loop& loop, int slices);
+
+nlohmann::json to_json(const Program& program);
+/// Throws nlohmann's exceptions.
+Program from_json(const nlohmann::json& json);
+
+/// As its author would write it, nearly.
+std::string describe(const Program& program);
+
+/// What a program may have, by name; and which of them it has, in the same order.
+const std::vector<std::string>& feature_names();
+std::vector<bool> features_of(const Program& program);
+
+}  // namespace cohaul::programs

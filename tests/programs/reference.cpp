@@ -1,0 +1,197 @@
+#include "reference.h"
+
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
+#include <torch/utils.h>
+
+#include "cohaul/base/random.h"
+#include "cohaul/data/sampler.h"
+#include "cohaul/update/tree_fold.h"
+#include "play.h"
+
+namespace cohaul::programs {
+namespace {
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const Rule& rule, double rate, std::vector<at::Tensor> of) {
+  using namespace torch::optim;
+  const double lr = rule.lr * rate;
+  switch (rule.kind) {
+    case RuleKind::sgd:
+      return std::make_unique<SGD>(std::move(of), SGDOptions(lr)
+                                                      .momentum(rule.momentum)
+                                                      .dampening(rule.dampening)
+                                                      .weight_decay(rule.decay)
+                                                      .nesterov(rule.nesterov));
+    case RuleKind::adam:
+      return std::make_unique<Adam>(std::move(of), AdamOptions(lr).eps(rule.eps).weight_decay(rule.decay));
+    case RuleKind::adamw:
+      return std::make_unique<AdamW>(std::move(of), AdamWOptions(lr).eps(rule.eps).weight_decay(rule.decay));
+  }
+  return nullptr;
+}
+
+/// One model with its optimizer.
+class Side {
+ public:
+  Side(Play& play, Which which) : play_(play), which_(which) {
+    for (const auto& [name, p] : distinct_parameters(play.module(which))) parameters_.push_back(p);
+    sums_.resize(parameters_.size());
+  }
+  void make(double rate) {
+    optimizer_ = make_optimizer(rule(), rate, parameters_);
+    steps_ = 0;
+  }
+  std::int64_t steps() const { return steps_; }
+
+  /// A slice's part of the step. weight: its share, or its samples.
+  void slice(const data::Batch& batch, const Place& place, double weight) {
+    forget_gradients();
+    at::Tensor loss = play_.loss(which_, batch, place);
+    losses_.add(weight * loss.item<double>(), [](double a, double b) { return a + b; });
+    loss.backward(torch::scalar_tensor(weight, loss.options().requires_grad(false)));
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const at::Tensor& g = parameters_[i].grad();
+      sums_[i].add(g.defined() ? std::optional(g.clone()) : std::nullopt, sum);
+    }
+    forget_gradients();
+  }
+  /// samples: over which the sums are still to be averaged; 0: they are averaged.
+  void update(int step, double samples) {
+    SeenStep seen;
+    seen.update = ++steps_;
+    seen.loss = losses_.take([](double a, double b) { return a + b; }).value_or(0) / (samples > 0 ? samples : 1);
+    bool finite = true;
+    std::vector<at::Tensor> having;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      std::optional<at::Tensor> g = sums_[i].take(sum);
+      if (!g) continue;
+      if (samples > 0) g->mul_(1 / samples);
+      finite = finite && g->isfinite().all().item<bool>();
+      parameters_[i].mutable_grad() = *g;
+      having.push_back(parameters_[i]);
+    }
+    if (rule().clip_norm > 0 || rule().skip) seen.norm = norm(having);
+    seen.skipped = rule().skip && !finite;
+    if (!seen.skipped) {
+      if (rule().clip_norm > 0) torch::nn::utils::clip_grad_norm_(having, rule().clip_norm);
+      if (rule().clip_value > 0) torch::nn::utils::clip_grad_value_(having, rule().clip_value);
+      optimizer_->step();
+    }
+    forget_gradients();
+    play_.note(step, which_, seen);
+  }
+
+ private:
+  static at::Tensor sum(const at::Tensor& a, const at::Tensor& b) { return a + b; }
+  static double norm(const std::vector<at::Tensor>& parameters) {
+    double squares = 0;
+    for (const at::Tensor& p : parameters) squares += p.grad().to(torch::kDouble).pow(2).sum().item<double>();
+    return std::sqrt(squares);
+  }
+  const Rule& rule() const { return which_ == Which::model ? play_.program.rule : play_.program.second_rule; }
+  void forget_gradients() {
+    for (at::Tensor& p : parameters_) p.mutable_grad() = at::Tensor();
+  }
+
+  Play& play_;
+  Which which_;
+  std::vector<at::Tensor> parameters_;
+  std::vector<update::TreeFold<at::Tensor>> sums_;
+  update::TreeFold<double> losses_;
+  std::unique_ptr<torch::optim::Optimizer> optimizer_;
+  std::int64_t steps_ = 0;
+};
+
+class Reference final : public Hands {
+ public:
+  explicit Reference(const Program& program)
+      : program_(program), play_(program, init_seed(program, 0)), model_(play_, Which::model) {
+    if (program.second) second_.emplace(play_, Which::second);
+  }
+  Outcome run() {
+    make(1);
+    play_.begin();
+    for (const Loop& loop : program_.loops) {
+      if (loop.remade != Remade::no) make(loop.rate);
+      run(loop);
+    }
+    return play_.finish();
+  }
+
+  bool first() const override { return true; }
+  void write(const std::function<void()>& f) override { f(); }
+  double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) override {
+    const KeepModes modes(*play_.net);
+    torch::NoGradGuard no_grad;
+    play_.net->eval();
+    std::vector<std::int64_t> all;
+    for (std::int64_t i = 0; i < kTestSamples; ++i) all.push_back(i);
+    return loss(test_set(program_).get(all)).item<double>();
+  }
+  void save() override {}
+
+ private:
+  void make(double rate) {
+    model_.make(rate);
+    if (second_) second_->make(rate);
+  }
+  data::Batch batch(const Loop& loop, const Place& place) const {
+    if (loop.kind == LoopKind::own) return own_batch(program_, place, own_samples(loop, place));
+    const data::Slice slice = data::slice_of(loop.batch, program_.slices, place.slice);
+    data::Sampler sampler({kSamples, loop.batch, loop.shuffle, program_.seed});
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(slice.size()));
+    sampler.indices(model_.steps(), slice, indices);
+    return training_set(program_).get(indices);
+  }
+  void seed(const Loop& loop, const Place& place) const {
+    if (loop.kind == LoopKind::own) return play_.seed(place);
+    torch::manual_seed(
+        mix_seed(program_.seed, static_cast<std::uint64_t>(model_.steps()), static_cast<std::uint64_t>(place.slice)));
+  }
+  void run(const Loop& loop) {
+    for (int i = 0; i < loop.steps; ++i, ++step_) {
+      play_.events(step_, When::between, *this);
+      play_.events(step_, When::fetched, *this);
+      play_.events(step_, When::slices, *this);
+      std::vector<data::Batch> batches;
+      double samples = 0;
+      for (int v = 0; v < program_.slices; ++v) {
+        batches.push_back(batch(loop, {step_, v}));
+        samples += static_cast<double>(batches.back().input.size(0));
+      }
+      const bool by_samples = is_uneven(loop, program_.slices);
+      auto weight = [&](int v) {
+        if (by_samples) return static_cast<double>(batches[static_cast<std::size_t>(v)].input.size(0));
+        return 1.0 / program_.slices;
+      };
+      for (int v = 0; v < program_.slices; ++v) {
+        seed(loop, {step_, v});
+        model_.slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
+      }
+      model_.update(step_, by_samples ? samples : 0);
+      for (int v = 0; second_ && v < program_.slices; ++v) {
+        play_.seed({step_, v});
+        second_->slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
+      }
+      if (second_) second_->update(step_, by_samples ? samples : 0);
+    }
+  }
+
+  const Program& program_;
+  Play play_;
+  Side model_;
+  std::optional<Side> second_;
+  int step_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t init_seed(const Program& program, int worker) {
+  return mix_seed(program.seed, 0x696e6974, static_cast<std::uint64_t>(worker));
+}
+
+Outcome run_reference(const Program& program) { return Reference(program).run(); }
+
+}  // namespace cohaul::programs

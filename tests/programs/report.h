@@ -1,0 +1,50 @@
+#pragma once
+// What was run: how many programs, which features and pairs of them, where.
+
+#include <iosfwd>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+namespace cohaul::programs {
+
+/// How often every feature and every pair of features stands in programs.
+class Counts {
+ public:
+  Counts();
+  void add(const Program& program);
+  int programs() const { return programs_; }
+  double percent(std::size_t feature) const;
+  double percent(std::size_t a, std::size_t b) const;
+  /// The rarest pair.
+  std::pair<std::size_t, std::size_t> rarest() const;
+  /// In words, what is rarer than it should be; empty: nothing.
+  std::string too_rare() const;
+
+ private:
+  int programs_ = 0;
+  std::vector<std::vector<int>> pairs_;  // [a][b]; [a][a]: of a alone
+};
+
+class Report {
+ public:
+  /// Thread-safe. idle ones are counted apart.
+  void add(const Program& program, const Verdict& verdict);
+  void print(std::ostream& out, double seconds) const;
+  nlohmann::json json(double seconds) const;
+  int programs() const { return counts_.programs(); }
+  int refused() const { return refused_; }
+
+ private:
+  mutable std::mutex mutex_;
+  Counts counts_;
+  int idle_ = 0, refused_ = 0, failed_ = 0, float64_ = 0;
+  long runs_ = 0, steps_ = 0;
+  double largest_error_ = 0;
+};
+
+}  // namespace cohaul::programs

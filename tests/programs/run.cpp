@@ -1,0 +1,193 @@
+#include "run.h"
+
+#include "cohaul/train/trainer.h"
+#include "cohaul/update/slices.h"
+#include "play.h"
+#include "reference.h"
+
+namespace cohaul::programs {
+namespace {
+
+train::Optimizer optimizer_of(const Rule& rule, double rate) {
+  const auto non_finite = rule.skip ? train::NonFinite::skip : train::NonFinite::apply;
+  const double lr = rule.lr * rate;
+  switch (rule.kind) {
+    case RuleKind::adam:
+      return train::Adam{.lr = lr,
+                         .eps = rule.eps,
+                         .weight_decay = rule.decay,
+                         .clip_norm = rule.clip_norm,
+                         .clip_value = rule.clip_value,
+                         .non_finite = non_finite};
+    case RuleKind::adamw:
+      return train::AdamW{.lr = lr,
+                          .eps = rule.eps,
+                          .weight_decay = rule.decay,
+                          .clip_norm = rule.clip_norm,
+                          .clip_value = rule.clip_value,
+                          .non_finite = non_finite};
+    case RuleKind::sgd: break;
+  }
+  return train::Sgd{.lr = lr,
+                    .momentum = rule.momentum,
+                    .dampening = rule.dampening,
+                    .weight_decay = rule.decay,
+                    .nesterov = rule.nesterov,
+                    .clip_norm = rule.clip_norm,
+                    .clip_value = rule.clip_value,
+                    .non_finite = non_finite};
+}
+
+class Silent final : public train::Reporter {
+ public:
+  void step(const train::StepReport&) override {}
+};
+
+class Run final : public Hands {
+ public:
+  Run(job::Job& job, const Program& program, const strategy::Strategy& strategy, const std::string& folder)
+      : job_(job),
+        program_(program),
+        strategy_(strategy),
+        folder_(folder),
+        mine_(update::slices_of(program.slices, job.rank(), job.world())),
+        play_(program, init_seed(program, job.rank())) {}
+
+  Outcome run() {
+    make(1);
+    play_.begin();
+    for (const Loop& loop : program_.loops) {
+      if (loop.remade == Remade::reset) model_.reset(), second_.reset();
+      if (loop.remade != Remade::no) make(loop.rate);
+      play_.events(step_, When::between, *this);
+      switch (loop.kind) {
+        case LoopKind::own: own(loop); break;
+        case LoopKind::batches: batches(loop); break;
+        case LoopKind::fit: fit(loop); break;
+      }
+    }
+    model_.reset(), second_.reset();
+    return play_.finish();
+  }
+
+  bool first() const override { return job_.rank() == 0; }
+  void write(const std::function<void()>& f) override { model_->write(f); }
+  double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) override {
+    return model_->evaluate(test_set(program_), loss).loss;
+  }
+  void save() override { model_->save(folder_ + "/saved.safetensors"); }
+
+ private:
+  using Kept = std::vector<std::pair<data::Batch, Place>>;
+
+  void make(double rate) {
+    const train::TrainerOptions options{.slices = program_.slices, .seed = program_.seed, .reporter = &silent_};
+    model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate), options);
+    if (program_.second)
+      second_ = std::make_unique<train::Trainer>(job_, play_.second, strategy_,
+                                                 optimizer_of(program_.second_rule, rate), options);
+  }
+
+  static train::StepOptions options(const Loop& loop, int slices, const data::Batch& batch) {
+    return {.samples = is_uneven(loop, slices) ? static_cast<double>(batch.input.size(0)) : 0};
+  }
+  void note(int step, Which which, const train::StepResult& result, bool last) {
+    if (result.complete != last) throw std::logic_error("complete says " + std::to_string(result.complete));
+    if (last) play_.note(step, which, {result.loss, result.gradient_norm, result.skipped, result.update});
+  }
+  /// The second model's step, once the first one's is done.
+  void train_second(const Loop& loop, const Kept& kept) {
+    if (!second_) return;
+    for (const auto& [batch, place] : kept) {
+      play_.seed(place);
+      const at::Tensor loss = play_.loss(Which::second, batch, place);
+      note(place.step, Which::second, second_->step(loss, options(loop, program_.slices, batch)),
+           place.slice + 1 == mine_.last);
+    }
+  }
+
+  void own(const Loop& loop) {
+    for (int i = 0; i < loop.steps; ++i, ++step_) {
+      if (i > 0) play_.events(step_, When::between, *this);
+      play_.events(step_, When::fetched, *this);
+      Kept kept;
+      for (int v = mine_.first; v < mine_.last; ++v) {
+        const Place place{step_, v};
+        play_.events(step_, When::slices, *this, v > mine_.first);
+        kept.emplace_back(own_batch(program_, place, own_samples(loop, place)), place);
+        play_.seed(place);
+        const at::Tensor loss = play_.loss(Which::model, kept.back().first, place);
+        note(step_, Which::model, model_->step(loss, options(loop, program_.slices, kept.back().first)),
+             v + 1 == mine_.last);
+      }
+      train_second(loop, kept);
+    }
+  }
+
+  train::FitOptions fit_options(const Loop& loop) const {
+    const int more = loop.left == Left::no ? 0 : 5;
+    return {.batch = loop.batch, .steps = loop.steps + more, .shuffle = loop.shuffle, .log_every = 1'000};
+  }
+
+  void batches(const Loop& loop) {
+    const Samples set = training_set(program_);
+    const int end = step_ + loop.steps;
+    int v = mine_.first;
+    Kept kept;
+    for (const data::Batch& batch : model_->batches(set, fit_options(loop))) {
+      if (step_ == end && loop.left == Left::before) break;
+      if (v == mine_.first) play_.events(step_, When::fetched, *this);
+      play_.events(step_, When::slices, *this, v > mine_.first);
+      const Place place{step_, v++};
+      note(step_, Which::model, model_->step(play_.loss(Which::model, batch, place)), v == mine_.last);
+      kept.emplace_back(batch, place);
+      if (v < mine_.last) continue;
+      train_second(loop, kept);
+      kept.clear();
+      v = mine_.first;
+      if (++step_ == end && loop.left == Left::after) break;
+      if (step_ < end) play_.events(step_, When::between, *this);
+    }
+    if (step_ != end) throw std::logic_error("the loop ended at step " + std::to_string(step_));
+  }
+
+  void fit(const Loop& loop) {
+    const Samples set = training_set(program_);
+    const int end = step_ + loop.steps;
+    int v = mine_.first;
+    auto loss = [&](const data::Batch& batch) {
+      at::Tensor out = play_.loss(Which::model, batch, {step_, v});
+      if (++v == mine_.last) v = mine_.first, ++step_;
+      return out;
+    };
+    model_->fit(set, loss, fit_options(loop));
+    if (step_ != end) throw std::logic_error("fit ended at step " + std::to_string(step_));
+  }
+
+  job::Job& job_;
+  const Program& program_;
+  const strategy::Strategy& strategy_;
+  const std::string& folder_;
+  update::SliceRange mine_;
+  Play play_;
+  Silent silent_;
+  std::unique_ptr<train::Trainer> model_, second_;
+  int step_ = 0;
+};
+
+}  // namespace
+
+Outcome run_program(job::Job& job, const Program& program, const strategy::Strategy& strategy,
+                    const std::string& folder) {
+  Outcome failed;
+  try {
+    return Run(job, program, strategy, folder).run();
+  } catch (const Error& e) {
+    failed.status = e.status();
+  } catch (const std::exception& e) {
+    failed.status = internal(e.what());
+  }
+  return failed;
+}
+
+}  // namespace cohaul::programs

@@ -1,0 +1,17 @@
+#pragma once
+// A program under Cohaul, as a user would write it.
+
+#include <string>
+
+#include "cohaul/job/job.h"
+#include "cohaul/strategy/strategy.h"
+#include "outcome.h"
+#include "program.h"
+
+namespace cohaul::programs {
+
+/// All workers of the job call it. folder: for what the program saves. An error is the outcome's status.
+Outcome run_program(job::Job& job, const Program& program, const strategy::Strategy& strategy,
+                    const std::string& folder);
+
+}  // namespace cohaul::programs
