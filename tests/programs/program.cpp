@@ -113,7 +113,6 @@ constexpr Feature kFeatures[] = {
     {"own loop", [](P p) { return any_loop(p, [](const Loop& l) { return l.kind == LoopKind::own; }); }},
     {"batches", [](P p) { return any_loop(p, [](const Loop& l) { return l.kind != LoopKind::own; }); }},
     {"adaptive rule", [](P p) { return p.rule.kind != RuleKind::sgd; }},
-    {"momentum", [](P p) { return p.rule.kind == RuleKind::sgd && p.rule.momentum > 0; }},
     {"float32", [](P p) { return !p.float64; }},
 };
 
