@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <c10/util/Exception.h>
+
 #include "reference.h"
 
 namespace cohaul::programs {
@@ -53,6 +55,8 @@ Result<Outcome> Checker::reference(const Program& program) {
   const std::lock_guard lock(torch_);
   try {
     return run_reference(program);
+  } catch (const c10::Error& e) {
+    return internal(e.what_without_backtrace());
   } catch (const std::exception& e) {
     return internal(e.what());
   }

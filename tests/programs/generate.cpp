@@ -76,9 +76,9 @@ Rule draw_rule() {
   r.decay = one_of({0.0, 0.0, 0.02});
   r.nesterov = in_percent(30);
   const bool clipped = in_percent(35);
-  const int way = below(3);
-  if (clipped && way != 1) r.clip_norm = one_of({0.5, 0.05});
-  if (clipped && way != 0) r.clip_value = one_of({0.1, 0.01});
+  const bool by_value = in_percent(40);
+  const double norm = one_of({0.5, 0.05}), value = one_of({0.1, 0.01});
+  if (clipped) (by_value ? r.clip_value : r.clip_norm) = by_value ? value : norm;
   if (r.kind != RuleKind::sgd) r.momentum = r.dampening = 0;
   return r;
 }
@@ -119,7 +119,8 @@ void draw_events(Program& p) {
   };
   maybe(30, {Act::probe_forward, Act::probe_backward, Act::probe_grad});
   maybe(15, {Act::probe_backward, Act::probe_grad});
-  maybe(32, {Act::write, Act::write_storage, Act::load, Act::load_within_write});
+  maybe(25, {Act::write, Act::write_storage, Act::load_within_write});
+  maybe(20, {Act::load});
   maybe(30, {Act::evaluate, Act::evaluate_by_hand});
   maybe(15, {Act::save});
   maybe(10, {Act::freeze});

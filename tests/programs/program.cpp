@@ -93,8 +93,9 @@ constexpr Feature kFeatures[] = {
     {"two trainers", [](P p) { return p.second; }},
     {"written by hand",
      [](P p) {
-       return has_act(p, {Act::write, Act::write_storage, Act::load, Act::load_within_write});
+       return has_act(p, {Act::write, Act::write_storage, Act::load_within_write});
      }},
+    {"loaded", [](P p) { return has_act(p, {Act::load}); }},
     {"evaluations",
      [](P p) {
        return has_act(p, {Act::evaluate, Act::evaluate_by_hand});

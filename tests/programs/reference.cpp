@@ -58,7 +58,8 @@ class Side {
     forget_gradients();
   }
   /// samples: over which the sums are still to be averaged; 0: they are averaged.
-  void update(int step, double samples) {
+  /// seen: whether the program sees what came of the step.
+  void update(int step, double samples, bool is_seen) {
     SeenStep seen;
     seen.update = ++steps_;
     seen.loss = losses_.take([](double a, double b) { return a + b; }).value_or(0) / (samples > 0 ? samples : 1);
@@ -80,7 +81,7 @@ class Side {
       optimizer_->step();
     }
     forget_gradients();
-    play_.note(step, which_, seen);
+    if (is_seen) play_.note(step, which_, seen);
   }
 
  private:
@@ -170,12 +171,13 @@ class Reference final : public Hands {
         seed(loop, {step_, v});
         model_.slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
       }
-      model_.update(step_, by_samples ? samples : 0);
+      const bool is_seen = loop.kind != LoopKind::fit;
+      model_.update(step_, by_samples ? samples : 0, is_seen);
       for (int v = 0; second_ && v < program_.slices; ++v) {
         play_.seed({step_, v});
         second_->slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
       }
-      if (second_) second_->update(step_, by_samples ? samples : 0);
+      if (second_) second_->update(step_, by_samples ? samples : 0, is_seen);
     }
   }
 

@@ -184,6 +184,8 @@ Outcome run_program(job::Job& job, const Program& program, const strategy::Strat
     return Run(job, program, strategy, folder).run();
   } catch (const Error& e) {
     failed.status = e.status();
+  } catch (const c10::Error& e) {
+    failed.status = internal(e.what_without_backtrace());
   } catch (const std::exception& e) {
     failed.status = internal(e.what());
   }
