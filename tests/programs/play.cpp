@@ -86,8 +86,8 @@ void Play::perform(const Event& event, Hands& hands) {
       return;
     case Act::write:
     case Act::write_storage: return write(event, hands);
-    case Act::load: return load(event.step);
-    case Act::load_within_write: return hands.write([&] { load(event.step); });
+    case Act::load: return load(event.step, true);
+    case Act::load_within_write: return hands.write([&] { load(event.step, false); });
     case Act::evaluate: {
       const Pass pass{.place = {event.step, 0}};
       const double mean = hands.evaluate([&](const data::Batch& b) { return net->loss(b, pass); });
@@ -153,8 +153,11 @@ void Play::write(const Event& event, Hands& hands) {
   });
 }
 
-void Play::load(int step) {
+void Play::load(int step, bool with_buffers) {
   Net other(program, mix_seed(program.seed, kLoaded, static_cast<std::uint64_t>(step)));
+  torch::NoGradGuard no_grad;
+  if (!with_buffers)  // write() sends none
+    for (const auto& item : net->named_buffers()) other->named_buffers()[item.key()].copy_(item.value());
   std::stringstream file;
   torch::save(other, file);
   torch::load(net, file);

@@ -58,7 +58,8 @@ class Play {
   void perform(const Event& event, Hands& hands);
   void probe(const Event& event, bool everywhere);
   void write(const Event& event, Hands& hands);
-  void load(int step);
+  /// torch::load of other parameters, and other buffers.
+  void load(int step, bool with_buffers);
   double norm(const std::vector<at::Tensor>& gradients);
 
   bool quiet_ = false;
