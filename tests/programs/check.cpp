@@ -14,12 +14,14 @@ constexpr double kTolerance = 1e-10;   // float64, of a continuous rule
 constexpr double kTolerance32 = 1e-2;  // float32, which rounding takes apart: only gross faults
 constexpr double kLimit_s = 75;        // of a program in one setting
 constexpr double kShareThatMoves = 0.5;
+constexpr double kLargest = 100;  // of a parameter, unless the program diverges
 
 std::optional<double> tolerance_of(const Program& p) { return p.float64 ? kTolerance : kTolerance32; }
 
 bool is_idle(const Outcome& outcome) {
   const auto moved = std::ranges::count_if(outcome.parameters, [](const Parameter& p) { return p.moved; });
-  return static_cast<double>(moved) < kShareThatMoves * static_cast<double>(outcome.parameters.size());
+  return static_cast<double>(moved) < kShareThatMoves * static_cast<double>(outcome.parameters.size()) ||
+         !(largest(outcome) < kLargest);
 }
 
 bool is_refusal(const Status& status) { return status.code() == Code::invalid || status.code() == Code::unsupported; }

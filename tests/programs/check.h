@@ -21,9 +21,9 @@ struct Fault {
 
 struct Verdict {
   std::optional<Fault> fault;
-  bool refused = false;      // the fault is that Cohaul does not accept the program
-  bool idle = false;         // fewer than half of its parameters move: it says nothing, and is not counted
-  int runs = 0;              // settings that it ran in
+  bool refused = false;  // the fault is that Cohaul does not accept the program
+  bool idle = false;     // fewer than half of its parameters move, or it diverges: it says nothing, and is not counted
+  int runs = 0;          // settings that it ran in
   double largest_error = 0;  // of a float64 program's parameters, relative to the reference
 };
 

@@ -79,6 +79,13 @@ std::optional<std::string> difference(const Outcome& expected, const Outcome& se
   return std::nullopt;
 }
 
+double largest(const Outcome& outcome) {
+  double out = 0;
+  for (const Parameter& p : outcome.parameters)
+    for (double v : values(p)) out = std::isfinite(v) ? std::max(out, std::abs(v)) : HUGE_VAL;
+  return out;
+}
+
 double error_of(const Outcome& expected, const Outcome& seen) {
   double out = 0;
   for (std::size_t i = 0; i < std::min(expected.parameters.size(), seen.parameters.size()); ++i) {

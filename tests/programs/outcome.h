@@ -39,6 +39,8 @@ struct Outcome {
 /// the values, or absolute where they are below 1. first: whether both are of worker 0.
 std::optional<std::string> difference(const Outcome& expected, const Outcome& seen, std::optional<double> tolerance,
                                       bool first);
+/// The largest absolute value of a parameter; infinite where one is not finite.
+double largest(const Outcome& outcome);
 /// The largest difference of two runs' parameters, as difference() measures it.
 double error_of(const Outcome& expected, const Outcome& seen);
 

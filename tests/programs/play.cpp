@@ -1,5 +1,6 @@
 #include "play.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/autograd.h>
 #include <torch/nn/functional/activation.h>
 #include <torch/serialize.h>
@@ -154,8 +155,14 @@ void Play::write(const Event& event, Hands& hands) {
 }
 
 void Play::load(int step, bool with_buffers) {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const at::Tensor state = generator.get_state();  // as if the file came from elsewhere
   Net other(program, mix_seed(program.seed, kLoaded, static_cast<std::uint64_t>(step)));
+  generator.set_state(state);
   torch::NoGradGuard no_grad;
+  // Without gaps, which a trainer closes: the next loss would be of other strides, and so rounded otherwise, in each worker's first slice.
+  for (at::Tensor& p : other->parameters())
+    if (!p.is_non_overlapping_and_dense()) p.set_data(p.detach().contiguous());
   if (!with_buffers)  // write() sends none
     for (const auto& item : net->named_buffers()) other->named_buffers()[item.key()].copy_(item.value());
   std::stringstream file;

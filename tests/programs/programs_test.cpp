@@ -128,7 +128,7 @@ class Driver {
   int one(const Program& program) {
     std::cout << describe(program) << std::endl;
     const Verdict v = checker_.check(program, chosen(options_, checker_.settings(), program, program.seed));
-    if (v.idle) std::cout << "fewer than half of its parameters move\n";
+    if (v.idle) std::cout << "fewer than half of its parameters move, or it diverges\n";
     if (v.fault) std::cout << v.fault->setting.name() << ": " << v.fault->what << "\n";
     else std::cout << "agrees in " << v.runs << " settings; largest error " << v.largest_error << "\n";
     return v.fault ? 1 : 0;
@@ -136,12 +136,13 @@ class Driver {
 
  private:
   void lane() {
-    for (int i = next_++; i < options_.count && !enough_; i = next_++) {
+    for (int i = next_++; i < limit_ && !enough_; i = next_++) {
       const std::uint64_t seed = seed_of(options_, i);
       const Program program = program_of(seed).value();
       if (is_left_out(options_.without, program)) continue;
       const Verdict verdict = checker_.check(program, chosen(options_, checker_.settings(), program, seed));
       report_.add(program, verdict);
+      limit_ += verdict.idle;  // another one in its place
       const std::lock_guard lock(mutex_);
       if (verdict.fault) {
         failures_.push_back({i, seed, *verdict.fault});
@@ -187,7 +188,7 @@ class Driver {
   Report report_;
   std::mutex mutex_;
   std::vector<Failure> failures_;
-  std::atomic<int> next_ = 0, done_ = 0;
+  std::atomic<int> next_ = 0, done_ = 0, limit_ = options_.count;
   std::atomic<bool> enough_ = false;
 };
 

@@ -81,7 +81,7 @@ void Report::print(std::ostream& out, double seconds) const {
   out << "\n"
       << counts_.programs() << " programs (" << float64_ << " in float64), " << runs_ << " runs, " << steps_
       << " steps, " << digits(seconds, 0) << " s; " << refused_ << " refused, " << failed_ << " failed; " << idle_
-      << " drawn that move too little, not counted; largest error in float64: " << largest_error_ << "\n";
+      << " drawn that move too little or diverge, not counted; largest error in float64: " << largest_error_ << "\n";
 }
 
 nlohmann::json Report::json(double seconds) const {
