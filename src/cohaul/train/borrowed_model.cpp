@@ -61,7 +61,8 @@ Status BorrowedModel::collect() {
       return unsupported("parameter " + name + " is " + text(t) +
                          ": a trainer takes dense float32 and float64 tensors on the CPU");
     items_.push_back({name, t, t.sizes().vec(), t.strides().vec(), t.scalar_type(), nullptr, 0});
-    COHAUL_TRY(own_storage(items_.back()));
+    COHAUL_TRY(may_own_storage(items_.back()));
+    own_storage(items_.back());
     items_.back().strides = t.strides().vec();
     if (t.numel() > 0 && !storages.insert(t.storage().unsafeGetStorageImpl()).second)
       return unsupported(
@@ -80,19 +81,22 @@ Status BorrowedModel::collect() {
   return {};
 }
 
-/// Gives the parameter a storage that it fills, where it has not.
-Status BorrowedModel::own_storage(const Item& item) const {
+Status BorrowedModel::may_own_storage(const Item& item) const {
   const at::Tensor& t = item.tensor;
-  if (t.numel() == 0 || fills_storage(t)) return {};
-  if (t.storage().use_count() > 1)
-    return unsupported("parameter " + item.name +
-                       " is a part of another tensor's memory: give it memory of its own with set_data(clone())");
+  if (t.numel() == 0 || fills_storage(t) || t.storage().use_count() == 1) return {};
+  return unsupported("parameter " + item.name +
+                     " is a part of another tensor's memory: give it memory of its own with set_data(clone())");
+}
+
+/// Gives the parameter a storage that it fills, where it has not.
+void BorrowedModel::own_storage(const Item& item) const {
+  const at::Tensor& t = item.tensor;
+  if (t.numel() == 0 || fills_storage(t)) return;
   at::NoGradGuard no_grad;
   at::Tensor fresh = at::empty(t.sizes(), t.options().requires_grad(false));
   fresh.copy_(t);
   t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
   t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
-  return {};
 }
 
 std::vector<at::Tensor> BorrowedModel::parameters() const {
@@ -181,7 +185,7 @@ Status BorrowedModel::follow() {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.tensor.numel() == 0 || item.tensor.const_data_ptr() == item.data) continue;
-    COHAUL_TRY(own_storage(item));
+    own_storage(item);  // a loss at hand may still use the memory that it leaves
     at::NoGradGuard no_grad;
     if (item.tensor.strides() != item.strides) {
       at::Tensor fresh = at::empty_strided(item.sizes, item.strides, item.tensor.options().requires_grad(false));

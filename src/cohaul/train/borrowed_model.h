@@ -69,7 +69,8 @@ class BorrowedModel {
   };
   explicit BorrowedModel(Model model) : model_(std::move(model)) {}
   Status collect();
-  Status own_storage(const Item& item) const;
+  Status may_own_storage(const Item& item) const;
+  void own_storage(const Item& item) const;
   std::byte* place(std::size_t item) const;
   void move_in(const Item& item, std::byte* place) const;
   void bump(Item& item);

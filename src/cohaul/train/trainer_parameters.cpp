@@ -34,7 +34,7 @@ void Trainer::Run::follow_changes() {
   const bool begun = work_.has_value();
   if (begun) or_throw(engine_->exchange().abandon());
   or_throw(model_->follow());
-  spread_parameters();
+  spread_parameters(Spread::equal);
   if (begun) begin_step();
 }
 
@@ -49,18 +49,21 @@ void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
 }
 
 /// Worker 0's parameters are everybody's.
-void Trainer::Run::spread_parameters() {
+void Trainer::Run::spread_parameters(Spread what) {
   if (!optimizer_ && job_.rank() == 0) model_->copy_to(engine_->exchange().parameters());
   or_throw(engine_->write([this] { return meetings_.meet("write()", done_); }, soon()));
   if (!optimizer_) model_->copy_from(engine_->exchange().parameters());
-  if (optimizer_) model_->updated([](std::int32_t) { return true; });
+  // Where all had them already, a loss that was computed from them is still good.
+  if (optimizer_ && what == Spread::changed) model_->updated([](std::int32_t) { return true; });
   if (optimizer_) model_->settled();
 }
 
 void Trainer::Run::write(const std::function<void()>& f) {
   expect_usable();
   settle();
-  if (work_) throw Error(invalid("write() within a step: answer all its slices first"));
+  const bool begun = work_.has_value();
+  if (begun && slice_ != work_->slices.first)
+    throw Error(invalid("write() within a step: answer all its slices first"));
   if (loop_.running() && asynchronous())
     throw Error(
         invalid("write() within an asynchronous loop: workers are in different steps there; end the loop first"));
@@ -69,6 +72,7 @@ void Trainer::Run::write(const std::function<void()>& f) {
         "write() cannot write layers of which each worker has a part: load them before the trainer is made"));
   note_operation("write parameters");
   if (optimizer_) follow_changes();
+  if (begun) or_throw(engine_->exchange().abandon());
   or_throw(meetings_.meet("write()", done_));
   if (job_.rank() == 0) {
     at::NoGradGuard no_grad;
@@ -78,7 +82,8 @@ void Trainer::Run::write(const std::function<void()>& f) {
       or_throw(model_->follow());
     }
   }
-  spread_parameters();
+  spread_parameters(Spread::changed);
+  if (begun) begin_step();
 }
 
 Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,

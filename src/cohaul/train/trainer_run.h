@@ -54,7 +54,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void settle();
   void follow_changes();
   void expect_equal_replacements(const std::string& parameter);
-  void spread_parameters();
+  enum class Spread { changed, equal };  // whether other workers' parameters may change
+  void spread_parameters(Spread what);
   bool open_step();
   void begin_step();
   double share_of(std::int32_t slice, const StepOptions& options) const;
