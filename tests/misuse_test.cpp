@@ -196,7 +196,7 @@ INSTANTIATE_TEST_SUITE_P(
              {"train.slices = 1: fewer than the workers (2)"}),
         sets("ClippedTwice", {"optimizer.clip_norm=1", "optimizer.clip_value=1"},
              {"--set: optimizer.clip_value = 1: clips as optimizer.clip_norm does (--set); choose one of them"}),
-        sets("NonFinite", {"optimizer.non_finite=ignore"}, {"optimizer.non_finite = ignore", "apply, stop, skip"}),
+        sets("NonFinite", {"optimizer.non_finite=ignore"}, {"--set: optimizer.non_finite = \"ignore\": must be apply or stop or skip"}),
         sets("SlicesOfTensor", {"train.slices=2", "job.workers=2", "strategy.name=tensor"},
              {"--set: train.slices = 2: tensor computes each batch whole"}),
         sets("NoServers", servers({"strategy.servers=0"}), {"--set: strategy.servers = 0: must be at least 1"}),

@@ -1,0 +1,215 @@
+// Trainers of several workers, each a thread with a job of its own.
+
+#include "cohaul/train/trainer.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "cohaul/data/sampler.h"
+#include "cohaul/job/test_workers.h"
+#include "cohaul/strategy/workers.h"
+#include "cohaul/train/run.h"
+#include "cohaul/train/test_data.h"
+#include "cohaul/train/weights.h"
+
+namespace cohaul::train {
+namespace {
+
+/// A parameter and a buffer that start from each worker's own number.
+struct Numbered {
+  explicit Numbered(float number)
+      : weight(at::full({4, 2}, number, at::kFloat).set_requires_grad(true)), count(at::full({3}, number, at::kLong)) {
+    model.parameters = {{"weight", weight}};
+    model.buffers = {{"count", count}};
+    model.train = [](bool) {};
+  }
+  at::Tensor weight, count;
+  Model model;
+};
+
+TEST(TwoWorkers, StartFromWorkerZerosParametersAndBuffers) {
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
+        strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Bounded{1}}}})
+    job::with_workers(2, [&](job::Job& job) {
+      Numbered own(static_cast<float>(5 + job.rank()));
+      Trainer t(job, own.model, s, Sgd{.lr = 0.1}, {});
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 5, at::kFloat))) << name(s);
+      EXPECT_TRUE(at::equal(own.count, at::full({3}, 5, at::kLong))) << name(s);
+      EXPECT_TRUE(job.close().ok());
+    });
+}
+
+TEST(TwoWorkers, UnderTensorOnlyWhatIsSplitIsTheirOwn) {
+  job::with_workers(2, [](job::Job& job) {
+    auto workers = *strategy::Workers::connect(job, "layers", 0);
+    Numbered own(static_cast<float>(5 + job.rank()));
+    at::Tensor part = at::full({2, 2}, 7 + job.rank(), at::kFloat).set_requires_grad(true);
+    own.model.parameters.emplace_back("part", part);
+    own.model.split = {{"part", 0, parallel::part_of(4, job.rank(), 2)}};
+    TrainerOptions options;
+    options.layer_group = &workers->group();
+    Trainer t(job, own.model, strategy::Tensor{}, Sgd{.lr = 0.5}, options);
+    EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 5, at::kFloat)));
+    EXPECT_TRUE(at::equal(own.count, at::full({3}, 5, at::kLong)));
+    EXPECT_TRUE(at::equal(part.detach(), at::full({2, 2}, 7 + job.rank(), at::kFloat)));
+    t.step(own.weight.sum() + part.sum());
+    NamedTensors whole = t.parameters();
+    EXPECT_TRUE(at::equal(whole.at(0).second, at::full({4, 2}, 4.5, at::kFloat)));
+    EXPECT_TRUE(at::equal(whole.at(1).second.sum(1),
+                          at::stack({at::full({}, 13.f), at::full({}, 13.f), at::full({}, 15.f), at::full({}, 15.f)})));
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(TwoWorkers, UnderTensorAModelWithoutSplitLayersIsRefused) {
+  job::with_workers(2, [](job::Job& job) {
+    Numbered own(5);
+    std::string why;
+    EXPECT_EQ(code_of([&] { Trainer(job, own.model, strategy::Tensor{}, Sgd{}, {}); }, &why), Code::unsupported);
+    EXPECT_NE(why.find("tensor_parallel_layers"), std::string::npos) << why;
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+/// Both workers do `body`, and job's close; each worker's error, or "".
+std::array<std::string, 2> errors_of(const std::function<void(job::Job&, Numbered&)>& body) {
+  std::array<std::string, 2> out;
+  job::with_workers(2, [&](job::Job& job) {
+    Numbered own(5);
+    try {
+      body(job, own);
+      or_throw(job.close());
+    } catch (const Error& e) {
+      out[static_cast<std::size_t>(job.rank())] = e.what();
+      job.report_failure(e.status());
+    }
+  });
+  return out;
+}
+
+const std::vector<strategy::Strategy>& synchronous() {
+  static const std::vector<strategy::Strategy> all{strategy::AllReduce{}, strategy::ParameterServer{.servers = 2}};
+  return all;
+}
+
+bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(TwoWorkers, WhoDoNotAgreeAreToldWhatDiffers) {
+  for (const strategy::Strategy& s : synchronous()) {
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{.lr = job.rank() == 0 ? 0.1 : 0.2}, {});
+    });
+    for (const std::string& w : why)
+      EXPECT_TRUE(says(w, "optimizer.lr is 0.1 at worker 0 and 0.2 at worker 1")) << name(s) << ": " << w;
+    const Line data(40);
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      for (const data::Batch& b : t.batches(data, {.batch = 8, .steps = job.rank() == 0 ? 5 : 6}))
+        t.step(own.weight.sum() * b.input[0][0]);
+    });
+    EXPECT_TRUE(says(why[0] + why[1], "steps is 5 at worker 0 and 6 at worker 1")) << name(s) << why[0] << why[1];
+  }
+}
+
+TEST(TwoWorkers, WhoLeavesEarlyIsNamedAtOnce) {
+  for (const strategy::Strategy& s : synchronous()) {
+    const Time began = steady_clock().now();
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      for (int i = 0; i < (job.rank() == 1 ? 9 : 10); ++i) t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[0], "worker 1") && says(why[0], "step 10")) << name(s) << ": " << why[0];
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      const Line data(8);
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      if (job.rank() == 0) t.evaluate(data, [&](const data::Batch&) { return own.weight.sum(); });
+      else t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[1], "worker 0 is in evaluate() after 1 step,")) << name(s) << ": " << why[1];
+    EXPECT_LT(steady_clock().now() - began, 10 * kSecond);
+  }
+}
+
+TEST(TwoWorkers, WhatIsWrittenByHandIsEverybodysOrRefused) {
+  for (const strategy::Strategy& s : synchronous()) {
+    auto why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{.lr = 1}, {});
+      t.step(own.weight.sum());
+      t.write([&] { own.weight.fill_(10 + job.rank()); });
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 10, at::kFloat))) << name(s);
+      t.step(own.weight.sum());
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 9, at::kFloat))) << name(s);
+      own.weight.set_data(at::full({4, 2}, 3, at::kFloat));  // as torch::load does, on both
+      t.step(own.weight.sum());
+      EXPECT_TRUE(at::equal(own.weight.detach(), at::full({4, 2}, 2, at::kFloat))) << name(s) << own.weight;
+    });
+    EXPECT_EQ(why[0] + why[1], "") << name(s);
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      own.weight.set_data(at::full({4, 2}, 3 + job.rank(), at::kFloat));
+      t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[0], "the parameters' hash is")) << name(s) << why[0];
+    why = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      {
+        at::NoGradGuard no_grad;
+        if (job.rank() == 1) own.weight.mul_(2);
+      }
+      t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(why[1], "parameter weight was written by hand")) << name(s) << why[1];
+  }
+}
+
+TEST(TwoWorkers, AParameterUnusedAtOneOfThemHasTheOthersGradient) {
+  job::with_workers(2, [](job::Job& job) {
+    Numbered own(1);
+    at::Tensor none = at::ones({2}).requires_grad_();
+    own.model.parameters.emplace_back("none", none);
+    own.model.parameters.emplace_back("tied", own.weight);
+    Trainer t(job, own.model, strategy::AllReduce{}, {});
+    const at::Tensor loss = job.rank() == 0 ? own.weight.sum() * 4 : at::zeros({}).requires_grad_();
+    t.average(loss);
+    EXPECT_TRUE(at::equal(own.weight.grad(), at::full({4, 2}, 2, at::kFloat))) << own.weight.grad();
+    EXPECT_FALSE(none.grad().defined()) << "nobody has one";
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(TwoWorkers, HaveTheBitsOfOneWithAnySlices) {
+  const Line data(40);
+  at::Tensor expected;
+  for (int world : {1, 2, 3})
+    for (const strategy::Strategy& s : synchronous())
+      job::with_workers(world, [&](job::Job& job) {
+        Numbered own(1);
+        Trainer t(job, own.model, s, Adam{.lr = 0.1, .clip_norm = 0.5}, {.slices = 5});
+        for (const data::Batch& b : t.batches(data, {.batch = 13, .steps = 6}))
+          t.step((at::matmul(b.input.narrow(1, 0, 2), own.weight.t()) - b.target).square().mean());
+        if (world == 1 && !expected.defined()) expected = own.weight.detach().clone();
+        EXPECT_TRUE(at::equal(own.weight.detach(), expected)) << world << name(s);
+        EXPECT_TRUE(job.close().ok());
+      });
+}
+
+}  // namespace
+}  // namespace cohaul::train
