@@ -7,7 +7,13 @@ namespace cohaul::train {
 void ProgressReporter::step(const StepReport& r) {
   observe::Progress p{.step = r.step, .loss = r.loss, .samples_per_s = r.samples_per_s, .seconds_left = r.seconds_left};
   if (r.many) p.waiting = r.waiting;
-  observe::StepRecord line{.step = r.step, .loss = r.loss, .samples_per_s = r.samples_per_s, .waiting = p.waiting};
+  p.gradient_norm = r.gradient_norm, p.skipped = r.skipped;
+  observe::StepRecord line{.step = r.step,
+                           .loss = r.loss,
+                           .samples_per_s = r.samples_per_s,
+                           .waiting = p.waiting,
+                           .gradient_norm = r.gradient_norm,
+                           .skipped = r.skipped};
   if (r.asynchrony) {
     p.staleness = {r.asynchrony->staleness_mean, static_cast<double>(r.asynchrony->staleness_max)};
     line.asynchrony = {r.asynchrony->staleness_mean, r.asynchrony->staleness_max, r.asynchrony->gap_max};

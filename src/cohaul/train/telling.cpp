@@ -18,7 +18,9 @@ void Telling::end_loop(std::int64_t updates) {
   times_.samples = updates * batch_;
 }
 
-void Telling::step_done() {
+void Telling::step_done(const update::StepOutcome& outcome) {
+  skipped_ += outcome.skipped;
+  gradient_norm_ = outcome.gradient_norm;
   const Time now = steady_clock().now();
   times_.steps.push_back(now - last_end_);
   last_end_ = now;
@@ -42,6 +44,8 @@ void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loo
   out.samples_per_s = per_second(update.number - told_, update.elapsed);
   out.waiting = waiting(now);
   out.many = job_.world() > 1;
+  out.gradient_norm = gradient_norm_;
+  out.skipped = skipped_;
   const double overall = per_second(update.number - loop.first(), now - times_.began);
   if (overall > 0) out.seconds_left = static_cast<double>((loop.last() - update.number) * batch_) / overall;
   if (asynchronous) out.asynchrony = update.asynchrony;

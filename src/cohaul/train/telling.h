@@ -15,7 +15,7 @@ class Telling {
   void begin_loop(const SampleLoop& loop);
   /// updates: done by the loop.
   void end_loop(std::int64_t updates);
-  void step_done();
+  void step_done(const update::StepOutcome& outcome);
   /// asynchronous: whether `update.asynchrony` means something.
   void tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous);
   /// Since the last report.
@@ -33,6 +33,8 @@ class Telling {
   Time last_end_ = 0, told_at_ = 0;
   Duration waited_ = 0;    // until then, by the job
   std::int64_t told_ = 0;  // the last update that was told of
+  std::int64_t skipped_ = 0;
+  std::optional<double> gradient_norm_;
 };
 
 }  // namespace cohaul::train

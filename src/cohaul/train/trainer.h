@@ -67,6 +67,9 @@ struct Evaluation {
 
 class Batches;
 
+template <class Set>
+constexpr bool kIsDataSet = std::is_base_of_v<data::DataSet, std::remove_cvref_t<Set>>;
+
 /// Trains a model. One thread. Throws Error (peer_lost: exit code 3; invalid, unsupported: 2). The constructor blocks until all workers have
 /// the parameters; step() of a step's last slice blocks until the update is done, at most job.step_timeout_s.
 ///
@@ -100,10 +103,17 @@ class Trainer {
   Batches batches(const data::DataSet& set, const FitOptions& options);
   Batches batches(const data::DataSet&& set,
                   const FitOptions& options) = delete;  // the set would be gone before the loop
-  /// torch's own data sets are wrapped: cohaul::TorchData data(set).
+  /// torch's own data sets are wrapped.
   template <class Set>
-    requires(!std::is_base_of_v<data::DataSet, std::remove_cvref_t<Set>>)
-  Batches batches(Set&& set, const FitOptions& options) = delete;
+    requires(!kIsDataSet<Set>)
+  void batches(Set&&, const FitOptions&) {
+    static_assert(kIsDataSet<Set>, "wrap torch's own data sets: cohaul::TorchData data(std::move(set))");
+  }
+  template <class Set>
+    requires(!kIsDataSet<Set>)
+  void fit(Set&&, const Loss&, const FitOptions&) {
+    static_assert(kIsDataSet<Set>, "wrap torch's own data sets: cohaul::TorchData data(std::move(set))");
+  }
 
   /// zero_grad, backward from this slice's share of the batch, and the update when the step's last slice is in. `loss` is the mean over the
   /// slice. All workers call it equally often. If backward throws, the trainer can go on where nothing has gone to other workers yet;

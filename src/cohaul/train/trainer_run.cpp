@@ -323,7 +323,7 @@ StepResult Trainer::Run::end_step() {
     });
   }
   if (!optimizer_) leave_mean_gradients();
-  telling_.step_done();
+  telling_.step_done(outcome);
   done_ = asynchronous() ? engine_->loop().done : step.value + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
   return {true, step.value + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};

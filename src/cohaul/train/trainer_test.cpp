@@ -264,6 +264,11 @@ TEST_F(OneProcess, AStepSaysWhatCameOfIt) {
   EXPECT_TRUE(t.step((w_ * INFINITY).sum()).skipped);
   EXPECT_TRUE(at::equal(w_.detach(), before));
   EXPECT_FALSE(t.step(w_.sum()).skipped);
+  told_.reports.clear();
+  for (const data::Batch& b : t.batches(line_, {.batch = 8, .steps = 1})) t.step(loss(b));
+  ASSERT_EQ(told_.reports.size(), 1u);
+  EXPECT_EQ(told_.reports[0].skipped, 1);
+  EXPECT_GT(told_.reports[0].gradient_norm.value_or(0), 0);
   Trainer stops = trainer(strategy::Single{}, Sgd{.lr = 0.1, .non_finite = NonFinite::stop});
   std::string why;
   EXPECT_EQ(code_of([&] { stops.step((w_ * NAN).sum()); }, &why), Code::invalid);
