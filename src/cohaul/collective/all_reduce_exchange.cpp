@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
+#include "cohaul/collective/rank_messages.h"
 #include "cohaul/collective/rank_session.h"
 
 namespace cohaul::collective {
@@ -97,8 +98,21 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     return links_.failure().ok() ? Status() : fail(links_.failure());
   }
   Status fail(const Status& why) {
-    if (failure_.ok()) failure_ = links_.fail(why).context(group_);
+    if (!failure_.ok()) return failure_;
+    const Status first = links_.fail(why);
+    failure_ = first.context(group_);
+    if (first.code() == Code::peer_lost) tell_others(first);
     return failure_;
+  }
+  /// Others may have all that they need from the rank that was lost, and would wait for this one.
+  void tell_others(const Status& why) {
+    std::vector<std::byte> body;
+    Writer writer(body);
+    Failure{why.code(), why.message()}.encode(writer);
+    for (int r = 0; r < links_.size(); ++r)
+      if (r != links_.rank())
+        (void)links_.post(r, {.kind = static_cast<std::uint16_t>(RankKind::failed), .body = body}).ok();
+    (void)links_.try_flush();
   }
   /// What the session refuses and is not its end is not the exchange's.
   Status checked(const Status& said) {

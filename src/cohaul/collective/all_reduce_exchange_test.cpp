@@ -213,6 +213,23 @@ TEST_P(Dying, AKilledProcessIsNamedByAll) {
   }
 }
 
+TEST(AllReduceLoss, IsToldToThoseWhoHaveAllThatTheyNeedOfTheLost) {
+  std::atomic<int> ready{0};
+  with_workers(model(), {3, 3}, [&](Worker& w, Rank& rank) {
+    ASSERT_TRUE(w.step(0).ok());
+    ASSERT_TRUE(w.begin(1).ok());
+    ASSERT_TRUE(w.push_all(1).ok());
+    ++ready;
+    while (ready < 3) std::this_thread::yield();
+    if (rank.rank == 1) (void)rank.links->fail(peer_lost("worker 2: connection closed"));
+    const Time began = steady_clock().now();
+    const Status ended = w.finish().status();
+    EXPECT_EQ(ended.code(), Code::peer_lost);
+    EXPECT_NE(ended.message().find("worker 2: connection closed"), std::string::npos) << ended.message();
+    EXPECT_LT(steady_clock().now() - began, 10 * kSecond);
+  });
+}
+
 TEST(AllReduceTimeout, NamesWhoIsMissing) {
   std::atomic<int> told{0};
   with_workers(
