@@ -371,7 +371,8 @@ TEST(Trainers, FiftyOneAfterTheOtherLeaveNoMoreBehindThanOne) {
         const int fds = descriptors(), maps = mappings();
         for (; trainer < 50; ++trainer) one_trainer(job, trainer, closes);
         EXPECT_LE(settled(descriptors, fds), fds) << (closes ? "closed" : "destroyed") << ", " << processes;
-        EXPECT_LE(settled(mappings, maps + 8), maps + 8);
+        // A mapping left by each would be 47 more. The heap maps memory, too, and a sanitizer's more of it.
+        EXPECT_LE(settled(mappings, maps + 20), maps + 20);
         return job.close();
       });
     }
