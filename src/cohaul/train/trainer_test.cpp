@@ -72,6 +72,12 @@ class OneProcess : public testing::Test {
   TrainerOptions options_;
 };
 
+template <class Set>
+concept CanBeLoopedOver =
+    requires(Trainer trainer, Set set, FitOptions options) { trainer.batches(std::forward<Set>(set), options); };
+static_assert(CanBeLoopedOver<const Line&>);
+static_assert(!CanBeLoopedOver<Line>, "a temporary data set would be gone before the loop");
+
 TEST_F(OneProcess, FollowsTheDefinitionOfSgd) {
   at::Tensor expected = at::ones({3, 1});
   data::Sampler sampler({line_.size(), 8, false, 0});
