@@ -21,6 +21,9 @@ if(undefined IN_LIST COHAUL_SANITIZE)
   target_compile_options(cohaul_flags INTERFACE -fno-sanitize-recover=undefined)  # what it finds fails the test
 endif()
 
+# The thread sanitizer beside LibTorch, which it did not compile: what LibTorch itself does is not looked at, and it has one thread.
+set(COHAUL_BESIDE_LIBTORCH "TSAN_OPTIONS=ignore_noninstrumented_modules=1;OMP_NUM_THREADS=1")
+
 # cohaul_public(NAME TARGET): the target of a folder, installed as Cohaul::NAME; below LibTorch it is part of Cohaul::core.
 function(cohaul_public name target)
   if(TARGET LibTorch::torch_cpu)
@@ -72,6 +75,10 @@ function(cohaul_folder name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE cohaul_${name} GTest::gtest_main ${arg_TEST_LIBS})
     include(GoogleTest)
-    gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${name}")
+    set(environment "")
+    if(thread IN_LIST COHAUL_SANITIZE AND TARGET LibTorch::torch_cpu)
+      set(environment ENVIRONMENT "${COHAUL_BESIDE_LIBTORCH}")
+    endif()
+    gtest_discover_tests(${name}_test TEST_PREFIX "${name}/" DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${name}" ${environment})
   endif()
 endfunction()

@@ -1,7 +1,7 @@
 // Random training programs: each one under torch::optim in one process, and under Cohaul in many settings, which must agree.
 //
-//   programs_test [--count N] [--seed S] [--settings few|some|all] [--failures N] [--json FILE]
-//                 [--without FEATURE;FEATURE]
+//   programs_test [--count N] [--seed S] [--settings few|some|all] [--lanes N] [--failures N]
+//                 [--json FILE] [--without FEATURE;FEATURE]
 //   programs_test --program SEED | --file FILE     one program, in all settings (or those that hold --setting TEXT)
 //   programs_test --draw N                         only counts features
 #include <ATen/Parallel.h>
@@ -26,11 +26,12 @@
 namespace cohaul::programs {
 namespace {
 
-constexpr int kDrawn = 4'000, kLanes = 2;
+constexpr int kDrawn = 4'000;
 constexpr double kRefusedPercentMax = 2;
 
 struct Options {
   int count = 200, failures = 1, draw = 0;
+  int lanes = 2;  // programs at the same time; one setting runs one of them at a time
   std::uint64_t seed = 1;
   std::string settings = "few", setting, json, file, program, without;
   double shrink_s = 60;
@@ -50,6 +51,7 @@ Options read(int argc, char** argv) {
   for (const auto& [name, value] : words) {
     if (name == "count") o.count = std::stoi(value);
     else if (name == "failures") o.failures = std::stoi(value);
+    else if (name == "lanes") o.lanes = std::stoi(value);
     else if (name == "draw") o.draw = std::stoi(value);
     else if (name == "seed") o.seed = std::stoull(value);
     else if (name == "settings") o.settings = value;
@@ -112,7 +114,7 @@ class Driver {
   int many() {
     const double begun_s = now_s();
     std::vector<std::thread> lanes;
-    for (int i = 0; i < kLanes; ++i) lanes.emplace_back([this] { lane(); });
+    for (int i = 0; i < options_.lanes; ++i) lanes.emplace_back([this] { lane(); });
     for (std::thread& t : lanes) t.join();
     const double seconds = now_s() - begun_s;
     report_.print(std::cout, seconds);
@@ -138,7 +140,7 @@ class Driver {
   void lane() {
     for (int i = next_++; i < limit_ && !enough_; i = next_++) {
       const std::uint64_t seed = seed_of(options_, i);
-      const Program program = program_of(seed).value();
+      const Program program = draw(seed);
       if (is_left_out(options_.without, program)) continue;
       const Verdict verdict = checker_.check(program, chosen(options_, checker_.settings(), program, seed));
       report_.add(program, verdict);
@@ -152,6 +154,12 @@ class Driver {
       enough_ = static_cast<int>(failures_.size()) >= options_.failures;
       if (const int done = ++done_; done % 500 == 0) std::cerr << done << " programs" << std::endl;
     }
+  }
+
+  /// One at a time: rapidcheck keeps what it draws from in globals.
+  Program draw(std::uint64_t seed) {
+    const std::lock_guard lock(drawing_);
+    return program_of(seed).value();
   }
 
   static void tell(const Failure& f) {
@@ -186,7 +194,7 @@ class Driver {
   Options options_;
   Checker checker_;
   Report report_;
-  std::mutex mutex_;
+  std::mutex mutex_, drawing_;
   std::vector<Failure> failures_;
   std::atomic<int> next_ = 0, done_ = 0, limit_ = options_.count;
   std::atomic<bool> enough_ = false;

@@ -99,6 +99,7 @@ nlohmann::json Report::json(double seconds) const {
           {"idle", idle_},
           {"largest_error", largest_error_},
           {"features_percent", features},
+          {"pairs", counts_.pairs()},
           {"rarest_pair", pair_name(pair)},
           {"rarest_pair_percent", counts_.percent(pair.first, pair.second)}};
 }

@@ -18,6 +18,8 @@ class Counts {
   Counts();
   void add(const Program& program);
   int programs() const { return programs_; }
+  /// How many programs have both features: [a][b]; [a][a]: one alone.
+  const std::vector<std::vector<int>>& pairs() const { return pairs_; }
   double percent(std::size_t feature) const;
   double percent(std::size_t a, std::size_t b) const;
   /// The rarest pair.
