@@ -290,7 +290,7 @@ void RankSession::measure_mine() {
   each_owned([&](std::int32_t run, std::size_t owned) {
     for (std::int32_t p = plan_.mine(run).first; p < plan_.mine(run).last; ++p) {
       set_contributions(owned, p);
-      update::measure(layout_, PartitionId(p), contributions_, mine);
+      owner_.measure(PartitionId(p), contributions_, mine);
     }
   });
   facts_.merge(mine);

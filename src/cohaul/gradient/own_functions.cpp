@@ -3,7 +3,7 @@
 #include <torch/csrc/autograd/function.h>
 
 #include <cstring>
-#include <typeindex>
+#include <typeinfo>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -15,9 +15,9 @@ using torch::autograd::Node;
 
 /// The classes of autograd's own functions are not templates over a type of the user's, those of torch::autograd::Function are.
 bool is_own(const Node& node) {
-  thread_local std::unordered_map<std::type_index, bool> known;
+  thread_local std::unordered_map<const std::type_info*, bool> known;  // by address: a type_index would hash the name
   const std::type_info& type = typeid(node);
-  auto [it, is_new] = known.try_emplace(type, false);
+  auto [it, is_new] = known.try_emplace(&type, false);
   if (is_new)
     it->second = std::strstr(type.name(), "CppNode") != nullptr || std::strstr(type.name(), "PyNode") != nullptr;
   return it->second;

@@ -106,7 +106,7 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
     update(update::decide(policy_, {}, samples_));
   } else {
     facts_ = {};
-    update::measure(layout_, id_, contributions_, facts_);
+    owner_.measure(id_, contributions_, facts_);
     measured_ = true;
   }
   return {};

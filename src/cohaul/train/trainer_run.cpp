@@ -281,7 +281,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
   }
   Status taken;
   try {
-    taken = reducer_->backward(loss, share_.expand(loss.sizes()), samples_);
+    taken = reducer_->backward(loss, loss.dim() == 0 ? share_ : share_.expand(loss.sizes()), samples_);
   } catch (...) {
     give_up_backward();
     throw;

@@ -55,7 +55,7 @@ class LocalExchange final : public Exchange {
   Result<StepOutcome> finish(std::span<const PartEnd> ends) override {
     for (const Pushed& p : pushed_) COHAUL_CHECK(p.here, "every run is pushed before a step is finished");
     GradientFacts facts;
-    if (policy_.needs_facts()) each_partition([&](PartitionId id) { measure(layout_, id, contributions_, facts); });
+    if (policy_.needs_facts()) each_partition([&](PartitionId id) { owner_.measure(id, contributions_, facts); });
     const StepPlan plan = decide(policy_, facts, samples_of(ends));
     if (plan.action == StepPlan::Action::stop) return non_finite_error(facts, layout_, step_);
     each_partition([&](PartitionId id) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "cohaul/base/check.h"
 #include "cohaul/update/block_ops.h"
@@ -81,9 +82,10 @@ void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::
   facts.merge(here);
 }
 
+/// `sums` gets the sum, as the partition is laid out, or is null.
 template <class T>
 void measure_as(const Layout& layout, const Partition& partition, std::span<const Contribution> contributions,
-                GradientFacts& facts) {
+                GradientFacts& facts, std::byte* sums) {
   alignas(kAlignment) T scratch[kBlockElements];
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout.segments()[s];
@@ -91,7 +93,9 @@ void measure_as(const Layout& layout, const Partition& partition, std::span<cons
     if (sum.absent_in_all()) continue;
     for (std::uint64_t done = 0; done < segment.elements; done += kBlockElements) {
       const std::size_t n = std::min<std::uint64_t>(kBlockElements, segment.elements - done);
-      const T* block = sum.block(done, n, scratch);
+      T* kept = sums ? reinterpret_cast<T*>(sums + segment.offset - partition.offset) + done : nullptr;
+      const T* block = sum.block(done, n, kept ? kept : scratch);
+      if (kept && block != kept) std::copy_n(block, n, kept);
       const double square = squares(block, n);
       if (std::isfinite(square)) facts.squares.add(square);
       else note_non_finite(sum, segment.parameter, done, n, block, contributions, facts);
@@ -106,20 +110,34 @@ void check(const Partition& partition, std::span<const Contribution> contributio
                  "a contribution is as long as its partition");
 }
 
+void measure_into(const Layout& layout, PartitionId id, std::span<const Contribution> contributions,
+                  GradientFacts& facts, std::byte* sums) {
+  const Partition& partition = layout.partitions()[id.value];
+  check(partition, contributions);
+  if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts, sums);
+  else measure_as<double>(layout, partition, contributions, facts, sums);
+}
+
 }  // namespace
 
 /// Of one partition. Each of the rule's arrays is laid out as the partition is, padding included.
 struct Owner::State {
   std::array<std::byte*, kStatesMax> arrays{};
+  std::byte* sum = nullptr;          // place for the sum of the contributions that were measured
+  bool summed = false;               // it is there
   std::vector<std::int64_t> counts;  // of updates, by segment
   bool owned = false;
 };
 
 void measure(const Layout& layout, PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
-  const Partition& partition = layout.partitions()[id.value];
-  check(partition, contributions);
-  if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts);
-  else measure_as<double>(layout, partition, contributions, facts);
+  measure_into(layout, id, contributions, facts, nullptr);
+}
+
+void Owner::measure(PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
+  COHAUL_CHECK(owns(id), "a partition is measured by its owner");
+  State& state = states_[id.value];
+  state.summed = state.sum != nullptr && contributions.size() > 1;  // a single one is its own sum
+  measure_into(layout_, id, contributions, facts, state.summed ? state.sum : nullptr);
 }
 
 Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
@@ -133,7 +151,12 @@ Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolic
     state_bytes_ += rule_->states() * aligned(layout.partitions()[id.value].bytes);
   }
   memory_ = allocate_zeros(state_bytes_);
-  std::byte* next = memory_.get();
+  if (policy.needs_facts()) {
+    std::size_t bytes = 0;
+    for (PartitionId id : owned) bytes += aligned(layout.partitions()[id.value].bytes);
+    sums_ = allocate_zeros(bytes);
+  }
+  std::byte *next = memory_.get(), *next_sum = sums_.get();
   for (std::size_t i = 0; i < states_.size(); ++i) {
     if (!states_[i].owned) continue;
     const Partition& partition = layout.partitions()[i];
@@ -142,6 +165,9 @@ Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolic
       states_[i].arrays[k] = next;
       next += aligned(partition.bytes);
     }
+    if (next_sum == nullptr) continue;
+    states_[i].sum = next_sum;
+    next_sum += aligned(partition.bytes);
   }
 }
 
@@ -161,6 +187,7 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, c
   const Partition& partition = layout_.partitions()[id.value];
   check(partition, contributions);
   if (plan.action != StepPlan::Action::apply) {
+    states_[id.value].summed = false;
     if (parameters_out != parameters_in) std::memcpy(parameters_out, parameters_in, partition.bytes);
     return false;
   }
@@ -175,8 +202,9 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
                      std::byte* parameters_out) {
   alignas(kAlignment) T scratch[kBlockElements];
   const bool scaled = plan.factor != 1 || clip_value_ > 0;
+  const bool summed = std::exchange(state.summed, false);
   // A single contribution that is not scaled is used where it is; otherwise blocks are summed, and used while they are in the cache.
-  const bool whole = contributions.size() == 1 && !scaled;
+  const bool whole = (contributions.size() == 1 || summed) && !scaled;
   bool updated = false;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout_.segments()[s];
@@ -193,7 +221,9 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
     for (std::uint64_t done = 0; done < segment.elements; done += step) {
       const std::uint64_t offset = begin + done * sizeof(T);
       const std::uint64_t n = std::min(step, segment.elements - done);
-      const T* gradient = whole ? sum.term(0, done) : sum.block(done, n, scratch);
+      const T* gradient = summed  ? reinterpret_cast<const T*>(state.sum + offset)
+                          : whole ? sum.term(0, done)
+                                  : sum.block(done, n, scratch);
       if (scaled) scale(gradient, scratch, n, plan.factor, clip_value_), gradient = scratch;
       T* arrays[kStatesMax] = {};
       for (int k = 0; k < rule_->states(); ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);

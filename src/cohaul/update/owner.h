@@ -35,6 +35,10 @@ class Owner {
   Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
         std::span<const PartitionId> owned);
 
+  /// The same, and keeps the sum, so that apply() does not read the contributions again. Where the policy needs facts, apply() of the same
+  /// contributions is next.
+  void measure(PartitionId partition, std::span<const Contribution> contributions, GradientFacts& facts);
+
   /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies the rule.
   /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is absent in all
   /// contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their count of updates does not
@@ -57,7 +61,7 @@ class Owner {
   std::unique_ptr<const Rule> rule_;
   double clip_value_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
-  std::shared_ptr<std::byte> memory_;
+  std::shared_ptr<std::byte> memory_, sums_;
   std::size_t state_bytes_ = 0;
 
  public:

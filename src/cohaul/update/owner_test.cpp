@@ -105,7 +105,7 @@ TEST(Owner, HoldsStateOfItsOwnPartitionsOnly) {
 
 TEST(Owner, DoesNotAllocate) {
   const Layout l = one_float(100'000);
-  Owner owner(l, kAdam, {}, all(l));
+  Owner owner(l, kAdam, {.clip_norm = 1}, all(l));
   std::vector<float> parameters(100'000), g = random_values<float>(100'000, 1);
   std::vector<Contribution> contributions(5);
   const long before = testing_tools::allocations();
@@ -115,7 +115,7 @@ TEST(Owner, DoesNotAllocate) {
       for (std::size_t k = 0; k < contributions.size(); ++k) contributions[k] = one_of(piece(g, p), {}, k, 5);
       auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
       GradientFacts facts;
-      measure(l, PartitionId(static_cast<std::int32_t>(i)), contributions, facts);
+      owner.measure(PartitionId(static_cast<std::int32_t>(i)), contributions, facts);
       owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, {.lr = 0.1},
                   decide({.clip_norm = 1}, facts), place, place);
     }
@@ -191,6 +191,44 @@ TEST(Owner, MeasuresTheSumAndNamesWhatIsNotFinite) {
   bad = facts_of(all(l));
   EXPECT_EQ(bad.non_finite, 1);
   EXPECT_EQ(bad.worker, -1) << "only the sum is not finite";
+}
+
+TEST(Owner, UpdatesFromTheMeasuredSumAsFromTheContributions) {
+  const Layout l = layout_of({{"a", {1500}}, {"b", {40}}, {"c", {7}}});
+  const GradientPolicy policy{.clip_norm = 1};
+  std::vector<std::vector<float>> gradients;
+  for (int k = 0; k < 3; ++k) gradients.push_back(random_values<float>(l.bytes() / 4, 40 + k));
+  const auto trained = [&](bool keep) {
+    Owner owner(l, kAdam, policy, all(l));
+    std::vector<float> parameters(l.bytes() / 4, 1);
+    for (int step = 0; step < 4; ++step) {
+      GradientFacts facts;
+      for (const bool measuring : {true, false}) {
+        for (PartitionId id : all(l)) {
+          const Partition& p = l.partitions()[id.value];
+          const update::Run& run = l.runs()[p.run];
+          // In step 1 a has a gradient in one slice only, in step 2 b has none; step 3 has one contribution.
+          std::vector<std::vector<std::byte>> masks(3);
+          std::vector<Contribution> contributions;
+          for (int k = 0; k < (step == 3 ? 1 : 3); ++k) {
+            masks[k].clear();
+            for (std::int32_t at = run.parameter_first; at < run.parameter_last; ++at)
+              if ((step == 1 && at == 0 && k != 1) || (step == 2 && at == 1))
+                set_absent(masks[k], static_cast<std::size_t>(at - run.parameter_first),
+                           static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+            contributions.push_back(
+                one_of(piece(gradients[k], p), masks[k], static_cast<std::size_t>(k), step == 3 ? 1 : 3));
+          }
+          auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
+          if (!measuring) owner.apply(id, contributions, {.lr = 0.1}, decide(policy, facts), place, place);
+          else if (keep) owner.measure(id, contributions, facts);
+          else measure(l, id, contributions, facts);
+        }
+      }
+    }
+    return parameters;
+  };
+  EXPECT_EQ(trained(true), trained(false));
 }
 
 TEST(Owner, ScalesClipsAndSkipsAsThePlanSays) {
