@@ -36,12 +36,16 @@ using strategy::Strategy;
 using strategy::Synchronous;
 using strategy::Tensor;
 
+using train::Adagrad;
 using train::Adam;
 using train::AdamW;
 using train::Evaluation;
 using train::FitOptions;
+using train::Lion;
 using train::Model;
 using train::NonFinite;
+using train::RMSprop;
+using train::Schedule;
 using train::Sgd;
 using train::StepOptions;
 using train::StepResult;

@@ -12,6 +12,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "cohaul/cli/job_optimizer.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
 #include "cohaul/observe/format.h"
@@ -49,32 +50,6 @@ strategy::Strategy strategy_of(const Config& job) {
   if (consistency == "bounded")
     ps.consistency = strategy::Bounded{static_cast<int>(job.get<std::int64_t>("strategy.staleness"))};
   return ps;
-}
-
-train::Optimizer optimizer_of(const Config& job) {
-  auto real = [&](const char* key, double otherwise) { return job.get_or("optimizer." + std::string(key), otherwise); };
-  std::string name = job.get<std::string>("optimizer.name");
-  const auto of_any = [&](auto rule) {
-    rule.lr = real("lr", rule.lr);
-    rule.weight_decay = real("weight_decay", rule.weight_decay);
-    rule.clip_norm = real("clip_norm", 0);
-    rule.clip_value = real("clip_value", 0);
-    const std::string what = job.get_or("optimizer.non_finite", std::string("apply"));
-    rule.non_finite = what == "stop"   ? train::NonFinite::stop
-                      : what == "skip" ? train::NonFinite::skip
-                                       : train::NonFinite::apply;
-    return rule;
-  };
-  const auto of_adam = [&](auto rule) {
-    rule.beta1 = real("beta1", rule.beta1), rule.beta2 = real("beta2", rule.beta2), rule.eps = real("eps", rule.eps);
-    return of_any(rule);
-  };
-  if (name == "adam") return of_adam(train::Adam{});
-  if (name == "adamw") return of_adam(train::AdamW{});
-  train::Sgd sgd;
-  sgd.momentum = real("momentum", 0), sgd.dampening = real("dampening", 0);
-  sgd.nesterov = job.get_or("optimizer.nesterov", false);
-  return of_any(sgd);
 }
 
 model::ModelSettings settings_of(const Config& job) {
@@ -152,6 +127,7 @@ void check(const Config& job, const ModelTable& own) {
   std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
   auto data = data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string()));
   if (!data.ok()) throw Error(job.mistake(job.has("data.path") ? "data.path" : "data.name", data.status().message()));
+  or_throw(optimizer_of(job, data->train.count));
   auto factory = parallel::whole_layers();
   WorkerModel model = make_model(job, own, *factory);
   load_initial(job, model);
@@ -218,7 +194,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.reporter = &reporter;
   options.layer_group = workers ? &workers->group() : nullptr;
-  train::Trainer trainer(joined, model.model, strategy, optimizer_of(job), options);
+  train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, data.train.size())), options);
   train::FitOptions fit;
   fit.batch = job.get<std::int64_t>("train.batch");
   fit.steps = job.get_or<std::int64_t>("train.steps", 0);

@@ -38,6 +38,22 @@ Status check_optimizer(const Config& job) {
   return {};
 }
 
+Status check_schedule(const Config& job) {
+  const auto name = job.get<std::string>("schedule.name");
+  const auto missing = [&](const char* key, const char* what) {
+    return job.mistake(key, "missing; " + name + " needs " + what);
+  };
+  if ((name == "step" || name == "restarts") && !job.has("schedule.every"))
+    return missing("schedule.every", "a number of updates, e.g. schedule.every = 1000");
+  if (name != "multistep") return {};
+  const auto list = job.find<std::string>("schedule.milestones");
+  if (!list) return missing("schedule.milestones", "numbers of updates, e.g. schedule.milestones = [1000, 2000]");
+  const std::vector<Int> at = *integers(*list);
+  if (at.front() < 1 || !std::ranges::is_sorted(at))
+    return job.mistake("schedule.milestones", "must be numbers of updates from 1 on, in ascending order");
+  return {};
+}
+
 Status check_strategy(const Config& job) {
   const auto name = job.get<std::string>("strategy.name");
   const Int workers = job.get<Int>("job.workers");
@@ -96,6 +112,7 @@ Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(check_amount(job));
   COHAUL_TRY(check_data(job));
   COHAUL_TRY(check_optimizer(job));
+  COHAUL_TRY(check_schedule(job));
   return check_slices(job);
 }
 

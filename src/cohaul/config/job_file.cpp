@@ -43,6 +43,18 @@ std::optional<Value> value_of(const toml::node& node) {
   return std::nullopt;
 }
 
+/// [30, 60] as "30,60"; nothing where it is no list of integers.
+std::optional<Value> integers_of(const toml::node& node) {
+  const toml::array* list = node.as_array();
+  if (!list) return std::nullopt;
+  std::string out;
+  for (const toml::node& item : *list) {
+    if (!item.is_integer()) return std::nullopt;
+    out += (out.empty() ? "" : ",") + std::to_string(item.as_integer()->get());
+  }
+  return Value(out);
+}
+
 /// The value as the key's type, where it has or safely becomes that type (1 is a number, 1.0 is no integer).
 std::optional<Value> as_type(const Value& value, Type type) {
   switch (type) {
@@ -53,6 +65,7 @@ std::optional<Value> as_type(const Value& value, Type type) {
       return std::holds_alternative<double>(value) ? std::optional(value) : std::nullopt;
     case Type::string:
     case Type::path: return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
+    case Type::integers: return std::nullopt;  // a list, which is no single value
   }
   return std::nullopt;
 }
@@ -79,6 +92,9 @@ std::optional<Value> read_as(std::string_view text, Type type) {
       return std::nullopt;
     case Type::string:
     case Type::path: return Value(std::string(text));
+    case Type::integers:
+      if (integers(text)) return Value(std::string(text));
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -132,6 +148,11 @@ class FileReader {
     const Location where = place(toml_key.source());
     const std::optional<KeySpec> spec = spec_of(key, schema_, options_);
     if (!spec) return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
+    if (spec->type == Type::integers) {
+      const std::optional<Value> list = integers_of(node);
+      if (!list) return invalid(where.text() + ": " + key + ": must be " + std::string(name(spec->type)));
+      return put(entries_, *spec, *list, where, folder_);
+    }
     const std::optional<Value> value = value_of(node);
     if (!value) {
       return invalid(where.text() + ": " + key + ": must be " + std::string(name(spec->type)) +

@@ -20,14 +20,26 @@ Status check_required(const Config& job, const Schema& schema, const std::string
   return {};
 }
 
+/// Defaults that are each rule's own: torch.optim's, and Lion's as its authors give them.
+void fill_optimizer(Config& job, const Schema& schema) {
+  const auto rule = job.get<std::string>("optimizer.name");
+  const auto is = [&](std::string_view name) { return rule == name; };
+  const auto fill = [&](const char* key, double value) {
+    if (!job.has(key) && is_read(job, *schema.find(key))) job.set(key, value);
+  };
+  fill("optimizer.lr", is("adagrad") || is("rmsprop") ? 1e-2 : is("lion") ? 1e-4 : 1e-3);
+  fill("optimizer.weight_decay", is("adamw") ? 0.01 : 0.0);
+  fill("optimizer.beta2", is("lion") ? 0.99 : 0.999);
+  fill("optimizer.eps", is("adagrad") ? 1e-10 : 1e-8);
+}
+
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
 void fill_defaults(Config& job, const Schema& schema, int cores) {
   const Int workers = job.get_or<Int>("job.workers", 1);
   if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
   for (const KeySpec& spec : schema.keys())
     if (spec.fallback && !job.has(spec.key) && is_read(job, spec)) job.set(spec.key, *spec.fallback);
-  if (!job.has("optimizer.weight_decay"))
-    job.set("optimizer.weight_decay", job.get<std::string>("optimizer.name") == "adamw" ? 0.01 : 0.0);
+  fill_optimizer(job, schema);
   if (!job.has("train.slices")) {
     const bool split = job.get<std::string>("strategy.name") == "all_reduce" ||
                        job.get_or("strategy.consistency", std::string()) == "sync";

@@ -96,14 +96,15 @@ TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "
-            "weight_decay, clip_norm, clip_value, non_finite, beta1, beta2, eps");
+            "weight_decay, clip_norm, clip_value, non_finite, beta1, beta2, eps, amsgrad, lr_decay, "
+            "initial_accumulator, alpha, centered");
   EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"),
             std::string::npos);
   EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"),
             std::string::npos);
   EXPECT_EQ(refusal_of_text("\n[optimiser]\nlr = 3\n"),
             "a.toml:2: unknown section [optimiser]; did you mean [optimizer]? Sections are: model, data, train, "
-            "optimizer, strategy, job");
+            "optimizer, schedule, strategy, job");
   EXPECT_EQ(refusal_of_text("batch_size = 3\n"),
             "a.toml:1: batch_size stands in no section; keys are written section.name; did you mean train.batch?");
   EXPECT_EQ(refusal(job({"lr=1"})), "--set lr=1: keys are written section.name; did you mean optimizer.lr?");
@@ -170,7 +171,7 @@ TEST(Resolve, KeysThatContradict) {
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.backup_workers=1"}, 2)),
             "--set: strategy.backup_workers = 1: backup workers are not available yet; remove the key");
   EXPECT_NE(refusal(job({"optimizer.name=adam", "optimizer.momentum=0.9"}))
-                .find("is read only with optimizer.name = sgd, and optimizer.name is adam"),
+                .find("is read only with optimizer.name = sgd or rmsprop, and optimizer.name is adam"),
             std::string::npos);
   EXPECT_EQ(refusal(job({"optimizer.nesterov=true"})),
             "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
@@ -180,6 +181,44 @@ TEST(Resolve, KeysThatContradict) {
             std::string::npos);
   EXPECT_EQ(refusal(job({"data.name=mnist"})),
             "a.toml: data.path: missing; mnist is read from a folder of IDX files: set data.path to it");
+}
+
+TEST(Resolve, DefaultsOfEachRule) {
+  const auto of = [](const std::string& rule) {
+    const std::string text =
+        "[model]\nname = \"softmax\"\n[data]\nname = \"fashion-mnist\"\n[train]\nbatch = 1\nsteps = 1\n";
+    return resolve_text(text + "[optimizer]\nname = \"" + rule + "\"\n", "a.toml", {.job_file = "a.toml"});
+  };
+  const auto real = [&](const char* rule, const char* key) { return of(rule)->get<double>(key); };
+  EXPECT_EQ(real("sgd", "optimizer.lr"), 1e-3);
+  EXPECT_EQ(real("adagrad", "optimizer.lr"), 1e-2);
+  EXPECT_EQ(real("adagrad", "optimizer.eps"), 1e-10);
+  EXPECT_EQ(real("rmsprop", "optimizer.eps"), 1e-8);
+  EXPECT_EQ(real("lion", "optimizer.lr"), 1e-4);
+  EXPECT_EQ(real("lion", "optimizer.beta2"), 0.99);
+  EXPECT_EQ(real("adamw", "optimizer.weight_decay"), 0.01);
+  EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
+}
+
+TEST(Resolve, Schedules) {
+  EXPECT_EQ(job()->get<std::string>("schedule.name"), "constant");
+  EXPECT_EQ(job({"schedule.name=multistep", "schedule.milestones=30,60"})->get<std::string>("schedule.milestones"),
+            "30,60");
+  EXPECT_NE(refusal(job({"schedule.name=multistep"})).find("schedule.milestones: missing; multistep needs"),
+            std::string::npos);
+  EXPECT_NE(refusal(job({"schedule.name=step"})).find("schedule.every: missing; step needs"), std::string::npos);
+  EXPECT_NE(refusal(job({"schedule.name=multistep", "schedule.milestones=60,30"})).find("in ascending order"),
+            std::string::npos);
+  EXPECT_EQ(refusal(job({"schedule.name=multistep", "schedule.milestones=30;60"})),
+            "--set schedule.milestones=30;60: must be a list of integers");
+  EXPECT_NE(
+      refusal(job({"schedule.gamma=0.5"})).find("is read only with schedule.name = step or multistep or exponential"),
+      std::string::npos);
+  EXPECT_NE(refusal_of_text("\n[schedule]\nname = \"multistep\"\nmilestones = [3, \"x\"]\n")
+                .find("schedule.milestones: must be a list of integers"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_text("\n[schedule]\nname = \"multistep\"\nmilestones = []\n").find("must not be empty"),
+            std::string::npos);
 }
 
 TEST(Resolve, Slices) {

@@ -1,5 +1,6 @@
 #include "cohaul/config/value.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace cohaul::config {
@@ -11,8 +12,22 @@ std::string_view name(Type type) {
     case Type::boolean: return "true or false";
     case Type::string: return "a text";
     case Type::path: return "a path";
+    case Type::integers: return "a list of integers";
   }
   return "a value";
+}
+
+std::optional<std::vector<std::int64_t>> integers(std::string_view text) {
+  std::vector<std::int64_t> out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    std::int64_t v = 0;
+    const auto [stopped, error] = std::from_chars(text.data() + begin, text.data() + end, v);
+    if (error != std::errc{} || stopped != text.data() + end) return std::nullopt;
+    out.push_back(v);
+    begin = end + 1;
+  }
+  return out;
 }
 
 std::string to_text(const Value& value) {

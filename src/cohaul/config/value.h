@@ -2,19 +2,24 @@
 // Values of a job's keys, and where each came from.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace cohaul::config {
 
-enum class Type : std::uint8_t { integer, real, boolean, string, path };
+enum class Type : std::uint8_t { integer, real, boolean, string, path, integers };
 
 /// For people: "an integer", "true or false".
 std::string_view name(Type type);
 
-/// path values are strings, absolute.
+/// path values are strings, absolute; integers are a string too: "30,60".
 using Value = std::variant<std::int64_t, double, bool, std::string>;
+
+/// "30,60" as numbers; nothing where it is no list of integers.
+std::optional<std::vector<std::int64_t>> integers(std::string_view text);
 
 /// As a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);

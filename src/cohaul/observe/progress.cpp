@@ -10,6 +10,7 @@ std::string to_line(const Progress& p, bool styled) {
   std::string out = "step " + with_commas(p.step) + "  loss ";
   const std::string loss = significant(p.loss);
   out += styled ? "\x1b[1m" + loss + "\x1b[0m" : loss;
+  if (p.lr) out += "  lr " + significant(*p.lr, 3);
   if (p.gradient_norm) out += "  norm " + significant(*p.gradient_norm, 3);
   out += "  " + rate(p.samples_per_s) + " samples/s";
   if (p.skipped > 0) out += "  skipped " + with_commas(p.skipped);

@@ -16,12 +16,13 @@ struct Progress {
   };
   std::optional<Staleness> staleness{};  // asynchronous modes
   std::optional<double> waiting{};       // fraction of the time spent waiting for others
+  std::optional<double> lr{};            // learning rate of the step
   std::optional<double> gradient_norm{};
   std::int64_t skipped = 0;  // updates left out so far
   std::optional<double> seconds_left{};
 };
 
-/// "step 300  loss 0.88  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the
+/// "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the
 /// loss in bold.
 std::string to_line(const Progress& progress, bool styled = false);
 

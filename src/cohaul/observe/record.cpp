@@ -48,6 +48,7 @@ std::string to_json(const StepRecord& r) {
   Json out{{"record", "step"}, {"step", r.step}, {"loss", number(r.loss)}, {"samples_per_s", number(r.samples_per_s)}};
   add(out, r.asynchrony);
   if (r.waiting) out["waiting"] = number(*r.waiting);
+  if (r.lr) out["lr"] = number(*r.lr);
   if (r.gradient_norm) out["gradient_norm"] = number(*r.gradient_norm);
   if (r.skipped > 0) out["skipped"] = r.skipped;
   return dump(out);

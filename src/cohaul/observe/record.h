@@ -40,6 +40,7 @@ struct StepRecord {
   double samples_per_s = 0;
   std::optional<Asynchrony> asynchrony{};
   std::optional<double> waiting{};        // fraction of the time spent waiting for others
+  std::optional<double> lr{};             // learning rate of the step
   std::optional<double> gradient_norm{};  // of the step, before clipping
   std::int64_t skipped = 0;               // updates left out so far, since a gradient was not finite
 };

@@ -39,16 +39,26 @@ void add(Lines& lines, const strategy::ParameterServer& ps) {
 }
 
 void add(Lines& lines, const Optimizer& o) {
-  using Kind = update::RuleSettings::Kind;
-  lines.add("optimizer", update::name(o.rule.kind)).add("optimizer.lr", o.settings.lr);
-  lines.add("optimizer.weight_decay", o.rule.weight_decay);
-  if (o.rule.kind == Kind::sgd)
-    lines.add("optimizer.momentum", o.rule.momentum)
-        .add("optimizer.dampening", o.rule.dampening)
-        .add("optimizer.nesterov", o.rule.nesterov);
-  else lines.add("optimizer.beta1", o.rule.beta1).add("optimizer.beta2", o.rule.beta2).add("optimizer.eps", o.rule.eps);
+  const update::RuleSettings& r = o.rule;
+  lines.add("optimizer", update::name(r.kind)).add("optimizer.lr", o.lr);
+  lines.add("optimizer.weight_decay", r.weight_decay).add("optimizer.momentum", r.momentum);
+  lines.add("optimizer.dampening", r.dampening).add("optimizer.nesterov", r.nesterov);
+  lines.add("optimizer.beta1", r.beta1).add("optimizer.beta2", r.beta2).add("optimizer.eps", r.eps);
+  lines.add("optimizer.amsgrad", r.amsgrad).add("optimizer.lr_decay", r.lr_decay);
+  lines.add("optimizer.initial_accumulator", r.initial_accumulator);
+  lines.add("optimizer.alpha", r.alpha).add("optimizer.centered", r.centered);
   lines.add("optimizer.clip_norm", o.policy.clip_norm).add("optimizer.clip_value", o.policy.clip_value);
   lines.add("optimizer.non_finite", update::name(o.policy.non_finite));
+}
+
+void add(Lines& lines, const Schedule& s) {
+  lines.add("schedule", update::name(s.kind)).add("schedule.warmup_steps", s.warmup_steps);
+  lines.add("schedule.steps", s.steps).add("schedule.every", s.every).add("schedule.stretch", s.stretch);
+  std::string milestones;
+  for (std::int64_t at : s.milestones) milestones += (milestones.empty() ? "" : ",") + std::to_string(at);
+  lines.add("schedule.milestones", milestones).add("schedule.gamma", s.gamma).add("schedule.min", s.min);
+  lines.add("schedule.power", s.power).add("schedule.pct_start", s.pct_start);
+  lines.add("schedule.div_factor", s.div_factor).add("schedule.final_div_factor", s.final_div_factor);
 }
 
 }  // namespace
@@ -58,7 +68,7 @@ std::string trainer_facts(const strategy::Strategy& strategy, const std::optiona
   Lines lines;
   lines.add("strategy", strategy::name(strategy));
   if (const auto* ps = std::get_if<strategy::ParameterServer>(&strategy)) add(lines, *ps);
-  if (optimizer) add(lines, *optimizer);
+  if (optimizer) add(lines, *optimizer), add(lines, optimizer->schedule);
   else lines.add("optimizer", "the user's own");
   lines.add("slices", slices).add("seed", seed);
   if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model

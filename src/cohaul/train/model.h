@@ -59,7 +59,7 @@ Model model_of(Net&& net) {
     fill(net);
     m.train = [&net](bool on) { net.train(on); };
     m.evaluation = [&net] { return evaluate_modules(net); };
-  } else {
+  } else if constexpr (kIsHolder) {
     std::remove_cvref_t<Net> kept(std::forward<Net>(net));
     fill(*kept);
     m.train = [kept](bool on) mutable { kept->train(on); };

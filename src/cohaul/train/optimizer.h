@@ -4,57 +4,84 @@
 #include "cohaul/base/status.h"
 #include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/rule.h"
+#include "cohaul/update/schedule.h"
 
 namespace cohaul::train {
 
 using update::NonFinite;
+using update::Schedule;
 
 // What is done with the mean gradient of a step before the update, in every rule:
 //   clip_norm   > 0: the norm of all gradients together is at most this (torch::nn::utils::clip_grad_norm_)
 //   clip_value  > 0: every element lies within ± this (clip_grad_value_)
 //   non_finite  apply: update all the same, as torch::optim does; stop: an error that names parameter, worker and step; skip: no update
 
+//   schedule    of the learning rate, by the number of the update; the rate of the settings is what it multiplies
+
 struct Sgd {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
 };
 struct Adam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool amsgrad = false;
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
 };
 struct AdamW {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
+  bool amsgrad = false;
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
+};
+struct Adagrad {
+  double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator = 0, eps = 1e-10;
+  double clip_norm = 0, clip_value = 0;
+  NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
+};
+struct RMSprop {
+  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+  bool centered = false;
+  double clip_norm = 0, clip_value = 0;
+  NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
+};
+/// (Chen et al., "Symbolic discovery of optimization algorithms", 2023.)
+struct Lion {
+  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
+  double clip_norm = 0, clip_value = 0;
+  NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
 };
 
 /// Any of them. Implicit, so that `cohaul::Sgd{.lr = 0.01}` is an optimizer.
 struct Optimizer {
   update::RuleSettings rule;
   update::GradientPolicy policy;
-  update::StepSettings settings;
+  double lr = 0;
+  Schedule schedule;
 
-  Optimizer(const Sgd& o) : policy{o.clip_norm, o.clip_value, o.non_finite}, settings{o.lr} {
-    rule.kind = update::RuleSettings::Kind::sgd;
-    rule.momentum = o.momentum, rule.dampening = o.dampening, rule.weight_decay = o.weight_decay,
-    rule.nesterov = o.nesterov;
-  }
-  Optimizer(const Adam& o) : Optimizer(update::RuleSettings::Kind::adam, o) {}
-  Optimizer(const AdamW& o) : Optimizer(update::RuleSettings::Kind::adamw, o) {}
+  Optimizer(const Sgd& o);
+  Optimizer(const Adam& o);
+  Optimizer(const AdamW& o);
+  Optimizer(const Adagrad& o);
+  Optimizer(const RMSprop& o);
+  Optimizer(const Lion& o);
 
+  /// The rate of update `update`, from 0.
+  double rate(std::int64_t update) const { return lr * schedule.factor(update); }
   /// invalid, naming the setting: a rate below 0 or not a number, …
   Status check() const;
 
  private:
   template <class T>
-  Optimizer(update::RuleSettings::Kind kind, const T& o)
-      : policy{o.clip_norm, o.clip_value, o.non_finite}, settings{o.lr} {
-    rule.kind = kind;
-    rule.beta1 = o.beta1, rule.beta2 = o.beta2, rule.eps = o.eps, rule.weight_decay = o.weight_decay;
-  }
+  Optimizer(update::RuleSettings::Kind kind, const T& o);
 };
 
 }  // namespace cohaul::train

@@ -7,11 +7,12 @@ namespace cohaul::train {
 void ProgressReporter::step(const StepReport& r) {
   observe::Progress p{.step = r.step, .loss = r.loss, .samples_per_s = r.samples_per_s, .seconds_left = r.seconds_left};
   if (r.many) p.waiting = r.waiting;
-  p.gradient_norm = r.gradient_norm, p.skipped = r.skipped;
+  p.lr = r.lr, p.gradient_norm = r.gradient_norm, p.skipped = r.skipped;
   observe::StepRecord line{.step = r.step,
                            .loss = r.loss,
                            .samples_per_s = r.samples_per_s,
                            .waiting = p.waiting,
+                           .lr = r.lr,
                            .gradient_norm = r.gradient_norm,
                            .skipped = r.skipped};
   if (r.asynchrony) {

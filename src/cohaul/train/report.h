@@ -19,7 +19,8 @@ struct StepReport {
   double loss = 0, samples_per_s = 0;  // since the last report
   double waiting = 0;                  // fraction of the time
   double seconds_left = 0;
-  bool many = false;                    // more than one worker: waiting means something
+  bool many = false;         // more than one worker: waiting means something
+  std::optional<double> lr;  // learning rate of the step, after its schedule; none: the optimizer is the user's own
   std::optional<double> gradient_norm;  // of the step, before clipping, where it is known
   std::int64_t skipped = 0;             // updates left out so far, since a gradient was not finite
   std::optional<strategy::Asynchrony> asynchrony;

@@ -18,7 +18,8 @@ void Telling::end_loop(std::int64_t updates) {
   times_.samples = updates * batch_;
 }
 
-void Telling::step_done(const update::StepOutcome& outcome) {
+void Telling::step_done(const update::StepOutcome& outcome, std::optional<double> lr) {
+  lr_ = lr;
   skipped_ += outcome.skipped;
   gradient_norm_ = outcome.gradient_norm;
   const Time now = steady_clock().now();
@@ -44,6 +45,7 @@ void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loo
   out.samples_per_s = per_second(update.number - told_, update.elapsed);
   out.waiting = waiting(now);
   out.many = job_.world() > 1;
+  out.lr = lr_;
   out.gradient_norm = gradient_norm_;
   out.skipped = skipped_;
   const double overall = per_second(update.number - loop.first(), now - times_.began);

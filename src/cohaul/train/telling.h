@@ -15,7 +15,8 @@ class Telling {
   void begin_loop(const SampleLoop& loop);
   /// updates: done by the loop.
   void end_loop(std::int64_t updates);
-  void step_done(const update::StepOutcome& outcome);
+  /// lr: the step's learning rate, where the trainer knows it.
+  void step_done(const update::StepOutcome& outcome, std::optional<double> lr);
   /// asynchronous: whether `update.asynchrony` means something.
   void tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous);
   /// Since the last report.
@@ -34,7 +35,7 @@ class Telling {
   Duration waited_ = 0;    // until then, by the job
   std::int64_t told_ = 0;  // the last update that was told of
   std::int64_t skipped_ = 0;
-  std::optional<double> gradient_norm_;
+  std::optional<double> gradient_norm_, lr_;
 };
 
 }  // namespace cohaul::train

@@ -106,8 +106,9 @@ class Trainer {
   /// torch's own data sets are wrapped.
   template <class Set>
     requires(!kIsDataSet<Set>)
-  void batches(Set&&, const FitOptions&) {
+  std::vector<data::Batch> batches(Set&&, const FitOptions&) {
     static_assert(kIsDataSet<Set>, "wrap torch's own data sets: cohaul::TorchData data(std::move(set))");
+    return {};
   }
   template <class Set>
     requires(!kIsDataSet<Set>)

@@ -220,8 +220,9 @@ void Trainer::Run::begin_step() {
   ends_.clear();
   note_operation("compute step", work_->step.value);
   const bool first = loop_.running() && loop_.is_first(work_->step.value) && !asynchronous();
-  or_throw(engine_->exchange().begin(*work_, optimizer_ ? optimizer_->settings : update::StepSettings{},
-                                     first ? std::string_view(loop_.facts()) : std::string_view()));
+  if (optimizer_) rate_ = optimizer_->rate(work_->step.value);
+  or_throw(
+      engine_->exchange().begin(*work_, {.lr = rate_}, first ? std::string_view(loop_.facts()) : std::string_view()));
   reducer_->begin(work_->slices);
 }
 
@@ -323,7 +324,7 @@ StepResult Trainer::Run::end_step() {
     });
   }
   if (!optimizer_) leave_mean_gradients();
-  telling_.step_done(outcome);
+  telling_.step_done(outcome, optimizer_ ? std::optional(rate_) : std::nullopt);
   done_ = asynchronous() ? engine_->loop().done : step.value + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
   return {true, step.value + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};

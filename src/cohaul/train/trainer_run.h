@@ -93,6 +93,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   bool batch_out_ = false;
   at::Tensor share_;  // that backward starts from, by value
   double share_value_ = -1;
+  double rate_ = 0;  // learning rate of the open step
 
   std::int64_t done_ = 0;
   std::int64_t left_loop_ = 0;  // number of a loop that was left, and is to be ended

@@ -1,6 +1,7 @@
 // What Adam and AdamW share: m = β₁m + (1 − β₁)g;  v = β₂v + (1 − β₂)g²;  p −= lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε).
 // Kingma, Ba, "Adam: a method for stochastic optimization" (2015); t counts updates from 1. They differ in weight
 // decay: Adam adds weight_decay·p to g, AdamW first scales p by 1 − lr·weight_decay (Loshchilov, Hutter, 2019).
+// With amsgrad the largest v so far stands in v's place below the fraction (Reddi, Kale, Kumar, 2018).
 // Included once for every instruction set, like elementwise-inl.h.
 
 #include "cohaul/update/elementwise-inl.h"
@@ -21,6 +22,7 @@ struct AdamStep {
   T root_scale;                            // 1 / √(1 − β₂ᵗ)
   T eps;
   T decay;  // Adam: weight_decay; AdamW: 1 − lr·weight_decay
+  bool amsgrad;
 
   AdamStep(const RuleSettings& s, const StepSettings& step, std::int64_t count, double decay)
       : beta1(static_cast<T>(s.beta1)),
@@ -30,7 +32,8 @@ struct AdamStep {
         step_size(static_cast<T>(step.lr / (1 - std::pow(s.beta1, static_cast<double>(count))))),
         root_scale(static_cast<T>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(count))))),
         eps(static_cast<T>(s.eps)),
-        decay(static_cast<T>(decay)) {}
+        decay(static_cast<T>(decay)),
+        amsgrad(s.amsgrad) {}
 };
 
 }  // namespace cohaul::update
@@ -47,13 +50,15 @@ HWY_BEFORE_NAMESPACE();
 namespace cohaul::update::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <class T, bool kDecoupled>
+/// largest: null without amsgrad.
+template <class T, bool kDecoupled, bool kAmsgrad>
 struct Adam {
   const T* __restrict g;
   const T* p;
   T* out;
   T* __restrict m;
   T* __restrict v;
+  T* __restrict largest;
   AdamStep<T> s;
   template <class D>
   HWY_INLINE void operator()(D d, std::size_t i) const {
@@ -67,14 +72,23 @@ struct Adam {
                                 hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
     hn::StoreU(mean, d, m + i);
     hn::StoreU(square, d, v + i);
-    const auto root = hn::Add(hn::Mul(hn::Sqrt(square), hn::Set(d, s.root_scale)), hn::Set(d, s.eps));
+    auto below = square;
+    if constexpr (kAmsgrad) {
+      // As torch's maximum: what is not a number stays so.
+      const auto before = hn::LoadU(d, largest + i);
+      below = hn::IfThenElse(hn::Ge(before, square), before, square);
+      below = hn::IfThenElse(hn::IsNaN(before), before, below);
+      hn::StoreU(below, d, largest + i);
+    }
+    const auto root = hn::Add(hn::Mul(hn::Sqrt(below), hn::Set(d, s.root_scale)), hn::Set(d, s.eps));
     hn::StoreU(hn::Sub(parameter, hn::Div(hn::Mul(hn::Set(d, s.step_size), mean), root)), d, out + i);
   }
 };
 
 template <bool kDecoupled, class T>
 HWY_INLINE void adam_update(const T* g, const T* p, T* out, T* const* state, std::size_t n, const AdamStep<T>& s) {
-  for_each_element<T>(n, Adam<T, kDecoupled>{g, p, out, state[0], state[1], s});
+  if (s.amsgrad) for_each_element<T>(n, Adam<T, kDecoupled, true>{g, p, out, state[0], state[1], state[2], s});
+  else for_each_element<T>(n, Adam<T, kDecoupled, false>{g, p, out, state[0], state[1], nullptr, s});
 }
 
 }  // namespace cohaul::update::HWY_NAMESPACE

@@ -32,7 +32,7 @@ HWY_EXPORT(adamw_double);
 class AdamWRule final : public Rule {
  public:
   explicit AdamWRule(const RuleSettings& settings) : s_(settings) {}
-  int states() const override { return 2; }
+  int states() const override { return s_.amsgrad ? 3 : 2; }
   void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
              std::int64_t count) const override {
     HWY_DYNAMIC_DISPATCH(adamw_float)(g, p, out, state, n, AdamStep<float>(s_, step, count, decay(step)));

@@ -16,8 +16,6 @@
 namespace cohaul::update {
 namespace {
 
-constexpr int kStatesMax = 2;
-
 /// Pages of zeros that cost memory once they are touched, large pages where the system has them.
 std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
   if (bytes == 0) return nullptr;

@@ -28,30 +28,31 @@ Status fraction(const char* setting, double value) {
 }  // namespace
 
 std::string_view name(RuleSettings::Kind kind) {
-  constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "store"};
+  constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "store"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
 void RuleSettings::encode(Writer& out) const {
-  out.put(kind).put(momentum).put(dampening).put(weight_decay).put(static_cast<std::uint8_t>(nesterov));
-  out.put(beta1).put(beta2).put(eps);
+  out.put(kind).put(momentum).put(dampening).put(weight_decay).put(beta1).put(beta2).put(eps);
+  out.put(lr_decay).put(initial_accumulator).put(alpha);
+  for (const bool flag : {nesterov, amsgrad, centered}) out.put(static_cast<std::uint8_t>(flag));
 }
 
 Result<RuleSettings> RuleSettings::decode(Reader& in) {
   RuleSettings s;
-  auto kind = in.get<std::uint8_t>();
-  s.momentum = in.get<double>();
-  s.dampening = in.get<double>();
-  s.weight_decay = in.get<double>();
-  auto nesterov = in.get<std::uint8_t>();
-  s.beta1 = in.get<double>();
-  s.beta2 = in.get<double>();
-  s.eps = in.get<double>();
+  const auto kind = in.get<std::uint8_t>();
+  for (double* value : {&s.momentum, &s.dampening, &s.weight_decay, &s.beta1, &s.beta2, &s.eps, &s.lr_decay,
+                        &s.initial_accumulator, &s.alpha})
+    *value = in.get<double>();
+  bool known = kind <= static_cast<std::uint8_t>(Kind::store);
+  for (bool* value : {&s.nesterov, &s.amsgrad, &s.centered}) {
+    const auto flag = in.get<std::uint8_t>();
+    known = known && flag <= 1;
+    *value = flag == 1;
+  }
   if (!in.ok()) return corrupt("rule settings: cut short");
-  if (kind > static_cast<std::uint8_t>(Kind::store) || nesterov > 1)
-    return corrupt("rule settings: unknown rule or flag");
+  if (!known) return corrupt("rule settings: unknown rule or flag");
   s.kind = static_cast<Kind>(kind);
-  s.nesterov = nesterov == 1;
   if (Status status = s.check(); !status.ok()) return corrupt("rule settings: " + status.message());
   return s;
 }
@@ -59,16 +60,17 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
 Status RuleSettings::check() const {
   if (kind == Kind::store) return {};
   COHAUL_TRY(not_negative("weight_decay", weight_decay));
-  if (kind == Kind::sgd) {
-    COHAUL_TRY(not_negative("momentum", momentum));
-    if (!std::isfinite(dampening)) return wrong("dampening", dampening, "a finite number");
-    if (nesterov && (momentum == 0 || dampening != 0))
-      return invalid("nesterov needs a momentum above 0 and dampening = 0");
-    return {};
-  }
+  COHAUL_TRY(not_negative("momentum", momentum));
+  COHAUL_TRY(not_negative("eps", eps));
+  COHAUL_TRY(not_negative("lr_decay", lr_decay));
+  COHAUL_TRY(not_negative("initial_accumulator", initial_accumulator));
+  COHAUL_TRY(not_negative("alpha", alpha));
   COHAUL_TRY(fraction("beta1", beta1));
   COHAUL_TRY(fraction("beta2", beta2));
-  return not_negative("eps", eps);
+  if (!std::isfinite(dampening)) return wrong("dampening", dampening, "a finite number");
+  if (nesterov && (momentum == 0 || dampening != 0))
+    return invalid("nesterov needs a momentum above 0 and dampening = 0");
+  return {};
 }
 
 std::unique_ptr<const Rule> make_rule(const RuleSettings& settings) {
@@ -77,6 +79,9 @@ std::unique_ptr<const Rule> make_rule(const RuleSettings& settings) {
     case RuleSettings::Kind::sgd: return make_sgd(settings);
     case RuleSettings::Kind::adam: return make_adam(settings);
     case RuleSettings::Kind::adamw: return make_adamw(settings);
+    case RuleSettings::Kind::adagrad: return make_adagrad(settings);
+    case RuleSettings::Kind::rmsprop: return make_rmsprop(settings);
+    case RuleSettings::Kind::lion: return make_lion(settings);
     case RuleSettings::Kind::store: return make_store(settings);
   }
   return nullptr;

@@ -14,14 +14,22 @@
 
 namespace cohaul::update {
 
-/// What does not change from step to step. Names, meanings and defaults are PyTorch's (torch.optim 2.15).
+/// What does not change from step to step. Names and meanings are PyTorch's (torch.optim 2.15); Lion is its authors'. Defaults that differ
+/// from rule to rule are with the rules that the user names (train/optimizer.h).
 struct RuleSettings {
   /// store: parameters become the gradients, for a mean gradient without an update.
-  enum class Kind : std::uint8_t { sgd, adam, adamw, store } kind = Kind::sgd;
-  double momentum = 0, dampening = 0,
-         weight_decay = 0;  // sgd; weight_decay also of adam (L2) and adamw (decoupled, 0.01)
-  bool nesterov = false;
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;  // adam, adamw
+  enum class Kind : std::uint8_t { sgd, adam, adamw, adagrad, rmsprop, lion, store } kind = Kind::sgd;
+  double momentum = 0;                // sgd, rmsprop
+  double dampening = 0;               // sgd
+  double weight_decay = 0;            // all; decoupled from the gradient in adamw and lion
+  bool nesterov = false;              // sgd
+  double beta1 = 0.9, beta2 = 0.999;  // adam, adamw, lion
+  double eps = 1e-8;                  // adam, adamw, adagrad, rmsprop
+  bool amsgrad = false;               // adam, adamw: divides by the largest mean square so far
+  double lr_decay = 0;                // adagrad
+  double initial_accumulator = 0;     // adagrad
+  double alpha = 0.99;                // rmsprop
+  bool centered = false;              // rmsprop
   bool operator==(const RuleSettings&) const = default;
 
   void encode(Writer& out) const;
@@ -37,11 +45,13 @@ struct StepSettings {
   double lr = 0;
 };
 
+constexpr int kStatesMax = 3;
+
 /// One rule. Stateless and thread-safe: all state is in the spans.
 class Rule {
  public:
   virtual ~Rule() = default;
-  /// How many state values each element has (0 plain SGD, 1 momentum, 2 Adam).
+  /// How many state values each element has (0 plain SGD, 1 momentum, 2 Adam), at most kStatesMax.
   virtual int states() const = 0;
   /// gradient[i], parameter_in[i], state[k][i] → parameter_out[i], state[k][i] for i < n. parameter_out may be
   /// parameter_in. count: updates of these elements with this one, from 1. Any alignment, any n.

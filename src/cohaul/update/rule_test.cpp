@@ -24,13 +24,23 @@ std::vector<RuleSettings> all_rules() {
       {.kind = Kind::adam, .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-6},
       {.kind = Kind::adamw, .weight_decay = 0.01},
       {.kind = Kind::adamw, .beta1 = 0.8},
+      {.kind = Kind::adam, .amsgrad = true},
+      {.kind = Kind::adamw, .weight_decay = 0.01, .amsgrad = true},
+      {.kind = Kind::adagrad, .eps = 1e-10},
+      {.kind = Kind::adagrad, .weight_decay = 0.05, .eps = 1e-10, .lr_decay = 0.1, .initial_accumulator = 0.3},
+      {.kind = Kind::rmsprop},
+      {.kind = Kind::rmsprop, .weight_decay = 0.05, .alpha = 0.8, .centered = true},
+      {.kind = Kind::rmsprop, .momentum = 0.9},
+      {.kind = Kind::rmsprop, .momentum = 0.5, .eps = 1e-6, .alpha = 0.9, .centered = true},
+      {.kind = Kind::lion, .beta2 = 0.99},
+      {.kind = Kind::lion, .weight_decay = 0.1, .beta1 = 0.7, .beta2 = 0.9},
   };
 }
 
 /// The documentation of torch.optim, read line by line, for one element in double precision.
 struct Reference {
   RuleSettings s;
-  double p, b = 0, m = 0, v = 0;
+  double p, b = 0, m = 0, v = 0, largest = 0;
   int t = 0;
   void step(double g, double lr) {
     ++t;
@@ -43,11 +53,34 @@ struct Reference {
       p -= lr * g;
       return;
     }
+    if (s.kind == Kind::adagrad) {
+      g += s.weight_decay * p;
+      v = (t == 1 ? s.initial_accumulator : v) + g * g;
+      p -= lr / (1 + (t - 1) * s.lr_decay) * g / (std::sqrt(v) + s.eps);
+      return;
+    }
+    if (s.kind == Kind::rmsprop) {
+      g += s.weight_decay * p;
+      v = s.alpha * v + (1 - s.alpha) * g * g;
+      if (s.centered) m = s.alpha * m + (1 - s.alpha) * g;
+      double d = g / (std::sqrt(v - m * m) + s.eps);
+      if (s.momentum != 0) d = b = s.momentum * b + d;
+      p -= lr * d;
+      return;
+    }
+    if (s.kind == Kind::lion) {
+      const double d = s.beta1 * m + (1 - s.beta1) * g;
+      p -= lr * s.weight_decay * p;
+      p -= lr * ((d > 0) - (d < 0));
+      m = s.beta2 * m + (1 - s.beta2) * g;
+      return;
+    }
     if (s.kind == Kind::adamw) p -= lr * s.weight_decay * p;
     else g += s.weight_decay * p;
     m = s.beta1 * m + (1 - s.beta1) * g;
     v = s.beta2 * v + (1 - s.beta2) * g * g;
-    const double m_hat = m / (1 - std::pow(s.beta1, t)), v_hat = v / (1 - std::pow(s.beta2, t));
+    largest = std::max(largest, v);
+    const double m_hat = m / (1 - std::pow(s.beta1, t)), v_hat = (s.amsgrad ? largest : v) / (1 - std::pow(s.beta2, t));
     p -= lr * m_hat / (std::sqrt(v_hat) + s.eps);
   }
 };
@@ -62,7 +95,7 @@ struct Trained {
     state.assign(rule->states(), std::vector<T>(n, 0));
   }
   void step(const std::vector<T>& g, double lr, std::int64_t count, std::size_t begin, std::size_t end) {
-    T* arrays[2] = {};
+    T* arrays[kStatesMax] = {};
     for (std::size_t k = 0; k < state.size(); ++k) arrays[k] = state[k].data() + begin;
     rule->apply(g.data() + begin, p.data() + begin, p.data() + begin, arrays, end - begin, {.lr = lr}, count);
   }
@@ -118,11 +151,11 @@ TEST(Rule, MayWriteElsewhere) {
   const auto g = random_values<float>(100, 1), p = random_values<float>(100, 2);
   for (const RuleSettings& s : all_rules()) {
     auto rule = make_rule(s);
-    std::vector<float> state[2][2] = {{std::vector<float>(100), std::vector<float>(100)},
-                                      {std::vector<float>(100), std::vector<float>(100)}};
+    std::vector<std::vector<float>> state[2];
+    for (auto& own : state) own.assign(kStatesMax, std::vector<float>(100));
     std::vector<float> in_place = p, elsewhere(100);
-    float* a[] = {state[0][0].data(), state[0][1].data()};
-    float* b[] = {state[1][0].data(), state[1][1].data()};
+    float *a[kStatesMax], *b[kStatesMax];
+    for (int k = 0; k < kStatesMax; ++k) a[k] = state[0][k].data(), b[k] = state[1][k].data();
     rule->apply(g.data(), in_place.data(), in_place.data(), a, 100, {.lr = 0.1}, 1);
     rule->apply(g.data(), p.data(), elsewhere.data(), b, 100, {.lr = 0.1}, 1);
     EXPECT_EQ(in_place, elsewhere);

@@ -10,6 +10,9 @@ namespace cohaul::update {
 std::unique_ptr<const Rule> make_sgd(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_adam(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_adamw(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_adagrad(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_rmsprop(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_lion(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_store(const RuleSettings& settings);
 
 }  // namespace cohaul::update
