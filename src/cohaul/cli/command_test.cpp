@@ -69,9 +69,30 @@ TEST_F(Command, HelpAndVersion) {
   EXPECT_NE(run({"train", "--help"}).out.find("--record"), std::string::npos);
   EXPECT_EQ(run({"--version"}).out.rfind("cohaul ", 0), 0u);
   refused({}, "A subcommand is required");
-  refused({"trian"}, "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, bench");
+  refused({"trian"},
+          "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, keys, bench");
   refused({"train"}, "JOB.toml is required");
   refused({"launch", "--", "x"}, "--workers is required");
+}
+
+TEST_F(Command, KeysAreDescribed) {
+  const ChildResult some = run({"keys", "schedule.m*"});
+  EXPECT_EQ(some.exit, 0);
+  EXPECT_NE(some.out.find(
+                "schedule.min = 0\n    smallest rate, as a part of optimizer.lr\n    a number from 0 to 1; only with "
+                "schedule.name = cosine or restarts\n"),
+            std::string::npos)
+      << some.out;
+  EXPECT_NE(run({"keys", "momentum"}).out.find("optimizer.momentum = 0"), std::string::npos);
+  EXPECT_NE(run({"keys"}).out.find("train.batch  (needed)"), std::string::npos);
+  refused({"keys", "momentun"}, "no key holds momentun; did you mean momentum?");
+}
+
+TEST_F(Command, TheReadmeHasTheTableOfKeys) {
+  std::ifstream in(COHAUL_README);
+  const std::string readme((std::istreambuf_iterator<char>(in)), {});
+  EXPECT_NE(readme.find("<!-- cohaul keys --markdown -->\n" + run({"keys", "--markdown"}).out), std::string::npos)
+      << "put the output of `cohaul keys --markdown` into the README";
 }
 
 TEST_F(Command, TrainRefuses) {

@@ -9,6 +9,7 @@
 #include "cohaul/base/exit_code.h"
 #include "cohaul/cli/bench_command.h"
 #include "cohaul/cli/demo_command.h"
+#include "cohaul/cli/keys_command.h"
 #include "cohaul/cli/launch_command.h"
 #include "cohaul/cli/train_command.h"
 #include "cohaul/config/nearest.h"
@@ -52,6 +53,13 @@ CLI::App* add_demo(CLI::App& app, DemoArguments& a) {
   return demo;
 }
 
+CLI::App* add_keys(CLI::App& app, KeysArguments& a) {
+  CLI::App* keys = app.add_subcommand("keys", "List the keys of a job: all, or those that hold PATTERN");
+  keys->add_option("PATTERN", a.pattern, "a part of a key, or a pattern with *: optimizer, schedule.*");
+  keys->add_flag("--markdown", a.markdown, "as a Markdown table");
+  return keys;
+}
+
 struct BenchArguments {
   std::string what;
 };
@@ -83,10 +91,12 @@ int main(int argc, char** argv) {
   TrainArguments train;
   LaunchArguments launch;
   DemoArguments demo;
+  KeysArguments keys;
   BenchArguments bench;
   CLI::App* const train_app = add_train(app, train);
   CLI::App* const launch_app = add_launch(app, launch);
   CLI::App* const demo_app = add_demo(app, demo);
+  CLI::App* const keys_app = add_keys(app, keys);
   CLI::App* const bench_app = add_bench(app, bench);
   if (const std::string unknown = argc > 1 ? unknown_command(app, argv[1]) : ""; !unknown.empty()) {
     std::cerr << "cohaul: " << unknown << "\n";
@@ -103,6 +113,7 @@ int main(int argc, char** argv) {
   if (*train_app) return run_train(train);
   if (*launch_app) return run_launch(launch);
   if (*demo_app) return run_demo(demo);
+  if (*keys_app) return run_keys(keys);
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
   return cohaul::kUsersMistake;
 }

@@ -47,6 +47,9 @@ TEST(Progress, Line) {
              .seconds_left = 1.5};
   EXPECT_EQ(to_line(p), "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left");
   EXPECT_EQ(to_line({.step = 1000, .loss = 0.5, .samples_per_s = 10}), "step 1,000  loss 0.5  10 samples/s");
+  EXPECT_EQ(
+      to_line({.step = 2, .loss = 0.5, .samples_per_s = 10, .lr = 0.000125, .gradient_norm = 1.234, .skipped = 2}),
+      "step 2  loss 0.5  lr 0.000125  norm 1.23  10 samples/s  skipped 2");
   EXPECT_NE(to_line(p, true).find("\x1b[1m0.88\x1b[0m"), std::string::npos);
 }
 
@@ -87,6 +90,11 @@ TEST(Record, LinesAreJson) {
 
   json step = json::parse(to_json(StepRecord{.step = 100, .loss = kNan, .samples_per_s = 5.5}));
   EXPECT_EQ(step, json::parse(R"({"record":"step","step":100,"loss":null,"samples_per_s":5.5})"));
+  EXPECT_FALSE(step.contains("lr") || step.contains("gradient_norm") || step.contains("skipped"));
+  step = json::parse(to_json(StepRecord{.step = 1, .lr = 0.25, .gradient_norm = 2, .skipped = 3}));
+  EXPECT_EQ(step["lr"], 0.25);
+  EXPECT_EQ(step["gradient_norm"], 2);
+  EXPECT_EQ(step["skipped"], 3);
   step = json::parse(to_json(StepRecord{.step = 1, .asynchrony = Asynchrony{1.5, 3, 2}}));
   EXPECT_EQ(step["staleness_mean"], 1.5);
   EXPECT_EQ(step["staleness_max"], 3);

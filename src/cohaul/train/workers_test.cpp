@@ -55,6 +55,23 @@ TEST(TwoWorkers, StartFromWorkerZerosParametersAndBuffers) {
     });
 }
 
+TEST(TwoWorkers, FollowTheScheduleInEveryMode) {
+  const Schedule schedule{.kind = Schedule::Kind::cosine, .warmup_steps = 3, .steps = 8, .min = 0.1};
+  double sum = 0;
+  for (int t = 0; t < 12; ++t) sum += 0.5 * schedule.factor(t);
+  for (const strategy::Strategy& s :
+       {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
+        strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Asynchronous{}}}})
+    job::with_workers(2, [&](job::Job& job) {
+      Numbered own(1);
+      const Line data(24);
+      Trainer t(job, own.model, s, Sgd{.lr = 0.5, .schedule = schedule}, {});
+      for ([[maybe_unused]] const data::Batch& b : t.batches(data, {.batch = 2, .steps = 12})) t.step(own.weight.sum());
+      EXPECT_TRUE(at::allclose(t.parameters().front().second, at::full({4, 2}, 1 - sum, at::kFloat), 1e-5)) << name(s);
+      EXPECT_TRUE(job.close().ok());
+    });
+}
+
 TEST(TwoWorkers, UnderTensorOnlyWhatIsSplitIsTheirOwn) {
   job::with_workers(2, [](job::Job& job) {
     auto workers = *strategy::Workers::connect(job, "layers", 0);
@@ -125,6 +142,13 @@ TEST(TwoWorkers, WhoDoNotAgreeAreToldWhatDiffers) {
     });
     EXPECT_TRUE(says(why[0] + why[1], "steps is 5 at worker 0 and 6 at worker 1")) << name(s) << why[0] << why[1];
   }
+}
+
+TEST(TwoWorkers, WhoseSchedulesDifferAreToldSo) {
+  const auto why = errors_of([](job::Job& job, Numbered& own) {
+    Trainer t(job, own.model, strategy::AllReduce{}, Sgd{.schedule = {.warmup_steps = 5 + job.rank()}}, {});
+  });
+  EXPECT_NE(why[0].find("schedule.warmup_steps is 5 at worker 0 and 6 at worker 1"), std::string::npos) << why[0];
 }
 
 TEST(TwoWorkers, WhoLeavesEarlyIsNamedAtOnce) {
