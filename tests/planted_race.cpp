@@ -1,23 +1,29 @@
-// A race on purpose, in the place where it is hardest to see: a function that autograd calls while two workers train in one process.
+// A race on purpose, in the place where it is hardest to see: a function that autograd calls, in two trainings that share a process and nothing else.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 
-#include "cohaul/job/test_workers.h"
+#include <thread>
+#include <vector>
+
 #include "cohaul/train/trainer.h"
 
 using namespace cohaul;
 
 int main() {
-  long gradients = 0;  // written by both workers, guarded by nothing
-  job::with_workers(2, [&](job::Job& job) {
-    at::Tensor weight = at::full({4}, 1, at::kFloat).set_requires_grad(true);
-    weight.register_hook([&](const at::Tensor& gradient) { return ++gradients, gradient; });
-    train::Model model;
-    model.parameters = {{"weight", weight}};
-    model.train = [](bool) {};
-    train::Trainer trainer(job, model, strategy::AllReduce{}, train::Sgd{.lr = 0.1}, {});
-    for (int i = 0; i < 20; ++i) trainer.step(weight.sum());
-    train::or_throw(job.close());
-  });
+  long gradients = 0;  // written by both, guarded by nothing
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i)
+    threads.emplace_back([&] {
+      auto job = train::or_throw(job::Job::join({}));
+      at::Tensor weight = at::full({4}, 1, at::kFloat).set_requires_grad(true);
+      weight.register_hook([&](const at::Tensor& gradient) { return ++gradients, gradient; });
+      train::Model model;
+      model.parameters = {{"weight", weight}};
+      model.train = [](bool) {};
+      train::Trainer trainer(*job, model, strategy::Single{}, train::Sgd{.lr = 0.1}, {});
+      for (int step = 0; step < 20; ++step) trainer.step(weight.sum());
+      train::or_throw(job->close());
+    });
+  for (std::thread& t : threads) t.join();
 }

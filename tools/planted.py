@@ -64,6 +64,12 @@ FAULTS = [
     });
     order_ = rest;
 """)]),
+    Fault("kind_average", "average() takes a parameter for absent where this worker's last part has no gradient of it", [
+        (f"{GRADIENT}/reducer.cpp", "return state_->present[state_->at(p)] == 0;", "return state_->summed[state_->at(p)] == 0;")]),
+    Fault("kind_bound", "no more than 4,096 absent parameters are noted", [
+        (f"{UPDATE}/absent.h", "  mask[index / 8] |= std::byte{1}", "  if (index < 4096) mask[index / 8] |= std::byte{1}")]),
+    Fault("kind_disagreement", "workers do not compare what they will do", [
+        ("src/cohaul/base/facts.cpp", "  if (a == b) return {};\n", "  if (a == b || !a.empty()) return {};\n")]),
     Fault("tree", "neighbours are paired in another order", [
         (f"{UPDATE}/slices.h", "while (left * 2 < last - first) left *= 2;", "while (left * 4 < last - first) left *= 2;")]),
     Fault("slice_without_gradient", "a slice without a gradient is not counted, so that the next one takes its place in the tree", [

@@ -76,6 +76,7 @@ Verdict Checker::check(const Program& program, std::span<const Setting> settings
   std::optional<Outcome> baseline;
   for (const Setting& setting : settings) {
     if (setting.workers > program.slices) continue;
+    if (program.own_optimizer && setting.strategy == "sync") continue;  // servers own the parameters
     const auto seen = run(program, setting);
     ++verdict.runs;
     if (!seen.ok()) {

@@ -118,7 +118,10 @@ std::string describe(const Program& p) {
   if (p.penalty) out << " + gradient penalty";
   if (p.drift) out << " + 0.01 * drift.sum()" << (p.drift_wide ? " of 20,000 elements" : "");
   if (p.odd) out << ", with a scalar and an empty parameter";
+  if (p.crowd) out << ", with thousands of small parameters";
   out << "\n}\n" << describe(p.rule);
+  if (p.own_optimizer) out << " of torch::optim, after average()";
+  if (p.disagrees) out << "; at first with another rate at the last worker";
   if (p.second) out << "; a second model and trainer with " << describe(p.second_rule);
   out << "\n{\n";
   int step = 0;

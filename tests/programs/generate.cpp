@@ -165,6 +165,9 @@ Program draw() {
   p.loops.assign(loops.begin(), loops.begin() + 1 + below(kLoopsMax));
   draw_events(p);
   draw_poison(p);
+  p.own_optimizer = in_percent(18);
+  p.crowd = in_percent(14);
+  p.disagrees = in_percent(20);
   return mend(std::move(p));
 }
 
@@ -195,7 +198,7 @@ std::pair<Loop*, bool> loop_of(Program& p, int step) {
 void mend_loops(Program& p) {
   p.loops.front().remade = Remade::no, p.loops.front().rate = 1;
   for (Loop& l : p.loops) {
-    if (l.kind == LoopKind::fit && (p.second || l.left != Left::no)) l.kind = LoopKind::batches;
+    if (l.kind == LoopKind::fit && (p.second || p.own_optimizer || l.left != Left::no)) l.kind = LoopKind::batches;
     if (l.kind == LoopKind::own) l.left = Left::no;
     else l.batch = std::max(l.batch, p.slices), l.uneven = false;
   }

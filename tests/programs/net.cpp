@@ -14,6 +14,7 @@ namespace {
 
 namespace nn = torch::nn;
 constexpr int kWideLinear = 257, kWideVocabulary = 2'060, kWideDrift = 20'000;
+constexpr int kCrowd = 4'500, kCrowdShare = 5;  // more than 4,096, and each slice uses every fifth
 
 at::Tensor activate(Activation activation, const at::Tensor& h) {
   switch (activation) {
@@ -133,6 +134,8 @@ NetImpl::Part NetImpl::make(const Layer& layer) {
 
 void NetImpl::add_odd_parameters() {
   if (program_.drift) drift_ = register_parameter("drift", torch::zeros({program_.drift_wide ? kWideDrift : 5}));
+  for (int i = 0; program_.crowd && i < kCrowd; ++i)
+    crowd_.push_back(register_parameter("crowd" + std::to_string(i), torch::zeros({1 + i % 3})));
   if (!program_.odd) return;
   scale_ = register_parameter("scale", torch::ones({}));
   nothing_ = register_parameter("nothing", torch::ones({0, 3}));
@@ -230,6 +233,12 @@ at::Tensor NetImpl::loss(const data::Batch& batch, const Pass& pass) {
   at::Tensor loss = program_.classes ? F::cross_entropy(out, batch.target) : F::mse_loss(out, batch.target);
   if (auxiliary.defined()) loss = loss + 0.1 * auxiliary;
   if (program_.drift) loss = loss + 0.01 * drift_.sum();
+  if (program_.crowd) {
+    std::vector<at::Tensor> used;
+    for (int i = (pass.place.step + pass.place.slice) % kCrowdShare; i < kCrowd; i += kCrowdShare)
+      used.push_back(crowd_[static_cast<std::size_t>(i)]);
+    loss = loss + 0.01 * torch::cat(used).pow(2).sum();
+  }
   if (program_.penalty && pass.penalty) loss = loss + 0.1 * penalty(batch.input, pass);
   return pass.poison ? poison(loss, pass.place) : loss;
 }

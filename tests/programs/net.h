@@ -67,6 +67,7 @@ class NetImpl : public torch::nn::Module {
   std::deque<Segment> segments_;  // one for each layer; their addresses stay
   torch::nn::Linear head_{nullptr};
   at::Tensor drift_, scale_, nothing_, gain_;
+  std::vector<at::Tensor> crowd_;
   at::Tensor auxiliary_;  // of the forward that is running; may be undefined
 };
 TORCH_MODULE(Net);

@@ -12,7 +12,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loop, kind, steps, left, batch, shuffle, unev
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Event, step, act, when, layer, first_only)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Poison, step, slice, loss)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, seed, float64, width, slices, outputs, classes, layers, penalty, drift,
-                                   drift_wide, odd, second, after, rule, second_rule, loops, events, poison)
+                                   drift_wide, odd, second, after, own_optimizer, crowd, disagrees, rule, second_rule,
+                                   loops, events, poison)
 
 nlohmann::json to_json(const Program& program) { return program; }
 Program from_json(const nlohmann::json& json) { return json.get<Program>(); }
@@ -113,6 +114,9 @@ constexpr Feature kFeatures[] = {
     {"used afterwards", [](P p) { return p.after; }},
     {"own loop", [](P p) { return any_loop(p, [](const Loop& l) { return l.kind == LoopKind::own; }); }},
     {"batches", [](P p) { return any_loop(p, [](const Loop& l) { return l.kind != LoopKind::own; }); }},
+    {"own optimizer", [](P p) { return p.own_optimizer; }},
+    {"many parameters", [](P p) { return p.crowd; }},
+    {"disagreement", [](P p) { return p.disagrees; }},
     {"adaptive rule", [](P p) { return p.rule.kind != RuleKind::sgd; }},
     {"float32", [](P p) { return !p.float64; }},
 };

@@ -103,12 +103,15 @@ struct Program {
   int outputs = 1;
   bool classes = false;  // cross entropy over the outputs; else mean squares
   std::vector<Layer> layers;
-  bool penalty = false;     // of the gradient with respect to the input
-  bool drift = false;       // a parameter whose gradient is one number, expanded
-  bool drift_wide = false;  // of more than 64 KiB
-  bool odd = false;         // a scalar and an empty parameter; in float32 programs the scalar is float64
-  bool second = false;      // a generator with a trainer of its own, whose loss flows through the model
-  bool after = false;       // the model is used and saved when its trainer is gone
+  bool penalty = false;        // of the gradient with respect to the input
+  bool drift = false;          // a parameter whose gradient is one number, expanded
+  bool drift_wide = false;     // of more than 64 KiB
+  bool odd = false;            // a scalar and an empty parameter; in float32 programs the scalar is float64
+  bool second = false;         // a generator with a trainer of its own, whose loss flows through the model
+  bool after = false;          // the model is used and saved when its trainer is gone
+  bool own_optimizer = false;  // the model's trainer averages gradients, and the program's own torch::optim updates
+  bool crowd = false;          // thousands of small parameters, a fifth of which each slice uses
+  bool disagrees = false;      // the last worker tries another rate at first, and all must be told so
   Rule rule, second_rule;
   std::vector<Loop> loops;
   std::vector<Event> events;

@@ -12,7 +12,6 @@
 #include "play.h"
 
 namespace cohaul::programs {
-namespace {
 
 std::unique_ptr<torch::optim::Optimizer> make_optimizer(const Rule& rule, double rate, std::vector<at::Tensor> of) {
   using namespace torch::optim;
@@ -31,6 +30,21 @@ std::unique_ptr<torch::optim::Optimizer> make_optimizer(const Rule& rule, double
   }
   return nullptr;
 }
+
+bool clip_and_step(const Rule& rule, torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& parameters) {
+  std::vector<at::Tensor> having;
+  for (const at::Tensor& p : parameters)
+    if (p.grad().defined()) having.push_back(p);
+  if (rule.skip)
+    for (const at::Tensor& p : having)
+      if (!p.grad().isfinite().all().item<bool>()) return false;
+  if (rule.clip_norm > 0) torch::nn::utils::clip_grad_norm_(having, rule.clip_norm);
+  if (rule.clip_value > 0) torch::nn::utils::clip_grad_value_(having, rule.clip_value);
+  optimizer.step();
+  return true;
+}
+
+namespace {
 
 /// One model with its optimizer.
 class Side {
@@ -63,23 +77,17 @@ class Side {
     SeenStep seen;
     seen.update = ++steps_;
     seen.loss = losses_.take([](double a, double b) { return a + b; }).value_or(0) / (samples > 0 ? samples : 1);
-    bool finite = true;
     std::vector<at::Tensor> having;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       std::optional<at::Tensor> g = sums_[i].take(sum);
       if (!g) continue;
       if (samples > 0) g->mul_(1 / samples);
-      finite = finite && g->isfinite().all().item<bool>();
       parameters_[i].mutable_grad() = *g;
       having.push_back(parameters_[i]);
     }
-    if (rule().clip_norm > 0 || rule().skip) seen.norm = norm(having);
-    seen.skipped = rule().skip && !finite;
-    if (!seen.skipped) {
-      if (rule().clip_norm > 0) torch::nn::utils::clip_grad_norm_(having, rule().clip_norm);
-      if (rule().clip_value > 0) torch::nn::utils::clip_grad_value_(having, rule().clip_value);
-      optimizer_->step();
-    }
+    // average() knows no norm.
+    if (!is_own() && (rule().clip_norm > 0 || rule().skip)) seen.norm = norm(having);
+    seen.skipped = !clip_and_step(rule(), *optimizer_, parameters_);
     forget_gradients();
     if (is_seen) play_.note(step, which_, seen);
   }
@@ -91,6 +99,7 @@ class Side {
     for (const at::Tensor& p : parameters) squares += p.grad().to(torch::kDouble).pow(2).sum().item<double>();
     return std::sqrt(squares);
   }
+  bool is_own() const { return which_ == Which::model && play_.program.own_optimizer; }
   const Rule& rule() const { return which_ == Which::model ? play_.program.rule : play_.program.second_rule; }
   void forget_gradients() {
     for (at::Tensor& p : parameters_) p.mutable_grad() = at::Tensor();

@@ -1,5 +1,7 @@
 #include "run.h"
 
+#include <torch/optim/optimizer.h>
+
 #include "cohaul/train/trainer.h"
 #include "cohaul/update/slices.h"
 #include "play.h"
@@ -54,6 +56,7 @@ class Run final : public Hands {
         play_(program, init_seed(program, job.rank())) {}
 
   Outcome run() {
+    if (program_.disagrees && job_.world() > 1) disagree();
     make(1);
     play_.begin();
     for (const Loop& loop : program_.loops) {
@@ -80,9 +83,33 @@ class Run final : public Hands {
  private:
   using Kept = std::vector<std::pair<data::Batch, Place>>;
 
+  train::TrainerOptions trainer_options() {
+    return {.slices = program_.slices, .seed = program_.seed, .reporter = &silent_};
+  }
+
+  /// All workers are told that the last one has another rate, and can go on.
+  void disagree() {
+    const bool other = job_.rank() + 1 == job_.world();
+    std::string why = "nothing";
+    try {
+      train::Trainer(job_, play_.net, strategy_, optimizer_of(program_.rule, other ? 0.5 : 1), trainer_options());
+    } catch (const Error& e) {
+      why = e.what();
+    }
+    if (why.find("optimizer.lr is") == std::string::npos)
+      throw std::logic_error("workers with different rates were told " + why);
+  }
+
   void make(double rate) {
-    const train::TrainerOptions options{.slices = program_.slices, .seed = program_.seed, .reporter = &silent_};
-    model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate), options);
+    const train::TrainerOptions options = trainer_options();
+    if (program_.own_optimizer) {
+      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, options);
+      parameters_.clear();
+      for (const auto& [name, p] : distinct_parameters(*play_.net)) parameters_.push_back(p);
+      own_ = make_optimizer(program_.rule, rate, parameters_);
+    } else {
+      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate), options);
+    }
     if (program_.second)
       second_ = std::make_unique<train::Trainer>(job_, play_.second, strategy_,
                                                  optimizer_of(program_.second_rule, rate), options);
@@ -94,6 +121,12 @@ class Run final : public Hands {
   void note(int step, Which which, const train::StepResult& result, bool last) {
     if (result.complete != last) throw std::logic_error("complete says " + std::to_string(result.complete));
     if (last) play_.note(step, which, {result.loss, result.gradient_norm, result.skipped, result.update});
+  }
+  train::StepResult step(const at::Tensor& loss, const train::StepOptions& options = {}) {
+    if (!own_) return model_->step(loss, options);
+    train::StepResult result = model_->average(loss, options);
+    if (result.complete) result.skipped = !clip_and_step(program_.rule, *own_, parameters_);
+    return result;
   }
   /// The second model's step, once the first one's is done.
   void train_second(const Loop& loop, const Kept& kept) {
@@ -117,8 +150,7 @@ class Run final : public Hands {
         kept.emplace_back(own_batch(program_, place, own_samples(loop, place)), place);
         play_.seed(place);
         const at::Tensor loss = play_.loss(Which::model, kept.back().first, place);
-        note(step_, Which::model, model_->step(loss, options(loop, program_.slices, kept.back().first)),
-             v + 1 == mine_.last);
+        note(step_, Which::model, step(loss, options(loop, program_.slices, kept.back().first)), v + 1 == mine_.last);
       }
       train_second(loop, kept);
     }
@@ -139,7 +171,7 @@ class Run final : public Hands {
       if (v == mine_.first) play_.events(step_, When::fetched, *this);
       play_.events(step_, When::slices, *this, v > mine_.first);
       const Place place{step_, v++};
-      note(step_, Which::model, model_->step(play_.loss(Which::model, batch, place)), v == mine_.last);
+      note(step_, Which::model, step(play_.loss(Which::model, batch, place)), v == mine_.last);
       kept.emplace_back(batch, place);
       if (v < mine_.last) continue;
       train_second(loop, kept);
@@ -172,6 +204,8 @@ class Run final : public Hands {
   Play play_;
   Silent silent_;
   std::unique_ptr<train::Trainer> model_, second_;
+  std::unique_ptr<torch::optim::Optimizer> own_;  // where the program has its own
+  std::vector<at::Tensor> parameters_;            // that it updates
   int step_ = 0;
 };
 

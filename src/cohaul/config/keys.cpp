@@ -21,7 +21,7 @@ std::vector<KeySpec> model_keys(bool own_program) {
   std::vector<KeySpec> keys{
       {.key = "model.name",
        .type = Type::string,
-       .help = "the model to train; with --program also its own",
+       .help = "the model to train",
        .required = true,
        .aliases = {"model", "type", "arch", "net"}},
       {.key = "model.init",

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <mutex>
@@ -88,10 +89,10 @@ class ArenaAllocator final : public c10::Allocator {
 };
 
 // LibTorch's allocator is one a process, and its deleters are plain functions: so this is a process-wide pointer too.
-ArenaAllocator* installed = nullptr;
+std::atomic<ArenaAllocator*> installed = nullptr;
 
 void ArenaAllocator::give_back(void* p) {
-  if (p != nullptr && !installed->put_back(p)) c10::free_cpu(p);
+  if (p != nullptr && !installed.load(std::memory_order_acquire)->put_back(p)) c10::free_cpu(p);
 }
 
 }  // namespace
@@ -99,15 +100,18 @@ void ArenaAllocator::give_back(void* p) {
 Result<const transport::Arena*> install_arena_allocator() {
   static std::mutex once;
   std::lock_guard lock(once);
-  if (installed == nullptr) {
+  if (installed.load() == nullptr) {
     auto memory = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     COHAUL_ASSIGN(transport::Arena arena, transport::Arena::create("cohaul tensors", memory / kPage * kPage));
     installed = new ArenaAllocator(std::move(arena));
-    c10::SetCPUAllocator(installed, 100);
+    c10::SetCPUAllocator(installed.load(), 100);
   }
-  return &installed->arena();
+  return &installed.load()->arena();
 }
 
-std::size_t arena_bytes_used() { return installed ? installed->used() : 0; }
+std::size_t arena_bytes_used() {
+  ArenaAllocator* allocator = installed;
+  return allocator ? allocator->used() : 0;
+}
 
 }  // namespace cohaul::gradient

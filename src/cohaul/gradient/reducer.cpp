@@ -68,6 +68,7 @@ struct Reducer::State {
   std::size_t part = 0;    // that it belongs to
   double samples = 0;
   std::vector<at::Tensor> held;  // gradients whose memory was pushed
+  std::vector<char> present;     // by parameter: it got a gradient
   // The part.
   std::vector<update::TreeFold<at::Tensor>>
       folds;                                   // by parameter, over the slices so far; empty while parts have one slice
@@ -86,6 +87,7 @@ struct Reducer::State {
         exchange(e),
         small(s),
         parameters(std::move(p)),
+        present(parameters.size()),
         missing(l.runs().size()),
         summed(parameters.size()),
         pushed(l.runs().size()),
@@ -165,7 +167,7 @@ struct Reducer::State {
     const update::Run& run = run_of(p);
     const auto r = at(layout.run_of(p));
     auto bytes = static_cast<std::size_t>(sum.nbytes());
-    summed[at(p)] = 1;
+    summed[at(p)] = present[at(p)] = 1;
     if (run.parameter_last - run.parameter_first == 1 && bytes >= update::kLargeBytes) {
       const auto* data = static_cast<const std::byte*>(sum.const_data_ptr());
       held.push_back(std::move(sum));
@@ -259,6 +261,7 @@ void Reducer::begin(const update::SliceRange& slices) {
   s.samples = 0;
   s.status = {};
   s.held.clear();
+  std::fill(s.present.begin(), s.present.end(), 0);
 }
 
 Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double samples) {
@@ -291,6 +294,6 @@ void Reducer::abandon() {
   for (auto& fold : s.folds) fold = {};
 }
 
-bool Reducer::was_absent(std::int32_t p) const { return state_->summed[state_->at(p)] == 0; }
+bool Reducer::was_absent(std::int32_t p) const { return state_->present[state_->at(p)] == 0; }
 
 }  // namespace cohaul::gradient

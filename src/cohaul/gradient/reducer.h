@@ -42,7 +42,7 @@ class Reducer {
   void release();
   /// Forgets the gradients of the step so far.
   void abandon();
-  /// In the last part of the last step: whether a parameter got no gradient.
+  /// In the last step: whether a parameter got no gradient from this worker's slices.
   bool was_absent(std::int32_t parameter) const;
 
  private:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "cohaul/base/clock.h"
 #include "cohaul/job/launcher.h"
 
@@ -39,9 +41,14 @@ TEST(Processes, EveryModeEndsWithTheParametersOfOneProcess) {
 }
 
 TEST(Processes, ServersEndByThemselvesWhenAllWorkersHaveLeft) {
-  Time begin = steady_clock().now();
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(launch({"sync"}).exit_code, 0);
-  EXPECT_LT(steady_clock().now() - begin, 3 * kServersAreToldAfter) << "the launcher had to tell them";
+  // One that had to be told takes longer in every run; a loaded machine does not.
+  Duration fastest = kForever;
+  for (int i = 0; i < 6 && fastest >= kServersAreToldAfter; ++i) {
+    const Time begin = steady_clock().now();
+    EXPECT_EQ(launch({"sync"}).exit_code, 0);
+    fastest = std::min(fastest, steady_clock().now() - begin);
+  }
+  EXPECT_LT(fastest, kServersAreToldAfter) << "the launcher had to tell them";
 }
 
 TEST(Processes, AKilledServerIsNamed) {

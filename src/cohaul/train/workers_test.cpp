@@ -219,6 +219,19 @@ TEST(TwoWorkers, AParameterUnusedAtOneOfThemHasTheOthersGradient) {
   });
 }
 
+TEST(TwoWorkers, AParameterUsedInOneSliceAloneHasItsGradient) {
+  job::with_workers(2, [](job::Job& job) {
+    Numbered own(1);
+    at::Tensor once = at::ones({2}).requires_grad_();
+    own.model.parameters.emplace_back("once", once);
+    Trainer t(job, own.model, strategy::AllReduce{}, std::nullopt, {.slices = 6});
+    for (int slice = 0; slice < 3; ++slice)  // of three, worker 0 makes two parts
+      t.average(own.weight.sum() + (job.rank() == 0 && slice == 0 ? once.sum() * 12 : at::zeros({})));
+    EXPECT_TRUE(once.grad().defined() && at::equal(once.grad(), at::full({2}, 2.f))) << once.grad();
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST(TwoWorkers, HaveTheBitsOfOneWithAnySlices) {
   const Line data(40);
   at::Tensor expected;
