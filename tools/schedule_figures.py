@@ -5,6 +5,7 @@
 Needs PyTorch for Python (2.15 made the figures that are kept). The rate is 1, so that a figure is a factor.
 """
 
+import textwrap
 import warnings
 
 import torch
@@ -55,7 +56,7 @@ print("#include <vector>\n")
 print('#include "cohaul/update/schedule.h"\n')
 print("namespace cohaul::update {\n")
 print("struct ScheduleFigures {\n  Schedule schedule;\n  std::vector<double> factors;\n};\n")
-print("inline std::vector<ScheduleFigures> schedule_figures() {\n  return {")
+print("// clang-format off\ninline const std::vector<ScheduleFigures> kScheduleFigures = {")
 for settings, make, compared in CASES:
     warmup = int(settings.split("warmup_steps = ")[1].split(",")[0].rstrip("}")) if "warmup_steps" in settings else 0
     # C++ wants designators in the order of the members.
@@ -70,5 +71,6 @@ for settings, make, compared in CASES:
             part += c
     parts.append(part.strip())
     parts.sort(key=lambda p: order.index(p[1:].split(" ")[0]))
-    print("      {{" + ", ".join(parts) + "},\n       {" + ", ".join(repr(float(v)) for v in figures(make, warmup, compared)) + "}},")
-print("  };\n}\n\n}  // namespace cohaul::update")
+    numbers = ", ".join(repr(float(v)) for v in figures(make, warmup, compared))
+    print("    {{" + ", ".join(parts) + "},\n" + textwrap.indent("{" + textwrap.fill(numbers, 110) + "}},", " " * 5))
+print("};\n// clang-format on\n\n}  // namespace cohaul::update")

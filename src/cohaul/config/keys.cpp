@@ -174,6 +174,11 @@ std::vector<KeySpec> optimizer_keys() {
        .fallback = "apply"s,
        .choices = {"apply", "stop", "skip"},
        .aliases = {"nan", "nan_policy", "on_nan", "skip_nan"}},
+  };
+}
+
+std::vector<KeySpec> adaptive_keys() {
+  return {
       {.key = "optimizer.beta1",
        .type = Type::real,
        .help = "decay of the mean of gradients",
@@ -263,6 +268,11 @@ std::vector<KeySpec> schedule_keys() {
        .help = "updates at which the rate changes: [1000, 2000]; with --set 1000,2000",
        .aliases = {"boundaries", "steps_at"},
        .only = with_schedule({"multistep"})},
+  };
+}
+
+std::vector<KeySpec> schedule_shape_keys() {
+  return {
       {.key = "schedule.gamma",
        .type = Type::real,
        .help = "what the rate is multiplied with",
@@ -415,8 +425,8 @@ std::vector<KeySpec> run_keys() {
 
 std::vector<KeySpec> job_keys(bool own_program) {
   std::vector<KeySpec> all;
-  for (auto&& keys : {model_keys(own_program), data_keys(), train_keys(), optimizer_keys(), schedule_keys(),
-                      strategy_keys(), run_keys()})
+  for (auto&& keys : {model_keys(own_program), data_keys(), train_keys(), optimizer_keys(), adaptive_keys(),
+                      schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
     all.insert(all.end(), keys.begin(), keys.end());
   return all;
 }

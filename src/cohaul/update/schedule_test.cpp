@@ -13,7 +13,7 @@ namespace {
 using Kind = Schedule::Kind;
 
 TEST(Schedule, GivesTheRatesOfPyTorch) {
-  for (const ScheduleFigures& figures : schedule_figures()) {
+  for (const ScheduleFigures& figures : kScheduleFigures) {
     ASSERT_TRUE(figures.schedule.check().ok()) << figures.schedule.check().message();
     for (std::size_t t = 0; t < figures.factors.size(); ++t)
       EXPECT_NEAR(figures.schedule.factor(static_cast<std::int64_t>(t)), figures.factors[t], 1e-9)
