@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(
              {"{}/job.toml:9: train.xyzzyx: unknown key [train] has: batch, steps"}),
         file("MisspeltSection", "[optimizer]", "[optimiser]",
              {"{}/job.toml:10: unknown section [optimiser]; did you mean [optimizer]?",
-              "Sections are: model, data, train, optimizer, strategy, job"}),
+              "Sections are: model, data, train, optimizer, schedule, strategy, job"}),
         file("UnlikeSection", "[optimizer]", "[zebra]", {"{}/job.toml:10: unknown section [zebra] Sections are: "}),
         file("NoSection", "[model]", "lr = 1\n[model]", {"{}/job.toml:1: lr stands in no section", "optimizer.lr?"}),
         file("SectionInSection", "[optimizer]", "[optimizer.sgd]", {"{}/job.toml:10: optimizer.sgd: unknown key"}),
@@ -219,7 +219,8 @@ INSTANTIATE_TEST_SUITE_P(
         sets("BackupWorkers", servers({"strategy.backup_workers=1"}),
              {"strategy.backup_workers = 1: ", "not available yet"}),
         sets("MomentumOfAdam", {"optimizer.name=adam", "optimizer.momentum=0.9"},
-             {"optimizer.momentum = 0.9: is read only with optimizer.name = sgd, and optimizer.name is adam"}),
+             {"optimizer.momentum = 0.9: is read only with optimizer.name = sgd or rmsprop, and optimizer.name is "
+              "adam"}),
         sets("BetaOfSgd", {"optimizer.beta1=0.9"}, {"optimizer.beta1 = 0.9: is read only with optimizer.name = adam"}),
         sets("NesterovWithoutMomentum", {"optimizer.nesterov=true"}, {"optimizer.nesterov = true: needs momentum"}),
         file("WidthOfSoftmax", "[data]", "width = 9\n[data]",
