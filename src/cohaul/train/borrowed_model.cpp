@@ -99,6 +99,18 @@ void BorrowedModel::own_storage(const Item& item) const {
   t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
 }
 
+/// Gives a parameter whose memory was replaced the strides that all workers agreed on.
+void BorrowedModel::keep_strides(const Item& item) const {
+  const at::Tensor& t = item.tensor;
+  own_storage(item);
+  if (t.numel() == 0 || t.strides() == item.strides) return;
+  at::NoGradGuard no_grad;
+  at::Tensor fresh = at::empty_strided(item.sizes, item.strides, t.options().requires_grad(false));
+  fresh.copy_(t);
+  t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
+  t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+}
+
 std::vector<at::Tensor> BorrowedModel::parameters() const {
   std::vector<at::Tensor> out(layout_.parameters().size());
   for (std::size_t i = 0; i < items_.size(); ++i) out[i] = items_[i].tensor;
@@ -121,6 +133,7 @@ std::byte* BorrowedModel::place(std::size_t item) const {
 void BorrowedModel::copy_to(Bytes flat) const {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     const at::Tensor& t = items_[i].tensor;
+    keep_strides(items_[i]);
     std::byte* to = flat.data() + layout_.offset(static_cast<std::int32_t>(i));
     if (t.numel() > 0 && to != data_of(t)) std::memcpy(to, data_of(t), t.nbytes());
   }
@@ -185,14 +198,7 @@ Status BorrowedModel::follow() {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.tensor.numel() == 0 || item.tensor.const_data_ptr() == item.data) continue;
-    own_storage(item);  // a loss at hand may still use the memory that it leaves
-    at::NoGradGuard no_grad;
-    if (item.tensor.strides() != item.strides) {
-      at::Tensor fresh = at::empty_strided(item.sizes, item.strides, item.tensor.options().requires_grad(false));
-      fresh.copy_(item.tensor);
-      item.tensor.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
-      item.tensor.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
-    }
+    keep_strides(item);  // a loss at hand may still use the memory that it leaves
     std::memcpy(place(i), data_of(item.tensor), item.tensor.nbytes());
     move_in(item, place(i));
   }

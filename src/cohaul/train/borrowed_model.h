@@ -28,7 +28,7 @@ class BorrowedModel {
   /// Of names, shapes, types and strides: two workers with equal ones have the same model.
   std::string fingerprint() const;
 
-  /// Copies parameters and buffers into the flat area.
+  /// Copies parameters and buffers into the flat area. Parameters that lie otherwise than when the trainer was made get their strides back.
   void copy_to(Bytes flat) const;
   /// Copies parameters and buffers out of it.
   void copy_from(ConstBytes flat) const;
@@ -71,6 +71,7 @@ class BorrowedModel {
   Status collect();
   Status may_own_storage(const Item& item) const;
   void own_storage(const Item& item) const;
+  void keep_strides(const Item& item) const;
   std::byte* place(std::size_t item) const;
   void move_in(const Item& item, std::byte* place) const;
   void bump(Item& item);

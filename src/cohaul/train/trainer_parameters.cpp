@@ -77,10 +77,8 @@ void Trainer::Run::write(const std::function<void()>& f) {
   if (job_.rank() == 0) {
     at::NoGradGuard no_grad;
     f();
-    if (optimizer_) {
-      or_throw(model_->look());
-      or_throw(model_->follow());
-    }
+    or_throw(model_->look());
+    if (optimizer_) or_throw(model_->follow());
   }
   spread_parameters(Spread::changed);
   if (begun) begin_step();

@@ -232,6 +232,22 @@ TEST(TwoWorkers, AParameterUsedInOneSliceAloneHasItsGradient) {
   });
 }
 
+TEST(TwoWorkers, WhatIsWrittenWithOtherStridesArrivesWithAnOptimizerOfTheirOwn) {
+  job::with_workers(2, [](job::Job& job) {
+    at::Tensor weight =
+        at::arange(6, at::kFloat).reshape({2, 3}).t().detach().set_requires_grad(true);  // 3 x 2, columns first
+    Model model;
+    model.parameters = {{"weight", weight}};
+    model.train = [](bool) {};
+    Trainer t(job, model, strategy::AllReduce{}, {});
+    t.write([&] { weight.set_data(at::arange(6, at::kFloat).reshape({3, 2})); });
+    EXPECT_TRUE(at::equal(weight.detach(), at::arange(6, at::kFloat).reshape({3, 2}))) << weight;
+    t.average((weight * at::arange(6, at::kFloat).reshape({3, 2})).sum());
+    EXPECT_TRUE(at::equal(weight.grad(), at::arange(6, at::kFloat).reshape({3, 2}))) << weight.grad();
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST(TwoWorkers, HaveTheBitsOfOneWithAnySlices) {
   const Line data(40);
   at::Tensor expected;
