@@ -11,9 +11,7 @@
 #include <torch/optim/sgd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -21,8 +19,10 @@
 #include <vector>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
 #include "cohaul/train/trainer.h"
+#include "median.h"
 
 namespace cohaul::bench {
 namespace {
@@ -39,23 +39,12 @@ std::vector<at::Tensor> parameters_of(int count, int elements) {
 /// Half of the sum of squares: one node for all parameters, so that backward is as short as it can be.
 at::Tensor loss_of(const std::vector<at::Tensor>& parameters) { return at::cat(parameters).square().sum() * 0.5; }
 
-double median(std::vector<double> v) {
-  std::ranges::sort(v);
-  return v[v.size() / 2];
-}
-
 /// Milliseconds of one step, over a block of steps.
 template <class Step>
 double timed_ms(int steps, Step step) {
   const auto begun = std::chrono::steady_clock::now();
   for (int i = 0; i < steps; ++i) step();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count() / steps;
-}
-
-std::string digits(double value, int after) {
-  char out[32];
-  std::snprintf(out, sizeof out, "%.*f", after, value);
-  return out;
 }
 
 int run(int count, int elements, int blocks, int steps, const std::string& file) {
@@ -97,12 +86,12 @@ int run(int count, int elements, int blocks, int steps, const std::string& file)
   const double t = median(torch_ms), c = median(cohaul_ms), b = median(backward_ms);
   const double own_us = (c - b) * 1e3 / count, torch_us = (t - b) * 1e3 / count;
   observe::Table table({"program", "ms/step", "own us/parameter"});
-  table.row({"torch::optim::SGD", digits(t, 2), digits(torch_us, 2)});
-  table.row({"cohaul", digits(c, 2), digits(own_us, 2)});
-  table.row({"backward alone", digits(b, 2), "-"});
+  table.row({"torch::optim::SGD", observe::fixed(t, 2), observe::fixed(torch_us, 2)});
+  table.row({"cohaul", observe::fixed(c, 2), observe::fixed(own_us, 2)});
+  table.row({"backward alone", observe::fixed(b, 2), "-"});
   std::cout << count << " parameters of " << elements << " elements, one process, one thread, momentum, medians of "
             << blocks << "\n\n"
-            << table.text() << "\ntorch / cohaul: " << digits(t / c, 2) << "\n";
+            << table.text() << "\ntorch / cohaul: " << observe::fixed(t / c, 2) << "\n";
   if (!file.empty())
     std::ofstream(file) << nlohmann::json{{"parameters", count}, {"elements", elements}, {"torch_ms", t},
                                           {"cohaul_ms", c},      {"backward_ms", b},     {"own_us", own_us},

@@ -19,6 +19,7 @@
 #include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/observe/table.h"
+#include "median.h"
 
 namespace cohaul::bench {
 namespace {
@@ -75,11 +76,6 @@ Result<json> peer(const Case& c) {
   if (result.value("parameters", std::int64_t{0}) != c.parameters)
     return corrupt(std::string("the peer's ") + c.model + " is another net");
   return result;
-}
-
-double median(std::vector<double> v) {
-  std::ranges::sort(v);
-  return v[v.size() / 2];
 }
 
 std::string text(double v, const char* unit) {

@@ -56,16 +56,7 @@ train::Optimizer rule_of(const Config& job) {
   return with_common(job, rule);
 }
 
-Int updates_of(const Config& job, Int samples) {
-  if (const auto steps = job.find<Int>("train.steps")) return *steps;
-  const double batches = static_cast<double>(job.get<Int>("train.epochs")) * static_cast<double>(samples) /
-                         static_cast<double>(job.get<Int>("train.batch"));
-  return batches < 1e15
-             ? (job.get<Int>("train.epochs") * samples + job.get<Int>("train.batch") - 1) / job.get<Int>("train.batch")
-             : static_cast<Int>(1e15);
-}
-
-Result<train::Schedule> schedule_of(const Config& job, Int samples) {
+Result<train::Schedule> schedule_of(const Config& job, Int updates) {
   train::Schedule s;
   COHAUL_ASSIGN(s.kind, update::schedule_kind(job.get<std::string>("schedule.name")));
   s.warmup_steps = job.get<Int>("schedule.warmup_steps");
@@ -76,7 +67,6 @@ Result<train::Schedule> schedule_of(const Config& job, Int samples) {
   s.pct_start = job.get_or("schedule.pct_start", s.pct_start);
   s.div_factor = job.get_or("schedule.div_factor", s.div_factor);
   s.final_div_factor = job.get_or("schedule.final_div_factor", s.final_div_factor);
-  const Int updates = updates_of(job, samples);
   if (s.warmup_steps >= updates)
     return job.mistake("schedule.warmup_steps",
                        "the run has " + std::to_string(updates) + " updates, and would end before its rate has risen");
@@ -87,9 +77,9 @@ Result<train::Schedule> schedule_of(const Config& job, Int samples) {
 
 }  // namespace
 
-Result<train::Optimizer> optimizer_of(const Config& job, Int samples) {
+Result<train::Optimizer> optimizer_of(const Config& job, Int updates) {
   train::Optimizer out = rule_of(job);
-  COHAUL_ASSIGN(out.schedule, schedule_of(job, samples));
+  COHAUL_ASSIGN(out.schedule, schedule_of(job, updates));
   return out;
 }
 

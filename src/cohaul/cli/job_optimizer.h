@@ -8,8 +8,7 @@
 
 namespace cohaul::cli {
 
-/// samples: of the training set, from which the number of updates follows where the job counts in epochs. A schedule whose length is not set ends
-/// with the run. Errors: invalid, naming the key.
-Result<train::Optimizer> optimizer_of(const config::Config& job, std::int64_t samples);
+/// updates: of the run. A schedule whose length is not set ends with it. Errors: invalid, naming the key.
+Result<train::Optimizer> optimizer_of(const config::Config& job, std::int64_t updates);
 
 }  // namespace cohaul::cli

@@ -18,6 +18,7 @@
 #include "cohaul/observe/format.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
+#include "cohaul/train/sample_loop.h"
 #include "cohaul/train/weights.h"
 
 namespace cohaul::cli {
@@ -61,6 +62,17 @@ model::ModelSettings settings_of(const Config& job) {
     if (key.starts_with("model.") && key != "model.name" && key != "model.init")
       if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
   return s;
+}
+
+/// The job's loop over a training set of so many samples, in updates.
+train::FitOptions loop_of(const Config& job, std::int64_t samples) {
+  train::FitOptions loop;
+  loop.batch = job.get<std::int64_t>("train.batch");
+  loop.steps = job.get_or<std::int64_t>("train.steps", 0);
+  loop.epochs = job.get_or<std::int64_t>("train.epochs", 0);
+  loop.shuffle = job.get<bool>("data.shuffle");
+  loop.log_every = job.get<std::int64_t>("train.log_every");
+  return or_throw(train::resolve(loop, samples, static_cast<int>(job.get<std::int64_t>("train.slices"))));
 }
 
 /// What of an exception is for the user: LibTorch's carry a trace of its own functions.
@@ -127,7 +139,7 @@ void check(const Config& job, const ModelTable& own) {
   std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
   auto data = data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string()));
   if (!data.ok()) throw Error(job.mistake(job.has("data.path") ? "data.path" : "data.name", data.status().message()));
-  or_throw(optimizer_of(job, data->train.count));
+  or_throw(optimizer_of(job, loop_of(job, data->train.count).steps));
   auto factory = parallel::whole_layers();
   WorkerModel model = make_model(job, own, *factory);
   load_initial(job, model);
@@ -194,13 +206,8 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.reporter = &reporter;
   options.layer_group = workers ? &workers->group() : nullptr;
-  train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, data.train.size())), options);
-  train::FitOptions fit;
-  fit.batch = job.get<std::int64_t>("train.batch");
-  fit.steps = job.get_or<std::int64_t>("train.steps", 0);
-  fit.epochs = job.get_or<std::int64_t>("train.epochs", 0);
-  fit.shuffle = job.get<bool>("data.shuffle");
-  fit.log_every = job.get<std::int64_t>("train.log_every");
+  const train::FitOptions fit = loop_of(job, data.train.size());
+  train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
   trainer.fit(data.train, model.loss, fit);
   train::or_throw(reporter.status());
 

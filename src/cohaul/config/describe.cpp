@@ -7,12 +7,8 @@
 namespace cohaul::config {
 namespace {
 
-std::string number(double v) {
-  return std::floor(v) == v && std::abs(v) < 1e15 ? to_text(static_cast<std::int64_t>(v)) : to_text(v);
-}
-
 /// Bounds that nobody comes near are not worth a word.
-bool is_tight(double max) { return max < 1e6 && max != 0.9999999999999999; }
+bool is_tight(double max) { return max < 1e6 && max != kBelowOne; }
 
 }  // namespace
 
@@ -20,10 +16,9 @@ std::string values_in_words(const KeySpec& spec) {
   if (!spec.choices.empty()) return join(spec.choices);
   std::string out(name(spec.type));
   if (spec.type != Type::integer && spec.type != Type::real) return out;
-  if (spec.max == 0.9999999999999999)
-    return out + (spec.above_min ? " above " : " from ") + number(spec.min) + ", below 1";
-  if (std::isfinite(spec.min)) out += (spec.above_min ? " above " : " from ") + number(spec.min);
-  if (is_tight(spec.max)) out += " to " + number(spec.max);
+  if (spec.max == kBelowOne) return out + (spec.above_min ? " above " : " from ") + bound_text(spec.min) + ", below 1";
+  if (std::isfinite(spec.min)) out += (spec.above_min ? " above " : " from ") + bound_text(spec.min);
+  if (is_tight(spec.max)) out += " to " + bound_text(spec.max);
   return out;
 }
 
@@ -35,7 +30,7 @@ std::string default_in_words(const KeySpec& spec) {
 
 std::string only_in_words(const KeySpec& spec) {
   if (spec.only.key.empty()) return {};
-  return "only with " + spec.only.key + " = " + join(spec.only.values, " or ");
+  return "only with " + spec.only.in_words();
 }
 
 bool matches(std::string_view key, std::string_view pattern) {

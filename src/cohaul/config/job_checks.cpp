@@ -99,7 +99,7 @@ bool is_read(const Config& job, const KeySpec& spec) {
 
 Status check_unread(const Config& job, const KeySpec& spec) {
   if (!job.set_by_user(spec.key) || is_read(job, spec)) return {};
-  const std::string wanted = spec.only.key + " = " + join(spec.only.values, " or ");
+  const std::string wanted = spec.only.in_words();
   const auto value = job.find<std::string>(spec.only.key);
   return job.mistake(spec.key, "is read only with " + wanted + ", and " + spec.only.key +
                                    (value ? " is " + *value : std::string(" is not set")) +

@@ -1,6 +1,5 @@
 #include "cohaul/config/job_file.h"
 
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -70,22 +69,14 @@ std::optional<Value> as_type(const Value& value, Type type) {
   return std::nullopt;
 }
 
-template <class T>
-std::optional<T> number(std::string_view text) {
-  T v{};
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return v;
-}
-
 /// Unquoted text as a type; nothing where it is not one.
 std::optional<Value> read_as(std::string_view text, Type type) {
   switch (type) {
     case Type::integer:
-      if (auto v = number<std::int64_t>(text)) return Value(*v);
+      if (auto v = parse_number<std::int64_t>(text)) return Value(*v);
       return std::nullopt;
     case Type::real:
-      if (auto v = number<double>(text)) return Value(*v);
+      if (auto v = parse_number<double>(text)) return Value(*v);
       return std::nullopt;
     case Type::boolean:
       if (text == "true" || text == "false") return Value(text == "true");

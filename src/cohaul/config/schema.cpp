@@ -11,15 +11,11 @@ namespace {
 std::string_view section_of(std::string_view key) { return key.substr(0, key.find('.')); }
 std::string_view name_of(std::string_view key) { return key.substr(key.find('.') + 1); }
 
-std::string number(double v) {
-  return std::floor(v) == v && std::abs(v) < 1e15 ? to_text(static_cast<std::int64_t>(v)) : to_text(v);
-}
-
 std::string range_text(const KeySpec& spec) {
-  const std::string lower = (spec.above_min ? "greater than " : "at least ") + number(spec.min);
+  const std::string lower = (spec.above_min ? "greater than " : "at least ") + bound_text(spec.min);
   if (std::isinf(spec.max)) return lower;
-  if (std::isinf(spec.min)) return "at most " + number(spec.max);
-  return lower + " and at most " + number(spec.max);
+  if (std::isinf(spec.min)) return "at most " + bound_text(spec.max);
+  return lower + " and at most " + bound_text(spec.max);
 }
 
 }  // namespace
@@ -32,6 +28,8 @@ std::string join(std::span<const std::string> words, std::string_view between) {
   }
   return out;
 }
+
+std::string OnlyWith::in_words() const { return key + " = " + join(values, " or "); }
 
 const KeySpec* Schema::find(std::string_view key) const {
   auto it = std::ranges::find(keys_, key, &KeySpec::key);

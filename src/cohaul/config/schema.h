@@ -18,7 +18,12 @@ namespace cohaul::config {
 struct OnlyWith {
   std::string key;  // empty: always
   std::vector<std::string> values;
+  /// "optimizer.name = adam or adamw"
+  std::string in_words() const;
 };
+
+/// The largest number below 1: a maximum that is itself not allowed to be 1.
+constexpr double kBelowOne = 0.9999999999999999;
 
 struct KeySpec {
   std::string key;  // "section.name"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 namespace cohaul::config {
 
@@ -21,10 +22,9 @@ std::optional<std::vector<std::int64_t>> integers(std::string_view text) {
   std::vector<std::int64_t> out;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    std::int64_t v = 0;
-    const auto [stopped, error] = std::from_chars(text.data() + begin, text.data() + end, v);
-    if (error != std::errc{} || stopped != text.data() + end) return std::nullopt;
-    out.push_back(v);
+    const auto v = parse_number<std::int64_t>(text.substr(begin, end - begin));
+    if (!v) return std::nullopt;
+    out.push_back(*v);
     begin = end + 1;
   }
   return out;
@@ -38,6 +38,10 @@ std::string to_text(const Value& value) {
                                ? std::to_chars(digits, digits + sizeof digits, std::get<double>(value))
                                : std::to_chars(digits, digits + sizeof digits, std::get<std::int64_t>(value));
   return {digits, r.ptr};
+}
+
+std::string bound_text(double v) {
+  return std::floor(v) == v && std::abs(v) < 1e15 ? to_text(static_cast<std::int64_t>(v)) : to_text(v);
 }
 
 std::string Location::text() const {

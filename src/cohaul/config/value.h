@@ -1,6 +1,7 @@
 #pragma once
 // Values of a job's keys, and where each came from.
 
+#include <charconv>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,11 +19,22 @@ std::string_view name(Type type);
 /// path values are strings, absolute; integers are a string too: "30,60".
 using Value = std::variant<std::int64_t, double, bool, std::string>;
 
+/// The whole text as a number; nothing where it is none.
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  T v{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return v;
+}
 /// "30,60" as numbers; nothing where it is no list of integers.
 std::optional<std::vector<std::int64_t>> integers(std::string_view text);
 
 /// As a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);
+
+/// The same of a bound, whole ones without a point: 3, 0.5.
+std::string bound_text(double v);
 
 /// Where a value stands. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers";
 /// line 0); empty: a default.

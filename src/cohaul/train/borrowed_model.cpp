@@ -21,6 +21,14 @@ std::string text(const at::Tensor& t) {
   return out + "] on " + t.device().str();
 }
 
+/// Gives t the memory and strides of `fresh`, which has its sizes and type, and leaves its values as they are.
+void move_to(const at::Tensor& t, const at::Tensor& fresh) {
+  at::NoGradGuard no_grad;
+  fresh.copy_(t);
+  t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
+  t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+}
+
 /// The tensor's elements are the whole of its storage, in some order without gaps.
 bool fills_storage(const at::Tensor& t) {
   return t.storage_offset() == 0 && t.is_non_overlapping_and_dense() && t.storage().nbytes() == t.nbytes();
@@ -92,11 +100,7 @@ Status BorrowedModel::may_own_storage(const Item& item) const {
 void BorrowedModel::own_storage(const Item& item) const {
   const at::Tensor& t = item.tensor;
   if (t.numel() == 0 || fills_storage(t)) return;
-  at::NoGradGuard no_grad;
-  at::Tensor fresh = at::empty(t.sizes(), t.options().requires_grad(false));
-  fresh.copy_(t);
-  t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
-  t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+  move_to(t, at::empty(t.sizes(), t.options().requires_grad(false)));
 }
 
 /// Gives a parameter whose memory was replaced the strides that all workers agreed on.
@@ -104,11 +108,7 @@ void BorrowedModel::keep_strides(const Item& item) const {
   const at::Tensor& t = item.tensor;
   own_storage(item);
   if (t.numel() == 0 || t.strides() == item.strides) return;
-  at::NoGradGuard no_grad;
-  at::Tensor fresh = at::empty_strided(item.sizes, item.strides, t.options().requires_grad(false));
-  fresh.copy_(t);
-  t.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
-  t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
+  move_to(t, at::empty_strided(item.sizes, item.strides, t.options().requires_grad(false)));
 }
 
 std::vector<at::Tensor> BorrowedModel::parameters() const {

@@ -15,7 +15,6 @@ using update::Schedule;
 //   clip_norm   > 0: the norm of all gradients together is at most this (torch::nn::utils::clip_grad_norm_)
 //   clip_value  > 0: every element lies within ± this (clip_grad_value_)
 //   non_finite  apply: update all the same, as torch::optim does; stop: an error that names parameter, worker and step; skip: no update
-
 //   schedule    of the learning rate, by the number of the update; the rate of the settings is what it multiplies
 
 struct Sgd {

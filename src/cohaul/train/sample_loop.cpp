@@ -7,9 +7,8 @@
 
 namespace cohaul::train {
 
-Result<FitOptions> resolve(FitOptions options, const data::DataSet& set, int slices) {
-  const std::int64_t n = set.size();
-  if (n < 1) return invalid("the data set is empty");
+Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices) {
+  if (samples < 1) return invalid("the data set is empty");
   if (options.batch < 1) return invalid("batch = " + std::to_string(options.batch) + ": it must be at least 1");
   if (slices > options.batch)
     return invalid(std::to_string(slices) + " slices, but a batch of " + std::to_string(options.batch) +
@@ -20,9 +19,9 @@ Result<FitOptions> resolve(FitOptions options, const data::DataSet& set, int sli
     return invalid("log_every = " + std::to_string(options.log_every) +
                    ": it must be at least 1 step between two losses");
   if (options.epochs > 0) {
-    std::int64_t samples = 0;
-    if (__builtin_mul_overflow(options.epochs, n, &samples)) return invalid("so many epochs cannot be counted");
-    options.steps = samples / options.batch + (samples % options.batch != 0);
+    std::int64_t drawn = 0;
+    if (__builtin_mul_overflow(options.epochs, samples, &drawn)) return invalid("so many epochs cannot be counted");
+    options.steps = drawn / options.batch + (drawn % options.batch != 0);
     options.epochs = 0;
   }
   return options;

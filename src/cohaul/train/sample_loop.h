@@ -13,8 +13,8 @@
 
 namespace cohaul::train {
 
-/// What is wrong with the options, or those with the steps that `epochs` means. slices: of a batch.
-Result<FitOptions> resolve(FitOptions options, const data::DataSet& set, int slices);
+/// What is wrong with the options, or those with the steps that `epochs` means. samples: of the data set; slices: of a batch.
+Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices);
 
 class SampleLoop {
  public:

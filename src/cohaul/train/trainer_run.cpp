@@ -157,7 +157,7 @@ void Trainer::Run::expect_ownership() {
 std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions& options) {
   expect_usable();
   settle();
-  const FitOptions resolved = or_throw(resolve(options, set, engine_->slices()));
+  const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
   loop_.begin(set, resolved, options_.seed, engine_->loop().done);
   telling_.begin_loop(loop_);
   return loop_.number();
