@@ -1,16 +1,21 @@
-// A layout and rule settings of anybody's bytes: refused, or a layout that encodes to itself.
+// A layout and optimizer settings of anybody's bytes: refused, or a layout that encodes to itself.
 
 #include <cstdlib>
 
 #include "cohaul/update/layout.h"
-#include "cohaul/update/rule.h"
+#include "cohaul/update/optimizer_settings.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cohaul;
   const ConstBytes bytes(reinterpret_cast<const std::byte*>(data), size);
   Reader settings(bytes);
-  if (auto rule = update::RuleSettings::decode(settings); rule.ok() && update::make_rule(*rule) == nullptr)
-    std::abort();
+  if (auto optimizer = update::OptimizerSettings::decode(settings); optimizer.ok()) {
+    for (const update::RuleSettings& rule : optimizer->groups)
+      if (update::make_rule(rule) == nullptr) std::abort();
+    const update::Rates rates(*optimizer);
+    for (const std::int64_t t : {std::int64_t{0}, std::int64_t{1000}, std::int64_t{1} << 50})
+      if (rates.at(0, t) < 0) std::abort();
+  }
 
   Reader reader(bytes);
   const auto layout = update::Layout::decode(reader);

@@ -51,7 +51,7 @@ void act(Session& session, std::uint8_t mode, ConstBytes gradient, const update:
   }
   if (mode % 3 != 0 && mode & 128) (void)session.ask({.end = 10, .report_every = 1, .facts = "a=1\n"}).ok();
   const update::SliceRange slices = mode % 3 == 0 ? update::SliceRange{2, 5, 5} : update::SliceRange{0, 5, 5};
-  if (!session.begin({Step(0), slices}, {0.1}, {}).ok()) return;
+  if (!session.begin({Step(0), slices}, {}).ok()) return;
   const auto parts = update::subtrees_of(slices);
   for (std::size_t k = 0; k < parts.size(); ++k) {
     for (std::size_t r = 0; r < layout.runs().size(); ++r) {

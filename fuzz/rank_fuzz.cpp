@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Bytes parameters = Bytes(memory).first(layout.bytes());
   Reader reader(in);
   const std::uint8_t how = reader.get<std::uint8_t>();
-  RankSettings settings{.shared_parameters = (how & 1) != 0, .slices = 5};
+  RankSettings settings{.optimizer = update::RuleSettings{.lr = 0.1}, .shared_parameters = (how & 1) != 0, .slices = 5};
   if ((how & 2) != 0) settings.policy.non_finite = update::NonFinite::skip;
   Silence silence;
   RankSession session(layout, settings, 0, 3, parameters, silence);
@@ -69,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   while (reader.ok() && reader.left() > 0 && session.failure().ok()) {
     switch (reader.get<std::uint8_t>() % 8) {
       case 0:
-        if (!session.begin({Step(step), mine}, {0.1}, (how & 4) != 0 ? "a=1\n" : "").ok()) break;
+        if (!session.begin({Step(step), mine}, (how & 4) != 0 ? "loop=1\n" : "").ok()) break;
         for (std::size_t k = 0; k < parts; ++k)
           for (std::size_t run = 0; run < layout.runs().size(); ++run)
             (void)session.push({.part = static_cast<std::int32_t>(k),

@@ -71,7 +71,7 @@ void expect_the_same(const Case& c) {
     theirs.mutable_grad() = gradient.clone();
     optimizer->step();
     rule->apply(gradient.data_ptr<T>(), ours.data_ptr<T>(), ours.data_ptr<T>(), arrays.data(), kElements,
-                {.lr = c.ours.lr}, step);
+                c.ours.rule.lr, step);
   }
   // Relative to an element's size, or to one where it is near zero.
   double largest = ((ours - theirs).abs() / theirs.abs().clamp_min(1)).max().template item<double>();

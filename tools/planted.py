@@ -39,11 +39,12 @@ FAULTS = [
     Fault("kind_left_loop", "a loop that was left goes on in the next one", [
         (f"{TRAIN}/trainer_run.cpp", "if (loop_.running() && loop == loop_.number()) left_loop_ = loop;", "static_cast<void>(loop);")]),
     Fault("kind_model_afterwards", "the model keeps the trainer's memory when the trainer is gone", [
-        (f"{TRAIN}/borrowed_model.cpp", "void BorrowedModel::give_back() {\n", "void BorrowedModel::give_back() {\n  flat_ = {};\n")]),
+        (f"{TRAIN}/borrowed_model.cpp", "void BorrowedModel::give_back() {\n", "void BorrowedModel::give_back() {\n  flat_ = {};\n"),
+        (f"{TRAIN}/borrowed_model.cpp", "new std::shared_ptr<const void>(memory)", "new std::shared_ptr<const void>()")]),
     Fault("kind_loaded", "loaded parameters are not noticed", [
         (f"{TRAIN}/borrowed_model.cpp", "      if (change.replaced.empty()) change.replaced = item.name;\n", "      continue;\n")]),
-    Fault("kind_made_anew", "an older trainer takes its parameters back from the newer one", [
-        (f"{TRAIN}/borrowed_model.cpp", " || !t.has_storage() || data_of(t) != place(i)) continue;", " || !t.has_storage()) continue;")]),
+    Fault("kind_made_anew", "the end of an older trainer takes the hooks of the newer one away", [
+        (f"{GRADIENT}/reducer.cpp", "    if (owns(p)) torch::autograd::impl::set_post_acc_grad_hooks", "    if (reducers_hook(parameter)) torch::autograd::impl::set_post_acc_grad_hooks")]),
     Fault("kind_uneven", "slices of unequal size weigh the same", [
         (f"{TRAIN}/sample_loop.cpp", "return static_cast<double>(data::slice_of(options_.batch, count, slice).size()) / static_cast<double>(options_.batch);",
          "return static_cast<void>(slice), 1.0 / count;")]),

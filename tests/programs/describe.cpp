@@ -25,7 +25,9 @@ constexpr std::array kActs = {"probe: loss(batch).backward()",
                               "trainer.write: torch::load(net, file)",
                               "trainer.evaluate(test, loss)",
                               "net.eval(), loss(test batch), net.train()",
-                              "trainer.save(file)"};
+                              "trainer.save(file)",
+                              "trainer.set_lr(0.4 * lr)",
+                              "trainer.set_lr(0, 0.4 * lr)"};
 constexpr std::array kWhen = {"after the step before it", "with the batch at hand", "before each slice"};
 
 template <class Names, class E>
@@ -80,6 +82,8 @@ std::string describe(const Rule& r) {
   if (r.nesterov) out += ", .nesterov = true";
   add("clip_norm", r.clip_norm), add("clip_value", r.clip_value);
   if (r.skip) out += ", .non_finite = skip";
+  if (r.grouped) out += ", .groups = {{{*.bias}, lr / 2}, {{layer0.*, head.*}, other decay and momentum}}";
+  if (r.gamma != 1) out += ", .schedule = " + std::to_string(r.warmup) + " steps up, then * " + number(r.gamma);
   return out + "}";
 }
 

@@ -53,7 +53,12 @@ void draw_layers(Program& p) {
     if (l.kind != Kind::recurrent && l.kind != Kind::embedding) l.kind = Kind::linear;
     l.strides = way % 2 == 0 ? Strides::transposed : Strides::gaps;
   });
-  with(28, [](Layer& l, int way) { l.detached = way % 2 == 0 ? Detached::input : Detached::weights; });
+  with(28, [](Layer& l, int way) {
+    l.detached = way % 2 == 0 ? Detached::input : Detached::weights;
+    if (l.detached != Detached::weights || l.strides == Strides::channels_last) return;
+    l.kind = Kind::linear;
+    l.wide = way % 4 == 1;  // its gradient is pushed at once
+  });
   with(28, [](Layer& l, int way) { l.unused = std::array{Unused::slices, Unused::steps, Unused::most}[way % 3]; });
   with(28, [](Layer& l, int) { l.twice = true; });
   with(35, [](Layer& l, int) { l.recomputed = true; });
@@ -80,6 +85,10 @@ Rule draw_rule() {
   const double norm = one_of({0.5, 0.05}), value = one_of({0.1, 0.01});
   if (clipped) (by_value ? r.clip_value : r.clip_norm) = by_value ? value : norm;
   if (r.kind != RuleKind::sgd) r.momentum = r.dampening = 0;
+  r.grouped = in_percent(35);
+  const bool scheduled = in_percent(35);
+  const int warmup = below(4);
+  if (scheduled) r.gamma = 0.8, r.warmup = warmup;
   return r;
 }
 
@@ -123,6 +132,7 @@ void draw_events(Program& p) {
   maybe(20, {Act::load});
   maybe(30, {Act::evaluate, Act::evaluate_by_hand});
   maybe(15, {Act::save});
+  maybe(25, {Act::set_rate, Act::set_group_rate});
   maybe(10, {Act::freeze});
   const bool unfrozen = in_percent(28);
   const Event e = draw_event({Act::unfreeze});
@@ -245,6 +255,9 @@ Program mend(Program p) {
   mend_events(p);
   mend_poison(p);
   mend_rule(p.rule), mend_rule(p.second_rule);
+  for (Event& e : p.events)
+    if (e.act == Act::set_group_rate && !p.rule.grouped) e.act = Act::set_rate;
+  p.second_rule.grouped = false;  // its parameters have other names
   if (!p.second) p.second_rule = {};
   return p;
 }

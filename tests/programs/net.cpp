@@ -181,10 +181,11 @@ at::Tensor NetImpl::use(std::size_t layer, const at::Tensor& h, const at::Tensor
   const Layer& l = program_.layers[layer];
   Part& part = parts_[layer];
   if (l.detached == Detached::weights && part.linear) {
-    // The features learn through the weights, and the weights from the features, but not from each other.
+    // The features learn through the weights, and the weights from the features, but not from each other. Backward goes through what was made
+    // last first: the weights have their gradient before backward reads them for the features.
+    at::Tensor through = torch::linear(h, part.linear->weight.detach(), part.linear->bias.detach());
     at::Tensor own = part.linear(h.detach()).pow(2).mean();
     auxiliary_ = auxiliary_.defined() ? auxiliary_ + own : own;
-    at::Tensor through = torch::linear(h, part.linear->weight.detach(), part.linear->bias.detach());
     return activate(l.activation, through.view({h.size(0), program_.width, -1}).mean(2));
   }
   at::Tensor in = l.detached == Detached::no ? h : h.detach();

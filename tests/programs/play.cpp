@@ -104,6 +104,8 @@ void Play::perform(const Event& event, Hands& hands) {
                   net->loss(test.get(some), {.place = {event.step, 0}}).item<double>());
     }
     case Act::save: return hands.save();
+    case Act::set_rate: return hands.set_rate(false, kRateByHand * program.rule.lr);
+    case Act::set_group_rate: return hands.set_rate(true, kRateByHand * program.rule.lr);
   }
 }
 

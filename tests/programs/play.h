@@ -17,6 +17,8 @@ class Hands {
   /// The mean of a loss over the test set; on worker 0.
   virtual double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) = 0;
   virtual void save() = 0;
+  /// Of the model's optimizer: of all that have no rate of their own, or of the first group.
+  virtual void set_rate(bool of_group, double lr) = 0;
 };
 
 /// A step as the program sees it.

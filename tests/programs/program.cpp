@@ -7,7 +7,7 @@ namespace cohaul::programs {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Layer, kind, activation, wide, strides, detached, unused, twice, recomputed, frozen,
                                    dropout, dropout_off, tied)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Rule, kind, lr, momentum, dampening, decay, eps, nesterov, clip_norm, clip_value,
-                                   skip)
+                                   skip, grouped, warmup, gamma)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loop, kind, steps, left, batch, shuffle, uneven, remade, rate)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Event, step, act, when, layer, first_only)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Poison, step, slice, loss)
@@ -17,6 +17,14 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Program, seed, float64, width, slices, output
 
 nlohmann::json to_json(const Program& program) { return program; }
 Program from_json(const nlohmann::json& json) { return json.get<Program>(); }
+
+const std::vector<GroupOf>& groups_of_parameters() {
+  static const std::vector<GroupOf> groups = {
+      {.match = {"*.bias"}, .lr = 0.5, .decay = 0, .momentum = 0},
+      {.match = {"layer0.*", "head.*"}, .decay = 0.05, .momentum = 0.6},
+  };
+  return groups;
+}
 
 int Program::steps() const {
   int sum = 0;
@@ -118,6 +126,12 @@ constexpr Feature kFeatures[] = {
     {"many parameters", [](P p) { return p.crowd; }},
     {"disagreement", [](P p) { return p.disagrees; }},
     {"adaptive rule", [](P p) { return p.rule.kind != RuleKind::sgd; }},
+    {"groups", [](P p) { return p.rule.grouped; }},
+    {"schedule", [](P p) { return p.rule.gamma != 1; }},
+    {"rate by hand",
+     [](P p) {
+       return has_act(p, {Act::set_rate, Act::set_group_rate});
+     }},
     {"float32", [](P p) { return !p.float64; }},
 };
 

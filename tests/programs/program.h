@@ -35,6 +35,17 @@ struct Layer {
   bool operator==(const Layer&) const = default;
 };
 
+/// A group of parameters, by their names' ends or beginnings.
+struct GroupOf {
+  std::vector<std::string> match;
+  double lr = 0;  // relative to the rule's; 0: the rule's
+  double decay = 0, momentum = 0;
+};
+/// Of rules that are grouped.
+const std::vector<GroupOf>& groups_of_parameters();
+/// What set_rate and set_group_rate set, relative to the rule's.
+constexpr double kRateByHand = 0.4;
+
 /// Of torch::optim, by its name.
 enum class RuleKind { sgd, adam, adamw };
 struct Rule {
@@ -42,7 +53,10 @@ struct Rule {
   double lr = 0.05, momentum = 0, dampening = 0, decay = 0, eps = 1e-8;
   bool nesterov = false;
   double clip_norm = 0, clip_value = 0;
-  bool skip = false;  // steps whose gradients are not finite
+  bool skip = false;     // steps whose gradients are not finite
+  bool grouped = false;  // biases, and what is left of the first and last layer, are trained otherwise
+  int warmup = 0;        // steps in which the rates rise, after which they fall
+  double gamma = 1;      // by this at each step
   bool operator==(const Rule&) const = default;
 };
 
@@ -76,6 +90,8 @@ enum class Act {
   evaluate,
   evaluate_by_hand,
   save,
+  set_rate,        // of the model's trainer
+  set_group_rate,  // of its first group
 };
 /// When, in its step: after the step before it, with the batch at hand, or before each of the worker's slices.
 enum class When { between, fetched, slices };

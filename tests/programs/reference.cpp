@@ -13,34 +13,106 @@
 
 namespace cohaul::programs {
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const Rule& rule, double rate, std::vector<at::Tensor> of) {
+namespace {
+
+using Names = std::vector<std::pair<std::string, at::Tensor>>;
+
+bool ends_or_begins(const std::string& name, const std::string& pattern) {
+  return pattern.front() == '*' ? name.ends_with(pattern.substr(1))
+                                : name.starts_with(pattern.substr(0, pattern.size() - 1));
+}
+
+/// The group of a parameter: the first that has its name, from 1; 0: none.
+std::size_t group_of(const Rule& rule, const std::string& name) {
+  if (!rule.grouped) return 0;
+  const auto& groups = groups_of_parameters();
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    for (const std::string& pattern : groups[g].match)
+      if (ends_or_begins(name, pattern)) return g + 1;
+  return 0;
+}
+
+/// The rule of a group.
+Rule rule_of(Rule rule, std::size_t group) {
+  if (group == 0) return rule;
+  const GroupOf& g = groups_of_parameters()[group - 1];
+  if (g.lr != 0) rule.lr *= g.lr;
+  rule.decay = g.decay;
+  if (rule.kind == RuleKind::sgd && !rule.nesterov) rule.momentum = g.momentum;
+  return rule;
+}
+
+template <class Options>
+std::vector<torch::optim::OptimizerParamGroup> param_groups(const Rule& rule, const Names& of,
+                                                            Options (*options)(const Rule&)) {
+  std::vector<torch::optim::OptimizerParamGroup> out;
+  for (std::size_t g = 0; g <= (rule.grouped ? groups_of_parameters().size() : 0); ++g) {
+    std::vector<at::Tensor> members;
+    for (const auto& [name, p] : of)
+      if (group_of(rule, name) == g) members.push_back(p);
+    out.emplace_back(std::move(members), std::make_unique<Options>(options(rule_of(rule, g))));
+  }
+  return out;
+}
+
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(Rule rule, double rate, const Names& of) {
   using namespace torch::optim;
-  const double lr = rule.lr * rate;
+  rule.lr *= rate;
   switch (rule.kind) {
     case RuleKind::sgd:
-      return std::make_unique<SGD>(std::move(of), SGDOptions(lr)
-                                                      .momentum(rule.momentum)
-                                                      .dampening(rule.dampening)
-                                                      .weight_decay(rule.decay)
-                                                      .nesterov(rule.nesterov));
+      return std::make_unique<SGD>(param_groups<SGDOptions>(rule, of,
+                                                            [](const Rule& r) {
+                                                              return SGDOptions(r.lr)
+                                                                  .momentum(r.momentum)
+                                                                  .dampening(r.dampening)
+                                                                  .weight_decay(r.decay)
+                                                                  .nesterov(r.nesterov);
+                                                            }),
+                                   SGDOptions(rule.lr));
     case RuleKind::adam:
-      return std::make_unique<Adam>(std::move(of), AdamOptions(lr).eps(rule.eps).weight_decay(rule.decay));
+      return std::make_unique<Adam>(param_groups<AdamOptions>(
+          rule, of, [](const Rule& r) { return AdamOptions(r.lr).eps(r.eps).weight_decay(r.decay); }));
     case RuleKind::adamw:
-      return std::make_unique<AdamW>(std::move(of), AdamWOptions(lr).eps(rule.eps).weight_decay(rule.decay));
+      return std::make_unique<AdamW>(param_groups<AdamWOptions>(
+          rule, of, [](const Rule& r) { return AdamWOptions(r.lr).eps(r.eps).weight_decay(r.decay); }));
   }
   return nullptr;
 }
 
-bool clip_and_step(const Rule& rule, torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& parameters) {
+}  // namespace
+
+TorchOptimizer::TorchOptimizer(const Rule& rule, double rate, const Names& parameters)
+    : rule_(rule), optimizer_(make_optimizer(rule, rate, parameters)) {
+  for (const auto& [name, p] : parameters) parameters_.push_back(p);
+  for (const auto& group : optimizer_->param_groups()) rates_.push_back(group.options().get_lr());
+}
+
+void TorchOptimizer::set_rate(bool of_group, double lr) {
+  for (std::size_t g = 0; g < rates_.size(); ++g) {
+    const bool follows = g == 0 || groups_of_parameters()[g - 1].lr == 0;
+    if (of_group ? g == 1 : follows) rates_[g] = lr;
+  }
+}
+
+double TorchOptimizer::schedule_factor() const {
+  if (rule_.gamma == 1) return 1;
+  if (steps_ < rule_.warmup) return static_cast<double>(steps_ + 1) / static_cast<double>(rule_.warmup + 1);
+  return std::pow(rule_.gamma, static_cast<double>(steps_ - rule_.warmup));
+}
+
+bool TorchOptimizer::step() {
+  for (std::size_t g = 0; g < rates_.size(); ++g)
+    optimizer_->param_groups()[g].options().set_lr(rates_[g] * schedule_factor());
+  ++steps_;
   std::vector<at::Tensor> having;
-  for (const at::Tensor& p : parameters)
+  for (const at::Tensor& p : parameters_)
     if (p.grad().defined()) having.push_back(p);
-  if (rule.skip)
+  if (rule_.skip)
     for (const at::Tensor& p : having)
       if (!p.grad().isfinite().all().item<bool>()) return false;
-  if (rule.clip_norm > 0) torch::nn::utils::clip_grad_norm_(having, rule.clip_norm);
-  if (rule.clip_value > 0) torch::nn::utils::clip_grad_value_(having, rule.clip_value);
-  optimizer.step();
+  if (rule_.clip_norm > 0) torch::nn::utils::clip_grad_norm_(having, rule_.clip_norm);
+  if (rule_.clip_value > 0) torch::nn::utils::clip_grad_value_(having, rule_.clip_value);
+  optimizer_->step();
   return true;
 }
 
@@ -50,14 +122,13 @@ namespace {
 class Side {
  public:
   Side(Play& play, Which which) : play_(play), which_(which) {
-    for (const auto& [name, p] : distinct_parameters(play.module(which))) parameters_.push_back(p);
+    named_ = distinct_parameters(play.module(which));
+    for (const auto& [name, p] : named_) parameters_.push_back(p);
     sums_.resize(parameters_.size());
   }
-  void make(double rate) {
-    optimizer_ = make_optimizer(rule(), rate, parameters_);
-    steps_ = 0;
-  }
-  std::int64_t steps() const { return steps_; }
+  void make(double rate) { optimizer_.emplace(rule(), rate, named_); }
+  void set_rate(bool of_group, double lr) { optimizer_->set_rate(of_group, lr); }
+  std::int64_t steps() const { return optimizer_->steps(); }
 
   /// A slice's part of the step. weight: its share, or its samples.
   void slice(const data::Batch& batch, const Place& place, double weight) {
@@ -75,7 +146,7 @@ class Side {
   /// seen: whether the program sees what came of the step.
   void update(int step, double samples, bool is_seen) {
     SeenStep seen;
-    seen.update = ++steps_;
+    seen.update = steps() + 1;
     seen.loss = losses_.take([](double a, double b) { return a + b; }).value_or(0) / (samples > 0 ? samples : 1);
     std::vector<at::Tensor> having;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -87,7 +158,7 @@ class Side {
     }
     // average() knows no norm.
     if (!is_own() && (rule().clip_norm > 0 || rule().skip)) seen.norm = norm(having);
-    seen.skipped = !clip_and_step(rule(), *optimizer_, parameters_);
+    seen.skipped = !optimizer_->step();
     forget_gradients();
     if (is_seen) play_.note(step, which_, seen);
   }
@@ -107,11 +178,11 @@ class Side {
 
   Play& play_;
   Which which_;
+  Names named_;
   std::vector<at::Tensor> parameters_;
   std::vector<update::TreeFold<at::Tensor>> sums_;
   update::TreeFold<double> losses_;
-  std::unique_ptr<torch::optim::Optimizer> optimizer_;
-  std::int64_t steps_ = 0;
+  std::optional<TorchOptimizer> optimizer_;
 };
 
 class Reference final : public Hands {
@@ -141,6 +212,7 @@ class Reference final : public Hands {
     return loss(test_set(program_).get(all)).item<double>();
   }
   void save() override {}
+  void set_rate(bool of_group, double lr) override { model_.set_rate(of_group, lr); }
 
  private:
   void make(double rate) {

@@ -15,11 +15,25 @@ class Optimizer;
 
 namespace cohaul::programs {
 
-/// torch::optim's, of these parameters. rate: relative to the rule's.
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const Rule& rule, double rate,
-                                                        std::vector<at::Tensor> parameters);
-/// Clips the gradients, and steps; leaves the step out where the rule skips and one is not finite. Returns whether it stepped.
-bool clip_and_step(const Rule& rule, torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& parameters);
+/// torch::optim's optimizer of a rule, with the rule's schedule.
+class TorchOptimizer {
+ public:
+  /// rate: relative to the rule's.
+  TorchOptimizer(const Rule& rule, double rate, const std::vector<std::pair<std::string, at::Tensor>>& parameters);
+  /// Clips the gradients, and steps; leaves the step out where the rule skips and one is not finite. Returns whether it stepped.
+  bool step();
+  std::int64_t steps() const { return steps_; }
+  /// See Hands::set_rate.
+  void set_rate(bool of_group, double lr);
+
+ private:
+  double schedule_factor() const;
+  const Rule rule_;
+  std::vector<at::Tensor> parameters_;
+  std::unique_ptr<torch::optim::Optimizer> optimizer_;
+  std::vector<double> rates_;  // of its groups, before the schedule
+  std::int64_t steps_ = 0;
+};
 
 /// Throws what LibTorch throws, for a program that it does not accept. Not by two threads at once: LibTorch's generator is one.
 Outcome run_reference(const Program& program);

@@ -10,7 +10,8 @@
 namespace cohaul::programs {
 namespace {
 
-train::Optimizer optimizer_of(const Rule& rule, double rate) {
+/// Of one rule's own settings.
+train::Optimizer plain_optimizer(const Rule& rule, double rate) {
   const auto non_finite = rule.skip ? train::NonFinite::skip : train::NonFinite::apply;
   const double lr = rule.lr * rate;
   switch (rule.kind) {
@@ -38,6 +39,19 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
                     .clip_norm = rule.clip_norm,
                     .clip_value = rule.clip_value,
                     .non_finite = non_finite};
+}
+
+train::Optimizer optimizer_of(const Rule& rule, double rate) {
+  train::Optimizer out = plain_optimizer(rule, rate);
+  if (rule.gamma != 1)
+    out.schedule = {.kind = train::Schedule::Kind::exponential, .warmup_steps = rule.warmup, .gamma = rule.gamma};
+  for (const GroupOf& g : rule.grouped ? groups_of_parameters() : std::vector<GroupOf>()) {
+    train::Group group{.match = g.match, .weight_decay = g.decay};
+    if (g.lr != 0) group.lr = g.lr * out.rule.lr;
+    if (rule.kind == RuleKind::sgd && !rule.nesterov) group.momentum = g.momentum;
+    out.groups.push_back(group);
+  }
+  return out;
 }
 
 class Silent final : public train::Reporter {
@@ -78,6 +92,11 @@ class Run final : public Hands {
   double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) override {
     return model_->evaluate(test_set(program_), loss).loss;
   }
+  void set_rate(bool of_group, double lr) override {
+    if (own_) return own_->set_rate(of_group, lr);
+    if (of_group) model_->set_lr(0, lr);
+    else model_->set_lr(lr);
+  }
   void save() override { model_->save(folder_ + "/saved.safetensors"); }
 
  private:
@@ -104,9 +123,7 @@ class Run final : public Hands {
     const train::TrainerOptions options = trainer_options();
     if (program_.own_optimizer) {
       model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, options);
-      parameters_.clear();
-      for (const auto& [name, p] : distinct_parameters(*play_.net)) parameters_.push_back(p);
-      own_ = make_optimizer(program_.rule, rate, parameters_);
+      own_.emplace(program_.rule, rate, distinct_parameters(*play_.net));
     } else {
       model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate), options);
     }
@@ -125,7 +142,7 @@ class Run final : public Hands {
   train::StepResult step(const at::Tensor& loss, const train::StepOptions& options = {}) {
     if (!own_) return model_->step(loss, options);
     train::StepResult result = model_->average(loss, options);
-    if (result.complete) result.skipped = !clip_and_step(program_.rule, *own_, parameters_);
+    if (result.complete) result.skipped = !own_->step();
     return result;
   }
   /// The second model's step, once the first one's is done.
@@ -204,8 +221,7 @@ class Run final : public Hands {
   Play play_;
   Silent silent_;
   std::unique_ptr<train::Trainer> model_, second_;
-  std::unique_ptr<torch::optim::Optimizer> own_;  // where the program has its own
-  std::vector<at::Tensor> parameters_;            // that it updates
+  std::optional<TorchOptimizer> own_;  // where the program has its own
   int step_ = 0;
 };
 

@@ -35,6 +35,11 @@ std::string text(std::optional<std::string_view> value, std::string_view who) {
 
 }  // namespace
 
+bool begins_loop(std::string_view facts) {
+  const auto first = take_fact(facts);
+  return first && first->name == kLoopFact;
+}
+
 Status compare_facts(std::string_view a, std::string_view who_a, std::string_view b, std::string_view who_b) {
   if (a == b) return {};
   // What a has first, in its order; then what only b has.

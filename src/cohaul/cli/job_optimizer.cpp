@@ -56,6 +56,23 @@ train::Optimizer rule_of(const Config& job) {
   return with_common(job, rule);
 }
 
+std::vector<train::Group> groups_of(const Config& job) {
+  std::vector<train::Group> out;
+  for (;;) {
+    const std::string prefix = "optimizer.group." + std::to_string(out.size()) + ".";
+    const auto match = job.find<std::string>(prefix + "match");
+    if (!match) return out;
+    const auto real = [&](const char* key) { return job.find<double>(prefix + key); };
+    const auto flag = [&](const char* key) { return job.find<bool>(prefix + key); };
+    train::Group g{.match = *config::strings(*match)};
+    g.lr = real("lr"), g.weight_decay = real("weight_decay"), g.momentum = real("momentum");
+    g.dampening = real("dampening"), g.beta1 = real("beta1"), g.beta2 = real("beta2"), g.eps = real("eps");
+    g.alpha = real("alpha"), g.lr_decay = real("lr_decay"), g.initial_accumulator = real("initial_accumulator");
+    g.nesterov = flag("nesterov"), g.amsgrad = flag("amsgrad"), g.centered = flag("centered");
+    out.push_back(std::move(g));
+  }
+}
+
 Result<train::Schedule> schedule_of(const Config& job, Int updates) {
   train::Schedule s;
   COHAUL_ASSIGN(s.kind, update::schedule_kind(job.get<std::string>("schedule.name")));
@@ -80,6 +97,8 @@ Result<train::Schedule> schedule_of(const Config& job, Int updates) {
 Result<train::Optimizer> optimizer_of(const Config& job, Int updates) {
   train::Optimizer out = rule_of(job);
   COHAUL_ASSIGN(out.schedule, schedule_of(job, updates));
+  out.groups = groups_of(job);
+  if (Status s = out.check(); !s.ok()) return job.mistake("optimizer.name", s.message());
   return out;
 }
 

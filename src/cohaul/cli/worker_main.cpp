@@ -17,6 +17,7 @@
 #include "cohaul/data/open.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/strategy/workers.h"
+#include "cohaul/train/groups.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/sample_loop.h"
 #include "cohaul/train/weights.h"
@@ -135,14 +136,24 @@ void try_model(const Config& job, const WorkerModel& model, const data::Images::
   }
 }
 
+void check_groups(const Config& job, const WorkerModel& model, const train::Optimizer& optimizer) {
+  std::vector<std::vector<std::string>> names;
+  for (const auto& [name, t] : model.model.parameters) names.push_back({name});
+  for (std::size_t g = 0; g < optimizer.groups.size(); ++g) {
+    const Status found = train::assign_groups(names, std::span(optimizer.groups).first(g + 1)).status();
+    if (!found.ok()) throw Error(job.mistake("optimizer.group." + std::to_string(g) + ".match", found.message()));
+  }
+}
+
 void check(const Config& job, const ModelTable& own) {
   std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
   auto data = data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string()));
   if (!data.ok()) throw Error(job.mistake(job.has("data.path") ? "data.path" : "data.name", data.status().message()));
-  or_throw(optimizer_of(job, loop_of(job, data->train.count).steps));
+  const train::Optimizer optimizer = or_throw(optimizer_of(job, loop_of(job, data->train.count).steps));
   auto factory = parallel::whole_layers();
   WorkerModel model = make_model(job, own, *factory);
   load_initial(job, model);
+  check_groups(job, model, optimizer);
   try_model(job, model, data->train);
 }
 

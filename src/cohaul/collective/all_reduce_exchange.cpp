@@ -56,10 +56,15 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     return settle(session_.write(), wait);
   }
 
-  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) override {
+  Status set_rates(std::span<const double> rates) override {
+    COHAUL_TRY(usable());
+    return checked(session_.set_rates(rates));
+  }
+
+  Status begin(const update::Work& work, std::string_view facts) override {
     COHAUL_TRY(usable());
     step_ = work.step.value;
-    return checked(session_.begin(work, settings, loop_facts));
+    return checked(session_.begin(work, facts));
   }
 
   Status push(const update::Gradient& gradient) override {
@@ -184,15 +189,16 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
 }  // namespace
 
 Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
-                                                                   const update::RuleSettings& rule, Bytes parameters,
-                                                                   Links& links, const AllReduceOptions& options) {
-  COHAUL_TRY(rule.check());
+                                                                   const update::OptimizerSettings& optimizer,
+                                                                   Bytes parameters, Links& links,
+                                                                   const AllReduceOptions& options) {
+  COHAUL_TRY(optimizer.check());
   COHAUL_TRY(options.policy.check());
   if (options.slices < links.size() || options.slices > update::kSlicesMax)
     return invalid("a step of " + std::to_string(options.slices) + " slices for " + std::to_string(links.size()) +
                    " workers: each needs one");
   if (parameters.size() != layout.bytes()) return invalid("the flat area is not as long as the layout says");
-  const RankSettings settings{rule, options.policy, options.shared_parameters, options.slices};
+  const RankSettings settings{optimizer, options.policy, options.shared_parameters, options.slices};
   auto exchange = std::make_unique<AllReduceExchange>(layout, settings, parameters, links, options.group);
   COHAUL_TRY(exchange->prepare(options));
   return std::unique_ptr<update::Exchange>(std::move(exchange));

@@ -14,6 +14,7 @@
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
 #include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/optimizer_settings.h"
 
 namespace cohaul::collective {
 
@@ -33,7 +34,8 @@ struct AllReduceOptions {
 /// (names the rank and what was waited for), invalid (ranks do not agree; one has left; a gradient is not finite and the policy is stop),
 /// corrupt. Its destructor tells the others, as far as that goes without waiting, that this rank does no more steps.
 Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
-                                                                   const update::RuleSettings& rule, Bytes parameters,
-                                                                   Links& links, const AllReduceOptions& options);
+                                                                   const update::OptimizerSettings& optimizer,
+                                                                   Bytes parameters, Links& links,
+                                                                   const AllReduceOptions& options);
 
 }  // namespace cohaul::collective

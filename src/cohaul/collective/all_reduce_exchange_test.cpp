@@ -141,7 +141,7 @@ TEST_P(FewRanks, KeepTheirPartOfTheStateOnly) {
   std::atomic<std::size_t> bytes{0};
   with_workers(layout, GetParam(), [&](Worker& w, Rank&) { bytes += w.exchange->memory_bytes(); });
   Arena memory = *Arena::create("one", layout.bytes());
-  EXPECT_EQ(bytes, update::make_local_exchange(layout, rule(), {}, memory.bytes())->memory_bytes());
+  EXPECT_EQ(bytes, update::make_local_exchange(layout, optimizer(), {}, memory.bytes())->memory_bytes());
 }
 
 class Dying : public testing::TestWithParam<Case> {
@@ -154,7 +154,7 @@ class Dying : public testing::TestWithParam<Case> {
     for (const char* o : {"send a gradient", "finish a step"})
       operation |= why.message().starts_with("trainer 0: " + std::string(o));
     EXPECT_TRUE(operation) << why.message();
-    EXPECT_EQ(w.exchange->begin({Step(1000), w.slices}, {0.1}, {}).message(), why.message());
+    EXPECT_EQ(w.exchange->begin({Step(1000), w.slices}, {}).message(), why.message());
     EXPECT_EQ(w.gradients.push(*w.exchange, 0, 0).message(), why.message());
     EXPECT_EQ(w.finish().status().message(), why.message());
     EXPECT_EQ(w.exchange->abandon().message(), why.message());

@@ -54,15 +54,16 @@ TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
     auto memory = *transport::Arena::create("worker", 2 * layout.bytes());
     Bytes parameters = memory.bytes().first(layout.bytes()), gradients = memory.bytes().last(layout.bytes());
     const std::int32_t slices = GetParam().ranks + 1;
-    auto exchange = *make_all_reduce_exchange(layout, {.momentum = 0.9}, parameters, *rank.links,
-                                              {.slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
+    auto exchange =
+        *make_all_reduce_exchange(layout, update::RuleSettings{.lr = 0.1, .momentum = 0.9}, parameters, *rank.links,
+                                  {.slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
     ASSERT_TRUE(exchange->start(kForever).ok());
     const update::SliceRange mine = update::slices_of(slices, rank.rank, GetParam().ranks);
     const auto parts = static_cast<std::int32_t>(update::subtrees_of(mine).size());
     const std::vector<update::PartEnd> ends(static_cast<std::size_t>(parts), {1, 2});
     const std::byte absent[] = {std::byte{1}};
     expect_none([&](int i) {
-      bool ok = exchange->begin({Step(i), mine}, {0.1}, {}).ok();
+      bool ok = exchange->begin({Step(i), mine}, {}).ok();
       for (std::int32_t part = 0; part < parts; ++part)
         for (std::size_t r = 0; r < layout.runs().size(); ++r) {
           const update::Run& run = layout.runs()[r];

@@ -28,12 +28,12 @@ void expect_invalid(const Status& s, std::string_view text) {
 TEST_P(Agreement, FactsThatDifferAreNamedByAllBeforeAnythingIsWritten) {
   const Layout layout = model();
   with_workers(layout, GetParam(), [&](Worker& w, Rank& rank) {
-    const std::string facts = "train.batch=100\ntrain.lr=0.1\n";
+    const std::string facts = "loop=0\ntrain.batch=100\ntrain.lr=0.1\n";
     ASSERT_TRUE(w.step(0, facts).ok());
     ASSERT_TRUE(w.step(1).ok());
     ASSERT_TRUE(rank.group->barrier().ok());
     const std::vector<std::byte> before(w.parameters.begin(), w.parameters.end());
-    const Status s = w.step(2, is_one(w.rank) ? "train.batch=64\ntrain.lr=0.1\n" : facts).status();
+    const Status s = w.step(2, is_one(w.rank) ? "loop=0\ntrain.batch=64\ntrain.lr=0.1\n" : facts).status();
     expect_invalid(s, "train.batch is 100 at worker 0 and 64 at worker 1: it must be the same at all workers");
     EXPECT_TRUE(std::ranges::equal(w.parameters, before));
     EXPECT_EQ(w.push_all(2).message(), s.message());
@@ -52,8 +52,8 @@ TEST_P(Agreement, LongFactsAreCompared) {
 
 TEST_P(Agreement, ALoopThatOthersDoNotBeginIsNamedByAll) {
   with_workers(model(), GetParam(), [&](Worker& w, Rank&) {
-    ASSERT_TRUE(w.step(0, "a=1").ok());
-    const Status s = w.step(1, is_one(w.rank) ? "" : "a=1").status();
+    ASSERT_TRUE(w.step(0, "loop=0\n").ok());
+    const Status s = w.step(1, is_one(w.rank) ? "" : "loop=1\n").status();
     expect_invalid(
         s,
         "worker 0 begins a new loop after 1 steps, worker 1 goes on in its own: all workers must do the same "
@@ -150,7 +150,7 @@ TEST_P(Agreement, AStepOfWhichNothingWasSentMayBeGivenUp) {
     EXPECT_TRUE(w.exchange->abandon().ok());
     ASSERT_TRUE(w.begin(0, "a=" + std::to_string(w.rank)).ok());  // what is given up is not compared
     ASSERT_TRUE(w.exchange->abandon().ok());
-    ASSERT_TRUE(w.step(0, "a=1").ok());
+    ASSERT_TRUE(w.step(0, "loop=0\n").ok());
     ASSERT_TRUE(w.begin(1).ok());
     ASSERT_TRUE(w.exchange->abandon().ok());
     ASSERT_TRUE(w.step(1).ok());
@@ -300,17 +300,17 @@ TEST(AllReduceOptions, ThatMakeNoSenseAreRefused) {
   Ranks all({transport::Form::arena, 2});
   all.run([&](Rank& rank) {
     Arena memory = *Arena::create("memory", layout.bytes());
-    auto refused = [&](const update::RuleSettings& r, const AllReduceOptions& options) {
+    auto refused = [&](const update::OptimizerSettings& r, const AllReduceOptions& options) {
       return make_all_reduce_exchange(layout, r, memory.bytes().first(layout.bytes()), *rank.links, options).status();
     };
-    EXPECT_EQ(refused(rule(), {.slices = 1}).message(), "a step of 1 slices for 2 workers: each needs one");
-    EXPECT_EQ(refused(rule(), {.slices = 2, .policy = {.clip_norm = -1}}).code(), Code::invalid);
-    EXPECT_EQ(refused({.momentum = -1}, {.slices = 2}).code(), Code::invalid);
+    EXPECT_EQ(refused(optimizer(), {.slices = 1}).message(), "a step of 1 slices for 2 workers: each needs one");
+    EXPECT_EQ(refused(optimizer(), {.slices = 2, .policy = {.clip_norm = -1}}).code(), Code::invalid);
+    EXPECT_EQ(refused(update::RuleSettings{.momentum = -1}, {.slices = 2}).code(), Code::invalid);
     auto made =
-        make_all_reduce_exchange(layout, rule(), memory.bytes().first(layout.bytes()), *rank.links, {.slices = 3});
+        make_all_reduce_exchange(layout, optimizer(), memory.bytes().first(layout.bytes()), *rank.links, {.slices = 3});
     ASSERT_TRUE(made.ok());
-    EXPECT_EQ((*made)->begin({Step(0), {0, 3, 3}}, {}, {}).code(), Code::invalid) << "another's slices";
-    EXPECT_TRUE((*made)->begin({Step(0), update::slices_of(3, rank.rank, 2)}, {}, {}).ok());
+    EXPECT_EQ((*made)->begin({Step(0), {0, 3, 3}}, {}).code(), Code::invalid) << "another's slices";
+    EXPECT_TRUE((*made)->begin({Step(0), update::slices_of(3, rank.rank, 2)}, {}).ok());
     EXPECT_TRUE(rank.group->barrier().ok());
   });
 }

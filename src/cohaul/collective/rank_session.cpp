@@ -24,7 +24,7 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
       ranks_(ranks),
       parameters_(parameters),
       out_(out),
-      owner_(layout, settings.rule, settings.policy, plan_.partitions()) {
+      owner_(layout, settings.optimizer, settings.policy, plan_.partitions()) {
   const auto n = static_cast<std::size_t>(ranks);
   const std::size_t runs = layout.runs().size();
   for (StepState& s : steps_) {
@@ -96,14 +96,21 @@ Status RankSession::spread(std::uint64_t operation) {
   return {};
 }
 
-Status RankSession::begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) {
+Status RankSession::set_rates(std::span<const double> rates) {
+  if (!failure_.ok()) return failure_;
+  if (phase_ != Phase::idle) return fail(invalid("rates are set within a step"));
+  owner_.set_rates(rates);
+  return {};
+}
+
+Status RankSession::begin(const update::Work& work, std::string_view facts) {
   if (!failure_.ok()) return failure_;
   if (phase_ != Phase::idle) return fail(invalid("a step begins before the one before it is finished"));
   if (work.slices != plan_.slices[rank_])
     return invalid("slices [" + std::to_string(work.slices.first) + ", " + std::to_string(work.slices.last) + ") of " +
                    std::to_string(work.slices.count) + " are not " + worker(rank_) + "'s");
   if (work.step.value < next_) return invalid("step " + std::to_string(work.step.value + 1) + " is done already");
-  if (loop_facts.size() > kFactsMax) return invalid("a loop's facts are longer than 1 MB");
+  if (facts.size() > kFactsMax) return invalid("the facts of a step are longer than 1 MB");
   step_ = work.step.value;
   phase_ = Phase::backward;
   if (has_early_) {
@@ -113,7 +120,6 @@ Status RankSession::begin(const update::Work& work, const update::StepSettings& 
   }
   for (int r = 0; r < ranks_ && first_left_ <= step_; ++r)
     if (left_[r] <= step_) return has_left(r);
-  step_settings_ = settings;
   for (Pushed& p : pushed_) p.here = false;
   std::ranges::fill(parts_pushed_, 0);
   order_.clear();
@@ -121,8 +127,8 @@ Status RankSession::begin(const update::Work& work, const update::StepSettings& 
   held_part_ = held_run_ = -1;
   sent_ = false;
   StepState& state = now();
-  state.facts[rank_] = loop_facts;
-  if (!loop_facts.empty()) ++state.ranks_with_facts;
+  state.facts[rank_] = facts;
+  if (!facts.empty()) ++state.ranks_with_facts;
   return {};
 }
 
@@ -242,8 +248,8 @@ Status RankSession::agree() {
   if (state.ranks_with_facts > 0) {
     for (int r = 1; r < ranks_; ++r) {
       const std::string &zeros = state.facts[0], &theirs = state.facts[r];
-      if (zeros.empty() != theirs.empty()) {
-        const int begins = zeros.empty() ? r : 0;
+      if (begins_loop(zeros) != begins_loop(theirs)) {
+        const int begins = begins_loop(zeros) ? 0 : r;
         return fail(invalid(worker(begins) + " begins a new loop after " + std::to_string(step_) + " steps, " +
                             worker(begins == 0 ? r : 0) + " goes on in its own: all workers must do the same loops"));
       }
@@ -317,7 +323,7 @@ void RankSession::apply_mine() {
     for (std::int32_t p = share.first; p < share.last; ++p) {
       set_contributions(owned, p);
       std::byte* place = parameters_.data() + layout_.partitions()[p].offset;
-      updated |= owner_.apply(PartitionId(p), contributions_, step_settings_, step_plan_, place, place);
+      updated |= owner_.apply(PartitionId(p), contributions_, step_, step_plan_, place, place);
     }
     Slot* slots = now().slots.data() + owned * plan_.parts.size();
     for (std::size_t k = 0; k < plan_.parts.size(); ++k) slots[k].frame = transport::Frame();

@@ -17,6 +17,7 @@
 #include "cohaul/update/exchange.h"
 #include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/layout.h"
+#include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/owner.h"
 
 namespace cohaul::collective {
@@ -31,7 +32,7 @@ class ToRanks {
 
 /// The same at all ranks.
 struct RankSettings {
-  update::RuleSettings rule{};
+  update::OptimizerSettings optimizer{};
   update::GradientPolicy policy{};
   bool shared_parameters = false;  // one copy for all ranks, in memory that all of them map writable
   std::int32_t slices = 1;         // of a step's batch, over all ranks; >= ranks
@@ -47,8 +48,10 @@ class RankSession {
   /// Rank 0's parameters become everybody's.
   Status start() { return spread(kStart); }
   Status write() { return spread(kWrite); }
+  /// Exchange::set_rates.
+  Status set_rates(std::span<const double> rates);
   /// A step: begin, push each (part, run) once, finish. Gradients stay unchanged until the session is no longer busy with it.
-  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts);
+  Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
   Status finish(std::span<const update::PartEnd> ends);
   const update::StepOutcome& outcome() const { return outcome_; }
@@ -86,7 +89,7 @@ class RankSession {
     std::vector<std::int32_t> gradients;  // by rank: how many have come
     std::vector<std::uint8_t> ended;      // by rank
     std::vector<update::PartEnd> ends;    // by part of all ranks
-    std::vector<std::string> facts;       // by rank: of its loop
+    std::vector<std::string> facts;       // by rank: that all must agree on
     int ranks_ended = 0, ranks_with_facts = 0;
   };
   /// This rank's gradient of a run, from push() to the end of the step.
@@ -154,7 +157,6 @@ class RankSession {
   Phase phase_ = Phase::idle;
   Status failure_;
   std::int64_t step_ = -1, next_ = 0;  // the last one begun; the one after the last that was completed
-  update::StepSettings step_settings_;
   StepState steps_[2];
   std::vector<Pushed> pushed_;              // by this rank's part, then run
   std::vector<std::int32_t> parts_pushed_;  // by run

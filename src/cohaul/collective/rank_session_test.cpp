@@ -47,7 +47,7 @@ struct Pair {
   }
   static Bytes bytes(std::vector<double>& v) { return {reinterpret_cast<std::byte*>(v.data()), v.size() * 8}; }
   void begin_and_push(int r, std::int64_t step) {
-    ASSERT_TRUE(sessions[r]->begin({Step(step), update::slices_of(2, r, 2)}, {1.0}, {}).ok());
+    ASSERT_TRUE(sessions[r]->begin({Step(step), update::slices_of(2, r, 2)}, {}).ok());
     for (std::size_t run = 0; run < layout.runs().size(); ++run) {
       const update::Run& at = layout.runs()[run];
       ASSERT_TRUE(
@@ -166,7 +166,7 @@ TEST(RankSession, SendsNothingOfAShareOfWhichAllIsAbsent) {
   const Layout layout = softmax();
   Pair p(layout, {.slices = 2});
   for (int r = 0; r < 2; ++r) {
-    ASSERT_TRUE(p.sessions[r]->begin({Step(0), update::slices_of(2, r, 2)}, {1.0}, {}).ok());
+    ASSERT_TRUE(p.sessions[r]->begin({Step(0), update::slices_of(2, r, 2)}, {}).ok());
     const std::byte both{3};
     ASSERT_TRUE(p.sessions[r]->push({.run = 0, .absent = {&both, 1}}).ok());
     ASSERT_TRUE(p.finish(r).ok());

@@ -158,8 +158,11 @@ class Gradients {
   std::vector<std::vector<bool>> absent_;  // by part, then parameter
 };
 
-inline update::RuleSettings rule() { return {.momentum = 0.9, .weight_decay = 1e-4, .nesterov = true}; }
-inline update::StepSettings lr(std::int64_t step) { return {0.1 / static_cast<double>(1 + step)}; }
+inline update::OptimizerSettings optimizer() {
+  update::OptimizerSettings o(update::RuleSettings{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
+  o.schedule = {.kind = update::Schedule::Kind::exponential, .gamma = 0.8};
+  return o;
+}
 
 inline void fill(Bytes parameters, int rank) {
   auto values = values_of<double>(rank, parameters.size() / sizeof(double), 99);
@@ -178,10 +181,10 @@ inline Reference one_process(const Layout& layout, int slices, std::int64_t step
   Bytes parameters = memory.bytes().first(layout.bytes());
   fill(parameters, 0);
   Gradients gradients(layout, memory.bytes().last(layout.bytes()), problem);
-  auto exchange = update::make_local_exchange(layout, rule(), policy, parameters);
+  auto exchange = update::make_local_exchange(layout, optimizer(), policy, parameters);
   Reference out;
   for (std::int64_t s = 0; s < steps; ++s) {
-    EXPECT_TRUE(exchange->begin({Step(s), {0, slices, slices}}, lr(s), {}).ok());
+    EXPECT_TRUE(exchange->begin({Step(s), {0, slices, slices}}, {}).ok());
     gradients.compute(s, {0, slices, slices});
     EXPECT_TRUE(gradients.push_all(*exchange, 0, s).ok());
     auto outcome = exchange->finish(gradients.ends());
@@ -208,13 +211,13 @@ struct Worker {
         slices(update::slices_of(c.slices, r.rank, c.ranks)) {
     AllReduceOptions options{.shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
     if (!c.shared || rank == 0) fill(parameters, rank);
-    auto made = make_all_reduce_exchange(layout, rule(), parameters, *r.links, options);
+    auto made = make_all_reduce_exchange(layout, optimizer(), parameters, *r.links, options);
     EXPECT_TRUE(made.ok()) << made.status().message();
     exchange = std::move(*made);
   }
   Status start() { return exchange->start(steady_clock().now() + Ranks::kLong); }
   Status begin(std::int64_t step, std::string_view facts = {}) {
-    COHAUL_TRY(exchange->begin({Step(step), slices}, lr(step), facts));
+    COHAUL_TRY(exchange->begin({Step(step), slices}, facts));
     gradients.compute(step, slices);
     return {};
   }

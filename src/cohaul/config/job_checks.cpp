@@ -25,7 +25,24 @@ Status check_data(const Config& job) {
   return job.mistake("data.path", "missing; " + name + " is read from a folder of IDX files: set data.path to it");
 }
 
+/// Groups count from 0, and each says whose parameters it is about.
+Status check_groups(const Config& job) {
+  const std::string prefix = "optimizer.group.";
+  for (const auto& [key, entry] : job.entries()) {
+    if (!key.starts_with(prefix)) continue;
+    const Int number = *parse_number<Int>(key.substr(prefix.size(), key.find('.', prefix.size()) - prefix.size()));
+    for (Int g = 0; g <= number; ++g) {
+      const std::string match = prefix + text(g) + ".match";
+      if (!job.has(match))
+        return job.mistake(match, "missing: patterns of parameters' names, such as [\"*.bias\"], because " + key +
+                                      " is set (" + entry.where.text() + ")");
+    }
+  }
+  return {};
+}
+
 Status check_optimizer(const Config& job) {
+  COHAUL_TRY(check_groups(job));
   if (job.get_or("optimizer.clip_norm", 0.0) > 0 && job.get_or("optimizer.clip_value", 0.0) > 0)
     return job.mistake("optimizer.clip_value", "clips as optimizer.clip_norm does (" +
                                                    job.where("optimizer.clip_norm") + "); choose one of them");
@@ -108,7 +125,8 @@ Status check_unread(const Config& job, const KeySpec& spec) {
 
 Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(check_strategy(job));
-  for (const KeySpec& spec : schema.keys()) COHAUL_TRY(check_unread(job, spec));
+  for (const auto& [key, entry] : job.entries())
+    if (const auto spec = schema.spec_of(key)) COHAUL_TRY(check_unread(job, *spec));
   COHAUL_TRY(check_amount(job));
   COHAUL_TRY(check_data(job));
   COHAUL_TRY(check_optimizer(job));

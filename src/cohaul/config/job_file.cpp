@@ -42,14 +42,19 @@ std::optional<Value> value_of(const toml::node& node) {
   return std::nullopt;
 }
 
-/// [30, 60] as "30,60"; nothing where it is no list of integers.
-std::optional<Value> integers_of(const toml::node& node) {
+bool is_list(Type type) { return type == Type::integers || type == Type::strings; }
+
+/// [30, 60] as "30,60"; nothing where it is no list of such items.
+std::optional<Value> list_of(const toml::node& node, Type type) {
   const toml::array* list = node.as_array();
   if (!list) return std::nullopt;
   std::string out;
   for (const toml::node& item : *list) {
-    if (!item.is_integer()) return std::nullopt;
-    out += (out.empty() ? "" : ",") + std::to_string(item.as_integer()->get());
+    const bool fits = type == Type::integers ? item.is_integer() : item.is_string();
+    if (!fits) return std::nullopt;
+    const std::string text = item.is_integer() ? std::to_string(item.as_integer()->get()) : item.as_string()->get();
+    if (text.empty() || text.find(',') != std::string::npos) return std::nullopt;
+    out += (out.empty() ? "" : ",") + text;
   }
   return Value(out);
 }
@@ -64,7 +69,8 @@ std::optional<Value> as_type(const Value& value, Type type) {
       return std::holds_alternative<double>(value) ? std::optional(value) : std::nullopt;
     case Type::string:
     case Type::path: return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
-    case Type::integers: return std::nullopt;  // a list, which is no single value
+    case Type::integers:
+    case Type::strings: return std::nullopt;  // a list, which is no single value
   }
   return std::nullopt;
 }
@@ -86,13 +92,16 @@ std::optional<Value> read_as(std::string_view text, Type type) {
     case Type::integers:
       if (integers(text)) return Value(std::string(text));
       return std::nullopt;
+    case Type::strings:
+      if (strings(text)) return Value(std::string(text));
+      return std::nullopt;
   }
   return std::nullopt;
 }
 
 /// Nothing: there is no such key.
 std::optional<KeySpec> spec_of(std::string_view key, const Schema& schema, const ReadOptions& options) {
-  if (const KeySpec* spec = schema.find(key)) return *spec;
+  if (auto spec = schema.spec_of(key)) return spec;
   if (!options.free_model_keys || !key.starts_with("model.")) return std::nullopt;
   return KeySpec{.key = std::string(key), .help = "a size of the program's own model"};
 }
@@ -137,10 +146,13 @@ class FileReader {
 
   Status add(const std::string& key, std::string_view section, const toml::key& toml_key, const toml::node& node) {
     const Location where = place(toml_key.source());
+    if (node.is_array_of_tables()) return add_tables(key, section, *node.as_array());
     const std::optional<KeySpec> spec = spec_of(key, schema_, options_);
-    if (!spec) return invalid(where.text() + ": " + key + ": " + schema_.unknown(section, toml_key.str()));
-    if (spec->type == Type::integers) {
-      const std::optional<Value> list = integers_of(node);
+    if (!spec)
+      return invalid(where.text() + ": " + key + ": " +
+                     schema_.unknown(section, std::string_view(key).substr(section.size() + 1)));
+    if (is_list(spec->type)) {
+      const std::optional<Value> list = list_of(node, spec->type);
       if (!list) return invalid(where.text() + ": " + key + ": must be " + std::string(name(spec->type)));
       return put(entries_, *spec, *list, where, folder_);
     }
@@ -152,6 +164,17 @@ class FileReader {
     const std::optional<Value> typed = as_type(*value, spec->type);
     if (!typed) return mistake(key, {*value, where}, "must be " + std::string(name(spec->type)));
     return put(entries_, *spec, *typed, where, folder_);
+  }
+
+  /// [[optimizer.group]]: the tables' keys are optimizer.group.0.lr and so on.
+  Status add_tables(const std::string& key, std::string_view section, const toml::array& tables) {
+    int number = 0;
+    for (const toml::node& table : tables) {
+      for (auto&& [name, value] : *table.as_table())
+        COHAUL_TRY(add(key + "." + std::to_string(number) + "." + std::string(name.str()), section, name, value));
+      ++number;
+    }
+    return {};
   }
 
   const std::string& file_;

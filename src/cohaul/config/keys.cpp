@@ -232,6 +232,28 @@ std::vector<KeySpec> adaptive_keys() {
   };
 }
 
+/// What a [[optimizer.group]] may set otherwise than the rest.
+std::vector<KeySpec> group_keys() {
+  std::vector<KeySpec> keys{
+      {.key = "optimizer.group.N.match",
+       .type = Type::strings,
+       .help = "patterns of the parameters' names that group N, a [[optimizer.group]], is about: [\"*.bias\", "
+               "\"head.*\"]; the first group that matches a parameter has it; with --set *.bias,head.*",
+       .aliases = {"params", "names", "parameters"}}};
+  for (auto&& of_rule : {optimizer_keys(), adaptive_keys()}) {
+    for (KeySpec spec : of_rule) {
+      const std::string name = spec.key.substr(std::string("optimizer.").size());
+      if (name == "name" || name == "clip_norm" || name == "clip_value" || name == "non_finite") continue;
+      spec.help = spec.key + " of the group";
+      spec.key = "optimizer.group.N." + name;
+      spec.fallback.reset();
+      spec.aliases.clear();
+      keys.push_back(std::move(spec));
+    }
+  }
+  return keys;
+}
+
 std::vector<KeySpec> schedule_keys() {
   constexpr double kUpdatesMax = 1e15;
   return {
@@ -427,7 +449,7 @@ std::vector<KeySpec> run_keys() {
 std::vector<KeySpec> job_keys(bool own_program) {
   std::vector<KeySpec> all;
   for (auto&& keys : {model_keys(own_program), data_keys(), train_keys(), optimizer_keys(), adaptive_keys(),
-                      schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
+                      group_keys(), schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
     all.insert(all.end(), keys.begin(), keys.end());
   return all;
 }

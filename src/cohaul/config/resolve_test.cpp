@@ -97,7 +97,7 @@ TEST(Resolve, UnknownKeys) {
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "
             "weight_decay, clip_norm, clip_value, non_finite, beta1, beta2, eps, amsgrad, lr_decay, "
-            "initial_accumulator, alpha, centered");
+            "initial_accumulator, alpha, centered, group.N.*");
   EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"),
             std::string::npos);
   EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"),
@@ -219,6 +219,35 @@ TEST(Resolve, Schedules) {
             std::string::npos);
   EXPECT_NE(refusal_of_text("\n[schedule]\nname = \"multistep\"\nmilestones = []\n").find("must not be empty"),
             std::string::npos);
+}
+
+TEST(Resolve, Groups) {
+  const std::string groups = std::string(kJob) +
+                             "[[optimizer.group]]\nmatch = [\"*.bias\", \"*norm*\"]\nweight_decay = 0\n"
+                             "[[optimizer.group]]\nmatch = [\"head.*\"]\nlr = 1\n";
+  const Result<Config> two =
+      resolve_text(groups, "a.toml", {.job_file = "a.toml", .sets = {"optimizer.group.1.lr=0.1"}});
+  ASSERT_TRUE(two.ok()) << two.status().message();
+  EXPECT_EQ(two->get<std::string>("optimizer.group.0.match"), "*.bias,*norm*");
+  EXPECT_EQ(two->get<double>("optimizer.group.0.weight_decay"), 0);
+  EXPECT_EQ(two->get<double>("optimizer.group.1.lr"), 0.1);
+  EXPECT_EQ(two->where("optimizer.group.0.match"), "a.toml:11");
+  const auto with = [](const std::string& lines) { return refusal_of_text(kJob + ("[[optimizer.group]]\n" + lines)); };
+  EXPECT_EQ(with("lr = 1\n"),
+            "a.toml: optimizer.group.0.match: missing: patterns of parameters' names, such as [\"*.bias\"], because "
+            "optimizer.group.0.lr is set (a.toml:11)");
+  EXPECT_EQ(with("match = [1]\n"), "a.toml:11: optimizer.group.0.match: must be a list of texts");
+  EXPECT_NE(with("match = [\"a\"]\nbeta1 = 0.5\n").find("a.toml:12: optimizer.group.0.beta1 = 0.5: is read only with"),
+            std::string::npos)
+      << with("match = [\"a\"]\nbeta1 = 0.5\n");
+  EXPECT_EQ(
+      with("match = [\"a\"]\nlrr = 0.5\n"),
+      "a.toml:12: optimizer.group.0.lrr: unknown key; did you mean optimizer.group.0.lr? [[optimizer.group]] has: "
+      "match, lr, momentum, dampening, nesterov, weight_decay, beta1, beta2, eps, amsgrad, lr_decay, "
+      "initial_accumulator, alpha, centered");
+  EXPECT_NE(refusal(job({"optimizer.group.255.match=a"})).find("unknown key"), std::string::npos);
+  EXPECT_NE(refusal(job({"optimizer.group.01.match=a"})).find("unknown key"), std::string::npos);
+  EXPECT_NE(refusal(job({"optimizer.group.1.match=a"})).find("optimizer.group.0.match: missing"), std::string::npos);
 }
 
 TEST(Resolve, Slices) {

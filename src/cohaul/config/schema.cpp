@@ -18,6 +18,17 @@ std::string range_text(const KeySpec& spec) {
   return lower + " and at most " + bound_text(spec.max);
 }
 
+/// Those of a numbered table as one: group.N.*.
+std::vector<std::string> shortened(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (const std::string& name : names) {
+    const std::size_t at = name.find(".N.");
+    std::string shown = at == std::string::npos ? name : name.substr(0, at) + ".N.*";
+    if (out.empty() || out.back() != shown) out.push_back(std::move(shown));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string join(std::span<const std::string> words, std::string_view between) {
@@ -34,6 +45,23 @@ std::string OnlyWith::in_words() const { return key + " = " + join(values, " or 
 const KeySpec* Schema::find(std::string_view key) const {
   auto it = std::ranges::find(keys_, key, &KeySpec::key);
   return it == keys_.end() ? nullptr : &*it;
+}
+
+std::optional<KeySpec> Schema::spec_of(std::string_view key) const {
+  if (const KeySpec* spec = find(key)) return *spec;
+  for (const KeySpec& spec : keys_) {
+    const std::size_t at = spec.key.find(".N.");
+    if (at == std::string::npos || !key.starts_with(std::string_view(spec.key).substr(0, at + 1))) continue;
+    const std::string_view rest = key.substr(at + 1);
+    const std::size_t dot = rest.find('.');
+    if (dot == std::string_view::npos || rest.substr(dot) != std::string_view(spec.key).substr(at + 2)) continue;
+    const auto number = parse_number<int>(rest.substr(0, dot));
+    if (!number || *number < 0 || *number > kNumberedMax || std::to_string(*number) != rest.substr(0, dot)) continue;
+    KeySpec found = spec;
+    found.key = key;
+    return found;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> Schema::sections() const {
@@ -70,6 +98,25 @@ std::string Schema::meant(std::string_view section, std::string_view name) const
   return {};
 }
 
+/// The same of "group.0.lrr", where the section has keys group.N.lr and so on; else empty.
+std::string Schema::unknown_in_table(std::string_view section, std::string_view name) const {
+  const std::size_t number = name.find('.'), rest = name.find('.', number + 1);
+  if (number == std::string_view::npos || rest == std::string_view::npos) return {};
+  const std::string table = std::string(section) + "." + std::string(name.substr(0, number));
+  std::vector<std::string> names;
+  std::string meant;
+  for (const KeySpec& k : keys_) {
+    if (!k.key.starts_with(table + ".N.")) continue;
+    names.push_back(k.key.substr(table.size() + 3));
+    if (std::ranges::find(k.aliases, name.substr(rest + 1)) != k.aliases.end()) meant = names.back();
+  }
+  if (names.empty()) return {};
+  if (meant.empty()) meant = nearest(name.substr(rest + 1), names);
+  const std::string in = table + std::string(name.substr(number, rest + 1 - number));
+  return "unknown key" + (meant.empty() ? std::string() : "; did you mean " + in + meant + "?") + " [[" + table +
+         "]] has: " + join(names);
+}
+
 std::string Schema::unknown(std::string_view section, std::string_view name) const {
   if (section.empty()) {
     const std::string key = meant(section, name);
@@ -78,9 +125,10 @@ std::string Schema::unknown(std::string_view section, std::string_view name) con
   }
   const std::vector<std::string> names = names_in(section);
   if (names.empty()) return unknown_section(section);
+  if (std::string in_table = unknown_in_table(section, name); !in_table.empty()) return in_table;
   std::string out = "unknown key";
   if (std::string key = meant(section, name); !key.empty()) out += "; did you mean " + key + "?";
-  return out + " [" + std::string(section) + "] has: " + join(names);
+  return out + " [" + std::string(section) + "] has: " + join(shortened(names));
 }
 
 std::string Schema::unknown_section(std::string_view section) const {

@@ -25,8 +25,11 @@ struct OnlyWith {
 /// The largest number below 1: a maximum that is itself not allowed to be 1.
 constexpr double kBelowOne = 0.9999999999999999;
 
+/// Of keys with a number, as optimizer.group.0.lr.
+constexpr int kNumberedMax = 254;
+
 struct KeySpec {
-  std::string key;  // "section.name"
+  std::string key;  // "section.name"; N in it stands for any number from 0 to kNumberedMax
   Type type = Type::integer;
   std::string help;                 // one line
   std::optional<Value> fallback{};  // the default; none: unset, or set by other keys
@@ -44,6 +47,8 @@ class Schema {
 
   std::span<const KeySpec> keys() const { return keys_; }
   const KeySpec* find(std::string_view key) const;
+  /// Of a key as a job has it: that of optimizer.group.N.lr for optimizer.group.3.lr, under the name asked for. Nothing: there is no such key.
+  std::optional<KeySpec> spec_of(std::string_view key) const;
   /// In the order of the keys.
   std::vector<std::string> sections() const;
   /// Names without their section.
@@ -54,6 +59,7 @@ class Schema {
   std::string unknown_section(std::string_view section) const;
 
  private:
+  std::string unknown_in_table(std::string_view section, std::string_view name) const;
   std::string meant(std::string_view section, std::string_view name) const;
   std::vector<KeySpec> keys_;
 };

@@ -14,6 +14,7 @@ std::string_view name(Type type) {
     case Type::string: return "a text";
     case Type::path: return "a path";
     case Type::integers: return "a list of integers";
+    case Type::strings: return "a list of texts";
   }
   return "a value";
 }
@@ -25,6 +26,17 @@ std::optional<std::vector<std::int64_t>> integers(std::string_view text) {
     const auto v = parse_number<std::int64_t>(text.substr(begin, end - begin));
     if (!v) return std::nullopt;
     out.push_back(*v);
+    begin = end + 1;
+  }
+  return out;
+}
+
+std::optional<std::vector<std::string>> strings(std::string_view text) {
+  std::vector<std::string> out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    if (end == begin) return std::nullopt;
+    out.emplace_back(text.substr(begin, end - begin));
     begin = end + 1;
   }
   return out;

@@ -11,12 +11,12 @@
 
 namespace cohaul::config {
 
-enum class Type : std::uint8_t { integer, real, boolean, string, path, integers };
+enum class Type : std::uint8_t { integer, real, boolean, string, path, integers, strings };
 
 /// For people: "an integer", "true or false".
 std::string_view name(Type type);
 
-/// path values are strings, absolute; integers are a string too: "30,60".
+/// path values are strings, absolute; lists are strings too: "30,60", "*.bias,head.*".
 using Value = std::variant<std::int64_t, double, bool, std::string>;
 
 /// The whole text as a number; nothing where it is none.
@@ -29,6 +29,9 @@ std::optional<T> parse_number(std::string_view text) {
 }
 /// "30,60" as numbers; nothing where it is no list of integers.
 std::optional<std::vector<std::int64_t>> integers(std::string_view text);
+
+/// "*.bias,head.*" as its parts; nothing where one is empty.
+std::optional<std::vector<std::string>> strings(std::string_view text);
 
 /// As a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);

@@ -27,7 +27,7 @@ class Reduced : public testing::Test {
         memory_(*transport::Arena::create("cohaul test", 4 * layout_.bytes())),
         flat_(memory_.bytes().first(layout_.bytes())),
         small_(memory_.bytes().last(3 * layout_.bytes())) {
-    exchange_ = update::make_local_exchange(layout_, {}, {}, flat_);
+    exchange_ = update::make_local_exchange(layout_, update::RuleSettings{.lr = 1}, {}, flat_);
     for (std::int32_t p : {0, 1})
       parameters_.push_back(at::from_blob(flat_.data() + layout_.offset(p), {8}, at::kFloat).requires_grad_());
     reducer_ = std::make_unique<Reducer>(layout_, parameters_, *exchange_, small_);
@@ -46,7 +46,7 @@ class Reduced : public testing::Test {
     finish();
   }
   void begin(std::int32_t slices) {
-    ASSERT_TRUE(exchange_->begin({{}, {0, slices, slices}}, {1.0}, {}).ok());
+    ASSERT_TRUE(exchange_->begin({{}, {0, slices, slices}}, {}).ok());
     reducer_->begin({0, slices, slices});
   }
   Status backward(const at::Tensor& loss) { return reducer_->backward(loss, at::ones({}, loss.options()), 0); }
@@ -199,7 +199,8 @@ class Noted final : public update::Exchange {
   Bytes parameters() override { return {}; }
   Status start(Time) override { return {}; }
   Status write(Time) override { return {}; }
-  Status begin(const update::Work&, const update::StepSettings&, std::string_view) override { return {}; }
+  Status set_rates(std::span<const double>) override { return {}; }
+  Status begin(const update::Work&, std::string_view) override { return {}; }
   Status push(const update::Gradient& gradient) override {
     events_.push_back("push " + std::to_string(gradient.run));
     parts.push_back(gradient.part);

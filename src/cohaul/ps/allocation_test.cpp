@@ -56,7 +56,7 @@ void run(Consistency consistency, double clip_norm) {
   init.consistency = consistency;
   init.policy.clip_norm = clip_norm;
   init.slices = 4;
-  init.rule.momentum = 0.9;
+  init.optimizer = update::RuleSettings{.lr = 0.1, .momentum = 0.9};
   init.layout_hash = layout->hash();
   HeapMemory memory;
   Bytes parameters = memory.allocate(layout->bytes()), gradients = memory.allocate(layout->bytes());
@@ -74,7 +74,7 @@ void run(Consistency consistency, double clip_norm) {
       ASSERT_TRUE(session.ask({.end = 1000}).ok());
       wire.deliver(server, session);
     }
-    ASSERT_TRUE(session.begin({Step(s), {0, 4, 4}}, {0.1}, {}).ok());
+    ASSERT_TRUE(session.begin({Step(s), {0, 4, 4}}, {}).ok());
     for (std::size_t r = 0; r < layout->runs().size(); ++r) {
       const update::Run& run = layout->runs()[r];
       update::Gradient gradient{

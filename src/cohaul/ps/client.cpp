@@ -41,7 +41,8 @@ class Client final : public ServerExchange, ToServers {
   Status start(Time deadline) override;
   Status write(Time deadline) override;
   Status refresh(Time deadline) override;
-  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) override;
+  Status set_rates(std::span<const double> rates) override;
+  Status begin(const update::Work& work, std::string_view facts) override;
   Status push(const update::Gradient& gradient) override;
   Result<update::StepOutcome> finish(std::span<const update::PartEnd> ends) override;
   Status abandon() override;
@@ -285,10 +286,17 @@ LoopState Client::loop() const {
   return state;
 }
 
-Status Client::begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) {
+Status Client::set_rates(std::span<const double> rates) {
+  COHAUL_TRY(between_steps("new learning rates"));
+  session_.set_rates(rates);
+  COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
+  return failure_;
+}
+
+Status Client::begin(const update::Work& work, std::string_view facts) {
   if (!failure_.ok()) return failure_;
   step_ = work.step.value;
-  Status begun = session_.begin(work, settings, loop_facts);
+  Status begun = session_.begin(work, facts);
   return begun.ok() ? begun : fail(begun);
 }
 
@@ -343,8 +351,8 @@ Status Client::close() {
   return flush_all(of_step()).context("goodbye");
 }
 
-Status check(const job::Job& job, const update::RuleSettings& rule, const Options& options) {
-  COHAUL_TRY(rule.check());
+Status check(const job::Job& job, const update::OptimizerSettings& optimizer, const Options& options) {
+  COHAUL_TRY(optimizer.check());
   if (options.servers < 1 || options.servers > kServersMax) {
     return invalid("strategy.servers is " + std::to_string(options.servers) + ": give a number from 1 to " +
                    std::to_string(kServersMax));
@@ -369,12 +377,12 @@ Status check(const job::Job& job, const update::RuleSettings& rule, const Option
 }  // namespace
 
 Result<std::unique_ptr<ServerExchange>> make_server_exchange(job::Job& job, const update::Layout& layout,
-                                                             const update::RuleSettings& rule, Bytes parameters,
-                                                             const Options& options) {
-  COHAUL_TRY(check(job, rule, options));
+                                                             const update::OptimizerSettings& optimizer,
+                                                             Bytes parameters, const Options& options) {
+  COHAUL_TRY(check(job, optimizer, options));
   if (parameters.size() != layout.bytes()) return invalid("the flat area is not as long as the layout says");
   Init init{.consistency = options.consistency,
-            .rule = rule,
+            .optimizer = optimizer,
             .policy = options.policy,
             .workers = job.world(),
             .servers = options.servers,

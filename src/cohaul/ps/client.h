@@ -69,7 +69,7 @@ class ServerExchange : public update::Exchange {
 /// timeout. `job`, `layout` and `parameters` (as in Exchange) outlive it. Errors: invalid (settings that do not fit, or differ from another
 /// worker's), peer_lost.
 Result<std::unique_ptr<ServerExchange>> make_server_exchange(job::Job& job, const update::Layout& layout,
-                                                             const update::RuleSettings& rule, Bytes parameters,
-                                                             const Options& options);
+                                                             const update::OptimizerSettings& optimizer,
+                                                             Bytes parameters, const Options& options);
 
 }  // namespace cohaul::ps

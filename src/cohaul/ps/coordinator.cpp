@@ -312,14 +312,14 @@ Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
     place = shares_.insert(place, {slices, done.ends[part++]}) + 1;
   });
   covered_ += done.slices.size();
-  places_[from.value].facts.assign(done.loop_facts);
-  begins_loop_ |= !done.loop_facts.empty();
+  places_[from.value].facts.assign(done.facts);
+  has_facts_ |= !done.facts.empty();
   return {};
 }
 
 /// All have said their part of the step.
 Status Coordinator::complete() {
-  if (Status same = compare_loops(); !same.ok()) return refuse_all(same);
+  if (Status same = compare_all(); !same.ok()) return refuse_all(same);
   parts_.clear();
   ends_.clear();
   for (const Share& s : shares_) {
@@ -333,18 +333,18 @@ Status Coordinator::complete() {
   reported_loss_ = update::loss_of(parts_, ends_);
   shares_.clear();
   covered_ = 0;
-  begins_loop_ = false;
+  has_facts_ = false;
   ++gathering_;
   for (std::size_t i = 0; i < workers_.size(); ++i) report(WorkerRank(static_cast<std::int32_t>(i)));
   return {};
 }
 
-Status Coordinator::compare_loops() const {
-  if (!begins_loop_) return {};
+Status Coordinator::compare_all() const {
+  if (!has_facts_) return {};
   for (std::size_t w = 1; w < places_.size(); ++w) {
     const std::string &a = places_[0].facts, &b = places_[w].facts;
-    if (a.empty() != b.empty()) {
-      const std::size_t begins = a.empty() ? w : 0, other = a.empty() ? 0 : w;
+    if (begins_loop(a) != begins_loop(b)) {
+      const std::size_t begins = begins_loop(a) ? 0 : w, other = begins_loop(a) ? w : 0;
       return invalid("step " + std::to_string(gathering_) + " is the first of a loop at " + worker_name(begins) +
                      " and not at " + worker_name(other) + ": all workers must train in the same loops");
     }

@@ -76,7 +76,7 @@ class Coordinator {
   // Synchronous.
   Status gather(const StepDone& done, Step step, WorkerRank from);
   Status complete();
-  Status compare_loops() const;
+  Status compare_all() const;
   void report(WorkerRank to);
   void send(WorkerRank to, Kind kind, std::int64_t clock, std::int64_t key, ConstBytes body = {});
   void send(WorkerRank to, Kind kind, std::int64_t key, const LoopState& state);
@@ -104,7 +104,7 @@ class Coordinator {
   std::vector<Share> shares_;  // of the synchronous step `gathering_`, by first slice
   std::int32_t covered_ = 0;
   std::int64_t gathering_ = 0;
-  bool begins_loop_ = false;  // somebody says so
+  bool has_facts_ = false;  // somebody's end of the step has
   double reported_loss_ = 0;
   std::vector<update::SliceRange> parts_;
   std::vector<update::PartEnd> ends_;

@@ -41,7 +41,7 @@ class Office final : ToWorkers {
   }
   /// Synchronous, with two workers: each has one slice.
   Status end(std::int32_t w, std::int64_t step, std::string_view facts, double loss, double samples) {
-    StepDone done{.slices = {w, w + 1, 2}, .loop_facts = facts};
+    StepDone done{.slices = {w, w + 1, 2}, .facts = facts};
     const update::PartEnd end{loss, samples};
     done.set({&end, 1});
     return coordinator_.step_done(WorkerRank(w), Step(step), done, 0);
@@ -229,12 +229,12 @@ TEST(SynchronousSteps, LossesAreAveragedOverSamples) {
 
 TEST(SynchronousSteps, WorkersOfDifferentLoopsAreRefused) {
   Office facts(Kinds::sync, 2, 2);
-  ASSERT_TRUE(facts.end(0, 0, "a=1\n", 1, 0).ok());
-  expect_refused(facts, facts.end(1, 0, "a=2\n", 1, 0),
+  ASSERT_TRUE(facts.end(0, 0, "loop=0\na=1\n", 1, 0).ok());
+  expect_refused(facts, facts.end(1, 0, "loop=0\na=2\n", 1, 0),
                  "a is 1 at worker 0 and 2 at worker 1: it must be the same at all workers");
   Office lonely(Kinds::sync, 2, 2);
   ASSERT_TRUE(lonely.end(0, 0, "", 1, 0).ok());
-  expect_refused(lonely, lonely.end(1, 0, "a=2\n", 1, 0),
+  expect_refused(lonely, lonely.end(1, 0, "loop=0\na=2\n", 1, 0),
                  "step 0 is the first of a loop at worker 1 and not at worker 0: all workers must train in the same "
                  "loops");
   Office weights(Kinds::sync, 2, 2);

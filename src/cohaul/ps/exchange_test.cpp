@@ -251,7 +251,7 @@ TEST(ServerExchange, AWorkerWithOtherSettingsIsRefusedWithTheReason) {
       auto exchange = make_server_exchange(*job, layout, rule, memory.parameters, {.slices = 2});
       ASSERT_TRUE(exchange.ok()) << exchange.status().message();
       ends[w] = (*exchange)->start(steady_clock().now() + 5 * kSecond);
-      if (ends[w].ok()) ends[w] = (*exchange)->begin({Step(0), {w, w + 1, 2}}, {0.1}, {});
+      if (ends[w].ok()) ends[w] = (*exchange)->begin({Step(0), {w, w + 1, 2}}, {});
       if (!ends[w].ok()) meeting.lose(peer_lost("worker " + std::to_string(w) + " has failed"));
       while (meeting.health().ok()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     });
@@ -281,7 +281,7 @@ TEST(ServerExchange, ALostPeerEndsTheWaitAndIsNamed) {
   EXPECT_EQ(end.code(), Code::peer_lost);
   EXPECT_NE(end.message().find("step 0: worker 1 was killed"), std::string::npos) << end.message();
   EXPECT_LT(steady_clock().now() - begin, 3 * kSecond);
-  EXPECT_EQ((*exchange)->begin({Step(1), {0, 1, 2}}, {0.1}, {}).message(), (*exchange)->close().message())
+  EXPECT_EQ((*exchange)->begin({Step(1), {0, 1, 2}}, {}).message(), (*exchange)->close().message())
       << "errors are sticky";
 }
 

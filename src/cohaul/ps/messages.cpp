@@ -49,7 +49,7 @@ std::optional<int> trainer_of(std::string_view purpose) {
 
 void Init::encode(Writer& out) const {
   consistency.encode(out);
-  rule.encode(out);
+  optimizer.encode(out);
   policy.encode(out);
   out.put(workers).put(servers).put(slices).put(layout_hash);
 }
@@ -58,7 +58,7 @@ Result<Init> Init::decode(ConstBytes body) {
   Reader in(body);
   Init m;
   COHAUL_ASSIGN(m.consistency, Consistency::decode(in));
-  COHAUL_ASSIGN(m.rule, update::RuleSettings::decode(in));
+  COHAUL_ASSIGN(m.optimizer, update::OptimizerSettings::decode(in));
   COHAUL_ASSIGN(m.policy, update::GradientPolicy::decode(in));
   m.workers = in.get<std::int32_t>();
   m.servers = in.get<std::int32_t>();
@@ -67,14 +67,13 @@ Result<Init> Init::decode(ConstBytes body) {
   bool sound = m.workers >= 1 && m.workers <= kWorkersMax && m.servers >= 1 && m.servers <= kWorkersMax &&
                m.slices >= 1 && m.slices <= update::kSlicesMax;
   if (!in.done() || !sound) return corrupt("an unreadable init message");
-  COHAUL_TRY(m.rule.check());
   return m;
 }
 
 void Push::encode(Writer& out) const {
   out.put(step.value);
   put(out, slices);
-  out.put(settings.lr).put(samples).put(factor).raw(absent);
+  out.put(samples).put(factor).raw(absent);
 }
 
 Result<Push> Push::decode(ConstBytes body) {
@@ -82,7 +81,6 @@ Result<Push> Push::decode(ConstBytes body) {
   Push m;
   m.step = Step(in.get<std::int64_t>());
   m.slices = get_slices(in);
-  m.settings.lr = in.get<double>();
   m.samples = in.get<double>();
   m.factor = in.get<double>();
   m.absent = in.raw(in.left());
@@ -115,6 +113,22 @@ Result<Measured> Measured::decode(ConstBytes body) {
   m.samples = in.get<double>();
   if (!in.done() || !is_count(m.samples)) return corrupt("unreadable facts of a step");
   return m;
+}
+
+void Rates::encode(Writer& out) const {
+  out.put(static_cast<std::uint32_t>(rates.size()));
+  for (const double rate : rates) out.put(rate);
+}
+
+Result<Rates> Rates::decode(ConstBytes body) {
+  Reader in(body);
+  Rates m;
+  const auto count = in.get<std::uint32_t>();
+  if (!in.ok() || count != in.left() / sizeof(double)) return corrupt("unreadable learning rates");
+  for (std::uint32_t g = 0; g < count; ++g) m.rates.push_back(in.get<double>());
+  bool sound = in.done();
+  for (const double rate : m.rates) sound = sound && update::check_lr(rate).ok();
+  return sound ? Result<Rates>(std::move(m)) : corrupt("unreadable learning rates");
 }
 
 void Ready::encode(Writer& out) const { out.put(loop).put(steps).put(report_every).text(facts); }
@@ -179,7 +193,7 @@ void StepDone::set(std::span<const update::PartEnd> of_parts) {
 
 void StepDone::encode(Writer& out) const {
   put(out, slices);
-  out.put(staleness).put(static_cast<std::uint8_t>(skipped)).text(loop_facts);
+  out.put(staleness).put(static_cast<std::uint8_t>(skipped)).text(facts);
   for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples);
 }
 
@@ -189,8 +203,8 @@ Result<StepDone> StepDone::decode(ConstBytes body) {
   m.slices = get_slices(in);
   m.staleness = in.get<std::int64_t>();
   m.skipped = in.get<std::uint8_t>() != 0;
-  m.loop_facts = get_view(in);
-  if (!in.ok() || !sound(m.slices) || m.staleness < 0 || m.loop_facts.size() > kFactsBytesMax)
+  m.facts = get_view(in);
+  if (!in.ok() || !sound(m.slices) || m.staleness < 0 || m.facts.size() > kFactsBytesMax)
     return corrupt("an unreadable end of a step");
   m.parts = count_subtrees(m.slices);
   bool counts = m.parts <= m.ends.size();

@@ -11,6 +11,7 @@
 //   pull              min version       partition  the content that it has (i64)     –
 //   plan              step              –          StepPlan                          –   (synchronous, answers facts)
 //   assign            own assignments   partition  –                                 its new content (worker 0 only)
+//   rates             own changes       –          Rates                             –
 //   ready             own clock         –          Ready                             –   (to the coordinator)
 //   leave_loop        own clock         –          LeaveLoop                         –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
@@ -37,6 +38,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/clock.h"
@@ -45,7 +47,7 @@
 #include "cohaul/ps/consistency.h"
 #include "cohaul/update/absent.h"
 #include "cohaul/update/gradient_policy.h"
-#include "cohaul/update/rule.h"
+#include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/slices.h"
 
 namespace cohaul::ps {
@@ -62,6 +64,7 @@ enum class Kind : std::uint16_t {
   plan,
   assign,
   leave_loop,
+  rates,
   ack = 64,
   params,
   grant,
@@ -87,7 +90,7 @@ std::optional<int> trainer_of(std::string_view purpose);
 /// What a server must know before anything else. All workers of a trainer say the same.
 struct Init {
   Consistency consistency;
-  update::RuleSettings rule;
+  update::OptimizerSettings optimizer;
   update::GradientPolicy policy;
   std::int32_t workers = 1, servers = 1, slices = 1;
   std::uint64_t layout_hash = 0;
@@ -103,7 +106,6 @@ struct Init {
 struct Push {
   Step step;
   update::SliceRange slices;
-  update::StepSettings settings;
   double samples = 0;  // update::Gradient::samples
   double factor = 1;   // asynchronous: what the sender's plan says
   /// Of the partition's whole run. A view.
@@ -129,6 +131,14 @@ struct Measured {
 
   void encode(Writer& out) const;
   static Result<Measured> decode(ConstBytes body);
+};
+
+/// Rates of the optimizer's groups, in place of their own. A worker says it before its first push to which they apply.
+struct Rates {
+  std::vector<double> rates;
+
+  void encode(Writer& out) const;
+  static Result<Rates> decode(ConstBytes body);
 };
 
 /// A worker asks for a step of a loop. Worker 0 is told of the loop's updates as it asks.
@@ -168,7 +178,7 @@ struct StepDone {
   update::SliceRange slices;                      // of the worker
   std::int64_t staleness = 0;                     // of the push: the maximum over partitions
   bool skipped = false;                           // asynchronous: a gradient was not finite, and nothing was pushed
-  std::string_view loop_facts{};                  // synchronous: in the first step of a loop. A view
+  std::string_view facts{};                       // synchronous: what all must agree on from this step on. A view
   std::array<update::PartEnd, kPartsMax> ends{};  // of the subtrees that make up `slices`
   std::size_t parts = 0;                          // so many
 

@@ -57,6 +57,8 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   Reader in(encoded_layout);
   COHAUL_ASSIGN(update::Layout layout, update::Layout::decode(in));
   if (!in.done() || layout.hash() != init.layout_hash) return corrupt("a layout that is not what its hash says");
+  if (static_cast<std::size_t>(layout.groups()) > init.optimizer.groups.size())
+    return corrupt("a parameter of a group that the optimizer does not have");
   layout_ = std::make_unique<const update::Layout>(std::move(layout));
 
   std::vector<PartitionId> mine;
@@ -69,7 +71,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   }
   // One version that is current, one that each worker may read, and one to write into.
   COHAUL_TRY(memory_.reserve(bytes * (static_cast<std::size_t>(init.workers) + 2)));
-  owner_ = std::make_unique<update::Owner>(*layout_, init.rule, init.policy, mine);
+  owner_ = std::make_unique<update::Owner>(*layout_, init.optimizer, init.policy, mine);
   tables_.resize(layout_->partitions().size());
   tables_here_ = mine.size();
   for (PartitionId id : mine) tables_[id.value] = std::make_unique<Table>(*layout_, id, init, *owner_, memory_, out_);
@@ -92,6 +94,7 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time
     case Kind::assign:
     case Kind::pull: return on_table(from, kind, std::move(frame));
     case Kind::plan: return on_plan(from, frame);
+    case Kind::rates: return on_rates(from, frame);
     case Kind::ready:
     case Kind::leave_loop:
     case Kind::step_done: return on_coordinator(from, kind, frame, now);
@@ -183,6 +186,22 @@ Status Server::on_plan(WorkerRank from, const transport::Frame& frame) {
   for (auto& table : tables_) {
     if (table) table->apply(plan);
   }
+  return {};
+}
+
+/// All workers say it, each before its next push. The first is obeyed: by then every worker's earlier steps are done.
+Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
+  COHAUL_ASSIGN(Rates said, Rates::decode(frame.body));
+  const std::string who = "worker " + std::to_string(from.value);
+  if (said.rates.size() != init_->optimizer.groups.size())
+    return corrupt(who + ": learning rates of another number of groups");
+  if (frame.clock <= rates_set_) {
+    if (frame.clock < rates_set_ || said.rates == rates_) return {};
+    return invalid(who + " sets other learning rates than the workers before it: they must be the same everywhere");
+  }
+  rates_set_ = frame.clock;
+  rates_ = std::move(said.rates);
+  owner_->set_rates(rates_);
   return {};
 }
 

@@ -59,6 +59,7 @@ class Server {
   Status on_push(WorkerRank from, Table& table, transport::Frame frame);
   Status on_plan(WorkerRank from, const transport::Frame& frame);
   void send_facts();
+  Status on_rates(WorkerRank from, const transport::Frame& frame);
   Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now);
   void leave(WorkerRank worker);
@@ -75,6 +76,8 @@ class Server {
   std::size_t measured_ = 0;  // tables
   std::int64_t step_ = 0;     // that is gathered
   std::optional<update::StepPlan> last_plan_;
+  std::int64_t rates_set_ = 0;  // times; and the rates since then
+  std::vector<double> rates_;
   std::optional<Coordinator> coordinator_;  // server 0's
   std::optional<Frozen> frozen_;            // server 0's
   std::vector<Worker> workers_;

@@ -31,6 +31,7 @@ class Town {
   Town(const Init& what, const update::Layout& layout) : layout_(layout) {
     Init init = what;
     init.layout_hash = layout.hash();
+    init.optimizer.groups[0].lr = 0.5;
     for (std::int32_t k = 0; k < init.servers; ++k) servers_.push_back(std::make_unique<Shop>(*this, k));
     for (std::int32_t w = 0; w < init.workers; ++w) {
       workers_.push_back(std::make_unique<Customer>(*this, init, w));
@@ -52,7 +53,7 @@ class Town {
   /// A worker's whole step with gradients of one value; parameters from `absent_from` on are absent.
   void push(std::int32_t w, std::int64_t step, update::SliceRange slices, float value, std::int32_t absent_from = 99) {
     Customer& c = *workers_[w];
-    ASSERT_TRUE(c.session.begin({Step(step), slices}, {0.5}, {}).ok());
+    ASSERT_TRUE(c.session.begin({Step(step), slices}, {}).ok());
     auto* g = reinterpret_cast<float*>(c.gradients.data());
     std::fill(g, g + layout_.bytes() / sizeof(float), value);
     const auto parts = update::subtrees_of(slices);
@@ -269,7 +270,7 @@ TEST(Server, TheFirstPlanDecidesAndTheOthersMustBeEqual) {
 TEST(Server, AnAssignmentReachesAllAndLeavesTheOptimizerAlone) {
   const update::Layout layout = two_large();
   Init init;
-  init.rule.momentum = 0.5;
+  init.optimizer.groups[0].momentum = 0.5;
   init.workers = init.servers = init.slices = 2;
   Town town(init, layout);
   const auto step = [&](std::int64_t s) {
@@ -297,16 +298,40 @@ TEST(Server, AnAssignmentReachesAllAndLeavesTheOptimizerAlone) {
   EXPECT_EQ(town.say(1, Kind::assign, 1, 0, {}, part).code(), Code::corrupt) << "worker 1 may not";
 }
 
+TEST(Server, RatesHoldFromTheStepBeforeWhichTheyWereSaidAndAreEveryWorkersOwnWord) {
+  const update::Layout layout = two_large();
+  Init init;
+  init.workers = init.servers = init.slices = 2;
+  Town town(init, layout);
+  const auto step = [&](std::int64_t s) {
+    town.push(0, s, {0, 1, 2}, 0.5f);
+    town.push(1, s, {1, 2, 2}, 0.5f);
+    town.deliver();
+  };
+  step(0);
+  EXPECT_EQ(town.first_value(1, 0), 0.5f) << "the rule's own, 0.5";
+  const double rate[] = {0.25};
+  town.session(0).set_rates(rate);
+  town.session(1).set_rates(rate);
+  town.deliver(2);
+  step(1);
+  EXPECT_EQ(town.first_value(0, 0), 0.25f);
+  EXPECT_EQ(town.first_value(1, 1), 0.25f) << "at the other server too";
+  EXPECT_EQ(town.say(1, Kind::rates, 1, 0, encoded(Rates{{0.125}})).code(), Code::invalid);
+  EXPECT_EQ(town.say(1, Kind::rates, 2, 0, encoded(Rates{{1, 1}})).code(), Code::corrupt) << "one group";
+  EXPECT_EQ(town.say(1, Kind::rates, 2, 0, encoded(Rates{{-1}})).code(), Code::corrupt);
+}
+
 TEST(Session, AStepOfWhichSomethingWasSentCannotBeGivenUp) {
   const update::Layout layout = two_large();
   Init init;
   Town town(init, layout);
   const std::vector<std::byte> gradient(layout.runs()[0].bytes);
   Session& s = town.session(0);
-  ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {0.1}, {}).ok());
+  ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {}).ok());
   ASSERT_TRUE(s.abandon().ok());
   ASSERT_FALSE(s.busy());
-  ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {0.1}, {}).ok());
+  ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {}).ok());
   ASSERT_TRUE(s.push({.run = 0, .bytes = gradient}).ok());
   EXPECT_EQ(s.abandon().code(), Code::invalid);
 }
@@ -344,7 +369,7 @@ TEST(Session, AnAsynchronousStepThatIsHeldBackCanBeGivenUpAndBegunAgain) {
   ASSERT_TRUE(s.ask({.end = 5}).ok());
   town.deliver();
   const std::vector<std::byte> gradient(layout.runs()[0].bytes);
-  ASSERT_TRUE(s.begin({*s.granted(), {0, 1, 1}}, {0.1}, {}).ok());
+  ASSERT_TRUE(s.begin({*s.granted(), {0, 1, 1}}, {}).ok());
   ASSERT_TRUE(s.push({.run = 0, .bytes = gradient}).ok());
   ASSERT_TRUE(s.abandon().ok());
   ASSERT_EQ(s.granted(), Step(0));

@@ -130,29 +130,37 @@ Status Session::on_loop_state(Kind kind, const transport::Frame& frame) {
 
 // ---- a step
 
-Status Session::begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts) {
+void Session::set_rates(std::span<const double> rates) {
+  ++rates_set_;
+  for (std::int32_t k = 0; k < init_.servers; ++k) {
+    Writer body(body_);
+    Rates{{rates.begin(), rates.end()}}.encode(body);
+    send(ServerRank(k), Kind::rates, rates_set_, 0);
+  }
+}
+
+Status Session::begin(const update::Work& work, std::string_view facts) {
   if (work_ || busy()) return invalid("a step begins before the one before it is finished");
   if (work.slices.count != init_.slices) {
     return invalid("a step of " + std::to_string(work.slices.count) + " slices, the job has " +
                    std::to_string(init_.slices));
   }
-  if (loop_facts.size() > kFactsBytesMax)
+  if (facts.size() > kFactsBytesMax)
     return invalid("the facts of a loop are over " + std::to_string(kFactsBytesMax) + " bytes");
   const std::size_t runs = layout_.runs().size();
   if (parts_.empty() || done_.slices != work.slices) parts_ = update::subtrees_of(work.slices);
   work_ = work;
   step_ = work.step;
   step_clock_ = clock_;
-  settings_ = settings;
   pushed_.resize(parts_.size() * runs);
   for (Pushed& p : pushed_) p.here = false;
   parts_pushed_.assign(runs, 0);
   acks_.assign(parts_.size() * layout_.partitions().size(), false);
-  loop_facts_.assign(is_sync() ? loop_facts : std::string_view());
+  facts_of_step_.assign(is_sync() ? facts : std::string_view());
   done_.slices = work.slices;
   done_.staleness = 0;
   done_.skipped = false;
-  done_.loop_facts = loop_facts_;
+  done_.facts = facts_of_step_;
   outcome_ = {};
   sent_any_ = finishing_ = ended_ = false;
   measured_.reset();
@@ -208,7 +216,7 @@ void Session::send_push(std::size_t part, std::int32_t run, double factor) {
   sent_any_ = true;
   for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
     Writer writer(body_);
-    Push{work_->step, parts_[part], settings_, gradient.samples, factor, gradient.absent}.encode(writer);
+    Push{work_->step, parts_[part], gradient.samples, factor, gradient.absent}.encode(writer);
     acks_[part * layout_.partitions().size() + p] = true;
     ++acks_missing_;
     send(partitions_[p].server, Kind::push, clock_, static_cast<std::uint64_t>(p), gradient_of(gradient, p));

@@ -52,8 +52,10 @@ class Session {
   /// Worker 0, asynchronous modes: the updates that it was told of, in their order. The caller takes them out.
   std::vector<ToldUpdate>& updates() { return updates_; }
 
+  /// Exchange::set_rates. Outside of a step.
+  void set_rates(std::span<const double> rates);
   /// A step: begin, push each part of each run once, finish. Gradients stay unchanged until the session is no longer busy with it.
-  Status begin(const update::Work& work, const update::StepSettings& settings, std::string_view loop_facts);
+  Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
   /// invalid: not everything was pushed; a gradient is not finite, and the policy is stop.
   Status finish(std::span<const update::PartEnd> ends);
@@ -131,7 +133,7 @@ class Session {
   Kind awaited_ = Kind::grant;  // what those answers are: grant (or finished), left, step_report, assigned, stats
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
-  std::int64_t assignments_ = 0;
+  std::int64_t assignments_ = 0, rates_set_ = 0;
   std::int64_t asked_loop_ = -1;
   std::optional<Step> granted_;
   LoopState loop_;
@@ -143,8 +145,7 @@ class Session {
   std::vector<std::size_t> parts_pushed_;  // by run
   std::vector<bool> acks_;                 // awaited; by part, then partition
   std::int64_t acks_missing_ = 0;
-  update::StepSettings settings_;
-  std::string loop_facts_;
+  std::string facts_of_step_;
   StepDone done_;
   bool sent_any_ = false, finishing_ = false;
   bool ended_ = false;  // the coordinator has been told of it

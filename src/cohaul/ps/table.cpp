@@ -122,17 +122,13 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   bool overlaps = (place != begin && (place - 1)->slices.last > push.slices.first) ||
                   (place != end && push.slices.last > place->slices.first);
   if (overlaps || held_count_ == held_.size()) return corrupt("two workers push the same slices");
-  if (held_count_ > 0 && push.settings.lr != settings_.lr) {
-    return invalid("learning rate " + std::to_string(push.settings.lr) + ", another worker's is " +
-                   std::to_string(settings_.lr) + ": all workers of a step must use the same");
-  }
   if (held_count_ > 0 && (push.samples > 0) != (held_[0].samples > 0)) {
     return invalid(
         "a gradient that is averaged over the batch, and another that is still to be averaged: all workers of a step "
         "must weigh their samples alike");
   }
   if (!is_sync() && !applied_.add(push.step)) return corrupt("a step far out of order");
-  settings_ = push.settings;
+  step_ = push.step.value;
   Held& h = held_[held_count_++];
   h.from = from;
   h.clock = clock;
@@ -165,7 +161,7 @@ void Table::update(const update::StepPlan& plan) {
   const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
   if (plan.action == update::StepPlan::Action::apply && !empty) {
     const std::byte* in = versions_.current().data();
-    if (owner_.apply(id_, contributions_, settings_, plan, in, versions_.next().data())) {
+    if (owner_.apply(id_, contributions_, step_, plan, in, versions_.next().data())) {
       versions_.publish();
       ++content_;
     }

@@ -100,7 +100,7 @@ class Table {
   std::vector<Held> held_;  // [0, held_count_) by first slice; the rest keep their memory for reuse
   std::size_t held_count_ = 0;
   std::int32_t covered_ = 0;
-  update::StepSettings settings_;
+  std::int64_t step_ = 0;  // whose contributions are held
   std::vector<update::Contribution> contributions_;
   double samples_ = 0;  // of the step that is complete
   update::GradientFacts facts_;

@@ -30,6 +30,7 @@ inline update::Layout test_layout() {
 
 inline update::RuleSettings momentum() {
   update::RuleSettings rule;
+  rule.lr = 0.1;
   rule.momentum = 0.9;
   rule.weight_decay = 1e-3;
   return rule;
@@ -147,7 +148,7 @@ inline Result<update::StepOutcome> finish(update::Exchange& exchange, const upda
 inline Result<update::StepOutcome> one_step(update::Exchange& exchange, const update::Layout& layout,
                                             const update::Work& work, const TestMemory& memory, const Problem& problem,
                                             std::string_view facts = {}) {
-  COHAUL_TRY(exchange.begin(work, {0.1}, facts));
+  COHAUL_TRY(exchange.begin(work, facts));
   COHAUL_TRY(push_all(exchange, layout, work, memory, problem));
   auto outcome = finish(exchange, work, problem);
   std::memset(memory.gradients.data(), 0xff, memory.gradients.size());

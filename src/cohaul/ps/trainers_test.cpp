@@ -136,7 +136,7 @@ TEST(Trainers, SynchronousLoopsAreCountedHereAndMayBeLeft) {
     for (int i = 0; i < 2; ++i) COHAUL_TRY(t.step(first).status());
     COHAUL_ASSIGN(auto next, t.exchange->next(first));
     EXPECT_EQ(next->step, Step(2)) << "handed out, and taken back";
-    COHAUL_TRY(t.exchange->begin(*next, {0.1}, {}));
+    COHAUL_TRY(t.exchange->begin(*next, {}));
     COHAUL_TRY(t.exchange->abandon());
     COHAUL_TRY(t.exchange->leave_loop(true));
     EXPECT_EQ(t.exchange->loop(), (LoopState{0, 0, 2, 2}));
@@ -274,7 +274,7 @@ TEST(Trainers, AStepThatHasBeenSentCannotBeGivenUpAndTheErrorStays) {
   town.expect_ok([&](job::Job& job) -> Status {
     Trainer t;
     COHAUL_TRY(t.open(job, {}));
-    COHAUL_TRY(t.exchange->begin({Step(0), {0, 1, 1}}, {0.1}, {}));
+    COHAUL_TRY(t.exchange->begin({Step(0), {0, 1, 1}}, {}));
     COHAUL_TRY(push_all(*t.exchange, layout(), {Step(0), {0, 1, 1}}, t.memory, {}));
     Status given_up = t.exchange->abandon();
     EXPECT_EQ(given_up.code(), Code::invalid);

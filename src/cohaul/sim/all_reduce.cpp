@@ -85,7 +85,7 @@ class RankSimulation final : public RankWorld {
     std::vector<double> gradient(values.size());
     reference_.emplace_back(values.begin(), values.end());
     for (std::int64_t s = 0; s < scenario.steps; ++s) {
-      COHAUL_CHECK(local->begin({Step(s), all}, {1.0}, {}).ok(), "the reference begins a step");
+      COHAUL_CHECK(local->begin({Step(s), all}, {}).ok(), "the reference begins a step");
       for (std::size_t r = 0; r < layout.runs().size(); ++r) {
         const update::Run& run = layout.runs()[r];
         const auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));

@@ -42,7 +42,7 @@ struct RankScenario {
 
   static RankScenario draw(std::uint64_t seed);
   std::string describe() const;
-  update::RuleSettings rule() const { return {.momentum = 0.9}; }
+  update::RuleSettings rule() const { return {.lr = 1, .momentum = 0.9}; }
   Scenario problem() const;  // of the stub
 };
 

@@ -12,7 +12,7 @@ namespace cohaul::sim {
 namespace {
 
 collective::RankSettings settings_of(const RankScenario& s) {
-  return {.rule = s.rule(), .policy = s.policy, .shared_parameters = s.shared, .slices = s.slices};
+  return {.optimizer = s.rule(), .policy = s.policy, .shared_parameters = s.shared, .slices = s.slices};
 }
 
 }  // namespace
@@ -157,8 +157,10 @@ Status RankProcess::begin(Time now) {
   }
   phase_ = Phase::computing;
   const bool differs = s.culprit == rank_ && step_ == s.differs_in;
-  const std::string facts = differs ? "train.batch=2\n" : step_ == 0 || step_ == s.differs_in ? "train.batch=1\n" : "";
-  COHAUL_TRY(session_.begin({Step(step_), update::slices_of(s.slices, rank_, s.ranks)}, {1.0}, facts));
+  const std::string facts = differs                               ? "loop=0\ntrain.batch=2\n"
+                            : step_ == 0 || step_ == s.differs_in ? "loop=0\ntrain.batch=1\n"
+                                                                  : "";
+  COHAUL_TRY(session_.begin({Step(step_), update::slices_of(s.slices, rank_, s.ranks)}, facts));
   seen_.assign(parameters_.begin(), parameters_.end());
   pushed_ = 0;
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(s.compute_max)) + std::exchange(slower_, 0);

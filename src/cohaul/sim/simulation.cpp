@@ -33,7 +33,7 @@ class Simulation {
     ps::Init init;
     init.consistency = scenario.consistency;
     init.policy = scenario.policy;
-    init.rule.momentum = scenario.is_sync() ? 0.9 : 0;
+    init.optimizer = update::RuleSettings{.lr = 1, .momentum = scenario.is_sync() ? 0.9 : 0};
     init.workers = scenario.workers;
     init.servers = scenario.servers;
     init.slices = scenario.slices;

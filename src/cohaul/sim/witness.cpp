@@ -40,13 +40,14 @@ void Witness::make_reference() {
   std::span<double> parameters{reinterpret_cast<double*>(bytes.data()), bytes.size() / sizeof(double)};
   std::fill(parameters.begin(), parameters.end(), 1.0);
   update::RuleSettings rule;
+  rule.lr = 1;
   rule.momentum = 0.9;
   auto local = update::make_local_exchange(layout_, rule, scenario_.policy, bytes);
   reference_.emplace_back(parameters.begin(), parameters.end());
   std::vector<double> gradient(parameters.size());
   update::SliceRange all{0, scenario_.slices, scenario_.slices};
   for (std::int64_t s = 0; s < scenario_.all_steps(); ++s) {
-    COHAUL_CHECK(local->begin({Step(s), all}, {1.0}, {}).ok(), "the reference begins a step");
+    COHAUL_CHECK(local->begin({Step(s), all}, {}).ok(), "the reference begins a step");
     for (std::size_t r = 0; r < layout_.runs().size(); ++r) {
       const update::Run& run = layout_.runs()[r];
       auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));

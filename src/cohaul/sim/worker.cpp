@@ -145,7 +145,7 @@ void Worker::compute(Step step, Time now) {
   runs_pushed_ = 0;
   const bool begins_loop = scenario_.is_sync() && step.value % scenario_.steps == 0;
   const std::string facts = begins_loop ? loop_facts(step.value / scenario_.steps) : "";
-  COHAUL_CHECK(session_.begin(work_, {1.0}, facts).ok(), "a step begins");
+  COHAUL_CHECK(session_.begin(work_, facts).ok(), "a step begins");
   compute_run(now);
 }
 

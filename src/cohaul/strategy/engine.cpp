@@ -53,13 +53,14 @@ class CountedEngine final : public Engine {
     o.lend = options.lend;
     if (o.shared_parameters) COHAUL_TRY(share_parameters(options));
     else COHAUL_TRY(own_parameters(*options.layout));
-    COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.rule,
+    COHAUL_ASSIGN(exchange_, collective::make_all_reduce_exchange(*options.layout, options.optimizer,
                                                                   parameters(*options.layout), workers_->links(), o));
     return {};
   }
   Status local(const EngineOptions& options) {
     COHAUL_TRY(own_parameters(*options.layout));
-    exchange_ = update::make_local_exchange(*options.layout, options.rule, options.policy, parameters(*options.layout));
+    exchange_ =
+        update::make_local_exchange(*options.layout, options.optimizer, options.policy, parameters(*options.layout));
     return {};
   }
 

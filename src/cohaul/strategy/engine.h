@@ -16,6 +16,7 @@
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/exchange.h"
 #include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/optimizer_settings.h"
 
 namespace cohaul::strategy {
 
@@ -46,7 +47,7 @@ struct Capabilities {
 
 struct EngineOptions {
   const update::Layout* layout = nullptr;  // outlives the engine
-  update::RuleSettings rule{};
+  update::OptimizerSettings optimizer{};
   update::GradientPolicy policy{};
   int trainer = 0;                              // which of the job's, in the order that all workers make them
   int slices = 0;                               // of a step's batch; 0: one per data-parallel worker

@@ -69,7 +69,7 @@ Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
     auto work = engine.next(loop);
     EXPECT_TRUE(work.ok()) << work.status().message();
     if (!work.ok() || !*work) break;
-    EXPECT_TRUE(exchange.begin(**work, {0.1}, {}).ok());
+    EXPECT_TRUE(exchange.begin(**work, {}).ok());
     std::vector<std::vector<float>> gradients;  // unchanged until finish() returns
     const std::vector<update::SliceRange> parts = update::subtrees_of((*work)->slices);
     for (std::size_t part = 0; part < parts.size(); ++part)
@@ -102,7 +102,7 @@ Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
 
 std::vector<Seen> run(const Strategy& strategy, int world, EngineOptions options = {}) {
   options.layout = &layout();
-  options.rule.momentum = 0.9;
+  options.optimizer = update::RuleSettings{.lr = 0.1, .momentum = 0.9};
   std::vector<Seen> seen(static_cast<std::size_t>(world));
   with_workers(world, [&](job::Job& job) {
     auto engine = make_engine(strategy, job, options);

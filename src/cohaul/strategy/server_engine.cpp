@@ -58,7 +58,7 @@ class ServerEngine final : public Engine {
     const auto bytes = std::max<std::size_t>(options.layout->bytes(), update::kAlignment);
     COHAUL_ASSIGN(transport::Arena arena, transport::Arena::create("cohaul parameters", bytes));
     memory_ = std::make_shared<transport::Arena>(std::move(arena));
-    COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.rule,
+    COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.optimizer,
                                                       memory_->bytes().first(options.layout->bytes()), ps));
     return {};
   }

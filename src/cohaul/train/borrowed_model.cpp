@@ -8,7 +8,10 @@
 
 #include <cstdio>
 #include <cstring>
+#include <unordered_map>
 #include <unordered_set>
+
+#include "cohaul/train/groups.h"
 
 namespace cohaul::train {
 namespace {
@@ -45,24 +48,30 @@ std::byte* data_of(const at::Tensor& t) {
 
 }  // namespace
 
-Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model) {
+Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const Group> groups) {
   std::unique_ptr<BorrowedModel> m(new BorrowedModel(std::move(model)));
-  COHAUL_TRY(m->collect());
+  COHAUL_TRY(m->collect(groups));
   return m;
 }
 
 BorrowedModel::~BorrowedModel() { give_back(); }
 
-Status BorrowedModel::collect() {
+Status BorrowedModel::collect(std::span<const Group> groups) {
   std::vector<update::ParameterSpec> specs;
-  std::unordered_set<const at::TensorImpl*> seen;
+  std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // place in `names`
+  std::vector<std::vector<std::string>> names;                  // of each parameter, all that it has
   std::unordered_set<const at::StorageImpl*> storages;
   for (const auto& [name, t] : model_.parameters) {
     if (!t.defined()) return unsupported("parameter " + name + " is undefined");
-    if (!seen.insert(t.unsafeGetTensorImpl()).second) continue;  // tied
+    const auto [place, first] = seen.emplace(t.unsafeGetTensorImpl(), names.size());
+    if (!first) {  // tied
+      if (place->second < names.size()) names[place->second].push_back(name);
+      continue;
+    }
     const bool plain = t.layout() == at::kStrided && t.device().is_cpu();
     if (plain && !is_trainable_type(t) && !t.requires_grad()) {
       buffers_.emplace_back(name, t);
+      place->second = SIZE_MAX;
       continue;
     }
     if (!plain || !is_trainable_type(t))
@@ -78,7 +87,10 @@ Status BorrowedModel::collect() {
           " shares its memory with another parameter: tie them by registering the same tensor under both "
           "names, or give it memory of its own with set_data(clone())");
     specs.push_back({name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, true});
+    names.push_back({name});
   }
+  COHAUL_ASSIGN(const std::vector<std::int32_t> group_of, assign_groups(names, groups));
+  for (std::size_t p = 0; p < specs.size(); ++p) specs[p].group = group_of[p];
   for (const auto& item : model_.buffers)
     if (item.second.defined()) buffers_.push_back(item);
   for (const auto& [name, t] : buffers_) {

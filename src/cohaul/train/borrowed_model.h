@@ -2,12 +2,14 @@
 // The model while a trainer has it: its parameters lie in the trainer's flat area. When the trainer ends, each gets memory of its own back.
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
 #include "cohaul/train/model.h"
+#include "cohaul/train/optimizer.h"
 #include "cohaul/update/layout.h"
 
 namespace cohaul::train {
@@ -17,7 +19,8 @@ class BorrowedModel {
  public:
   /// Looks at the model: parameters first (a tied one once, under its first name), then buffers as frozen entries of the layout.
   /// Errors: unsupported, naming the parameter: not dense float32 or float64 on the CPU, or its memory is another tensor's too.
-  static Result<std::unique_ptr<BorrowedModel>> of(Model model);
+  /// groups: of the optimizer, by which the layout's parameters are told apart. invalid: a pattern of theirs matches no parameter.
+  static Result<std::unique_ptr<BorrowedModel>> of(Model model, std::span<const Group> groups = {});
   ~BorrowedModel();
   BorrowedModel(const BorrowedModel&) = delete;
 
@@ -68,7 +71,7 @@ class BorrowedModel {
     std::uint32_t version = 0;
   };
   explicit BorrowedModel(Model model) : model_(std::move(model)) {}
-  Status collect();
+  Status collect(std::span<const Group> groups);
   Status may_own_storage(const Item& item) const;
   void own_storage(const Item& item) const;
   void keep_strides(const Item& item) const;

@@ -3,10 +3,23 @@
 #include <charconv>
 #include <variant>
 
+#include "cohaul/base/facts.h"
+
 #include "cohaul/train/trainer.h"
 
 namespace cohaul::train {
 namespace {
+
+template <class T>
+  requires std::is_arithmetic_v<T>
+std::string text_of(T value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return value ? "true" : "false";
+  } else {
+    char digits[40];
+    return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+  }
+}
 
 class Lines {
  public:
@@ -17,13 +30,7 @@ class Lines {
   template <class T>
     requires std::is_arithmetic_v<T>
   Lines& add(std::string_view name, T value) {
-    if constexpr (std::is_same_v<T, bool>) {
-      return add(name, std::string_view(value ? "true" : "false"));
-    } else {
-      char digits[40];
-      const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-      return add(name, std::string_view(digits, static_cast<std::size_t>(end - digits)));
-    }
+    return add(name, std::string_view(text_of(value)));
   }
   std::string text() const { return text_; }
 
@@ -38,15 +45,31 @@ void add(Lines& lines, const strategy::ParameterServer& ps) {
   if (const auto* b = std::get_if<strategy::Bounded>(&ps.consistency)) lines.add("strategy.staleness", b->staleness);
 }
 
+/// What the group says, as "match *.bias, lr 0.1".
+std::string text_of(const Group& g) {
+  std::string out = "match";
+  for (const std::string& pattern : g.match) out += " " + pattern;
+  const auto say = [&](const char* name, const auto& value) {
+    if (value) out += std::string(", ") + name + " " + text_of(*value);
+  };
+  say("lr", g.lr), say("weight_decay", g.weight_decay), say("momentum", g.momentum), say("dampening", g.dampening);
+  say("beta1", g.beta1), say("beta2", g.beta2), say("eps", g.eps), say("alpha", g.alpha);
+  say("lr_decay", g.lr_decay), say("initial_accumulator", g.initial_accumulator);
+  say("nesterov", g.nesterov), say("amsgrad", g.amsgrad), say("centered", g.centered);
+  return out;
+}
+
 void add(Lines& lines, const Optimizer& o) {
   const update::RuleSettings& r = o.rule;
-  lines.add("optimizer", update::name(r.kind)).add("optimizer.lr", o.lr);
+  lines.add("optimizer", update::name(r.kind)).add("optimizer.lr", r.lr);
   lines.add("optimizer.weight_decay", r.weight_decay).add("optimizer.momentum", r.momentum);
   lines.add("optimizer.dampening", r.dampening).add("optimizer.nesterov", r.nesterov);
   lines.add("optimizer.beta1", r.beta1).add("optimizer.beta2", r.beta2).add("optimizer.eps", r.eps);
   lines.add("optimizer.amsgrad", r.amsgrad).add("optimizer.lr_decay", r.lr_decay);
   lines.add("optimizer.initial_accumulator", r.initial_accumulator);
   lines.add("optimizer.alpha", r.alpha).add("optimizer.centered", r.centered);
+  for (std::size_t g = 0; g < o.groups.size(); ++g)
+    lines.add("optimizer.group." + std::to_string(g), text_of(o.groups[g]));
   lines.add("optimizer.clip_norm", o.policy.clip_norm).add("optimizer.clip_value", o.policy.clip_value);
   lines.add("optimizer.non_finite", update::name(o.policy.non_finite));
 }
@@ -79,13 +102,20 @@ std::string trainer_facts(const strategy::Strategy& strategy, const std::optiona
   return lines.text();
 }
 
-std::string loop_facts(const FitOptions& options, const data::DataSet& set) {
+std::string loop_facts(std::int64_t number, const FitOptions& options, const data::DataSet& set) {
   Lines lines;
+  lines.add(kLoopFact, number);
   lines.add("batch", options.batch).add("steps", options.steps).add("shuffle", options.shuffle);
   lines.add("the data set's size", set.size());
   if (std::uint64_t fingerprint = set.fingerprint(); fingerprint != 0)
     lines.add("the data set's fingerprint", fingerprint);
   return lines.text();
+}
+
+std::string rates_facts(std::span<const double> rates) {
+  std::string all;
+  for (const double rate : rates) all += (all.empty() ? "" : ",") + text_of(rate);
+  return Lines().add("the learning rates that set_lr() left", all).text();
 }
 
 }  // namespace cohaul::train

@@ -1,7 +1,9 @@
 #pragma once
 // What all workers must agree on, as lines "name=value": compared when a trainer is made, and when a loop begins.
 
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "cohaul/data/data_set.h"
@@ -15,7 +17,9 @@ struct FitOptions;
 
 std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
                           std::uint64_t seed, const BorrowedModel& model);
-/// options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
-std::string loop_facts(const FitOptions& options, const data::DataSet& set);
+/// number: of the loop. options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
+std::string loop_facts(std::int64_t number, const FitOptions& options, const data::DataSet& set);
+/// rates: of the optimizer's groups, as the user has set them by hand.
+std::string rates_facts(std::span<const double> rates);
 
 }  // namespace cohaul::train

@@ -1,6 +1,7 @@
 #include "cohaul/train/optimizer.h"
 
-#include <cmath>
+#include <algorithm>
+#include <initializer_list>
 #include <string>
 
 namespace cohaul::train {
@@ -10,8 +11,9 @@ using Kind = update::RuleSettings::Kind;
 /// What all rules have.
 template <class T>
 Optimizer::Optimizer(Kind kind, const T& o)
-    : policy{o.clip_norm, o.clip_value, o.non_finite}, lr(o.lr), schedule(o.schedule) {
+    : policy{o.clip_norm, o.clip_value, o.non_finite}, schedule(o.schedule), groups(o.groups) {
   rule.kind = kind;
+  rule.lr = o.lr;
   rule.weight_decay = o.weight_decay;
   if constexpr (requires { o.momentum; }) rule.momentum = o.momentum;
   if constexpr (requires { o.beta1; }) rule.beta1 = o.beta1, rule.beta2 = o.beta2;
@@ -32,11 +34,56 @@ Optimizer::Optimizer(const RMSprop& o) : Optimizer(Kind::rmsprop, o) {
 }
 Optimizer::Optimizer(const Lion& o) : Optimizer(Kind::lion, o) {}
 
-Status Optimizer::check() const {
-  if (!std::isfinite(lr) || lr < 0)
-    return invalid("lr is " + std::to_string(lr) + "; a learning rate is a number not below 0");
+namespace {
+
+/// What a group sets that its rule does not have; empty: nothing.
+std::string foreign_setting(const Group& g, Kind kind) {
+  const auto is = [&](std::initializer_list<Kind> kinds) { return std::ranges::find(kinds, kind) != kinds.end(); };
+  const bool adam = is({Kind::adam, Kind::adamw});
+  if (g.momentum && !is({Kind::sgd, Kind::rmsprop})) return "momentum";
+  if (g.dampening && !is({Kind::sgd})) return "dampening";
+  if (g.nesterov && !is({Kind::sgd})) return "nesterov";
+  if (g.beta1 && !adam && !is({Kind::lion})) return "beta1";
+  if (g.beta2 && !adam && !is({Kind::lion})) return "beta2";
+  if (g.eps && !adam && !is({Kind::adagrad, Kind::rmsprop})) return "eps";
+  if (g.amsgrad && !adam) return "amsgrad";
+  if (g.alpha && !is({Kind::rmsprop})) return "alpha";
+  if (g.centered && !is({Kind::rmsprop})) return "centered";
+  if (g.lr_decay && !is({Kind::adagrad})) return "lr_decay";
+  if (g.initial_accumulator && !is({Kind::adagrad})) return "initial_accumulator";
+  return {};
+}
+
+Result<update::RuleSettings> rule_of(const Group& g, update::RuleSettings rule) {
+  if (const std::string name = foreign_setting(g, rule.kind); !name.empty())
+    return invalid(name + " is not a setting of " + std::string(update::name(rule.kind)));
+  if (g.match.empty()) return invalid("match is empty: give patterns of parameters' names, such as \"*.bias\"");
+  const auto take = [](auto& to, const auto& from) { to = from.value_or(to); };
+  take(rule.lr, g.lr), take(rule.weight_decay, g.weight_decay), take(rule.momentum, g.momentum);
+  take(rule.dampening, g.dampening), take(rule.beta1, g.beta1), take(rule.beta2, g.beta2), take(rule.eps, g.eps);
+  take(rule.alpha, g.alpha), take(rule.lr_decay, g.lr_decay), take(rule.initial_accumulator, g.initial_accumulator);
+  take(rule.nesterov, g.nesterov), take(rule.amsgrad, g.amsgrad), take(rule.centered, g.centered);
   COHAUL_TRY(rule.check());
-  COHAUL_TRY(schedule.check());
+  return rule;
+}
+
+}  // namespace
+
+Result<update::OptimizerSettings> Optimizer::settings() const {
+  COHAUL_TRY(rule.check());
+  update::OptimizerSettings out(rule);
+  out.schedule = schedule;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    Result<update::RuleSettings> of_group = rule_of(groups[g], rule);
+    if (!of_group.ok()) return of_group.status().context("optimizer.group." + std::to_string(g));
+    out.groups.push_back(*of_group);
+  }
+  COHAUL_TRY(out.check());
+  return out;
+}
+
+Status Optimizer::check() const {
+  COHAUL_TRY(settings().status());
   return policy.check();
 }
 

@@ -1,8 +1,13 @@
 #pragma once
 // Update rules as the user names them: torch.optim's names, meanings and defaults.
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "cohaul/base/status.h"
 #include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/rule.h"
 #include "cohaul/update/schedule.h"
 
@@ -15,7 +20,18 @@ using update::Schedule;
 //   clip_norm   > 0: the norm of all gradients together is at most this (torch::nn::utils::clip_grad_norm_)
 //   clip_value  > 0: every element lies within ± this (clip_grad_value_)
 //   non_finite  apply: update all the same, as torch::optim does; stop: an error that names parameter, worker and step; skip: no update
-//   schedule    of the learning rate, by the number of the update; the rate of the settings is what it multiplies
+//   schedule    of the learning rates, by the number of the update; the rates of the settings are what it multiplies
+//   groups      of parameters that are trained otherwise than the rest; the first that matches a parameter's name wins
+
+/// A group of parameters, as torch.optim's. What is not set is the rule's.
+struct Group {
+  /// Patterns of names ("*.bias", "head.*"): * stands for any characters, ? for one, [abc] for one of them. A tied parameter is matched by each of
+  /// its names. Each pattern matches a parameter.
+  std::vector<std::string> match{};
+  std::optional<double> lr{}, weight_decay{}, momentum{}, dampening{}, beta1{}, beta2{}, eps{}, alpha{}, lr_decay{},
+      initial_accumulator{};
+  std::optional<bool> nesterov{}, amsgrad{}, centered{};
+};
 
 struct Sgd {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
@@ -23,6 +39,7 @@ struct Sgd {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 struct Adam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
@@ -30,6 +47,7 @@ struct Adam {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 struct AdamW {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
@@ -37,12 +55,14 @@ struct AdamW {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 struct Adagrad {
   double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator = 0, eps = 1e-10;
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 struct RMSprop {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
@@ -50,6 +70,7 @@ struct RMSprop {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 /// (Chen et al., "Symbolic discovery of optimization algorithms", 2023.)
 struct Lion {
@@ -57,14 +78,15 @@ struct Lion {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
+  std::vector<Group> groups{};
 };
 
 /// Any of them. Implicit, so that `cohaul::Sgd{.lr = 0.01}` is an optimizer.
 struct Optimizer {
-  update::RuleSettings rule;
+  update::RuleSettings rule;  // of the parameters that no group matches
   update::GradientPolicy policy;
-  double lr = 0;
   Schedule schedule;
+  std::vector<Group> groups;
 
   Optimizer(const Sgd& o);
   Optimizer(const Adam& o);
@@ -73,8 +95,8 @@ struct Optimizer {
   Optimizer(const RMSprop& o);
   Optimizer(const Lion& o);
 
-  /// The rate of update `update`, from 0.
-  double rate(std::int64_t update) const { return lr * schedule.factor(update); }
+  /// The rule of the rest, then one for each group. Errors: invalid, naming group and setting.
+  Result<update::OptimizerSettings> settings() const;
   /// invalid, naming the setting: a rate below 0 or not a number, …
   Status check() const;
 

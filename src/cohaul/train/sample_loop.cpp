@@ -27,10 +27,11 @@ Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices)
   return options;
 }
 
-void SampleLoop::begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first) {
+void SampleLoop::begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first,
+                       const std::string& more_facts) {
   set_ = &set;
   options_ = options;
-  facts_ = loop_facts(options, set);
+  facts_ = loop_facts(number_, options, set) + more_facts;
   sampler_.emplace(data::SamplerOptions{set.size(), options.batch, options.shuffle, seed});
   seed_ = seed;
   first_ = first;

@@ -18,8 +18,10 @@ Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices)
 
 class SampleLoop {
  public:
-  /// A loop begins with step `first` of the trainer. options: resolved. `set` outlives the loop.
-  void begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first);
+  /// A loop begins with step `first` of the trainer. options: resolved. more_facts: that all workers must agree on when it begins. `set` outlives
+  /// the loop.
+  void begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first,
+             const std::string& more_facts);
   void end() { set_ = nullptr; }
   bool running() const { return set_ != nullptr; }
 

@@ -131,6 +131,12 @@ class Trainer {
   /// everybody's, servers included. Blocks until they are. Optimizer state stays; buffers are not sent. Not within an asynchronous loop.
   void write(const std::function<void()>& f);
 
+  /// Sets learning rates by hand, from the next step on, until they are set again; the schedule goes on multiplying them. The first sets the
+  /// optimizer's own, which groups without a rate of their own follow; the second that of a group, from 0. All workers call it between the same
+  /// steps, or before step() within a loop; not within an asynchronous loop. Never blocks.
+  void set_lr(double lr);
+  void set_lr(std::size_t group, double lr);
+
   /// Means over the test set, in evaluation mode, on worker 0 (other workers get zeros; under split layers all compute). All workers call it;
   /// blocks until worker 0 is through. Modules return to the mode that each of them had.
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},

@@ -8,6 +8,7 @@
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/observe/format.h"
+#include "cohaul/train/job_facts.h"
 #include "cohaul/train/trainer_run.h"
 #include "cohaul/train/weights.h"
 
@@ -31,11 +32,8 @@ void Trainer::Run::follow_changes() {
                   "all workers call and which gives the result to all"));
     expect_equal_replacements(change.replaced);
   }
-  const bool begun = work_.has_value();
-  if (begun) or_throw(engine_->exchange().abandon());
   or_throw(model_->follow());
   spread_parameters(Spread::equal);
-  if (begun) begin_step();
 }
 
 /// All workers have replaced parameters, as torch::load does, by equal ones.
@@ -61,9 +59,7 @@ void Trainer::Run::spread_parameters(Spread what) {
 void Trainer::Run::write(const std::function<void()>& f) {
   expect_usable();
   settle();
-  const bool begun = work_.has_value();
-  if (begun && slice_ != work_->slices.first)
-    throw Error(invalid("write() within a step: answer all its slices first"));
+  expect_between_steps("write()");
   if (loop_.running() && asynchronous())
     throw Error(
         invalid("write() within an asynchronous loop: workers are in different steps there; end the loop first"));
@@ -72,7 +68,6 @@ void Trainer::Run::write(const std::function<void()>& f) {
         "write() cannot write layers of which each worker has a part: load them before the trainer is made"));
   note_operation("write parameters");
   if (optimizer_) follow_changes();
-  if (begun) or_throw(engine_->exchange().abandon());
   or_throw(meetings_.meet("write()", done_));
   if (job_.rank() == 0) {
     at::NoGradGuard no_grad;
@@ -81,7 +76,32 @@ void Trainer::Run::write(const std::function<void()>& f) {
     if (optimizer_) or_throw(model_->follow());
   }
   spread_parameters(Spread::changed);
-  if (begun) begin_step();
+}
+
+void Trainer::Run::expect_between_steps(const std::string& call) const {
+  if (work_ && slice_ != work_->slices.first)
+    throw Error(invalid(call + " within a step: answer all its slices first"));
+}
+
+void Trainer::Run::set_lr(std::optional<std::size_t> group, double lr) {
+  expect_usable();
+  settle();
+  if (!rates_) throw Error(unsupported("this trainer has no optimizer, so no learning rate: set your optimizer's own"));
+  or_throw(update::check_lr(lr));
+  if (group && *group >= optimizer_->groups.size())
+    throw Error(invalid("set_lr(" + std::to_string(*group) + ", …): the optimizer has " +
+                        std::to_string(optimizer_->groups.size()) + " groups, which count from 0"));
+  expect_between_steps("set_lr()");
+  if (loop_.running() && asynchronous())
+    throw Error(
+        invalid("set_lr() within an asynchronous loop: workers are in different steps there; end the loop first"));
+  std::vector<double> rates(rates_->own().begin(), rates_->own().end());
+  if (group) rates[*group + 1] = lr;
+  for (std::size_t g = 0; !group && g < rates.size(); ++g)
+    if (g == 0 || !optimizer_->groups[g - 1].lr) rates[g] = lr;
+  rates_->set(rates);
+  or_throw(engine_->exchange().set_rates(rates));
+  new_rates_ = rates_facts(rates);
 }
 
 Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,

@@ -43,15 +43,21 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
 
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
-  model_ = or_throw(BorrowedModel::of(std::move(model)));
+  model_ = or_throw(BorrowedModel::of(
+      std::move(model), optimizer_ ? std::span<const Group>(optimizer_->groups) : std::span<const Group>()));
   or_throw(meetings_.meet("a trainer's making", 0,
                           trainer_facts(strategy, optimizer_, options_.slices, options_.seed, *model_)));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;
   o.layout = &model_->layout();
-  if (optimizer_) o.rule = optimizer_->rule, o.policy = optimizer_->policy;
-  else o.rule.kind = update::RuleSettings::Kind::store;
+  if (optimizer_) {
+    o.optimizer = or_throw(optimizer_->settings());
+    o.policy = optimizer_->policy;
+    rates_.emplace(o.optimizer);
+  } else {
+    o.optimizer = update::RuleSettings{.kind = update::RuleSettings::Kind::store};
+  }
   o.slices = options_.slices;
   o.own_optimizer = !optimizer_.has_value();
   o.lend = {tensors, &small_};
@@ -158,7 +164,7 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   expect_usable();
   settle();
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
-  loop_.begin(set, resolved, options_.seed, engine_->loop().done);
+  loop_.begin(set, resolved, options_.seed, engine_->loop().done, asynchronous() ? new_rates_ : std::string());
   telling_.begin_loop(loop_);
   return loop_.number();
 }
@@ -210,19 +216,22 @@ bool Trainer::Run::open_step() {
     model_->updated([](std::int32_t) { return true; });
   }
   if (!work_) return false;
-  begin_step();
+  prepare_step();
   return true;
 }
 
-void Trainer::Run::begin_step() {
+void Trainer::Run::prepare_step() {
   slice_ = work_->slices.first;
   parts_ = update::subtrees_of(work_->slices);
   ends_.clear();
   note_operation("compute step", work_->step.value);
+}
+
+/// Before its first backward.
+void Trainer::Run::begin_step() {
   const bool first = loop_.running() && loop_.is_first(work_->step.value) && !asynchronous();
-  if (optimizer_) rate_ = optimizer_->rate(work_->step.value);
-  or_throw(
-      engine_->exchange().begin(*work_, {.lr = rate_}, first ? std::string_view(loop_.facts()) : std::string_view()));
+  if (first) new_rates_.insert(0, loop_.facts());
+  or_throw(engine_->exchange().begin(*work_, new_rates_));
   reducer_->begin(work_->slices);
 }
 
@@ -256,6 +265,7 @@ StepResult Trainer::Run::step(const at::Tensor& loss, const StepOptions& options
         "step(loss) without batches() has no meaning in an asynchronous mode: steps are handed out with their batch"));
   if (optimizer_ && (!work_ || slice_ == work_->slices.first)) follow_changes();
   if (!work_) open_step();
+  if (slice_ == work_->slices.first) begin_step();
   backward(loss, options);
   batch_out_ = false;
   if (++slice_ < work_->slices.last) return {};
@@ -303,7 +313,7 @@ void Trainer::Run::give_up_backward() {
     broken_ = broken_.context("backward threw in step " + std::to_string(again.step.value + 1));
   } else if (!engine_->capabilities().alone) {
     work_ = again;
-    begin_step();
+    prepare_step();
   }
 }
 
@@ -324,7 +334,8 @@ StepResult Trainer::Run::end_step() {
     });
   }
   if (!optimizer_) leave_mean_gradients();
-  telling_.step_done(outcome, optimizer_ ? std::optional(rate_) : std::nullopt);
+  telling_.step_done(outcome, rates_ ? std::optional(rates_->at(0, step.value)) : std::nullopt);
+  new_rates_.clear();
   done_ = asynchronous() ? engine_->loop().done : step.value + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
   return {true, step.value + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};

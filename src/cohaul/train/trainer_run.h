@@ -31,6 +31,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void stop();
   StepResult step(const at::Tensor& loss, const StepOptions& options, bool average);
   void write(const std::function<void()>& f);
+  void set_lr(std::optional<std::size_t> group, double lr);
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch);
   NamedTensors parameters();
   void save(const std::string& path);
@@ -53,10 +54,12 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void leave_loop(bool stop);
   void settle();
   void follow_changes();
+  void expect_between_steps(const std::string& call) const;
   void expect_equal_replacements(const std::string& parameter);
   enum class Spread { changed, equal };  // whether other workers' parameters may change
   void spread_parameters(Spread what);
   bool open_step();
+  void prepare_step();
   void begin_step();
   double share_of(std::int32_t slice, const StepOptions& options) const;
   void backward(const at::Tensor& loss, const StepOptions& options);
@@ -86,14 +89,16 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   // The open step.
   std::optional<update::Work> work_;
   std::vector<update::SliceRange> parts_;
-  std::int32_t slice_ = 0;  // the next to be answered
+  std::int32_t slice_ = 0;  // the next to be answered; the exchange knows of the step from the first one's backward on
   std::vector<update::PartEnd> ends_;
   update::TreeFold<double> losses_;  // of the part
   double samples_ = 0;               // of the part
   bool batch_out_ = false;
   at::Tensor share_;  // that backward starts from, by value
   double share_value_ = -1;
-  double rate_ = 0;  // learning rate of the open step
+
+  std::optional<update::Rates> rates_;  // of the optimizer's groups
+  std::string new_rates_;               // that set_lr() left, as facts, until the next step is done
 
   std::int64_t done_ = 0;
   std::int64_t left_loop_ = 0;  // number of a loop that was left, and is to be ended

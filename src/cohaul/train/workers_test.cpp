@@ -151,6 +151,33 @@ TEST(TwoWorkers, WhoseSchedulesDifferAreToldSo) {
   EXPECT_NE(why[0].find("schedule.warmup_steps is 5 at worker 0 and 6 at worker 1"), std::string::npos) << why[0];
 }
 
+TEST(TwoWorkers, WhoseGroupsOrRatesByHandDifferAreToldSo) {
+  const auto groups = errors_of([](job::Job& job, Numbered& own) {
+    Trainer t(job, own.model, strategy::AllReduce{}, Sgd{.groups = {{.match = {"w*"}, .lr = 0.5 + job.rank()}}}, {});
+  });
+  EXPECT_NE(groups[0].find("optimizer.group.0 is match w*, lr 0.5 at worker 0 and match w*, lr 1.5 at worker 1"),
+            std::string::npos)
+      << groups[0];
+  for (const strategy::Strategy& s : synchronous()) {
+    const auto differ = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      t.set_lr(0.5 + job.rank());
+      for (int i = 0; i < 2; ++i) t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(differ[0] + differ[1], "learning rates")) << name(s) << differ[0] << differ[1];
+    const auto one_only = errors_of([&](job::Job& job, Numbered& own) {
+      Trainer t(job, own.model, s, Sgd{}, {});
+      t.step(own.weight.sum());
+      if (job.rank() == 1) t.set_lr(0.5);
+      for (int i = 0; i < 2; ++i) t.step(own.weight.sum());
+    });
+    EXPECT_TRUE(says(one_only[0] + one_only[1],
+                     "the learning rates that set_lr() left is not set at worker 0 and 0.5 at worker 1"))
+        << name(s) << one_only[0] << one_only[1];
+  }
+}
+
 TEST(TwoWorkers, WhoLeavesEarlyIsNamedAtOnce) {
   for (const strategy::Strategy& s : synchronous()) {
     const Time began = steady_clock().now();

@@ -73,21 +73,20 @@ class AdagradRule final : public Rule {
  public:
   explicit AdagradRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return 1; }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adagrad_float)(g, p, out, state, n, numbers<float>(step, count));
+    HWY_DYNAMIC_DISPATCH(adagrad_float)(g, p, out, state, n, numbers<float>(lr, count));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adagrad_double)(g, p, out, state, n, numbers<double>(step, count));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(adagrad_double)(g, p, out, state, n, numbers<double>(lr, count));
   }
 
  private:
   template <class T>
-  AdagradStep<T> numbers(const StepSettings& step, std::int64_t count) const {
-    return {static_cast<T>(step.lr / (1 + static_cast<double>(count - 1) * s_.lr_decay)),
-            static_cast<T>(s_.weight_decay), static_cast<T>(s_.initial_accumulator), static_cast<T>(s_.eps),
-            count == 1};
+  AdagradStep<T> numbers(double lr, std::int64_t count) const {
+    return {static_cast<T>(lr / (1 + static_cast<double>(count - 1) * s_.lr_decay)), static_cast<T>(s_.weight_decay),
+            static_cast<T>(s_.initial_accumulator), static_cast<T>(s_.eps), count == 1};
   }
   RuleSettings s_;
 };

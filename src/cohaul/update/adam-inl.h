@@ -24,12 +24,12 @@ struct AdamStep {
   T decay;  // Adam: weight_decay; AdamW: 1 − lr·weight_decay
   bool amsgrad;
 
-  AdamStep(const RuleSettings& s, const StepSettings& step, std::int64_t count, double decay)
+  AdamStep(const RuleSettings& s, double lr, std::int64_t count, double decay)
       : beta1(static_cast<T>(s.beta1)),
         beta1_rest(static_cast<T>(1 - s.beta1)),
         beta2(static_cast<T>(s.beta2)),
         beta2_rest(static_cast<T>(1 - s.beta2)),
-        step_size(static_cast<T>(step.lr / (1 - std::pow(s.beta1, static_cast<double>(count))))),
+        step_size(static_cast<T>(lr / (1 - std::pow(s.beta1, static_cast<double>(count))))),
         root_scale(static_cast<T>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(count))))),
         eps(static_cast<T>(s.eps)),
         decay(static_cast<T>(decay)),

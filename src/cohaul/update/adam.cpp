@@ -33,17 +33,17 @@ class AdamRule final : public Rule {
  public:
   explicit AdamRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return s_.amsgrad ? 3 : 2; }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adam_float)(g, p, out, state, n, AdamStep<float>(s_, step, count, decay(step)));
+    HWY_DYNAMIC_DISPATCH(adam_float)(g, p, out, state, n, AdamStep<float>(s_, lr, count, decay(lr)));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adam_double)(g, p, out, state, n, AdamStep<double>(s_, step, count, decay(step)));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(adam_double)(g, p, out, state, n, AdamStep<double>(s_, lr, count, decay(lr)));
   }
 
  private:
-  double decay(const StepSettings&) const { return s_.weight_decay; }
+  double decay(double) const { return s_.weight_decay; }
   RuleSettings s_;
 };
 

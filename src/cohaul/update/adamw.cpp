@@ -33,17 +33,17 @@ class AdamWRule final : public Rule {
  public:
   explicit AdamWRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return s_.amsgrad ? 3 : 2; }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adamw_float)(g, p, out, state, n, AdamStep<float>(s_, step, count, decay(step)));
+    HWY_DYNAMIC_DISPATCH(adamw_float)(g, p, out, state, n, AdamStep<float>(s_, lr, count, decay(lr)));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adamw_double)(g, p, out, state, n, AdamStep<double>(s_, step, count, decay(step)));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(adamw_double)(g, p, out, state, n, AdamStep<double>(s_, lr, count, decay(lr)));
   }
 
  private:
-  double decay(const StepSettings& step) const { return 1 - step.lr * s_.weight_decay; }
+  double decay(double lr) const { return 1 - lr * s_.weight_decay; }
   RuleSettings s_;
 };
 

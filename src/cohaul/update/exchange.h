@@ -19,7 +19,6 @@
 #include "cohaul/base/status.h"
 #include "cohaul/update/absent.h"
 #include "cohaul/update/layout.h"
-#include "cohaul/update/rule.h"
 #include "cohaul/update/slices.h"
 
 namespace cohaul::update {
@@ -73,8 +72,13 @@ class Exchange {
   /// Blocks as start() does. Optimizer state stays.
   virtual Status write(Time deadline) = 0;
 
-  /// Begins a step. loop_facts: not empty in the first step of a loop; compared with the other workers' by finish() (invalid). Never blocks.
-  virtual Status begin(const Work& work, const StepSettings& settings, std::string_view loop_facts) = 0;
+  /// Rates of the optimizer's groups that hold from the next step on (Rates::set); all workers set the same before the same step. Not within a
+  /// step. Never blocks.
+  virtual Status set_rates(std::span<const double> rates) = 0;
+
+  /// Begins a step. Its number is the update's, from which owners compute the rate. facts: what all workers must agree on from this step on, or
+  /// empty; compared with the other workers' by finish() (invalid). Never blocks.
+  virtual Status begin(const Work& work, std::string_view facts) = 0;
 
   /// `gradient.bytes` stays readable and unchanged until finish() returns, `gradient.absent` is copied. Each (part, run) exactly once a
   /// step, in any order. May send; never waits, and changes no parameter.

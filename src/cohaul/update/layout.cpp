@@ -6,6 +6,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "cohaul/update/optimizer_settings.h"
+
 namespace cohaul::update {
 namespace {
 
@@ -64,6 +66,9 @@ Status Layout::place() {
   elements_.reserve(parameters_.size());
   for (const ParameterSpec& p : parameters_) {
     if (!names.insert(p.name).second) return invalid("parameter " + p.name + ": the name is there twice");
+    if (p.group < 0 || p.group >= static_cast<std::int32_t>(kGroupsMax))
+      return invalid("parameter " + p.name + ": its group is " + std::to_string(p.group));
+    groups_ = std::max(groups_, p.group + 1);
     COHAUL_ASSIGN(std::uint64_t n, count_elements(p));
     offsets_.push_back(bytes_);
     elements_.push_back(n);
@@ -145,14 +150,14 @@ std::uint64_t Layout::elements(std::int32_t parameter) const { return elements_[
 void Layout::encode(Writer& out) const {
   out.put(static_cast<std::uint32_t>(parameters_.size()));
   for (const ParameterSpec& p : parameters_) {
-    out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable));
+    out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable)).put(p.group);
     out.put(static_cast<std::uint32_t>(p.shape.size()));
     for (std::int64_t size : p.shape) out.put(size);
   }
 }
 
 Result<Layout> Layout::decode(Reader& in) {
-  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4;
+  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4 + 4;
   std::vector<ParameterSpec> parameters;
   auto count = in.get<std::uint32_t>();
   if (!in.ok() || count > in.left() / kParameterBytesMin) return corrupt("layout: more parameters announced than sent");
@@ -162,6 +167,7 @@ Result<Layout> Layout::decode(Reader& in) {
     p.name = in.text();
     auto dtype = in.get<std::uint8_t>();
     auto trainable = in.get<std::uint8_t>();
+    p.group = in.get<std::int32_t>();
     auto dims = in.get<std::uint32_t>();
     if (!in.ok() || dims > in.left() / sizeof(std::int64_t)) return corrupt("layout: cut short in parameter " + p.name);
     if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1)

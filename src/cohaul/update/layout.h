@@ -34,7 +34,8 @@ struct ParameterSpec {
   std::string name;
   std::vector<std::int64_t> shape;
   DType dtype = DType::float32;
-  bool trainable = true;  // frozen ones have a place, and no partition
+  bool trainable = true;   // frozen ones have a place, and no partition
+  std::int32_t group = 0;  // of the optimizer's, whose rule updates it
   bool operator==(const ParameterSpec&) const = default;
 };
 
@@ -62,7 +63,7 @@ struct Run {
 
 class Layout {
  public:
-  /// Errors: invalid (a repeated name, a negative or overflowing size).
+  /// Errors: invalid (a repeated name, a negative or overflowing size, a group below 0).
   static Result<Layout> of(std::vector<ParameterSpec> parameters);
 
   std::span<const ParameterSpec> parameters() const { return parameters_; }
@@ -77,7 +78,9 @@ class Layout {
   std::int32_t run_of(std::int32_t parameter) const { return run_of_[parameter]; }
   /// Size of the flat area, a multiple of 64.
   std::uint64_t bytes() const { return bytes_; }
-  /// Of names, shapes, types and trainable flags: two processes with equal hashes cut alike.
+  /// One more than the largest group of a parameter; at least 1.
+  std::int32_t groups() const { return groups_; }
+  /// Of names, shapes, types, groups and trainable flags: two processes with equal hashes cut alike.
   std::uint64_t hash() const { return hash_; }
 
   void encode(Writer& out) const;
@@ -96,6 +99,7 @@ class Layout {
   std::vector<Partition> partitions_;
   std::vector<Run> runs_;
   std::uint64_t bytes_ = 0, hash_ = 0;
+  std::int32_t groups_ = 1;
 };
 
 /// Owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of them.

@@ -73,21 +73,21 @@ class LionRule final : public Rule {
  public:
   explicit LionRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return 1; }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(lion_float)(g, p, out, state, n, numbers<float>(step, count));
+    HWY_DYNAMIC_DISPATCH(lion_float)(g, p, out, state, n, numbers<float>(lr, count));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(lion_double)(g, p, out, state, n, numbers<double>(step, count));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(lion_double)(g, p, out, state, n, numbers<double>(lr, count));
   }
 
  private:
   template <class T>
-  LionStep<T> numbers(const StepSettings& step, std::int64_t count) const {
+  LionStep<T> numbers(double lr, std::int64_t count) const {
     static_cast<void>(count);
-    return {static_cast<T>(step.lr),  static_cast<T>(s_.beta1),     static_cast<T>(1 - s_.beta1),
-            static_cast<T>(s_.beta2), static_cast<T>(1 - s_.beta2), static_cast<T>(1 - step.lr * s_.weight_decay)};
+    return {static_cast<T>(lr),       static_cast<T>(s_.beta1),     static_cast<T>(1 - s_.beta1),
+            static_cast<T>(s_.beta2), static_cast<T>(1 - s_.beta2), static_cast<T>(1 - lr * s_.weight_decay)};
   }
   RuleSettings s_;
 };

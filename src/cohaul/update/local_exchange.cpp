@@ -16,10 +16,10 @@ std::vector<PartitionId> all_partitions(const Layout& layout) {
 
 class LocalExchange final : public Exchange {
  public:
-  LocalExchange(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy, Bytes parameters)
+  LocalExchange(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy, Bytes parameters)
       : layout_(layout),
         policy_(policy),
-        owner_(layout, rule, policy, all_partitions(layout)),
+        owner_(layout, settings, policy, all_partitions(layout)),
         parameters_(parameters) {
     COHAUL_CHECK(parameters.size() == layout.bytes(), "the flat area is as long as the layout says");
     COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0,
@@ -30,9 +30,13 @@ class LocalExchange final : public Exchange {
   Status start(Time) override { return {}; }
   Status write(Time) override { return {}; }
 
-  Status begin(const Work& work, const StepSettings& settings, std::string_view) override {
+  Status set_rates(std::span<const double> rates) override {
+    owner_.set_rates(rates);
+    return {};
+  }
+
+  Status begin(const Work& work, std::string_view) override {
     step_ = work.step.value;
-    settings_ = settings;
     parts_ = subtrees_of(work.slices);
     pushed_.resize(parts_.size() * layout_.runs().size());
     for (Pushed& p : pushed_) p.here = false;
@@ -60,7 +64,7 @@ class LocalExchange final : public Exchange {
     if (plan.action == StepPlan::Action::stop) return non_finite_error(facts, layout_, step_);
     each_partition([&](PartitionId id) {
       std::byte* place = parameters_.data() + layout_.partitions()[id.value].offset;
-      owner_.apply(id, contributions_, settings_, plan, place, place);
+      owner_.apply(id, contributions_, step_, plan, place, place);
     });
     return StepOutcome{
         .loss = loss_of(parts_, ends), .gradient_norm = plan.norm, .skipped = plan.action == StepPlan::Action::skip};
@@ -104,7 +108,6 @@ class LocalExchange final : public Exchange {
   Owner owner_;
   Bytes parameters_;
   std::int64_t step_ = 0;
-  StepSettings settings_;
   std::vector<SliceRange> parts_;
   std::vector<Pushed> pushed_;       // by part, then run
   std::vector<std::int32_t> order_;  // runs, as their last part was pushed
@@ -113,9 +116,9 @@ class LocalExchange final : public Exchange {
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const RuleSettings& rule,
+std::unique_ptr<Exchange> make_local_exchange(const Layout& layout, const OptimizerSettings& settings,
                                               const GradientPolicy& policy, Bytes parameters) {
-  return std::make_unique<LocalExchange>(layout, rule, policy, parameters);
+  return std::make_unique<LocalExchange>(layout, settings, policy, parameters);
 }
 
 }  // namespace cohaul::update

@@ -138,15 +138,21 @@ void Owner::measure(PartitionId id, std::span<const Contribution> contributions,
   measure_into(layout_, id, contributions, facts, state.summed ? state.sum : nullptr);
 }
 
-Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
+Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
              std::span<const PartitionId> owned)
-    : layout_(layout), rule_(make_rule(rule)), clip_value_(policy.clip_value), states_(layout.partitions().size()) {
-  COHAUL_CHECK(rule_->states() <= kStatesMax, "a rule has at most kStatesMax state arrays");
+    : layout_(layout), rates_(settings), clip_value_(policy.clip_value), states_(layout.partitions().size()) {
+  COHAUL_CHECK(static_cast<std::size_t>(layout.groups()) <= settings.groups.size(),
+               "each group of the layout has a rule");
+  for (const RuleSettings& rule : settings.groups) {
+    rules_.push_back(make_rule(rule));
+    COHAUL_CHECK(rules_.back()->states() <= kStatesMax, "a rule has at most kStatesMax state arrays");
+  }
   for (PartitionId id : owned) {
     COHAUL_CHECK(id.value >= 0 && static_cast<std::size_t>(id.value) < states_.size() && !states_[id.value].owned,
                  "an owned partition exists and is named once");
     states_[id.value].owned = true;
-    state_bytes_ += rule_->states() * aligned(layout.partitions()[id.value].bytes);
+    state_bytes_ += static_cast<std::size_t>(states_of(layout.partitions()[id.value])) *
+                    aligned(layout.partitions()[id.value].bytes);
   }
   memory_ = allocate_zeros(state_bytes_);
   if (policy.needs_facts()) {
@@ -159,7 +165,7 @@ Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolic
     if (!states_[i].owned) continue;
     const Partition& partition = layout.partitions()[i];
     states_[i].counts.assign(partition.segment_last - partition.segment_first, 0);
-    for (int k = 0; k < rule_->states(); ++k) {
+    for (int k = 0; k < states_of(partition); ++k) {
       states_[i].arrays[k] = next;
       next += aligned(partition.bytes);
     }
@@ -172,6 +178,17 @@ Owner::Owner(const Layout& layout, const RuleSettings& rule, const GradientPolic
 Owner::~Owner() = default;
 Owner::Owner(Owner&&) noexcept = default;
 
+std::size_t Owner::group_of(const Segment& segment) const {
+  return static_cast<std::size_t>(layout_.parameters()[static_cast<std::size_t>(segment.parameter)].group);
+}
+
+int Owner::states_of(const Partition& partition) const {
+  int most = 0;
+  for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
+    most = std::max(most, rules_[group_of(layout_.segments()[s])]->states());
+  return most;
+}
+
 bool Owner::owns(PartitionId partition) const {
   return partition.value >= 0 && static_cast<std::size_t>(partition.value) < states_.size() &&
          states_[partition.value].owned;
@@ -179,7 +196,7 @@ bool Owner::owns(PartitionId partition) const {
 
 std::size_t Owner::state_bytes() const { return state_bytes_; }
 
-bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, const StepSettings& settings,
+bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, std::int64_t update,
                   const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out) {
   COHAUL_CHECK(owns(id), "a partition is updated by its owner");
   const Partition& partition = layout_.partitions()[id.value];
@@ -190,13 +207,13 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, c
     return false;
   }
   if (partition.dtype == DType::float32)
-    return apply_as<float>(partition, states_[id.value], contributions, settings, plan, parameters_in, parameters_out);
-  return apply_as<double>(partition, states_[id.value], contributions, settings, plan, parameters_in, parameters_out);
+    return apply_as<float>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
+  return apply_as<double>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
 }
 
 template <class T>
 bool Owner::apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
-                     const StepSettings& settings, const StepPlan& plan, const std::byte* parameters_in,
+                     std::int64_t update, const StepPlan& plan, const std::byte* parameters_in,
                      std::byte* parameters_out) {
   alignas(kAlignment) T scratch[kBlockElements];
   const bool scaled = plan.factor != 1 || clip_value_ > 0;
@@ -215,6 +232,10 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
     }
     updated = true;
     const std::int64_t count = ++state.counts[s - partition.segment_first];
+    const std::size_t group = group_of(segment);
+    const Rule& rule = *rules_[group];
+    const int states = rule.states();
+    const double lr = rates_.at(group, update);
     const std::uint64_t step = whole ? segment.elements : kBlockElements;
     for (std::uint64_t done = 0; done < segment.elements; done += step) {
       const std::uint64_t offset = begin + done * sizeof(T);
@@ -224,9 +245,9 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
                                   : sum.block(done, n, scratch);
       if (scaled) scale(gradient, scratch, n, plan.factor, clip_value_), gradient = scratch;
       T* arrays[kStatesMax] = {};
-      for (int k = 0; k < rule_->states(); ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);
-      rule_->apply(gradient, reinterpret_cast<const T*>(parameters_in + offset),
-                   reinterpret_cast<T*>(parameters_out + offset), arrays, n, settings, count);
+      for (int k = 0; k < states; ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);
+      rule.apply(gradient, reinterpret_cast<const T*>(parameters_in + offset),
+                 reinterpret_cast<T*>(parameters_out + offset), arrays, n, lr, count);
     }
   }
   return updated;

@@ -10,6 +10,7 @@
 #include "cohaul/update/absent.h"
 #include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/layout.h"
+#include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/rule.h"
 #include "cohaul/update/slices.h"
 
@@ -31,19 +32,23 @@ void measure(const Layout& layout, PartitionId partition, std::span<const Contri
 
 class Owner {
  public:
-  /// Keeps a reference to `layout`. State starts at zero. Allocates here only.
-  Owner(const Layout& layout, const RuleSettings& rule, const GradientPolicy& policy,
+  /// Keeps a reference to `layout`, whose groups `settings` has. State starts at zero. Allocates here only.
+  Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
         std::span<const PartitionId> owned);
+
+  /// Rates of the groups that hold from now on, instead of their own (Rates::set).
+  void set_rates(std::span<const double> rates) { rates_.set(rates); }
 
   /// The same, and keeps the sum, so that apply() does not read the contributions again. Where the policy needs facts, apply() of the same
   /// contributions is next.
   void measure(PartitionId partition, std::span<const Contribution> contributions, GradientFacts& facts);
 
-  /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies the rule.
+  /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies each group's rule
+  /// with its rate of update `update`, from 0.
   /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is absent in all
   /// contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their count of updates does not
   /// move then. Returns whether any parameter was updated. Does not allocate, does not block.
-  bool apply(PartitionId partition, std::span<const Contribution> contributions, const StepSettings& settings,
+  bool apply(PartitionId partition, std::span<const Contribution> contributions, std::int64_t update,
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
   bool owns(PartitionId partition) const;
@@ -52,13 +57,16 @@ class Owner {
 
  private:
   struct State;
+  std::size_t group_of(const Segment& segment) const;
+  /// Arrays of state that a partition needs: the most of its groups.
+  int states_of(const Partition& partition) const;
   template <class T>
   bool apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
-                const StepSettings& settings, const StepPlan& plan, const std::byte* parameters_in,
-                std::byte* parameters_out);
+                std::int64_t update, const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
   const Layout& layout_;
-  std::unique_ptr<const Rule> rule_;
+  std::vector<std::unique_ptr<const Rule>> rules_;  // by group
+  Rates rates_;
   double clip_value_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;

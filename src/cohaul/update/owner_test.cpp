@@ -14,8 +14,8 @@
 namespace cohaul::update {
 namespace {
 
-const RuleSettings kMomentum{.momentum = 0.9};
-const RuleSettings kAdam{.kind = RuleSettings::Kind::adam};
+const RuleSettings kMomentum{.lr = 0.1, .momentum = 0.9};
+const RuleSettings kAdam{.kind = RuleSettings::Kind::adam, .lr = 0.1};
 
 Layout layout_of(std::vector<ParameterSpec> parameters) { return std::move(Layout::of(std::move(parameters))).value(); }
 
@@ -41,7 +41,7 @@ ConstBytes piece(const std::vector<float>& v, const Partition& p) {
 
 TEST(Owner, SumsInTreeOrderAndAppliesTheRule) {
   const Layout l = one_float(5000);
-  for (const RuleSettings& settings : {RuleSettings{}, kMomentum, kAdam}) {
+  for (const RuleSettings& settings : {RuleSettings{.lr = 0.1}, kMomentum, kAdam}) {
     for (std::size_t count : {1, 2, 3, 4, 7}) {
       Owner owner(l, settings, {}, all(l));
       auto rule = make_rule(settings);
@@ -54,13 +54,13 @@ TEST(Owner, SumsInTreeOrderAndAppliesTheRule) {
         for (std::size_t k = 0; k < count; ++k) gradients.push_back(random_values<float>(5000, 10 * t + k));
         for (const auto& g : gradients) terms.push_back(g.data());
         tree_sum(terms, sum.data(), 5000);
-        rule->apply(sum.data(), expected.data(), expected.data(), arrays, 5000, {.lr = 0.1}, t);
+        rule->apply(sum.data(), expected.data(), expected.data(), arrays, 5000, 0.1, t);
         for (PartitionId id : all(l)) {
           const Partition& p = l.partitions()[id.value];
           std::vector<Contribution> contributions;
           for (const auto& g : gradients) contributions.push_back(one_of(piece(g, p), {}, contributions.size(), count));
           auto* place = reinterpret_cast<std::byte*>(ours.data()) + p.offset;
-          owner.apply(id, contributions, {.lr = 0.1}, kApply, place, place);
+          owner.apply(id, contributions, 0, kApply, place, place);
         }
       }
       EXPECT_EQ(ours, expected) << count;
@@ -80,7 +80,7 @@ TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
       std::vector<Contribution> contributions;
       for (auto [gradient, absent] : from)
         contributions.push_back(one_of(piece(*gradient, p), absent, contributions.size(), from.size()));
-      owner.apply(id, contributions, {.lr = 0.1}, kApply, reinterpret_cast<std::byte*>(in.data()) + p.offset,
+      owner.apply(id, contributions, 0, kApply, reinterpret_cast<std::byte*>(in.data()) + p.offset,
                   reinterpret_cast<std::byte*>(out.data()) + p.offset);
     }
   };
@@ -89,6 +89,36 @@ TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
   EXPECT_NEAR(out[16], 0.9f, 1e-6);  // Adam's first step is lr
   step({{&g, {}}});
   EXPECT_NEAR(out[0], 0.9f, 1e-6);  // still a's first
+}
+
+TEST(Owner, TrainsEachGroupByItsRuleAndRate) {
+  const Layout l = layout_of({{"a", {40}, DType::float32, true, 1}, {"b", {40}}, {"c", {40}, DType::float32, true, 1}});
+  ASSERT_EQ(l.groups(), 2);
+  ASSERT_EQ(l.runs().size(), 1u) << "neighbours of different groups travel together";
+  OptimizerSettings settings(RuleSettings{.lr = 0.5});
+  settings.groups.push_back({.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01});
+  settings.schedule = {.kind = Schedule::Kind::exponential, .gamma = 0.5};
+  Owner owner(l, settings, {}, all(l));
+  std::vector<float> ours = random_values<float>(l.bytes() / 4, 1), expected = ours, state(ours.size());
+  for (int t = 0; t < 4; ++t) {
+    const double by_hand = t < 2 ? 0.5 : 2;  // the first group's rate
+    if (t == 2) owner.set_rates(std::vector<double>{2, 0.1});
+    const auto g = random_values<float>(ours.size(), 10 + t);
+    for (PartitionId id : all(l)) {
+      const Partition& p = l.partitions()[id.value];
+      const Contribution one = one_of(piece(g, p), {}, 0, 1);
+      auto* place = reinterpret_cast<std::byte*>(ours.data()) + p.offset;
+      owner.apply(id, {&one, 1}, t, kApply, place, place);
+    }
+    for (std::int32_t p = 0; p < 3; ++p) {
+      const std::size_t begin = l.offset(p) / 4, group = p == 1 ? 0 : 1;
+      float* array[] = {state.data() + begin};
+      make_rule(settings.groups[group])
+          ->apply(g.data() + begin, expected.data() + begin, expected.data() + begin, array, 40,
+                  (group == 0 ? by_hand : 0.1) * std::pow(0.5, t), t + 1);
+    }
+  }
+  EXPECT_EQ(ours, expected);
 }
 
 TEST(Owner, HoldsStateOfItsOwnPartitionsOnly) {
@@ -116,8 +146,8 @@ TEST(Owner, DoesNotAllocate) {
       auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
       GradientFacts facts;
       owner.measure(PartitionId(static_cast<std::int32_t>(i)), contributions, facts);
-      owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, {.lr = 0.1},
-                  decide({.clip_norm = 1}, facts), place, place);
+      owner.apply(PartitionId(static_cast<std::int32_t>(i)), contributions, 0, decide({.clip_norm = 1}, facts), place,
+                  place);
     }
   }
   EXPECT_EQ(testing_tools::allocations(), before);
@@ -142,14 +172,14 @@ TEST(Owner, SumsPartsOfAnySizeToTheBitsOfOneSliceEach) {
       for (std::int32_t r = 0; r < workers; ++r)
         for (const SliceRange& part : subtrees_of(slices_of(slices, r, workers)))
           parts.push_back(part), sums.push_back(sum_of(part));
-      Owner owner(l, {}, {}, all(l));
+      Owner owner(l, RuleSettings{.lr = 0.1}, {}, all(l));
       std::vector<float> parameters(3000, 1);
       for (PartitionId id : all(l)) {
         const Partition& p = l.partitions()[id.value];
         std::vector<Contribution> contributions;
         for (std::size_t k = 0; k < parts.size(); ++k) contributions.push_back({piece(sums[k], p), {}, parts[k], 0});
         auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
-        EXPECT_TRUE(owner.apply(id, contributions, {.lr = 0.1}, kApply, place, place));
+        EXPECT_TRUE(owner.apply(id, contributions, 0, kApply, place, place));
       }
       if (workers == 1) expected = parameters;
       EXPECT_EQ(parameters, expected) << slices << " slices, " << workers << " workers";
@@ -220,7 +250,7 @@ TEST(Owner, UpdatesFromTheMeasuredSumAsFromTheContributions) {
                 one_of(piece(gradients[k], p), masks[k], static_cast<std::size_t>(k), step == 3 ? 1 : 3));
           }
           auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
-          if (!measuring) owner.apply(id, contributions, {.lr = 0.1}, decide(policy, facts), place, place);
+          if (!measuring) owner.apply(id, contributions, 0, decide(policy, facts), place, place);
           else if (keep) owner.measure(id, contributions, facts);
           else measure(l, id, contributions, facts);
         }
@@ -235,13 +265,13 @@ TEST(Owner, ScalesClipsAndSkipsAsThePlanSays) {
   const Layout l = one_float(2500);
   const std::vector<float> g = random_values<float>(2500, 3);
   const auto updated = [&](const GradientPolicy& policy, const StepPlan& plan) {
-    Owner owner(l, {}, policy, all(l));
+    Owner owner(l, RuleSettings{.lr = 1}, policy, all(l));
     std::vector<float> parameters(2500, 0);
     for (PartitionId id : all(l)) {
       const Partition& p = l.partitions()[id.value];
       const Contribution one = one_of(piece(g, p), {}, 0, 1);
       auto* place = reinterpret_cast<std::byte*>(parameters.data()) + p.offset;
-      EXPECT_EQ(owner.apply(id, {&one, 1}, {.lr = 1}, plan, place, place), plan.action == StepPlan::Action::apply);
+      EXPECT_EQ(owner.apply(id, {&one, 1}, 0, plan, place, place), plan.action == StepPlan::Action::apply);
     }
     return parameters;
   };
@@ -284,7 +314,7 @@ TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
     const auto gw = random_values<float>(50'000, 10 + t);
     const auto gb = random_values<float>(10, 30 + t);
     const auto gd = random_values<double>(5, 20 + t);
-    ASSERT_TRUE(exchange->begin({Step(t - 1), {}}, {.lr = 0.1}, {}).ok());
+    ASSERT_TRUE(exchange->begin({Step(t - 1), {}}, {}).ok());
     ASSERT_TRUE(exchange->push({0, 2, as_bytes(std::span(gd))}).ok());
     ASSERT_TRUE(exchange->push({0, 0, as_bytes(std::span(gw))}).ok());
     ASSERT_TRUE(exchange->push({0, 1, as_bytes(std::span(gb))}).ok());
@@ -293,8 +323,8 @@ TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
     auto outcome = exchange->finish({&end, 1});
     ASSERT_TRUE(outcome.ok());
     EXPECT_EQ(outcome->loss, 0.25);
-    rule->apply(gw.data(), expected_w.data(), expected_w.data(), array_w, 50'000, {.lr = 0.1}, t);
-    rule->apply(gd.data(), expected_d.data(), expected_d.data(), array_d, 5, {.lr = 0.1}, t);
+    rule->apply(gw.data(), expected_w.data(), expected_w.data(), array_w, 50'000, 0.1, t);
+    rule->apply(gd.data(), expected_d.data(), expected_d.data(), array_d, 5, 0.1, t);
   }
   EXPECT_EQ(std::memcmp(flat.data(), expected_w.data(), 200'000), 0);
   EXPECT_EQ(std::memcmp(flat.data() + l.offset(3), expected_d.data(), 40), 0);

@@ -91,20 +91,20 @@ class RmspropRule final : public Rule {
  public:
   explicit RmspropRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return 1 + (s_.centered ? 1 : 0) + (s_.momentum != 0 ? 1 : 0); }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(rmsprop_float)(g, p, out, state, n, numbers<float>(step, count));
+    HWY_DYNAMIC_DISPATCH(rmsprop_float)(g, p, out, state, n, numbers<float>(lr, count));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(rmsprop_double)(g, p, out, state, n, numbers<double>(step, count));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(rmsprop_double)(g, p, out, state, n, numbers<double>(lr, count));
   }
 
  private:
   template <class T>
-  RmspropStep<T> numbers(const StepSettings& step, std::int64_t count) const {
+  RmspropStep<T> numbers(double lr, std::int64_t count) const {
     static_cast<void>(count);
-    return {static_cast<T>(step.lr),
+    return {static_cast<T>(lr),
             static_cast<T>(s_.alpha),
             static_cast<T>(1 - s_.alpha),
             static_cast<T>(s_.eps),

@@ -27,13 +27,15 @@ Status fraction(const char* setting, double value) {
 
 }  // namespace
 
+Status check_lr(double lr) { return not_negative("lr", lr); }
+
 std::string_view name(RuleSettings::Kind kind) {
   constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "store"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
 void RuleSettings::encode(Writer& out) const {
-  out.put(kind).put(momentum).put(dampening).put(weight_decay).put(beta1).put(beta2).put(eps);
+  out.put(kind).put(lr).put(momentum).put(dampening).put(weight_decay).put(beta1).put(beta2).put(eps);
   out.put(lr_decay).put(initial_accumulator).put(alpha);
   for (const bool flag : {nesterov, amsgrad, centered}) out.put(static_cast<std::uint8_t>(flag));
 }
@@ -41,7 +43,7 @@ void RuleSettings::encode(Writer& out) const {
 Result<RuleSettings> RuleSettings::decode(Reader& in) {
   RuleSettings s;
   const auto kind = in.get<std::uint8_t>();
-  for (double* value : {&s.momentum, &s.dampening, &s.weight_decay, &s.beta1, &s.beta2, &s.eps, &s.lr_decay,
+  for (double* value : {&s.lr, &s.momentum, &s.dampening, &s.weight_decay, &s.beta1, &s.beta2, &s.eps, &s.lr_decay,
                         &s.initial_accumulator, &s.alpha})
     *value = in.get<double>();
   bool known = kind <= static_cast<std::uint8_t>(Kind::store);
@@ -59,6 +61,7 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
 
 Status RuleSettings::check() const {
   if (kind == Kind::store) return {};
+  COHAUL_TRY(check_lr(lr));
   COHAUL_TRY(not_negative("weight_decay", weight_decay));
   COHAUL_TRY(not_negative("momentum", momentum));
   COHAUL_TRY(not_negative("eps", eps));

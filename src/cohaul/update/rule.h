@@ -19,6 +19,7 @@ namespace cohaul::update {
 struct RuleSettings {
   /// store: parameters become the gradients, for a mean gradient without an update.
   enum class Kind : std::uint8_t { sgd, adam, adamw, adagrad, rmsprop, lion, store } kind = Kind::sgd;
+  double lr = 0;                      // all; the schedule multiplies it
   double momentum = 0;                // sgd, rmsprop
   double dampening = 0;               // sgd
   double weight_decay = 0;            // all; decoupled from the gradient in adamw and lion
@@ -39,11 +40,8 @@ struct RuleSettings {
 };
 
 std::string_view name(RuleSettings::Kind kind);
-
-/// What travels with each step.
-struct StepSettings {
-  double lr = 0;
-};
+/// invalid where it is no learning rate: below 0, or not a finite number.
+Status check_lr(double lr);
 
 constexpr int kStatesMax = 3;
 
@@ -54,11 +52,11 @@ class Rule {
   /// How many state values each element has (0 plain SGD, 1 momentum, 2 Adam), at most kStatesMax.
   virtual int states() const = 0;
   /// gradient[i], parameter_in[i], state[k][i] → parameter_out[i], state[k][i] for i < n. parameter_out may be
-  /// parameter_in. count: updates of these elements with this one, from 1. Any alignment, any n.
+  /// parameter_in. lr: the rate of this update. count: updates of these elements with this one, from 1. Any alignment, any n.
   virtual void apply(const float* gradient, const float* parameter_in, float* parameter_out, float* const* state,
-                     std::size_t n, const StepSettings& settings, std::int64_t count) const = 0;
+                     std::size_t n, double lr, std::int64_t count) const = 0;
   virtual void apply(const double* gradient, const double* parameter_in, double* parameter_out, double* const* state,
-                     std::size_t n, const StepSettings& settings, std::int64_t count) const = 0;
+                     std::size_t n, double lr, std::int64_t count) const = 0;
 };
 
 /// Never null for settings whose check() is ok.

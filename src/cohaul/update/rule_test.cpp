@@ -1,4 +1,5 @@
 #include "cohaul/update/rule.h"
+#include "cohaul/update/optimizer_settings.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -97,7 +98,7 @@ struct Trained {
   void step(const std::vector<T>& g, double lr, std::int64_t count, std::size_t begin, std::size_t end) {
     T* arrays[kStatesMax] = {};
     for (std::size_t k = 0; k < state.size(); ++k) arrays[k] = state[k].data() + begin;
-    rule->apply(g.data() + begin, p.data() + begin, p.data() + begin, arrays, end - begin, {.lr = lr}, count);
+    rule->apply(g.data() + begin, p.data() + begin, p.data() + begin, arrays, end - begin, lr, count);
   }
 };
 
@@ -156,8 +157,8 @@ TEST(Rule, MayWriteElsewhere) {
     std::vector<float> in_place = p, elsewhere(100);
     float *a[kStatesMax], *b[kStatesMax];
     for (int k = 0; k < kStatesMax; ++k) a[k] = state[0][k].data(), b[k] = state[1][k].data();
-    rule->apply(g.data(), in_place.data(), in_place.data(), a, 100, {.lr = 0.1}, 1);
-    rule->apply(g.data(), p.data(), elsewhere.data(), b, 100, {.lr = 0.1}, 1);
+    rule->apply(g.data(), in_place.data(), in_place.data(), a, 100, 0.1, 1);
+    rule->apply(g.data(), p.data(), elsewhere.data(), b, 100, 0.1, 1);
     EXPECT_EQ(in_place, elsewhere);
   }
 }
@@ -177,6 +178,27 @@ TEST(RuleSettings, DecodeWhatTheyEncode) {
     Reader unknown(bytes);
     EXPECT_EQ(RuleSettings::decode(unknown).status().code(), Code::corrupt);
   }
+}
+
+TEST(OptimizerSettings, DecodeWhatTheyEncode) {
+  OptimizerSettings s(RuleSettings{.lr = 0.1});
+  for (int g = 0; g < 3; ++g) s.groups.push_back({.lr = 0.1 * g, .momentum = 0.5});
+  s.schedule = {.kind = Schedule::Kind::multistep, .warmup_steps = 3, .milestones = {4, 9}, .gamma = 0.3};
+  std::vector<std::byte> bytes;
+  Writer writer(bytes);
+  s.encode(writer);
+  Reader reader(bytes);
+  const Result<OptimizerSettings> back = OptimizerSettings::decode(reader);
+  ASSERT_TRUE(back.ok() && reader.done());
+  EXPECT_EQ(*back, s);
+  for (std::size_t n = 0; n < bytes.size(); ++n) {
+    Reader cut(ConstBytes(bytes).first(n));
+    EXPECT_EQ(OptimizerSettings::decode(cut).status().code(), Code::corrupt);
+  }
+  s.groups.push_back({.kind = Kind::adam});
+  EXPECT_EQ(s.check().message(), "the groups of an optimizer have different rules");
+  s.groups.clear();
+  EXPECT_EQ(s.check().code(), Code::invalid);
 }
 
 TEST(RuleSettings, NameTheSettingThatIsWrong) {

@@ -118,4 +118,26 @@ Status Schedule::check() const {
   return {};
 }
 
+void Schedule::encode(Writer& out) const {
+  out.put(kind).put(warmup_steps).put(steps).put(every).put(stretch);
+  out.put(gamma).put(min).put(power).put(pct_start).put(div_factor).put(final_div_factor);
+  out.put(static_cast<std::uint32_t>(milestones.size()));
+  for (std::int64_t at : milestones) out.put(at);
+}
+
+Result<Schedule> Schedule::decode(Reader& in) {
+  Schedule s;
+  const auto kind = in.get<std::uint8_t>();
+  for (std::int64_t* v : {&s.warmup_steps, &s.steps, &s.every, &s.stretch}) *v = in.get<std::int64_t>();
+  for (double* v : {&s.gamma, &s.min, &s.power, &s.pct_start, &s.div_factor, &s.final_div_factor})
+    *v = in.get<double>();
+  const auto count = in.get<std::uint32_t>();
+  if (!in.ok() || kind >= kNames.size() || count > in.left() / sizeof(std::int64_t))
+    return corrupt("an unreadable schedule");
+  s.kind = static_cast<Kind>(kind);
+  for (std::uint32_t i = 0; i < count; ++i) s.milestones.push_back(in.get<std::int64_t>());
+  if (Status status = s.check(); !status.ok()) return corrupt(status.message());
+  return s;
+}
+
 }  // namespace cohaul::update

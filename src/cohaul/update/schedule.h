@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::update {
@@ -42,6 +43,9 @@ struct Schedule {
   double factor(std::int64_t update) const;
   /// invalid, naming the setting: a cosine without steps, milestones that do not ascend, …
   Status check() const;
+
+  void encode(Writer& out) const;
+  static Result<Schedule> decode(Reader& in);  // corrupt
 };
 
 std::string_view name(Schedule::Kind kind);

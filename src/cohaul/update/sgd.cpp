@@ -75,19 +75,19 @@ class SgdRule final : public Rule {
  public:
   explicit SgdRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return s_.momentum != 0 ? 1 : 0; }
-  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, const StepSettings& step,
+  void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(sgd_float)(g, p, out, states() ? state[0] : nullptr, n, numbers<float>(step, count));
+    HWY_DYNAMIC_DISPATCH(sgd_float)(g, p, out, states() ? state[0] : nullptr, n, numbers<float>(lr, count));
   }
-  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n,
-             const StepSettings& step, std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(sgd_double)(g, p, out, states() ? state[0] : nullptr, n, numbers<double>(step, count));
+  void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
+             std::int64_t count) const override {
+    HWY_DYNAMIC_DISPATCH(sgd_double)(g, p, out, states() ? state[0] : nullptr, n, numbers<double>(lr, count));
   }
 
  private:
   template <class T>
-  SgdStep<T> numbers(const StepSettings& step, std::int64_t count) const {
-    return {static_cast<T>(step.lr),
+  SgdStep<T> numbers(double lr, std::int64_t count) const {
+    return {static_cast<T>(lr),
             static_cast<T>(s_.momentum),
             static_cast<T>(1 - s_.dampening),
             static_cast<T>(s_.weight_decay),

@@ -10,11 +10,11 @@ namespace {
 class StoreRule final : public Rule {
  public:
   int states() const override { return 0; }
-  void apply(const float* gradient, const float*, float* out, float* const*, std::size_t n, const StepSettings&,
+  void apply(const float* gradient, const float*, float* out, float* const*, std::size_t n, double,
              std::int64_t) const override {
     std::copy_n(gradient, n, out);
   }
-  void apply(const double* gradient, const double*, double* out, double* const*, std::size_t n, const StepSettings&,
+  void apply(const double* gradient, const double*, double* out, double* const*, std::size_t n, double,
              std::int64_t) const override {
     std::copy_n(gradient, n, out);
   }

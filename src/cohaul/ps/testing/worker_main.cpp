@@ -34,7 +34,7 @@ struct Plan {
 
 /// Every slice contributes the same, a number without rounding, so that any sum over slices is exact.
 Status step(update::Exchange& exchange, const update::Layout& layout, const update::Work& work, Bytes gradients) {
-  COHAUL_TRY(exchange.begin(work, {0.125}, {}));
+  COHAUL_TRY(exchange.begin(work, {}));
   auto share = static_cast<float>(work.slices.size()) / static_cast<float>(work.slices.count);
   auto* values = reinterpret_cast<float*>(gradients.data());
   std::fill(values, values + gradients.size() / sizeof(float), share * static_cast<float>(work.step.value % 8));
