@@ -30,6 +30,9 @@ void decode_all(ConstBytes in) {
   (void)Push::decode(in);
   (void)Ack::decode(in);
   (void)Measured::decode(in);
+  (void)Rates::decode(in);
+  (void)Restore::decode(in);
+  (void)Saved::decode(in);
   (void)Ready::decode(in);
   (void)LeaveLoop::decode(in);
   (void)LoopState::decode(in);

@@ -77,8 +77,9 @@ FAULTS = [
         (f"{GRADIENT}/reducer.cpp", "if (!taken[at(p)]) folds[at(p)].add(std::nullopt, join);", "static_cast<void>(p);")]),
     Fault("skipped_step_counts", "Adam counts steps that are skipped", [
         (f"{UPDATE}/owner.cpp", "  if (plan.action != StepPlan::Action::apply) {\n", "  if (plan.action != StepPlan::Action::apply) {\n    for (std::int64_t& c : states_[id.value].counts) ++c;\n")]),
-    Fault("strides", "a gradient is taken as it lies, whatever its strides", [
-        (f"{GRADIENT}/reducer.cpp", "if (grad.strides() != parameters[at(p)].strides())", "if (!grad.is_non_overlapping_and_dense())")]),
+    Fault("strides", "a replaced parameter is taken as it lies, whatever its strides", [
+        (f"{TRAIN}/borrowed_model.cpp", "    keep_strides(item);  // a loss", "    own_storage(item);  // a loss"),
+        (f"{TRAIN}/borrowed_model.cpp", "    keep_strides(items_[i]);", "    own_storage(items_[i]);")]),
     Fault("norm_of_sum", "the norm is of the sum, not the mean, where slices have samples", [
         (f"{UPDATE}/gradient_policy.cpp", "std::sqrt(facts.squares.value()) * scale;", "std::sqrt(facts.squares.value());")]),
     Fault("server_absent", "servers forget which parameters a worker has no gradient of", [

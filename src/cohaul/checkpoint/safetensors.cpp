@@ -1,110 +1,12 @@
 #include "cohaul/checkpoint/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
+#include "cohaul/checkpoint/file.h"
 #include "cohaul/checkpoint/header.h"
 
 namespace cohaul::checkpoint {
-namespace {
-
-/// Closes at the end of its scope.
-class File {
- public:
-  explicit File(int fd) : fd_(fd) {}
-  ~File() { close(); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int fd() const { return fd_; }
-  int close() { return fd_ < 0 ? 0 : ::close(std::exchange(fd_, -1)); }
-
- private:
-  int fd_;
-};
-
-Status wrong(const std::string& path, const char* what, int error) {
-  return invalid(path + ": " + what + ": " + std::strerror(error));
-}
-
-std::string folder_of(const std::string& path) {
-  const std::size_t slash = path.find_last_of('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
-/// A new file in the folder of `path`, removed at the end of its scope unless it was renamed to it.
-class Beside {
- public:
-  explicit Beside(const std::string& path) : path_(path), file_(create()) {}
-  ~Beside() {
-    if (error_ == 0 && !named_) ::unlink(name_.c_str());
-  }
-  Status opened() const {
-    if (path_.empty()) return invalid("the name of a file to write is empty");
-    struct stat info;
-    if (::stat(path_.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-      return invalid(path_ + ": is there and is not a file; choose another name");
-    if (error_ != 0) return wrong(path_, "cannot write into its folder", error_);
-    return {};
-  }
-  Status write(ConstBytes bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(file_.fd(), bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return wrong(path_, "cannot be written", errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-    }
-    return {};
-  }
-  /// Onto the disk, and under its name; then the name onto the disk.
-  Status name_it() {
-    if (::fsync(file_.fd()) != 0 || file_.close() != 0) return wrong(path_, "cannot be written", errno);
-    if (::rename(name_.c_str(), path_.c_str()) != 0) return wrong(path_, "cannot be put in its place", errno);
-    named_ = true;
-    File folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (folder.fd() < 0 || ::fsync(folder.fd()) != 0) return wrong(path_, "its folder cannot be written", errno);
-    return {};
-  }
-
- private:
-  int create() {
-    for (int k = 0; k < 100; ++k) {  // a killed process may have left one behind
-      name_ = path_ + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(k);
-      const int fd = ::open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      error_ = fd < 0 ? errno : 0;
-      if (error_ != EEXIST) return fd;
-    }
-    return -1;
-  }
-
-  std::string path_, name_;
-  int error_ = 0;
-  bool named_ = false;
-  File file_;
-};
-
-Result<std::shared_ptr<const void>> map(const std::string& path, ConstBytes& bytes) {
-  File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.fd() < 0) return wrong(path, "cannot be opened", errno);
-  struct stat info;
-  if (::fstat(file.fd(), &info) != 0) return wrong(path, "cannot be read", errno);
-  if (!S_ISREG(info.st_mode)) return invalid(path + ": is not a file");
-  const auto size = static_cast<std::size_t>(info.st_size);
-  bytes = {};
-  if (size == 0) return std::shared_ptr<const void>();
-  void* p = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd(), 0);
-  if (p == MAP_FAILED) return wrong(path, "cannot be read", errno);
-  bytes = {static_cast<const std::byte*>(p), size};
-  return std::shared_ptr<const void>(p, [size](void* q) { ::munmap(q, size); });
-}
-
-}  // namespace
 
 const TensorView* TensorFile::find(std::string_view name) const {
   const auto it = std::ranges::find(tensors_, name, &TensorView::name);
@@ -127,25 +29,19 @@ Result<TensorFile> parse(ConstBytes file) {
 }
 
 Result<TensorFile> read(const std::string& path) {
-  ConstBytes bytes;
-  COHAUL_ASSIGN(std::shared_ptr<const void> mapping, map(path, bytes));
-  Result<TensorFile> file = parse(bytes).context(path);
-  if (file.ok()) file->mapping_ = std::move(mapping);
+  COHAUL_ASSIGN(MappedFile mapped, map_file(path));
+  Result<TensorFile> file = parse(mapped.bytes).context(path);
+  if (file.ok()) file->mapping_ = std::move(mapped.mapping);
   return file;
 }
 
 Status write(const std::string& path, std::span<const TensorView> tensors, const Metadata& metadata) {
   Result<std::string> header = make_header(tensors, metadata);
   if (!header.ok()) return header.status().context(path);
-  Beside file(path);
-  COHAUL_TRY(file.opened());
   const std::uint64_t length = header->size();
-  COHAUL_TRY(file.write(as_bytes(std::span(&length, 1))));
-  COHAUL_TRY(file.write(as_bytes(std::string_view(*header))));
-  for (const TensorView& t : tensors) COHAUL_TRY(file.write(t.data));
-  return file.name_it();
+  std::vector<ConstBytes> parts{as_bytes(std::span(&length, 1)), as_bytes(std::string_view(*header))};
+  for (const TensorView& t : tensors) parts.push_back(t.data);
+  return write_file(path, parts);
 }
-
-Status check_writable(const std::string& path) { return Beside(path).opened(); }
 
 }  // namespace cohaul::checkpoint

@@ -62,7 +62,4 @@ Result<TensorFile> parse(ConstBytes file);
 /// written, disk full; also a repeated name, or data whose length is not its shape's).
 Status write(const std::string& path, std::span<const TensorView> tensors, const Metadata& metadata = {});
 
-/// Whether write(path) would find a folder that it may write into; leaves nothing behind. Errors: as write().
-Status check_writable(const std::string& path);
-
 }  // namespace cohaul::checkpoint

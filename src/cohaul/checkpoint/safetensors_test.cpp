@@ -1,5 +1,7 @@
 #include "cohaul/checkpoint/safetensors.h"
 
+#include "cohaul/checkpoint/file.h"
+
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 #include <signal.h>

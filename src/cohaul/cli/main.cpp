@@ -8,6 +8,7 @@
 
 #include "cohaul/base/exit_code.h"
 #include "cohaul/cli/bench_command.h"
+#include "cohaul/cli/checkpoint_command.h"
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/cli/keys_command.h"
 #include "cohaul/cli/launch_command.h"
@@ -60,6 +61,13 @@ CLI::App* add_keys(CLI::App& app, KeysArguments& a) {
   return keys;
 }
 
+CLI::App* add_checkpoint(CLI::App& app, CheckpointArguments& a) {
+  CLI::App* checkpoint = app.add_subcommand("checkpoint", "List and verify the checkpoints of a folder");
+  checkpoint->add_option("FOLDER", a.folder, "a train.checkpoint, or one checkpoint in it")->required();
+  checkpoint->add_option("--export", a.export_file, "write the newest good one's parameters as a safetensors file");
+  return checkpoint;
+}
+
 struct BenchArguments {
   std::string what;
 };
@@ -92,11 +100,13 @@ int main(int argc, char** argv) {
   LaunchArguments launch;
   DemoArguments demo;
   KeysArguments keys;
+  CheckpointArguments checkpoint;
   BenchArguments bench;
   CLI::App* const train_app = add_train(app, train);
   CLI::App* const launch_app = add_launch(app, launch);
   CLI::App* const demo_app = add_demo(app, demo);
   CLI::App* const keys_app = add_keys(app, keys);
+  CLI::App* const checkpoint_app = add_checkpoint(app, checkpoint);
   CLI::App* const bench_app = add_bench(app, bench);
   if (const std::string unknown = argc > 1 ? unknown_command(app, argv[1]) : ""; !unknown.empty()) {
     std::cerr << "cohaul: " << unknown << "\n";
@@ -114,6 +124,7 @@ int main(int argc, char** argv) {
   if (*launch_app) return run_launch(launch);
   if (*demo_app) return run_demo(demo);
   if (*keys_app) return run_keys(keys);
+  if (*checkpoint_app) return run_checkpoint(checkpoint);
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
   return cohaul::kUsersMistake;
 }

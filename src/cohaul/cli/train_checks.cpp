@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "cohaul/checkpoint/file.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/train_command.h"
 
@@ -38,6 +39,8 @@ Status check_files(const config::Config& job) {
     COHAUL_TRY(of_key(job, "train.init", checkpoint::read(*path).status()));
   if (auto path = job.find<std::string>("train.save"))
     COHAUL_TRY(of_key(job, "train.save", checkpoint::check_writable(*path)));
+  if (auto path = job.find<std::string>("train.checkpoint"))
+    COHAUL_TRY(of_key(job, "train.checkpoint", make_folder(*path)));
   if (auto path = job.find<std::string>("job.logs")) COHAUL_TRY(of_key(job, "job.logs", make_folder(*path)));
   return {};
 }

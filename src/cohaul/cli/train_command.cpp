@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/checkpoint/folder.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/handover.h"
 #include "cohaul/cli/launching.h"
@@ -73,12 +74,29 @@ Result<Launching> plan(const config::Config& job, const TrainArguments& argument
   return out;
 }
 
+/// The job; slices and threads that it does not set are those of the checkpoint that it goes on from.
+Result<config::Config> resolve(const TrainArguments& arguments) {
+  config::Request request{.job_file = arguments.job_file,
+                          .sets = arguments.sets,
+                          .workers = arguments.workers,
+                          .own_program = !arguments.program.empty(),
+                          .cores = job::cores()};
+  COHAUL_ASSIGN(config::Config job, config::resolve(request));
+  const std::optional<std::string> folder = job.resumes_from();
+  if (!folder) return job;
+  const checkpoint::Found found = checkpoint::find(*folder);
+  if (found.path.empty()) {
+    if (job.get<std::string>("train.resume") == "auto") return job;
+    return job.mistake("train.resume",
+                       found.passed_over.empty() ? "there is no checkpoint" : found.passed_over.front().message());
+  }
+  request.slices = found.manifest.slices;
+  request.threads = found.manifest.threads;
+  return config::resolve(request).context("going on from " + found.path);
+}
+
 Failure train(const TrainArguments& arguments) {
-  const auto job = config::resolve({.job_file = arguments.job_file,
-                                    .sets = arguments.sets,
-                                    .workers = arguments.workers,
-                                    .own_program = !arguments.program.empty(),
-                                    .cores = job::cores()});
+  const auto job = resolve(arguments);
   if (!job.ok()) return failure(job.status());
   if (Status s = check_files(*job); !s.ok()) return failure(s);
   const auto handover = Handover::of(job->encode());

@@ -73,6 +73,9 @@ train::FitOptions loop_of(const Config& job, std::int64_t samples) {
   loop.epochs = job.get_or<std::int64_t>("train.epochs", 0);
   loop.shuffle = job.get<bool>("data.shuffle");
   loop.log_every = job.get<std::int64_t>("train.log_every");
+  loop.checkpoint.folder = job.get_or("train.checkpoint", std::string());
+  loop.checkpoint.every = job.get_or<std::int64_t>("train.checkpoint_every", 0);
+  loop.checkpoint.keep = static_cast<int>(job.get<std::int64_t>("train.keep"));
   return or_throw(train::resolve(loop, samples, static_cast<int>(job.get<std::int64_t>("train.slices"))));
 }
 
@@ -219,6 +222,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   options.layer_group = workers ? &workers->group() : nullptr;
   const train::FitOptions fit = loop_of(job, data.train.size());
   train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
+  if (const auto folder = job.resumes_from()) trainer.resume(*folder);
   trainer.fit(data.train, model.loss, fit);
   train::or_throw(reporter.status());
 

@@ -87,6 +87,8 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     return checked(session_.abandon());
   }
 
+  std::vector<update::StatePiece> owned() override { return session_.owned(); }
+  void set_first(std::int64_t updates) override { session_.set_first(updates); }
   std::size_t memory_bytes() const override { return session_.state_bytes(); }
 
  private:

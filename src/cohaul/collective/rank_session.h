@@ -69,6 +69,11 @@ class RankSession {
   bool missing(int rank) const;
   const Status& failure() const { return failure_; }
   std::size_t state_bytes() const { return owner_.state_bytes(); }
+  /// Exchange::owned, set_first.
+  std::vector<update::StatePiece> owned() {
+    return owner_.pieces([&](PartitionId id) { return parameters_.data() + layout_.partitions()[id.value].offset; });
+  }
+  void set_first(std::int64_t updates) { owner_.set_first(updates); }
 
  private:
   enum class Phase : std::uint8_t { idle, backward, ends, facts, updates, spreading, failed, closed };

@@ -41,6 +41,12 @@ Status Config::mistake(std::string_view key, std::string_view message) const {
   return config::mistake(it->first, it->second, message);
 }
 
+std::optional<std::string> Config::resumes_from() const {
+  const std::string resume = get_or("train.resume", std::string("off"));
+  if (resume == "off") return std::nullopt;
+  return resume == "auto" ? find<std::string>("train.checkpoint") : resume;
+}
+
 std::string Config::job_json() const {
   Json out = Json::object();
   for (const auto& [key, entry] : entries_) {

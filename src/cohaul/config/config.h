@@ -57,6 +57,9 @@ class Config {
   /// train.slices: message".
   Status mistake(std::string_view key, std::string_view message) const;
 
+  /// The folder that the job goes on from, if there is a checkpoint in it; nothing: it starts anew.
+  std::optional<std::string> resumes_from() const;
+
   /// The values alone, as a JSON object of sections: for the record.
   std::string job_json() const;
   /// With the places: what decode() reads.

@@ -19,6 +19,26 @@ Status check_amount(const Config& job) {
   return {};
 }
 
+Status check_checkpoints(const Config& job) {
+  const bool resumes = job.set_by_user("train.resume") && job.get<std::string>("train.resume") != "off";
+  if (!job.has("train.checkpoint")) {
+    for (const char* key : {"train.checkpoint_every", "train.keep"})
+      if (job.set_by_user(key))
+        return job.mistake(key, "is about checkpoints, and train.checkpoint is not set: set it to their folder");
+    if (!resumes) return {};
+    if (job.get<std::string>("train.resume") == "auto")
+      return job.mistake("train.resume", "there is no train.checkpoint to go on from; set it, or give a folder here");
+  }
+  const auto strategy = job.get<std::string>("strategy.name");
+  const bool asynchronous = job.get_or("strategy.consistency", std::string("sync")) != "sync";
+  if (strategy != "tensor" && !asynchronous) return {};
+  return job.mistake(job.has("train.checkpoint") ? "train.checkpoint" : "train.resume",
+                     "there are no checkpoints yet " +
+                         (asynchronous ? "with strategy.consistency = " + job.get<std::string>("strategy.consistency")
+                                       : std::string("with strategy.name = tensor")) +
+                         "; remove the key, or use single, all_reduce or synchronous servers");
+}
+
 Status check_data(const Config& job) {
   const auto name = job.get<std::string>("data.name");
   if (name == "fashion-mnist" || job.has("data.path")) return {};
@@ -129,6 +149,7 @@ Status check_job(const Config& job, const Schema& schema) {
     if (const auto spec = schema.spec_of(key)) COHAUL_TRY(check_unread(job, *spec));
   COHAUL_TRY(check_amount(job));
   COHAUL_TRY(check_data(job));
+  COHAUL_TRY(check_checkpoints(job));
   COHAUL_TRY(check_optimizer(job));
   COHAUL_TRY(check_schedule(job));
   return check_slices(job);

@@ -1,6 +1,7 @@
 #include "cohaul/config/resolve.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cohaul/config/job_checks.h"
 #include "cohaul/config/keys.h"
@@ -34,18 +35,29 @@ void fill_optimizer(Config& job, const Schema& schema) {
 }
 
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
-void fill_defaults(Config& job, const Schema& schema, int cores) {
+void fill_defaults(Config& job, const Schema& schema, const Request& request) {
   const Int workers = job.get_or<Int>("job.workers", 1);
   if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
   for (const KeySpec& spec : schema.keys())
     if (spec.fallback && !job.has(spec.key) && is_read(job, spec)) job.set(spec.key, *spec.fallback);
   fill_optimizer(job, schema);
+  if (!job.has("train.slices") && request.slices) job.set("train.slices", *request.slices);
   if (!job.has("train.slices")) {
     const bool split = job.get<std::string>("strategy.name") == "all_reduce" ||
                        job.get_or("strategy.consistency", std::string()) == "sync";
     job.set("train.slices", split ? workers : Int{1});
   }
-  if (!job.has("job.threads")) job.set("job.threads", std::max<Int>(1, cores / workers));
+  if (!job.has("job.threads"))
+    job.set("job.threads", request.threads.value_or(std::max<Int>(1, request.cores / workers)));
+}
+
+/// A folder is relative to that of the job file, as other paths are.
+void find_resume_folder(Config& job) {
+  const auto folder = job.find<std::string>("train.resume");
+  if (!folder || *folder == "auto" || *folder == "off") return;
+  const Location where = job.entries().find("train.resume")->second.where;
+  const std::filesystem::path base = where.line > 0 ? std::filesystem::path(where.file).parent_path() : "";
+  job.set("train.resume", std::filesystem::absolute(base / *folder).lexically_normal().string(), where);
 }
 
 Result<Config> finish(Entries entries, const std::string& file, const Schema& schema, const ReadOptions& options,
@@ -59,7 +71,8 @@ Result<Config> finish(Entries entries, const std::string& file, const Schema& sc
   }
   Config job(std::move(entries), file);
   COHAUL_TRY(check_required(job, schema, file));
-  fill_defaults(job, schema, request.cores);
+  find_resume_folder(job);
+  fill_defaults(job, schema, request);
   COHAUL_TRY(check_job(job, schema));
   return job;
 }

@@ -12,15 +12,16 @@ namespace cohaul::config {
 
 struct Request {
   std::string job_file;
-  std::vector<std::string> sets{};        // "KEY=VALUE", in order
-  std::optional<std::int64_t> workers{};  // --workers
-  bool own_program = false;               // --program: model.* is the program's
-  int cores = 1;                          // of this host, for job.threads
+  std::vector<std::string> sets{};                  // "KEY=VALUE", in order
+  std::optional<std::int64_t> workers{};            // --workers
+  bool own_program = false;                         // --program: model.* is the program's
+  int cores = 1;                                    // of this host, for job.threads
+  std::optional<std::int64_t> slices{}, threads{};  // of the checkpoint that the run goes on from: for what is not set
 };
 
 /// Every key of the job with its value: defaults filled in (strategy.name, train.slices, job.threads, weight_decay by
 /// what they depend on); keys that the job does not read have none. Unset stay: train.steps or train.epochs (the
-/// other), train.init, train.save, data.path, job.logs. Reads the job file and nothing else. Errors: invalid.
+/// other), train.init, train.save, train.checkpoint, data.path, job.logs. Reads the job file and nothing else. Errors: invalid.
 Result<Config> resolve(const Request& request);
 
 /// The same from TOML text; file is its name in messages. Request::job_file is not read.

@@ -92,7 +92,7 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "seed, log_every, init, save");
+            "seed, log_every, init, save, checkpoint, checkpoint_every, keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "
@@ -248,6 +248,27 @@ TEST(Resolve, Groups) {
   EXPECT_NE(refusal(job({"optimizer.group.255.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.01.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.1.match=a"})).find("optimizer.group.0.match: missing"), std::string::npos);
+}
+
+TEST(Resolve, Checkpoints) {
+  const std::string set = "train.checkpoint=/tmp/c";
+  EXPECT_EQ(job()->resumes_from(), std::nullopt);
+  EXPECT_EQ(job({set})->resumes_from(), "/tmp/c");
+  EXPECT_EQ(job({set, "train.resume=off"})->resumes_from(), std::nullopt);
+  EXPECT_EQ(job({set, "train.resume=/tmp/other"})->resumes_from(), "/tmp/other");
+  EXPECT_EQ(job({set})->get<std::int64_t>("train.keep"), 3);
+  EXPECT_NE(refusal(job({"train.checkpoint_every=5"})).find("train.checkpoint is not set"), std::string::npos);
+  EXPECT_NE(refusal(job({"train.resume=auto"})).find("there is no train.checkpoint to go on from"), std::string::npos);
+  EXPECT_NE(refusal(job({set, "strategy.name=parameter_server", "strategy.consistency=async"}, 2))
+                .find("there are no checkpoints yet with strategy.consistency = async"),
+            std::string::npos);
+  EXPECT_NE(refusal(job({set, "strategy.name=tensor"}, 2)).find("yet with strategy.name = tensor"), std::string::npos);
+  const Request saved{.job_file = "d/a.toml", .sets = {}, .workers = 2, .slices = 6, .threads = 3};
+  const Result<Config> on = resolve_text(std::string(kJob), "d/a.toml", saved);
+  EXPECT_EQ(on->get<std::int64_t>("train.slices"), 6) << "of the checkpoint";
+  EXPECT_EQ(on->get<std::int64_t>("job.threads"), 3);
+  const std::string relative = std::string(kJob).insert(std::string(kJob).find("steps"), "resume = \"old\"\n");
+  EXPECT_EQ(resolve_text(relative, "/d/a.toml", {.job_file = "/d/a.toml"})->resumes_from(), "/d/old");
 }
 
 TEST(Resolve, Slices) {

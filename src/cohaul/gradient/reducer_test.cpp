@@ -208,6 +208,8 @@ class Noted final : public update::Exchange {
   }
   Result<update::StepOutcome> finish(std::span<const update::PartEnd>) override { return update::StepOutcome(); }
   Status abandon() override { return {}; }
+  std::vector<update::StatePiece> owned() override { return {}; }
+  void set_first(std::int64_t) override {}
   std::size_t memory_bytes() const override { return 0; }
 
   std::int32_t refused = -1;

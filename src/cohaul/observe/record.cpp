@@ -54,6 +54,20 @@ std::string to_json(const StepRecord& r) {
   return dump(out);
 }
 
+std::string to_json(const CheckpointRecord& r) {
+  Json out{{"record", "checkpoint"}, {"step", r.step}, {"path", r.path}};
+  if (r.error.empty()) out["bytes"] = r.bytes;
+  out["seconds"] = number(r.seconds);
+  if (!r.error.empty()) out["error"] = r.error;
+  return dump(out);
+}
+
+std::string to_json(const ResumedRecord& r) {
+  Json out{{"record", "resumed"}, {"step", r.step}, {"path", r.path}};
+  if (!r.passed_over.empty()) out["passed_over"] = r.passed_over;
+  return dump(out);
+}
+
 std::string to_json(const ResultRecord& r) {
   Json out{{"record", "result"}, {"steps", r.steps}, {"loss", number(r.loss)}};
   for (const auto& [name, value] : r.metrics) out[name] = number(value);

@@ -45,6 +45,22 @@ struct StepRecord {
   std::int64_t skipped = 0;               // updates left out so far, since a gradient was not finite
 };
 
+/// One that was written, or could not be.
+struct CheckpointRecord {
+  std::int64_t step = 0;  // updates done
+  std::string path;
+  std::uint64_t bytes = 0;
+  double seconds = 0;
+  std::string error{};  // empty: it is there
+};
+
+/// A run goes on from a checkpoint.
+struct ResumedRecord {
+  std::int64_t step = 0;  // updates that had been done
+  std::string path;
+  std::vector<std::string> passed_over{};  // newer checkpoints, and what is wrong with each
+};
+
 struct ResultRecord {
   std::int64_t steps = 0;
   double loss = 0;                                        // of the test set
@@ -66,6 +82,8 @@ struct ErrorRecord {
 std::string to_json(const StartRecord& record);
 std::string to_json(const ProcessRecord& record);
 std::string to_json(const StepRecord& record);
+std::string to_json(const CheckpointRecord& record);
+std::string to_json(const ResumedRecord& record);
 std::string to_json(const ResultRecord& record);
 std::string to_json(const ErrorRecord& record);
 

@@ -46,7 +46,11 @@ class Client final : public ServerExchange, ToServers {
   Status push(const update::Gradient& gradient) override;
   Result<update::StepOutcome> finish(std::span<const update::PartEnd> ends) override;
   Status abandon() override;
+  std::vector<update::StatePiece> owned() override { return {}; }
+  void set_first(std::int64_t) override {}
   std::size_t memory_bytes() const override { return sizeof *this; }
+  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override;
+  Status restore(const std::string& checkpoint, std::int64_t updates) override;
   Result<std::optional<update::Work>> next(const update::Loop& loop) override;
   Status leave_loop(bool stop) override;
   LoopState loop() const override;
@@ -324,6 +328,22 @@ Status Client::abandon() {
   if (!failure_.ok()) return failure_;
   Status given_up = session_.abandon();
   return given_up.ok() ? given_up : fail(given_up);
+}
+
+Result<std::vector<checkpoint::FileEntry>> Client::save(const std::string& folder) {
+  COHAUL_TRY(between_steps("a checkpoint"));
+  note_operation("let the servers write a checkpoint");
+  session_.save(folder);
+  COHAUL_TRY(settle(of_step()).context("write a checkpoint"));
+  if (!session_.not_saved().empty()) return invalid(session_.not_saved());
+  return session_.saved();
+}
+
+Status Client::restore(const std::string& checkpoint, std::int64_t updates) {
+  COHAUL_TRY(between_steps("a resume"));
+  note_operation("let the servers read a checkpoint");
+  session_.restore(checkpoint, updates);
+  return settle(of_step()).context("read a checkpoint");
 }
 
 Result<Counts> Client::counts() {

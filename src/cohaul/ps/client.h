@@ -57,6 +57,11 @@ class ServerExchange : public update::Exchange {
   virtual std::vector<ToldUpdate> take_updates() = 0;
   /// Makes parameters() what the servers have now. Blocks, at most until `deadline`. Not within a step.
   virtual Status refresh(Time deadline) = 0;
+  /// Worker 0, all workers between the same two steps: every server writes what it keeps into the folder. Blocks until all have. Returns their
+  /// files; invalid: one could not be written (not sticky).
+  virtual Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) = 0;
+  /// Worker 0, before the first step: every server takes its part of a checkpoint of so many updates. Blocks until all have; then all refresh().
+  virtual Status restore(const std::string& checkpoint, std::int64_t updates) = 0;
   /// Asks all servers; blocks for their answers. Not within a step.
   virtual Result<Counts> counts() = 0;
   /// Says goodbye; blocks until that is sent. Servers that run in this process go on until all workers have said it; the job's close()

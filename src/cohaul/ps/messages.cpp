@@ -131,6 +131,30 @@ Result<Rates> Rates::decode(ConstBytes body) {
   return sound ? Result<Rates>(std::move(m)) : corrupt("unreadable learning rates");
 }
 
+void Restore::encode(Writer& out) const { out.text(checkpoint).put(updates); }
+
+Result<Restore> Restore::decode(ConstBytes body) {
+  Reader in(body);
+  Restore m;
+  m.checkpoint = in.text();
+  m.updates = in.get<std::int64_t>();
+  if (!in.done() || m.updates < 0) return corrupt("an unreadable question for a checkpoint");
+  return m;
+}
+
+void Saved::encode(Writer& out) const { out.text(file.name).put(file.bytes).text(file.hash).text(why); }
+
+Result<Saved> Saved::decode(ConstBytes body) {
+  Reader in(body);
+  Saved m;
+  m.file.name = in.text();
+  m.file.bytes = in.get<std::uint64_t>();
+  m.file.hash = in.text();
+  m.why = in.text();
+  if (!in.done()) return corrupt("an unreadable answer to a question for a checkpoint");
+  return m;
+}
+
 void Ready::encode(Writer& out) const { out.put(loop).put(steps).put(report_every).text(facts); }
 
 Result<Ready> Ready::decode(ConstBytes body) {

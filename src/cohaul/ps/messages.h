@@ -16,6 +16,8 @@
 //   leave_loop        own clock         –          LeaveLoop                         –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
 //   ask_stats         –                 –          –                                 –
+//   save              own questions     –          the folder (text)                 –   (worker 0 only, between steps)
+//   restore           own questions     –          Restore                           –   (worker 0 only, before the first step)
 //   goodbye           –                 –          –                                 –
 //   server → worker
 //   ack               its push number   partition  Ack                               –
@@ -28,6 +30,8 @@
 //   step_report       step              –          mean loss over the batch (f64)    –   (synchronous)
 //   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
+//   saved             its question      –          Saved                             –
+//   restored          its question      –          –                                 –
 //   refused           –                 –          Refusal                           –
 //
 // A push is known by (sender, clock, first of its slices); a content by its number, which grows whenever the values of a partition change.
@@ -44,6 +48,7 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/checkpoint/manifest.h"
 #include "cohaul/ps/consistency.h"
 #include "cohaul/update/absent.h"
 #include "cohaul/update/gradient_policy.h"
@@ -65,6 +70,8 @@ enum class Kind : std::uint16_t {
   assign,
   leave_loop,
   rates,
+  save,
+  restore,
   ack = 64,
   params,
   grant,
@@ -76,6 +83,8 @@ enum class Kind : std::uint16_t {
   facts,
   assigned,
   left,
+  saved,
+  restored,
 };
 
 constexpr std::int32_t kWorkersMax = 4096;
@@ -211,6 +220,24 @@ struct Stats {
 
   void encode(Writer& out) const;
   static Result<Stats> decode(Reader& in);
+};
+
+/// The checkpoint that a server takes its part from, and the updates that had been done.
+struct Restore {
+  std::string checkpoint;
+  std::int64_t updates = 0;
+
+  void encode(Writer& out) const;
+  static Result<Restore> decode(ConstBytes body);
+};
+
+/// The file that a server has written for a checkpoint, or why it could not.
+struct Saved {
+  checkpoint::FileEntry file;
+  std::string why;  // empty: it is written
+
+  void encode(Writer& out) const;
+  static Result<Saved> decode(ConstBytes body);
 };
 
 constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; what is longer is cut

@@ -17,7 +17,7 @@ namespace cohaul::ps {
 class Room final : ToWorkers {
  public:
   Room(transport::Poller& poller, ServerRank rank, int workers)
-      : poller_(poller), server_(rank, memory_, *this), peers_(workers) {}
+      : poller_(poller), server_(rank, memory_, *this, &real_disk()), peers_(workers) {}
   ~Room() override;
 
   /// A worker has come; one of the same rank that was here before is parted with. channel->peer().rank is below `workers`.

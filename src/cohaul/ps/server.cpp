@@ -4,11 +4,13 @@
 #include <cmath>
 #include <string>
 
+#include "cohaul/checkpoint/folder.h"
 #include "cohaul/ps/placement.h"
 
 namespace cohaul::ps {
 
-Server::Server(ServerRank rank, Memory& memory, ToWorkers& out) : rank_(rank), memory_(memory), out_(out) {}
+Server::Server(ServerRank rank, Memory& memory, ToWorkers& out, Disk* disk)
+    : rank_(rank), memory_(memory), out_(out), disk_(disk) {}
 Server::~Server() = default;
 
 void Server::joined(WorkerRank worker, Incarnation incarnation) {
@@ -111,6 +113,8 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time
                        .keep = nullptr});
       return {};
     }
+    case Kind::save:
+    case Kind::restore: return on_disk(from, kind, frame);
     case Kind::goodbye: leave(from); return {};
     default: return corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + ", which no worker sends");
   }
@@ -202,6 +206,73 @@ Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
   rates_set_ = frame.clock;
   rates_ = std::move(said.rates);
   owner_->set_rates(rates_);
+  return {};
+}
+
+Status Server::on_disk(WorkerRank from, Kind kind, const transport::Frame& frame) {
+  const std::string who = "worker " + std::to_string(from.value);
+  if (from.value != 0) return corrupt(who + " asks for a checkpoint, which is worker 0's to do");
+  if (disk_ == nullptr) return unsupported("this server has no disk");
+  for (const auto& table : tables_)
+    if (table && table->is_amid_step()) return corrupt(who + " asks for a checkpoint while a step is gathered");
+  return kind == Kind::save ? save(from, frame) : restore(from, frame);
+}
+
+/// The owner's pieces. Their values lie in `values`, one partition after the other.
+std::vector<update::StatePiece> Server::pieces(std::vector<std::byte>& values) {
+  std::vector<std::size_t> begins(tables_.size());
+  std::size_t bytes = 0;
+  for (std::size_t p = 0; p < tables_.size(); ++p) {
+    begins[p] = bytes;
+    if (tables_[p]) bytes += layout_->partitions()[p].bytes;
+  }
+  values.resize(bytes);
+  return owner_->pieces([&](PartitionId id) { return values.data() + begins[static_cast<std::size_t>(id.value)]; });
+}
+
+Status Server::save(WorkerRank to, const transport::Frame& frame) {
+  const std::string folder(reinterpret_cast<const char*>(frame.body.data()), frame.body.size());
+  std::vector<std::byte> values;
+  const std::vector<update::StatePiece> mine = pieces(values);
+  auto* next = values.data();
+  for (const auto& table : tables_)
+    if (table) next = std::ranges::copy(table->values(), next).out;
+  Saved saved;
+  const std::string name = checkpoint::kOwnerPrefix + std::to_string(rank_.value) + ".safetensors";
+  Result<checkpoint::FileEntry> written = disk_->save(folder, name, *layout_, mine);
+  if (written.ok()) saved.file = *written;
+  else saved.why = written.status().message();
+  body_.clear();
+  Writer writer(body_);
+  saved.encode(writer);
+  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::saved),
+                 .clock = frame.clock,
+                 .key = 0,
+                 .body = body_,
+                 .payload = {},
+                 .keep = nullptr});
+  return {};
+}
+
+Status Server::restore(WorkerRank to, const transport::Frame& frame) {
+  COHAUL_ASSIGN(const Restore question, Restore::decode(frame.body));
+  std::vector<std::byte> values;
+  const std::vector<update::StatePiece> mine = pieces(values);
+  COHAUL_TRY(disk_->restore(question.checkpoint, *layout_, mine));
+  ConstBytes left = values;
+  for (auto& table : tables_) {
+    if (!table) continue;
+    const std::size_t bytes = table->values().size();
+    table->replace(left.first(bytes));
+    left = left.subspan(bytes);
+  }
+  owner_->set_first(question.updates);
+  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::restored),
+                 .clock = frame.clock,
+                 .key = 0,
+                 .body = {},
+                 .payload = {},
+                 .keep = nullptr});
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/ps/coordinator.h"
+#include "cohaul/ps/disk.h"
 #include "cohaul/ps/frozen.h"
 #include "cohaul/ps/memory.h"
 #include "cohaul/ps/messages.h"
@@ -24,8 +25,8 @@ namespace cohaul::ps {
 /// One thread. Knows nothing until the first worker's init; all others must say the same.
 class Server {
  public:
-  /// `memory` and `out` outlive it; it outlives the channels that its messages went to (they pin versions).
-  Server(ServerRank rank, Memory& memory, ToWorkers& out);
+  /// `memory`, `out` and `disk` outlive it; disk: null: it has none. It outlives the channels that its messages went to (they pin versions).
+  Server(ServerRank rank, Memory& memory, ToWorkers& out, Disk* disk = nullptr);
   ~Server();
 
   /// A worker is there, or a new life of it. (A mere reconnection has the same incarnation and changes nothing.)
@@ -59,6 +60,10 @@ class Server {
   Status on_push(WorkerRank from, Table& table, transport::Frame frame);
   Status on_plan(WorkerRank from, const transport::Frame& frame);
   void send_facts();
+  Status on_disk(WorkerRank from, Kind kind, const transport::Frame& frame);
+  Status save(WorkerRank to, const transport::Frame& frame);
+  Status restore(WorkerRank to, const transport::Frame& frame);
+  std::vector<update::StatePiece> pieces(std::vector<std::byte>& values);
   Status on_rates(WorkerRank from, const transport::Frame& frame);
   Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now);
@@ -67,6 +72,7 @@ class Server {
   const ServerRank rank_;
   Memory& memory_;
   ToWorkers& out_;
+  Disk* const disk_;
   std::optional<Init> init_;
   std::unique_ptr<const update::Layout> layout_;
   std::unique_ptr<update::Owner> owner_;

@@ -289,6 +289,38 @@ Status Session::abandon() {
   return {};
 }
 
+void Session::ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body) {
+  ++disk_questions_;
+  await(answer, init_.servers);
+  for (std::int32_t k = 0; k < init_.servers; ++k) {
+    body_ = body;
+    send(ServerRank(k), kind, disk_questions_, 0);
+  }
+}
+
+void Session::save(const std::string& folder) {
+  saved_.clear();
+  not_saved_.clear();
+  const ConstBytes text = as_bytes(std::string_view(folder));
+  ask_all(Kind::save, Kind::saved, {text.begin(), text.end()});
+}
+
+void Session::restore(const std::string& checkpoint, std::int64_t updates) {
+  std::vector<std::byte> body;
+  Writer writer(body);
+  Restore{checkpoint, updates}.encode(writer);
+  ask_all(Kind::restore, Kind::restored, body);
+}
+
+Status Session::on_saved(const transport::Frame& frame) {
+  COHAUL_ASSIGN(Saved saved, Saved::decode(frame.body));
+  if (!awaits(Kind::saved) || frame.clock != disk_questions_) return {};
+  --answers_missing_;
+  if (saved.why.empty()) saved_.push_back(std::move(saved.file));
+  else if (not_saved_.empty()) not_saved_ = std::move(saved.why);
+  return {};
+}
+
 void Session::ask_stats() {
   tables_ = coordinator_ = {};
   await(Kind::stats, init_.servers);
@@ -304,6 +336,10 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::ack: return on_ack(frame);
     case Kind::params: return on_params(frame);
     case Kind::stats: return on_stats(frame);
+    case Kind::saved: return on_saved(frame);
+    case Kind::restored:
+      if (awaits(Kind::restored) && frame.clock == disk_questions_) --answers_missing_;
+      return {};
     case Kind::facts: return on_facts(from, frame);
     case Kind::assigned: return on_assigned(frame);
     case Kind::grant:
@@ -446,6 +482,8 @@ std::string Session::missing() const {
   if (awaits(Kind::left)) add("server 0: that it has heard the goodbye to a loop");
   if (awaits(Kind::step_report)) add("server 0: the step's loss");
   if (awaits(Kind::stats)) add("a server: its counts");
+  if (awaits(Kind::saved)) add("a server: that its part of a checkpoint is written");
+  if (awaits(Kind::restored)) add("a server: that it has its part of a checkpoint");
   return text;
 }
 

@@ -67,6 +67,14 @@ class Session {
   bool is_amid_step() const { return work_ && sent_any_; }
   const update::StepOutcome& outcome() const { return outcome_; }
 
+  /// Worker 0, outside of a step: every server writes what it keeps into the folder.
+  void save(const std::string& folder);
+  /// Then: their files, or why one could not be written.
+  const std::vector<checkpoint::FileEntry>& saved() const { return saved_; }
+  const std::string& not_saved() const { return not_saved_; }
+  /// Worker 0, before the first step: every server takes its part from a checkpoint. Others refresh() when that is over.
+  void restore(const std::string& checkpoint, std::int64_t updates);
+
   /// Asks every server what it has counted.
   void ask_stats();
   /// Sum over the servers' tables; and what the coordinator counted.
@@ -120,6 +128,8 @@ class Session {
   Status on_assigned(const transport::Frame& frame);
   Status on_loop_state(Kind kind, const transport::Frame& frame);
   Status on_stats(const transport::Frame& frame);
+  Status on_saved(const transport::Frame& frame);
+  void ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body);
 
   const update::Layout& layout_;
   const Init init_;
@@ -133,7 +143,7 @@ class Session {
   Kind awaited_ = Kind::grant;  // what those answers are: grant (or finished), left, step_report, assigned, stats
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
-  std::int64_t assignments_ = 0, rates_set_ = 0;
+  std::int64_t assignments_ = 0, rates_set_ = 0, disk_questions_ = 0;
   std::int64_t asked_loop_ = -1;
   std::optional<Step> granted_;
   LoopState loop_;
@@ -158,6 +168,8 @@ class Session {
 
   std::vector<update::Contribution> contributions_;
   std::vector<ToldUpdate> updates_;
+  std::vector<checkpoint::FileEntry> saved_;
+  std::string not_saved_;
   Stats tables_, coordinator_;
   std::vector<std::byte> body_;
 };

@@ -226,10 +226,9 @@ void Table::answer(WorkerRank to) {
 
 Status Table::assign(WorkerRank from, std::int64_t number, ConstBytes parameters) {
   if (number > assignments_) {
-    const bool amid_step = held_count_ > 0 || version_.value < 0;
-    if (amid_step) return corrupt("new values while a step is gathered").context(context(from));
+    if (is_amid_step()) return corrupt("new values while a step is gathered").context(context(from));
     if (parameters.size() != partition_.bytes) return corrupt("new values of another size").context(context(from));
-    publish(versions_.next(), parameters);
+    replace(parameters);
     assignments_ = number;
   }
   body_.clear();

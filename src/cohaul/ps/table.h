@@ -42,6 +42,11 @@ class Table {
   Status pull(WorkerRank from, Version at_least, std::int64_t content);
   /// Other values, outside of a step: version and optimizer state stay. A repeat of the number is acknowledged only.
   Status assign(WorkerRank from, std::int64_t number, ConstBytes parameters);
+  /// A step's contributions are being gathered, or there are no parameters yet.
+  bool is_amid_step() const { return held_count_ > 0 || version_.value < 0; }
+  ConstBytes values() const { return versions_.current(); }
+  /// Outside of a step: other values, of the same size; version and optimizer state stay.
+  void replace(ConstBytes values) { publish(versions_.next(), values); }
   /// The worker is gone, or a new life of it has begun: forgets its clock and what it waits for.
   void forget(WorkerRank worker);
 

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "cohaul/checkpoint/folder.h"
+#include "cohaul/checkpoint/state_file.h"
 #include "cohaul/collective/all_reduce_exchange.h"
 #include "cohaul/strategy/server_engine.h"
 #include "cohaul/strategy/slices.h"
@@ -14,8 +16,8 @@ namespace {
 /// Steps are counted, not handed out: single, all_reduce and tensor differ in who shares a step and in the exchange.
 class CountedEngine final : public Engine {
  public:
-  CountedEngine(job::Job& job, Capabilities capabilities, update::SliceRange slices)
-      : job_(job), capabilities_(capabilities), slices_(slices) {}
+  CountedEngine(job::Job& job, const update::Layout& layout, Capabilities capabilities, update::SliceRange slices)
+      : job_(job), layout_(layout), capabilities_(capabilities), slices_(slices) {}
 
   Capabilities capabilities() const override { return capabilities_; }
   int slices() const override { return slices_.count; }
@@ -36,6 +38,28 @@ class CountedEngine final : public Engine {
   Status write(const std::function<Status()>&, Time deadline) override { return exchange_->write(deadline); }
   collective::Group* group() override { return group_ ? &group_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
+  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {
+    const std::string name = checkpoint::kOwnerPrefix + std::to_string(job_.rank()) + ".safetensors";
+    COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout_, exchange_->owned()));
+    return std::vector{std::move(file)};
+  }
+  Status restore(const std::string& path, std::int64_t updates, const std::function<Status()>& meet, Time) override {
+    COHAUL_ASSIGN(const checkpoint::SavedState saved, checkpoint::SavedState::open(path));
+    const auto name = [&](std::int32_t p) { return layout_.parameters()[static_cast<std::size_t>(p)].name; };
+    const auto parameters = static_cast<std::int32_t>(layout_.parameters().size());
+    for (std::int32_t p = 0; p < parameters; ++p) {
+      if (layout_.run_of(p) < 0) continue;
+      update::StatePiece whole;
+      whole.elements = layout_.elements(p);
+      whole.dtype = layout_.parameters()[static_cast<std::size_t>(p)].dtype;
+      whole.values = exchange_->parameters().subspan(layout_.offset(p), layout_.bytes(p));
+      COHAUL_TRY(saved.restore(name(p), whole, false));
+    }
+    for (const update::StatePiece& piece : exchange_->owned())
+      COHAUL_TRY(saved.restore(name(piece.parameter), piece, true));
+    exchange_->set_first(updates);
+    return meet();
+  }
   Status close() override { return workers_ ? workers_->links().flush("say goodbye") : Status{}; }
 
   Status all_reduce(const EngineOptions& options) {
@@ -86,6 +110,7 @@ class CountedEngine final : public Engine {
   Bytes parameters(const update::Layout& layout) { return memory_->bytes().first(layout.bytes()); }
 
   job::Job& job_;
+  const update::Layout& layout_;
   Capabilities capabilities_;
   update::SliceRange slices_;
   std::shared_ptr<transport::Arena> memory_;
@@ -101,7 +126,8 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
   const update::SliceRange mine = update::slices_of(slices, data_parallel ? job.rank() : 0, workers);
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
-  auto engine = std::make_unique<CountedEngine>(job, Capabilities{false, average, workers, job.world() == 1}, mine);
+  auto engine = std::make_unique<CountedEngine>(job, *options.layout,
+                                                Capabilities{false, average, workers, job.world() == 1}, mine);
   if (data_parallel) COHAUL_TRY(engine->all_reduce(options));
   else COHAUL_TRY(engine->local(options));
   return std::unique_ptr<Engine>(std::move(engine));

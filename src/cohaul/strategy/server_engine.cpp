@@ -52,6 +52,16 @@ class ServerEngine final : public Engine {
     const ps::Stats& c = counts.coordinator;
     return std::optional(counted(c.pushes, c.staleness_sum, c.staleness_max, c.gap_max));
   }
+  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {
+    if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
+    return exchange_->save(folder);
+  }
+  Status restore(const std::string& checkpoint, std::int64_t updates, const std::function<Status()>& meet,
+                 Time deadline) override {
+    if (job_.rank() == 0) COHAUL_TRY(exchange_->restore(checkpoint, updates));
+    COHAUL_TRY(meet());
+    return exchange_->refresh(deadline);
+  }
   Status close() override { return exchange_->close(); }
 
   Status connect(const EngineOptions& options, const ps::Options& ps) {

@@ -54,6 +54,13 @@ Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<
   return m;
 }
 
+std::vector<checkpoint::ParameterEntry> BorrowedModel::entries() const {
+  std::vector<checkpoint::ParameterEntry> out;
+  for (const Item& item : items_)
+    out.push_back({item.name, item.sizes, item.strides, item.type == at::kDouble ? DType::float64 : DType::float32});
+  return out;
+}
+
 BorrowedModel::~BorrowedModel() { give_back(); }
 
 Status BorrowedModel::collect(std::span<const Group> groups) {

@@ -8,6 +8,7 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
+#include "cohaul/checkpoint/manifest.h"
 #include "cohaul/train/model.h"
 #include "cohaul/train/optimizer.h"
 #include "cohaul/update/layout.h"
@@ -28,6 +29,9 @@ class BorrowedModel {
   const update::Layout& layout() const { return layout_; }
   /// By index in the layout; undefined for buffers.
   std::vector<at::Tensor> parameters() const;
+  /// The parameters, in the layout's order, for a checkpoint.
+  std::vector<checkpoint::ParameterEntry> entries() const;
+  const NamedTensors& buffers() const { return buffers_; }
   /// Of names, shapes, types and strides: two workers with equal ones have the same model.
   std::string fingerprint() const;
 

@@ -20,7 +20,18 @@ void ProgressReporter::step(const StepReport& r) {
     line.asynchrony = {r.asynchrony->staleness_mean, r.asynchrony->staleness_max, r.asynchrony->gap_max};
   }
   progress_.show(p);
-  if (record_ && status_.ok()) status_ = record_->write(line);
+  write(line);
+}
+
+void ProgressReporter::checkpoint(const observe::CheckpointRecord& r) {
+  if (!r.error.empty()) progress_.say("checkpoint after step " + std::to_string(r.step) + " not written: " + r.error);
+  write(r);
+}
+
+void ProgressReporter::resumed(const observe::ResumedRecord& r) {
+  for (const std::string& why : r.passed_over) progress_.say("passed over: " + why);
+  progress_.say("goes on after step " + std::to_string(r.step) + ", from " + r.path);
+  write(r);
 }
 
 double StepTimes::median_ms() const {

@@ -30,6 +30,9 @@ class Reporter {
  public:
   virtual ~Reporter() = default;
   virtual void step(const StepReport& report) = 0;
+  /// On worker 0.
+  virtual void checkpoint(const observe::CheckpointRecord&) {}
+  virtual void resumed(const observe::ResumedRecord&) {}
 };
 
 /// Progress lines to a descriptor and lines of a record.
@@ -38,9 +41,15 @@ class ProgressReporter final : public Reporter {
   /// record: may be null; outlives the reporter.
   ProgressReporter(int fd, bool quiet, observe::Record* record = nullptr) : progress_(fd, quiet), record_(record) {}
   void step(const StepReport& report) override;
+  void checkpoint(const observe::CheckpointRecord& record) override;
+  void resumed(const observe::ResumedRecord& record) override;
   const Status& status() const { return status_; }
 
  private:
+  template <class R>
+  void write(const R& record) {
+    if (record_ && status_.ok()) status_ = record_->write(record);
+  }
   observe::ProgressWriter progress_;
   observe::Record* record_;
   Status status_;

@@ -2,6 +2,8 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
+
 #include "cohaul/base/random.h"
 #include "cohaul/train/job_facts.h"
 
@@ -34,19 +36,27 @@ void SampleLoop::begin(const data::DataSet& set, const FitOptions& options, std:
   facts_ = loop_facts(number_, options, set) + more_facts;
   sampler_.emplace(data::SamplerOptions{set.size(), options.batch, options.shuffle, seed});
   seed_ = seed;
-  first_ = first;
+  first_ = start_ = first;
+  last_ = first + options.steps;
   ++number_;
 }
 
-update::Loop SampleLoop::bounds() const { return {first_, last(), options_.log_every, number_ - 1, facts_}; }
+void SampleLoop::go_on(std::int64_t first, std::int64_t start, bool ended) {
+  first_ = first;
+  start_ = start;
+  last_ = ended ? start : std::max(first + options_.steps, start);
+}
 
-data::Batch SampleLoop::batch(const update::Work& work, std::int32_t slice) {
-  const data::Slice positions = data::slice_of(options_.batch, work.slices.count, slice);
+update::Loop SampleLoop::bounds() const {
+  return {start_ - offset_, last_ - offset_, options_.log_every, number_ - 1, facts_};
+}
+
+data::Batch SampleLoop::batch(std::int64_t step, std::int32_t slices, std::int32_t slice) {
+  const data::Slice positions = data::slice_of(options_.batch, slices, slice);
   indices_.resize(static_cast<std::size_t>(positions.size()));
-  sampler_->indices(work.step.value, positions, indices_);
+  sampler_->indices(step, positions, indices_);
   at::Generator generator = at::detail::getDefaultCPUGenerator();
-  generator.set_current_seed(
-      mix_seed(seed_, static_cast<std::uint64_t>(work.step.value), static_cast<std::uint64_t>(slice)));
+  generator.set_current_seed(mix_seed(seed_, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(slice)));
   return set_->get(indices_);
 }
 

@@ -22,21 +22,27 @@ class SampleLoop {
   /// the loop.
   void begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first,
              const std::string& more_facts);
+  /// After begin(): the loop began with step `first`, and its next one is `start`. ended: nothing is left of it.
+  void go_on(std::int64_t first, std::int64_t start, bool ended);
+  /// So many updates were done before the engine's first step.
+  void set_offset(std::int64_t updates) { offset_ = updates; }
   void end() { set_ = nullptr; }
   bool running() const { return set_ != nullptr; }
 
   /// Of the last loop that was begun, from 1; 0: none was.
   std::int64_t number() const { return number_; }
   const FitOptions& options() const { return options_; }
+  /// As the engine counts.
   update::Loop bounds() const;
-  /// The first step: facts are compared with it.
-  bool is_first(std::int64_t step) const { return step == first_; }
+  /// The first step in this run: facts are compared with it.
+  bool is_first(std::int64_t step) const { return step == start_; }
   const std::string& facts() const { return facts_; }
   std::int64_t first() const { return first_; }
-  std::int64_t last() const { return first_ + options_.steps; }
+  std::int64_t start() const { return start_; }
+  std::int64_t last() const { return last_; }
 
-  /// The samples of a slice. Seeds torch's generator from (seed, step, slice), so that any worker draws alike.
-  data::Batch batch(const update::Work& work, std::int32_t slice);
+  /// The samples of a slice of update `step`. Seeds torch's generator from (seed, step, slice), so that any worker draws alike.
+  data::Batch batch(std::int64_t step, std::int32_t slices, std::int32_t slice);
   /// Fraction of the batch that the slice is.
   double share(std::int32_t slice, std::int32_t count) const;
 
@@ -47,7 +53,7 @@ class SampleLoop {
   std::optional<data::Sampler> sampler_;
   std::vector<std::int64_t> indices_;
   std::uint64_t seed_ = 0;
-  std::int64_t first_ = 0, number_ = 0;
+  std::int64_t first_ = 0, start_ = 0, last_ = 0, offset_ = 0, number_ = 0;
 };
 
 }  // namespace cohaul::train

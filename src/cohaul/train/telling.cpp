@@ -10,7 +10,7 @@ void Telling::begin_loop(const SampleLoop& loop) {
   times_.began = last_end_ = told_at_ = steady_clock().now();
   batch_ = loop.options().batch;
   waited_ = job_.waited();
-  told_ = loop.first();
+  told_ = loop.start();
 }
 
 void Telling::end_loop(std::int64_t updates) {
@@ -48,7 +48,7 @@ void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loo
   out.lr = lr_;
   out.gradient_norm = gradient_norm_;
   out.skipped = skipped_;
-  const double overall = per_second(update.number - loop.first(), now - times_.began);
+  const double overall = per_second(update.number - loop.start(), now - times_.began);
   if (overall > 0) out.seconds_left = static_cast<double>((loop.last() - update.number) * batch_) / overall;
   if (asynchronous) out.asynchrony = update.asynchrony;
   told_ = update.number;

@@ -19,6 +19,8 @@ class Telling {
   void step_done(const update::StepOutcome& outcome, std::optional<double> lr);
   /// asynchronous: whether `update.asynchrony` means something.
   void tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous);
+  void tell(const observe::CheckpointRecord& record) { (reporter_ ? *reporter_ : own_).checkpoint(record); }
+  void tell(const observe::ResumedRecord& record) { (reporter_ ? *reporter_ : own_).resumed(record); }
   /// Since the last report.
   Duration elapsed() const { return steady_clock().now() - told_at_; }
   const StepTimes& times() const { return times_; }

@@ -41,6 +41,8 @@ Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const M
 }
 NamedTensors Trainer::parameters() { return run_->parameters(); }
 void Trainer::save(const std::string& path) { run_->save(path); }
+void Trainer::save_checkpoint(const std::string& folder) { run_->save_checkpoint(folder); }
+std::int64_t Trainer::resume(const std::string& folder) { return run_->resume(folder); }
 strategy::Engine& Trainer::engine() { return run_->engine(); }
 std::int64_t Trainer::steps_done() const { return run_->done(); }
 const StepTimes& Trainer::times() const { return run_->times(); }

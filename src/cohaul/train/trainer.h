@@ -29,12 +29,20 @@ namespace cohaul::train {
 using Loss = std::function<at::Tensor(const data::Batch&)>;
 using Metrics = std::vector<std::pair<std::string, data::Metric>>;
 
+/// Checkpoints of a loop.
+struct CheckpointOptions {
+  std::string folder{};    // empty: none
+  std::int64_t every = 0;  // updates between two; 0: one when the loop has ended
+  int keep = 3;            // the newest that stay
+};
+
 struct FitOptions {
   std::int64_t batch = 1;   // samples per update: over all workers in synchronous modes, per push in asynchronous ones
   std::int64_t steps = 0;   // updates, over all workers; or
   std::int64_t epochs = 0;  // passes over the data
   bool shuffle = true;
   std::int64_t log_every = 100;  // steps between reported losses
+  CheckpointOptions checkpoint{};
 };
 
 struct TrainerOptions {
@@ -147,8 +155,18 @@ class Trainer {
   /// Worker 0 writes a safetensors file of parameters and buffers; all workers call it.
   void save(const std::string& path);
 
+  /// Writes a checkpoint into the folder, which is made: parameters, optimizer state, worker 0's buffers, where the loop is. All workers call it
+  /// between the same two steps. Blocks until it is on the disk. Not yet in asynchronous modes, under split layers, and without an optimizer
+  /// (unsupported). If it cannot be written (invalid), older ones stay and the trainer can go on.
+  void save_checkpoint(const std::string& folder);
+  /// Before the first step and loop: goes on from the newest good checkpoint in the folder, or from the one that `folder` is. All workers call it, with
+  /// any number of workers and servers, under any of the strategies above. Then the program runs as it did: a loop that had ended yields no
+  /// batch, the one that was broken goes on where it was. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
+  /// changed. invalid: the checkpoint is of another model, optimizer, seed, number of slices or data.
+  std::int64_t resume(const std::string& folder);
+
   strategy::Engine& engine();
-  /// Updates done so far, over all workers.
+  /// Updates done so far, over all workers; those before a resume() included.
   std::int64_t steps_done() const;
   const StepTimes& times() const;
   /// Blocks until all workers are here, says goodbye to servers and peers, and gives the model its memory back; nothing can be trained

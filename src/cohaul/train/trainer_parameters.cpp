@@ -99,8 +99,13 @@ void Trainer::Run::set_lr(std::optional<std::size_t> group, double lr) {
   if (group) rates[*group + 1] = lr;
   for (std::size_t g = 0; !group && g < rates.size(); ++g)
     if (g == 0 || !optimizer_->groups[g - 1].lr) rates[g] = lr;
+  set_rates(rates);
+}
+
+void Trainer::Run::set_rates(const std::vector<double>& rates) {
   rates_->set(rates);
   or_throw(engine_->exchange().set_rates(rates));
+  rates_by_hand_ = true;
   new_rates_ = rates_facts(rates);
 }
 

@@ -42,6 +42,7 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
 }
 
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
+  strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
   model_ = or_throw(BorrowedModel::of(
       std::move(model), optimizer_ ? std::span<const Group>(optimizer_->groups) : std::span<const Group>()));
@@ -164,7 +165,8 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   expect_usable();
   settle();
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
-  loop_.begin(set, resolved, options_.seed, engine_->loop().done, asynchronous() ? new_rates_ : std::string());
+  loop_.begin(set, resolved, options_.seed, engine_done(), asynchronous() ? new_rates_ : std::string());
+  go_on_with_loop();
   telling_.begin_loop(loop_);
   return loop_.number();
 }
@@ -183,8 +185,8 @@ void Trainer::Run::leave_loop(bool stop) {
   if (unfinished) drop_step();
   if (!broken_.ok()) throw Error(broken_);
   or_throw(engine_->leave_loop(stop, unfinished));
-  done_ = engine_->loop().done;
-  telling_.end_loop(done_ - loop_.first());
+  done_ = engine_done();
+  telling_.end_loop(done_ - loop_.start());
   loop_.end();
 }
 
@@ -198,13 +200,16 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
   if (!loop_.running() || loop != loop_.number()) return std::nullopt;
   if (batch_out_) throw Error(invalid("a batch was not answered: call step(loss) or average(loss) once for each"));
   if (!work_ && !open_step()) {
-    done_ = engine_->loop().done;
-    telling_.end_loop(done_ - loop_.first());
+    done_ = engine_done();
+    telling_.end_loop(done_ - loop_.start());
+    const CheckpointOptions checkpoint = loop_.options().checkpoint;
+    const bool grown = done_ > loop_.start();
     loop_.end();
+    if (grown && !checkpoint.folder.empty()) checkpoint_of_loop(checkpoint);
     return std::nullopt;
   }
   batch_out_ = true;
-  return loop_.batch(*work_, slice_);
+  return loop_.batch(update_of(*work_), work_->slices.count, slice_);
 }
 
 bool Trainer::Run::open_step() {
@@ -224,12 +229,12 @@ void Trainer::Run::prepare_step() {
   slice_ = work_->slices.first;
   parts_ = update::subtrees_of(work_->slices);
   ends_.clear();
-  note_operation("compute step", work_->step.value);
+  note_operation("compute step", update_of(*work_));
 }
 
 /// Before its first backward.
 void Trainer::Run::begin_step() {
-  const bool first = loop_.running() && loop_.is_first(work_->step.value) && !asynchronous();
+  const bool first = loop_.running() && loop_.is_first(update_of(*work_)) && !asynchronous();
   if (first) new_rates_.insert(0, loop_.facts());
   or_throw(engine_->exchange().begin(*work_, new_rates_));
   reducer_->begin(work_->slices);
@@ -310,7 +315,7 @@ void Trainer::Run::give_up_backward() {
   const update::Work again = *work_;
   drop_step();
   if (!broken_.ok()) {
-    broken_ = broken_.context("backward threw in step " + std::to_string(again.step.value + 1));
+    broken_ = broken_.context("backward threw in step " + std::to_string(update_of(again) + 1));
   } else if (!engine_->capabilities().alone) {
     work_ = again;
     prepare_step();
@@ -322,7 +327,7 @@ StepResult Trainer::Run::end_step() {
   auto finished = engine_->exchange().finish(ends_);
   meetings_.leave();
   reducer_->release();
-  const Step step = work_->step;
+  const std::int64_t step = update_of(*work_);
   work_.reset();
   if (!finished.ok()) broken_ = finished.status();
   const update::StepOutcome outcome = or_throw(std::move(finished));
@@ -334,11 +339,12 @@ StepResult Trainer::Run::end_step() {
     });
   }
   if (!optimizer_) leave_mean_gradients();
-  telling_.step_done(outcome, rates_ ? std::optional(rates_->at(0, step.value)) : std::nullopt);
+  telling_.step_done(outcome, rates_ ? std::optional(rates_->at(0, step)) : std::nullopt);
   new_rates_.clear();
-  done_ = asynchronous() ? engine_->loop().done : step.value + 1;
+  done_ = asynchronous() ? engine_done() : step + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
-  return {true, step.value + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
+  checkpoint_if_due();
+  return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
 }
 
 void Trainer::Run::tell(double loss) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/checkpoint/manifest.h"
 #include "cohaul/gradient/reducer.h"
 #include "cohaul/train/borrowed_model.h"
 #include "cohaul/train/meetings.h"
@@ -33,6 +34,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void write(const std::function<void()>& f);
   void set_lr(std::optional<std::size_t> group, double lr);
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch);
+  void save_checkpoint(const std::string& folder);
+  std::int64_t resume(const std::string& folder);
   NamedTensors parameters();
   void save(const std::string& path);
   Status close();
@@ -54,6 +57,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void leave_loop(bool stop);
   void settle();
   void follow_changes();
+  void set_rates(const std::vector<double>& rates);
   void expect_between_steps(const std::string& call) const;
   void expect_equal_replacements(const std::string& parameter);
   enum class Spread { changed, equal };  // whether other workers' parameters may change
@@ -67,7 +71,22 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void give_up_backward();
   StepResult end_step();
   void leave_mean_gradients();
+  // Of checkpoints (trainer_checkpoints.cpp).
+  Status agree(const std::string& key, const Status& mine);
+  void expect_checkpoints();
+  Status write_checkpoint(const std::string& folder, int keep);
+  Status write_files(const std::string& folder, const std::string& key, std::vector<checkpoint::FileEntry>& files);
+  checkpoint::Manifest manifest() const;
+  void checkpoint_if_due();
+  void checkpoint_of_loop(const CheckpointOptions& options);
+  std::string find_checkpoint(const std::string& folder);
+  void expect_fits(const checkpoint::Manifest& saved, const std::string& path) const;
+  void go_on_with_loop();
   void tell(double loss);
+  /// Updates done, as the whole run counts.
+  std::int64_t engine_done() const { return offset_ + engine_->loop().done; }
+  /// The number of a step of the engine's, as the whole run counts.
+  std::int64_t update_of(const update::Work& work) const { return offset_ + work.step.value; }
   bool asynchronous() const { return engine_->capabilities().asynchronous; }
   bool splits_layers() const { return job_.world() > 1 && engine_->capabilities().data_parallel == 1; }
   Time soon() const;
@@ -75,7 +94,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   job::Job& job_;
   const std::optional<Optimizer> optimizer_;
   const TrainerOptions options_;
-  const int number_;  // of this trainer in the job
+  const int number_;      // of this trainer in the job
+  std::string strategy_;  // its name
   Meetings meetings_;
   std::unique_ptr<BorrowedModel> model_;
   transport::Arena small_;  // gradients of small runs
@@ -97,12 +117,16 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   at::Tensor share_;  // that backward starts from, by value
   double share_value_ = -1;
 
+  bool rates_by_hand_ = false;
   std::optional<update::Rates> rates_;  // of the optimizer's groups
   std::string new_rates_;               // that set_lr() left, as facts, until the next step is done
 
   std::int64_t done_ = 0;
-  std::int64_t left_loop_ = 0;  // number of a loop that was left, and is to be ended
-  Status broken_;               // why it cannot be used any more
+  std::int64_t offset_ = 0;                       // updates before resume()
+  std::optional<checkpoint::LoopEntry> resumed_;  // the loop that the checkpoint was in
+  std::int64_t checkpoints_ = 0;                  // asked for so far
+  std::int64_t left_loop_ = 0;                    // number of a loop that was left, and is to be ended
+  Status broken_;                                 // why it cannot be used any more
   bool ended_ = false;
 };
 

@@ -92,6 +92,16 @@ Status load(const Model& model, const std::string& path) {
   return {};
 }
 
+Status load_tensors(const NamedTensors& tensors, const std::string& path) {
+  COHAUL_ASSIGN(checkpoint::TensorFile file, checkpoint::read(path));
+  for (const auto& [name, t] : tensors) {
+    const checkpoint::TensorView* from = file.find(name);
+    if (from == nullptr) return invalid(path + ": the model's buffer " + name + " is missing");
+    COHAUL_TRY(load_one({}, *from, name, t, path));
+  }
+  return {};
+}
+
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group) {
   NamedTensors out;
   for (const auto& [name, t] : model.parameters) {

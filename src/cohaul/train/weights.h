@@ -12,6 +12,9 @@ namespace cohaul::train {
 /// does not have; buffers may be missing. Errors: invalid, naming file and tensor.
 Status load(const Model& model, const std::string& path);
 
+/// Copies tensors of a safetensors file into these, all of which it has. Errors: invalid, naming file and tensor.
+Status load_tensors(const NamedTensors& tensors, const std::string& path);
+
 /// Copies of the parameters, whole (parts gathered: then every worker must call) and contiguous, on this worker.
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group);
 /// Writes parameters and buffers.

@@ -19,6 +19,7 @@
 #include "cohaul/base/status.h"
 #include "cohaul/update/absent.h"
 #include "cohaul/update/layout.h"
+#include "cohaul/update/owner.h"
 #include "cohaul/update/slices.h"
 
 namespace cohaul::update {
@@ -92,6 +93,11 @@ class Exchange {
   /// Gives up a step that was begun and will not be finished. ok: it may be begun again, with other gradients, or another step may.
   /// invalid: a part of its gradients has gone to others, so nothing more can be done with this exchange.
   virtual Status abandon() = 0;
+
+  /// What this process owns: to be read between steps, or written before the first. Empty where other processes own all.
+  virtual std::vector<StatePiece> owned() = 0;
+  /// Before the first step: so many updates were done, and owned() and parameters() are as they were then.
+  virtual void set_first(std::int64_t updates) = 0;
 
   /// Bytes of memory it holds beside the parameters (state, buffers): for the report.
   virtual std::size_t memory_bytes() const = 0;

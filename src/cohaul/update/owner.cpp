@@ -194,6 +194,31 @@ bool Owner::owns(PartitionId partition) const {
          states_[partition.value].owned;
 }
 
+std::vector<StatePiece> Owner::pieces(const std::function<std::byte*(PartitionId)>& values_of) {
+  std::vector<StatePiece> out;
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    if (!states_[i].owned) continue;
+    const Partition& partition = layout_.partitions()[i];
+    std::byte* values = values_of(PartitionId(static_cast<std::int32_t>(i)));
+    for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+      const Segment& segment = layout_.segments()[s];
+      const std::size_t size = size_of(partition.dtype);
+      StatePiece& piece = out.emplace_back();
+      piece.parameter = segment.parameter;
+      piece.first = (segment.offset - layout_.offset(segment.parameter)) / size;
+      piece.elements = segment.elements;
+      piece.dtype = partition.dtype;
+      const std::uint64_t begin = segment.offset - partition.offset;
+      piece.values = {values + begin, segment.elements * size};
+      piece.states_used = rules_[group_of(segment)]->states();
+      for (std::size_t k = 0; k < static_cast<std::size_t>(piece.states_used); ++k)
+        piece.states[k] = {states_[i].arrays[k] + begin, segment.elements * size};
+      piece.count = &states_[i].counts[s - partition.segment_first];
+    }
+  }
+  return out;
+}
+
 std::size_t Owner::state_bytes() const { return state_bytes_; }
 
 bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, std::int64_t update,
@@ -235,7 +260,7 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
     const std::size_t group = group_of(segment);
     const Rule& rule = *rules_[group];
     const int states = rule.states();
-    const double lr = rates_.at(group, update);
+    const double lr = rates_.at(group, first_ + update);
     const std::uint64_t step = whole ? segment.elements : kBlockElements;
     for (std::uint64_t done = 0; done < segment.elements; done += step) {
       const std::uint64_t offset = begin + done * sizeof(T);

@@ -2,7 +2,9 @@
 // Reduce and update in one pass: an Owner holds the optimizer's state of the partitions it owns; contributions go in,
 // new parameters come out. Used alike by a rank of an all-reduce, a parameter server's shard, and a single process.
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,6 +32,17 @@ struct Contribution {
 void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
              GradientFacts& facts);
 
+/// Consecutive elements of one parameter, and what their owner keeps of them.
+struct StatePiece {
+  std::int32_t parameter = 0;
+  std::uint64_t first = 0, elements = 0;  // of the parameter, as it lies in memory
+  DType dtype = DType::float32;
+  Bytes values;
+  std::array<Bytes, kStatesMax> states{};  // `states_used` arrays of as many elements
+  int states_used = 0;
+  std::int64_t* count = nullptr;  // updates of these elements
+};
+
 class Owner {
  public:
   /// Keeps a reference to `layout`, whose groups `settings` has. State starts at zero. Allocates here only.
@@ -52,6 +65,11 @@ class Owner {
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
   bool owns(PartitionId partition) const;
+  /// What it keeps, by partition, then as elements lie in memory: to be read between steps, and written before the first. values_of: where the
+  /// values of a partition lie. Views, for as long as owner and values live.
+  std::vector<StatePiece> pieces(const std::function<std::byte*(PartitionId)>& values_of);
+  /// So many updates were done before its first: what apply() is told is counted on from there.
+  void set_first(std::int64_t updates) { first_ = updates; }
   /// Bytes of optimizer state held.
   std::size_t state_bytes() const;
 
@@ -67,6 +85,7 @@ class Owner {
   const Layout& layout_;
   std::vector<std::unique_ptr<const Rule>> rules_;  // by group
   Rates rates_;
+  std::int64_t first_ = 0;
   double clip_value_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;

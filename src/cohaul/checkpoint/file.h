@@ -1,0 +1,28 @@
+#pragma once
+// Files that are read as memory, and written whole or not at all.
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+
+namespace cohaul::checkpoint {
+
+/// A file's content, for as long as the mapping is held. It must not be cut meanwhile (files that write_file() replaces never are).
+struct MappedFile {
+  std::shared_ptr<const void> mapping;
+  ConstBytes bytes;
+};
+/// Errors: invalid, naming the file: it cannot be opened, or is no regular file.
+Result<MappedFile> map_file(const std::string& path);
+
+/// Writes the parts one after the other into a file beside it, which takes its name once it is on the disk. An existing file is replaced. Blocks until
+/// then. Errors: invalid, naming the file and the reason (no folder, no permission, disk full).
+Status write_file(const std::string& path, std::span<const ConstBytes> parts);
+
+/// Whether write_file(path) would find a folder that it may write into; leaves nothing behind.
+Status check_writable(const std::string& path);
+
+}  // namespace cohaul::checkpoint

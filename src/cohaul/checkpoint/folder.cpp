@@ -1,0 +1,146 @@
+#include "cohaul/checkpoint/folder.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+
+#include "cohaul/checkpoint/file.h"
+
+namespace cohaul::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view kPrefix = "step-";
+constexpr std::size_t kDigits = 12;
+
+/// The number of updates in a checkpoint's name; nothing where it is no such name.
+std::optional<std::int64_t> updates_of(const std::string& name) {
+  if (!name.starts_with(kPrefix) || name.size() != kPrefix.size() + kDigits) return std::nullopt;
+  const std::string digits = name.substr(kPrefix.size());
+  if (digits.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
+  return std::stoll(digits);
+}
+
+Status wrong(const fs::path& path, const char* what, const std::error_code& error) {
+  return invalid(path.string() + ": " + what + ": " + error.message());
+}
+
+Status sync_folder(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool ok = fd >= 0 && ::fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  return ok ? Status() : wrong(path, "cannot be written to the disk", {error, std::generic_category()});
+}
+
+}  // namespace
+
+std::string folder_name(std::int64_t updates) {
+  char name[40];
+  std::snprintf(name, sizeof name, "step-%012lld", static_cast<long long>(updates));
+  return name;
+}
+
+Result<std::string> begin(const std::string& folder, std::int64_t updates) {
+  const fs::path path = fs::path(folder) / (folder_name(updates) + kUnfinished);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return wrong(folder, "cannot be made", error);
+  fs::remove_all(path, error);
+  if (error) return wrong(path, "cannot be emptied", error);
+  fs::create_directory(path, error);
+  if (error) return wrong(path, "cannot be made", error);
+  return path.string();
+}
+
+Status commit(const std::string& folder, const Manifest& manifest) {
+  const fs::path to = fs::path(folder) / folder_name(manifest.updates);
+  const fs::path from = to.string() + kUnfinished;
+  const std::string text = manifest.encode();
+  const ConstBytes whole = as_bytes(std::string_view(text));
+  COHAUL_TRY(write_file((from / kManifestName).string(), {&whole, 1}));
+  std::error_code error;
+  fs::remove_all(to, error);
+  if (!error) fs::rename(from, to, error);
+  if (error) return wrong(to, "cannot be put in its place", error);
+  return sync_folder(folder);
+}
+
+void prune(const std::string& folder, int keep) {
+  std::vector<std::int64_t> all = list(folder);
+  std::error_code ignored;
+  for (std::size_t i = 0; i + static_cast<std::size_t>(std::max(keep, 1)) < all.size(); ++i)
+    fs::remove_all(fs::path(folder) / folder_name(all[i]), ignored);
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPrefix) && name.ends_with(kUnfinished)) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+Result<FileEntry> entry_of(const std::string& folder, const std::string& name) {
+  COHAUL_ASSIGN(MappedFile file, map_file(folder + "/" + name));
+  return FileEntry{name, file.bytes.size(), hash_of(file.bytes)};
+}
+
+Result<Manifest> read_manifest(const std::string& checkpoint) {
+  const std::string path = checkpoint + "/" + kManifestName;
+  COHAUL_ASSIGN(MappedFile text, map_file(path));
+  return Manifest::decode({reinterpret_cast<const char*>(text.bytes.data()), text.bytes.size()}).context(path);
+}
+
+Result<Manifest> verify(const std::string& checkpoint) {
+  const std::string path = checkpoint + "/" + kManifestName;
+  Result<Manifest> manifest = read_manifest(checkpoint);
+  if (!manifest.ok()) return manifest;
+  for (const FileEntry& f : manifest->files) {
+    if (f.name.empty() || f.name.find('/') != std::string::npos)
+      return invalid(path + ": it names the file \"" + f.name + "\" outside of its folder");
+    COHAUL_ASSIGN(const FileEntry found, entry_of(checkpoint, f.name));
+    if (found.bytes != f.bytes)
+      return invalid(checkpoint + "/" + f.name + ": has " + std::to_string(found.bytes) + " bytes, and had " +
+                     std::to_string(f.bytes) + " when it was written");
+    if (found.hash != f.hash)
+      return invalid(checkpoint + "/" + f.name +
+                     ": its content has changed since it was written (its hash is another)");
+  }
+  return manifest;
+}
+
+std::vector<std::int64_t> list(const std::string& folder) {
+  std::vector<std::int64_t> out;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (const auto updates = updates_of(entry.path().filename().string())) out.push_back(*updates);
+  std::ranges::sort(out);
+  return out;
+}
+
+Found find(const std::string& folder) {
+  Found found;
+  std::error_code ignored;
+  if (fs::exists(fs::path(folder) / kManifestName, ignored)) {
+    Result<Manifest> manifest = verify(folder);
+    if (manifest.ok()) found.path = folder, found.manifest = *std::move(manifest);
+    else found.passed_over.push_back(manifest.status());
+    return found;
+  }
+  const std::vector<std::int64_t> all = list(folder);
+  for (auto updates = all.rbegin(); updates != all.rend(); ++updates) {
+    const std::string path = folder + "/" + folder_name(*updates);
+    Result<Manifest> manifest = verify(path);
+    if (manifest.ok()) {
+      found.path = path;
+      found.manifest = *std::move(manifest);
+      return found;
+    }
+    found.passed_over.push_back(manifest.status());
+  }
+  return found;
+}
+
+}  // namespace cohaul::checkpoint

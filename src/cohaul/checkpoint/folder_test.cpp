@@ -1,0 +1,232 @@
+// A folder of checkpoints: what was written is read by owners of other pieces, and what was changed since is refused by name.
+
+#include "cohaul/checkpoint/folder.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "cohaul/checkpoint/export.h"
+#include "cohaul/checkpoint/state_file.h"
+
+namespace cohaul::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using update::Owner;
+
+update::Layout layout() {
+  return std::move(*update::Layout::of({{"large", {130, 70}},
+                                        {"small", {7}, DType::float32, true, 1},
+                                        {"empty", {0, 3}},
+                                        {"double", {2000}, DType::float64}}));
+}
+
+update::OptimizerSettings settings() {
+  update::OptimizerSettings s(update::RuleSettings{.kind = update::RuleSettings::Kind::adam, .lr = 0.1});
+  s.groups.push_back({.kind = update::RuleSettings::Kind::adam, .lr = 0.1, .amsgrad = true});
+  return s;
+}
+
+/// Owners of all partitions, dealt in turn, with a flat area of their own.
+struct Owners {
+  Owners(const update::Layout& l, int count) : layout(l), flat(l.bytes()) {
+    for (int k = 0; k < count; ++k) {
+      std::vector<PartitionId> mine;
+      for (std::size_t p = static_cast<std::size_t>(k); p < l.partitions().size(); p += static_cast<std::size_t>(count))
+        mine.emplace_back(static_cast<std::int32_t>(p));
+      owners.emplace_back(l, settings(), update::GradientPolicy(), mine);
+    }
+  }
+  std::vector<update::StatePiece> pieces(std::size_t owner) {
+    return owners[owner].pieces(
+        [&](PartitionId id) { return flat.data() + layout.partitions()[static_cast<std::size_t>(id.value)].offset; });
+  }
+  /// Something else in each element and state.
+  void fill() {
+    unsigned next = 1;
+    const auto draw = [&](Bytes to) {
+      for (std::byte& b : to) b = static_cast<std::byte>(next = next * 1103515245 + 12345);
+    };
+    for (std::size_t k = 0; k < owners.size(); ++k)
+      for (update::StatePiece& piece : pieces(k)) {
+        draw(piece.values);
+        for (int s = 0; s < piece.states_used; ++s) draw(piece.states[static_cast<std::size_t>(s)]);
+        *piece.count = 7 + piece.parameter;
+      }
+  }
+  /// All that they keep, by parameter.
+  std::vector<std::byte> content() {
+    std::vector<std::pair<std::pair<std::int32_t, std::uint64_t>, update::StatePiece>> all;
+    for (std::size_t k = 0; k < owners.size(); ++k)
+      for (const update::StatePiece& p : pieces(k)) all.push_back({{p.parameter, p.first}, p});
+    std::ranges::sort(all, {}, [](const auto& item) { return item.first; });
+    std::vector<std::byte> out;
+    for (const auto& [place, p] : all) {
+      out.insert(out.end(), p.values.begin(), p.values.end());
+      for (int s = 0; s < p.states_used; ++s)
+        out.insert(out.end(), p.states[static_cast<std::size_t>(s)].begin(),
+                   p.states[static_cast<std::size_t>(s)].end());
+      out.push_back(static_cast<std::byte>(*p.count));
+    }
+    return out;
+  }
+  const update::Layout& layout;
+  std::vector<std::byte> flat;
+  std::vector<Owner> owners;
+};
+
+class Folder : public testing::Test {
+ protected:
+  Folder() : path_(fs::temp_directory_path() / ("cohaul-folder-" + std::to_string(::getpid()))) {
+    fs::remove_all(path_);
+  }
+  ~Folder() override { fs::remove_all(path_); }
+  std::string path() const { return path_.string(); }
+
+  Manifest manifest(std::int64_t updates) const {
+    Manifest m;
+    m.library = "0.1.0";
+    m.updates = updates;
+    m.optimizer = "adam";
+    m.rates = {0.1, 1.0 / 3};
+    m.strategy = "all_reduce";
+    m.slices = 4;
+    m.loop = {.number = 2, .first = 5, .last = 90, .running = true, .facts = "loop=1\nbatch=8\n"};
+    m.values = {{"best", "0.75"}};
+    m.parameters = {{"large", {130, 70}, {1, 130}, DType::float32},
+                    {"small", {7}, {1}, DType::float32},
+                    {"empty", {0, 3}, {3, 1}, DType::float32},
+                    {"double", {2000}, {1}, DType::float64}};
+    return m;
+  }
+  std::string write(Owners& owners, std::int64_t updates) {
+    const std::string place = begin(path(), updates).value();
+    Manifest m = manifest(updates);
+    for (std::size_t k = 0; k < owners.owners.size(); ++k)
+      m.files.push_back(
+          write_state(place, kOwnerPrefix + std::to_string(k) + ".safetensors", owners.layout, owners.pieces(k))
+              .value());
+    EXPECT_TRUE(commit(path(), m).ok());
+    return path() + "/" + folder_name(updates);
+  }
+  const fs::path path_;
+};
+
+TEST_F(Folder, OwnersOfOtherPiecesReadWhatOthersWrote) {
+  const update::Layout l = layout();
+  for (const int before : {1, 2, 5}) {
+    Owners writers(l, before);
+    writers.fill();
+    const std::string checkpoint = write(writers, 12);
+    ASSERT_TRUE(verify(checkpoint).ok()) << verify(checkpoint).status().message();
+    for (const int after : {1, 3}) {
+      Owners readers(l, after);
+      for (std::size_t k = 0; k < readers.owners.size(); ++k)
+        ASSERT_TRUE(restore(checkpoint, l, readers.pieces(k)).ok());
+      EXPECT_EQ(readers.content(), writers.content());
+    }
+  }
+}
+
+TEST_F(Folder, AManifestIsWhatItWas) {
+  const Manifest m = manifest(3);
+  const std::string text = m.encode();
+  ASSERT_TRUE(Manifest::decode(text).ok());
+  EXPECT_EQ(*Manifest::decode(text), m);
+  std::string newer = text.substr(0, text.rfind("xxh3 "));
+  newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
+  newer += "xxh3 " + hash_of(as_bytes(std::string_view(newer))) + "\n";
+  EXPECT_EQ(Manifest::decode(newer).status().message(),
+            "its format is 2, of a newer version of Cohaul; this one reads up to 1");
+}
+
+TEST_F(Folder, EveryByteThatIsChangedIsFound) {
+  const update::Layout l = std::move(*update::Layout::of({{"w", {3}}}));
+  Owners owners(l, 1);
+  owners.fill();
+  const std::string checkpoint = write(owners, 1);
+  for (const char* name : {kManifestName, "owner-0.safetensors"}) {
+    const std::string file = checkpoint + "/" + name;
+    std::ifstream in(file, std::ios::binary);
+    const std::string good{std::istreambuf_iterator<char>(in), {}};
+    const auto put = [&](const std::string& content) { std::ofstream(file, std::ios::binary) << content; };
+    for (std::size_t i = 0; i < good.size(); ++i) {
+      std::string flipped = good;
+      flipped[i] = static_cast<char>(flipped[i] ^ (1 << (i % 8)));
+      put(flipped);
+      const Status found = verify(checkpoint).status();
+      ASSERT_EQ(found.code(), Code::invalid) << name << ", byte " << i;
+      ASSERT_NE(found.message().find(file), std::string::npos) << found.message();
+      put(good.substr(0, i));
+      ASSERT_EQ(verify(checkpoint).status().code(), Code::invalid) << name << ", cut after byte " << i;
+    }
+    put(good);
+    ASSERT_TRUE(verify(checkpoint).ok());
+  }
+  fs::remove(checkpoint + "/owner-0.safetensors");
+  EXPECT_NE(verify(checkpoint).status().message().find("owner-0.safetensors: cannot be opened"), std::string::npos);
+}
+
+TEST_F(Folder, TheNewestGoodOneIsFoundAndOldOnesAreRemoved) {
+  const update::Layout l = layout();
+  Owners owners(l, 2);
+  EXPECT_TRUE(find(path()).path.empty()) << "there is no folder yet";
+  for (const std::int64_t updates : {5, 10, 100, 1000}) (void)write(owners, updates);
+  fs::resize_file(path() + "/" + folder_name(1000) + "/owner-1.safetensors", 40);
+  Found found = find(path());
+  EXPECT_EQ(found.manifest.updates, 100);
+  ASSERT_EQ(found.passed_over.size(), 1u);
+  EXPECT_NE(found.passed_over[0].message().find("owner-1.safetensors: has 40 bytes, and had"), std::string::npos);
+  EXPECT_EQ(find(path() + "/" + folder_name(10)).manifest.updates, 10) << "one of them by itself";
+  EXPECT_EQ(find(path() + "/" + folder_name(1000)).path, "");
+  (void)begin(path(), 2000);
+  prune(path(), 2);
+  EXPECT_EQ(list(path()), (std::vector<std::int64_t>{100, 1000}));
+  EXPECT_EQ(std::distance(fs::directory_iterator(path()), {}), 2) << "what was begun and never finished is gone too";
+}
+
+TEST_F(Folder, ExportPutsElementsIntoRowMajorOrder) {
+  const update::Layout l = layout();
+  Owners owners(l, 3);
+  owners.fill();
+  const std::string checkpoint = write(owners, 4), file = path() + "/out.safetensors";
+  ASSERT_TRUE(export_parameters(checkpoint, *verify(checkpoint), file).ok());
+  const TensorFile out = *read(file);
+  const TensorView* large = out.find("large");  // [130, 70], which lies in memory by columns
+  ASSERT_NE(large, nullptr);
+  EXPECT_EQ(large->shape, (std::vector<std::int64_t>{130, 70}));
+  for (const auto& [row, column] : {std::pair(0, 0), {1, 0}, {0, 1}, {129, 69}, {60, 33}})
+    EXPECT_EQ(std::memcmp(large->data.data() + (row * 70 + column) * 4,
+                          owners.flat.data() + l.offset(0) + static_cast<std::size_t>(column * 130 + row) * 4, 4),
+              0);
+  EXPECT_EQ(out.find("double")->data.size(), 16'000u);
+  Manifest wrong = *verify(checkpoint);
+  wrong.parameters[0].strides = {70, 2};
+  EXPECT_EQ(export_parameters(checkpoint, wrong, file).code(), Code::invalid);
+}
+
+TEST_F(Folder, WhatAFileLacksIsNamed) {
+  const update::Layout l = layout();
+  Owners owners(l, 2);
+  SavedState half;
+  const std::string place = begin(path(), 1).value();
+  (void)write_state(place, "owner-1.safetensors", l, owners.pieces(1)).value();
+  ASSERT_TRUE(half.add(place + "/owner-1.safetensors").ok());
+  update::StatePiece whole;
+  std::vector<std::byte> values(l.bytes(0));
+  whole.elements = l.elements(0);
+  whole.values = values;
+  EXPECT_NE(half.restore("large", whole, false).message().find("of parameter large are in no file"), std::string::npos);
+  EXPECT_EQ(half.restore("other", whole, false).message(), "parameter other is not in the checkpoint");
+  whole.dtype = DType::float64;
+  EXPECT_EQ(half.restore("double", whole, true).code(), Code::invalid) << "two states, and none asked for";
+}
+
+}  // namespace
+}  // namespace cohaul::checkpoint

@@ -1,0 +1,49 @@
+#pragma once
+// What owners keep of a model, in files called owner-….safetensors: values, optimizer state and counts of updates. A file holds pieces of parameters, so whoever owns other
+// pieces can read it.
+
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+#include "cohaul/checkpoint/manifest.h"
+#include "cohaul/checkpoint/safetensors.h"
+#include "cohaul/update/owner.h"
+
+namespace cohaul::checkpoint {
+
+/// Writes the pieces into a new file `folder`/`name`. Blocks until it is on the disk. Errors: invalid, naming the file and the reason.
+Result<FileEntry> write_state(const std::string& folder, const std::string& name, const update::Layout& layout,
+                              std::span<const update::StatePiece> pieces);
+
+/// The pieces of all owners of a checkpoint. Any thread may read.
+class SavedState {
+ public:
+  /// Of all owners' files of a checkpoint. Errors: invalid, naming the file.
+  static Result<SavedState> open(const std::string& checkpoint);
+  /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that write_state() does not write.
+  Status add(const std::string& path);
+  /// Reads a piece's values, state and count. with_state: not the values alone. Errors: invalid, naming the parameter: elements that no file has,
+  /// another type, or another number of states than the piece has.
+  Status restore(const std::string& parameter, const update::StatePiece& piece, bool with_state) const;
+
+ private:
+  struct Saved {
+    std::uint64_t first = 0, elements = 0;
+    TensorType type = TensorType::f32;
+    ConstBytes values;
+    std::vector<ConstBytes> states{};
+    std::int64_t count = 0;
+  };
+  Status take(const TensorFile& file);
+  std::vector<TensorFile> files_;
+  std::unordered_map<std::string, std::vector<Saved>> pieces_;  // by parameter, ascending
+};
+
+/// Reads all pieces, with their state, out of a verified checkpoint's files. Errors: as SavedState's.
+Status restore(const std::string& checkpoint, const update::Layout& layout, std::span<const update::StatePiece> pieces);
+
+}  // namespace cohaul::checkpoint

@@ -1,0 +1,244 @@
+// Checkpoints of a trainer: written between steps, and gone on from.
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <sstream>
+
+#include "cohaul/base/facts.h"
+#include "cohaul/base/last_operations.h"
+#include "cohaul/checkpoint/folder.h"
+#include "cohaul/job/control.h"
+#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/weights.h"
+
+namespace cohaul::train {
+namespace {
+
+std::string absolute(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::absolute(path, ignored).lexically_normal().string();
+}
+
+/// Files as lines of the store: "name bytes hash".
+std::string text_of(const std::vector<checkpoint::FileEntry>& files) {
+  std::string out;
+  for (const checkpoint::FileEntry& f : files) out += f.name + " " + std::to_string(f.bytes) + " " + f.hash + "\n";
+  return out;
+}
+
+std::vector<checkpoint::FileEntry> files_of(const std::string& text) {
+  std::vector<checkpoint::FileEntry> out;
+  std::istringstream in(text);
+  for (checkpoint::FileEntry f; in >> f.name >> f.bytes >> f.hash;) out.push_back(f);
+  return out;
+}
+
+std::string without_line(std::string_view facts, std::string_view name) {
+  std::string out;
+  std::istringstream in{std::string(facts)};
+  for (std::string line; std::getline(in, line);)
+    if (!line.starts_with(std::string(name) + "=")) out += line + "\n";
+  return out;
+}
+
+}  // namespace
+
+/// Worker 0's outcome, which all hear.
+Status Trainer::Run::agree(const std::string& key, const Status& mine) {
+  if (job_.rank() == 0) {
+    COHAUL_TRY(job_.set(key, mine.ok() ? "ok" : "!" + mine.message()));
+    return mine;
+  }
+  COHAUL_ASSIGN(const std::string said, job_.get_from(0, key, soon()));
+  return said.starts_with('!') ? invalid(said.substr(1)) : Status();
+}
+
+void Trainer::Run::expect_checkpoints() {
+  expect_usable();
+  settle();
+  if (!optimizer_)
+    throw Error(
+        unsupported("a trainer without an optimizer has no checkpoints yet: save the model and your optimizer"));
+  if (asynchronous()) throw Error(unsupported("asynchronous modes have no checkpoints yet: use train.save at the end"));
+  if (splits_layers())
+    throw Error(unsupported("the strategy tensor has no checkpoints yet: use train.save at the end"));
+}
+
+// ---- writing
+
+checkpoint::Manifest Trainer::Run::manifest() const {
+  checkpoint::Manifest m;
+  m.library = job::library_version();
+  m.updates = done_;
+  m.optimizer = update::name(optimizer_->rule.kind);
+  if (rates_by_hand_) m.rates.assign(rates_->own().begin(), rates_->own().end());
+  m.strategy = strategy_;
+  m.workers = job_.world();
+  m.slices = engine_->slices();
+  m.threads = at::get_num_threads();
+  m.seed = options_.seed;
+  m.loop = {.number = loop_.number(),
+            .first = loop_.first(),
+            .last = loop_.last(),
+            .running = loop_.running(),
+            .facts = loop_.facts()};
+  m.parameters = model_->entries();
+  return m;
+}
+
+/// This worker's files; at worker 0 those of all.
+Status Trainer::Run::write_files(const std::string& folder, const std::string& key,
+                                 std::vector<checkpoint::FileEntry>& files) {
+  Result<std::vector<checkpoint::FileEntry>> mine = engine_->save(folder);
+  if (job_.rank() != 0) {
+    COHAUL_TRY(job_.set(key + "/files/" + std::to_string(job_.rank()),
+                        mine.ok() ? text_of(*mine) : "!" + mine.status().message()));
+    return {};
+  }
+  Status failed = mine.status();
+  if (mine.ok()) files = *std::move(mine);
+  for (int r = 1; r < job_.world(); ++r) {
+    COHAUL_ASSIGN(const std::string said, job_.get_from(r, key + "/files/" + std::to_string(r), soon()));
+    if (said.starts_with('!') && failed.ok()) failed = invalid(said.substr(1));
+    for (checkpoint::FileEntry& f : files_of(said)) files.push_back(std::move(f));
+  }
+  COHAUL_TRY(failed);
+  if (model_->buffers().empty()) return {};
+  COHAUL_TRY(train::save(folder + "/" + checkpoint::kBuffersName, {}, model_->buffers()));
+  COHAUL_ASSIGN(checkpoint::FileEntry buffers, checkpoint::entry_of(folder, checkpoint::kBuffersName));
+  files.push_back(std::move(buffers));
+  return {};
+}
+
+/// Errors: what the disk says, at all workers alike; or peer_lost.
+Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
+  const Time began = steady_clock().now();
+  const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
+  note_operation("write a checkpoint after step", done_);
+  COHAUL_TRY(meetings_.meet("save_checkpoint()", done_));
+  const std::string place = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
+  COHAUL_TRY(agree(key + "/begun", job_.rank() == 0 ? checkpoint::begin(folder, done_).status() : Status()));
+  std::vector<checkpoint::FileEntry> files;
+  Status written = write_files(place, key, files);
+  if (job_.rank() == 0 && written.ok()) {
+    checkpoint::Manifest m = manifest();
+    m.files = files;
+    written = checkpoint::commit(folder, m);
+    if (written.ok()) checkpoint::prune(folder, keep);
+  }
+  written = agree(key + "/done", written);
+  if (job_.rank() != 0) return written;
+  observe::CheckpointRecord record{.step = done_, .path = folder + "/" + checkpoint::folder_name(done_)};
+  for (const checkpoint::FileEntry& f : files) record.bytes += f.bytes;
+  record.seconds = static_cast<double>(steady_clock().now() - began) / 1e9;
+  record.error = written.message();
+  telling_.tell(record);
+  return written;
+}
+
+void Trainer::Run::save_checkpoint(const std::string& folder) {
+  expect_checkpoints();
+  expect_between_steps("save_checkpoint()");
+  const Status written = write_checkpoint(absolute(folder), std::numeric_limits<int>::max());
+  if (written.code() == Code::peer_lost) broken_ = written;
+  or_throw(written);
+}
+
+/// Of the loop that runs. What the disk says is reported, and training goes on.
+void Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options) {
+  expect_checkpoints();
+  const Status written = write_checkpoint(absolute(options.folder), options.keep);
+  if (written.ok() || written.code() == Code::invalid) return;
+  broken_ = written;
+  or_throw(written);
+}
+
+void Trainer::Run::checkpoint_if_due() {
+  if (!loop_.running()) return;
+  const CheckpointOptions& options = loop_.options().checkpoint;
+  if (options.folder.empty() || options.every <= 0 || done_ >= loop_.last()) return;
+  if ((done_ - loop_.first()) % options.every == 0) checkpoint_of_loop(options);
+}
+
+// ---- going on
+
+/// The checkpoint's folder, the same at all workers; empty: there is none.
+std::string Trainer::Run::find_checkpoint(const std::string& folder) {
+  const std::string key = meetings_.group() + "/resume/" + std::to_string(checkpoints_++);
+  if (job_.rank() != 0) {
+    const Result<std::string> said = job_.get_from(0, key, soon());
+    or_throw(said.status());
+    if (said->starts_with('!')) throw Error(invalid(said->substr(1)));
+    return said->substr(1);
+  }
+  const checkpoint::Found found = checkpoint::find(folder);
+  Status wrong;
+  if (found.path.empty() && !found.passed_over.empty())
+    wrong = invalid(folder + ": has no good checkpoint; the newest: " + found.passed_over.front().message());
+  or_throw(job_.set(key, wrong.ok() ? "=" + found.path : "!" + wrong.message()));
+  or_throw(wrong);
+  if (found.path.empty()) return {};
+  observe::ResumedRecord record{.step = found.manifest.updates, .path = found.path};
+  for (const Status& s : found.passed_over) record.passed_over.push_back(s.message());
+  telling_.tell(record);
+  return found.path;
+}
+
+void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::string& path) const {
+  const auto refuse = [&](const std::string& why) { throw Error(invalid(path + ": " + why)); };
+  const std::vector<checkpoint::ParameterEntry> ours = model_->entries();
+  for (std::size_t p = 0; p < std::min(ours.size(), saved.parameters.size()); ++p)
+    if (!(ours[p] == saved.parameters[p]))
+      refuse("is of another model: its parameter " + std::to_string(p) + " is " + saved.parameters[p].name +
+             ", this model's is " + ours[p].name + ", or their shapes, strides or types differ");
+  if (ours.size() != saved.parameters.size())
+    refuse("is of another model: it has " + std::to_string(saved.parameters.size()) + " parameters, this model has " +
+           std::to_string(ours.size()));
+  const std::string rule(update::name(optimizer_->rule.kind));
+  if (saved.optimizer != rule) refuse("its optimizer is " + saved.optimizer + ", this run's is " + rule);
+  if (!saved.rates.empty() && saved.rates.size() != rates_->own().size())
+    refuse("it has learning rates for " + std::to_string(saved.rates.size()) + " groups, this run's optimizer has " +
+           std::to_string(rates_->own().size()));
+  if (saved.slices != engine_->slices())
+    refuse("its steps have " + std::to_string(saved.slices) + " slices, this run's have " +
+           std::to_string(engine_->slices()) + ": set slices to " + std::to_string(saved.slices));
+  if (saved.seed != options_.seed)
+    refuse("its seed is " + std::to_string(saved.seed) + ", this run's is " + std::to_string(options_.seed));
+}
+
+std::int64_t Trainer::Run::resume(const std::string& folder) {
+  expect_checkpoints();
+  if (done_ > 0 || loop_.number() > 0 || work_)
+    throw Error(invalid("resume() comes before the trainer's first step and loop"));
+  note_operation("resume");
+  or_throw(meetings_.meet("resume()", done_));
+  const std::string path = find_checkpoint(absolute(folder));
+  if (path.empty()) return 0;
+  const checkpoint::Manifest saved = or_throw(checkpoint::read_manifest(path));
+  expect_fits(saved, path);
+  const auto meet = [&] { return meetings_.meet("resume()", done_); };
+  or_throw(engine_->restore(path, saved.updates, meet, soon()).context(path));
+  if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));
+  model_->updated([](std::int32_t) { return true; });
+  model_->settled();
+  if (!saved.rates.empty()) set_rates(saved.rates);
+  offset_ = done_ = saved.updates;
+  loop_.set_offset(offset_);
+  resumed_ = saved.loop;
+  return done_;
+}
+
+/// After a loop was begun: whether the run that is gone on from had done it, or a part of it.
+void Trainer::Run::go_on_with_loop() {
+  if (!resumed_ || loop_.number() > resumed_->number) return;
+  if (loop_.number() < resumed_->number) return loop_.go_on(done_, done_, true);
+  or_throw(compare_facts(without_line(resumed_->facts, "steps"), "the checkpoint", without_line(loop_.facts(), "steps"),
+                         "this run"));
+  const bool left = !resumed_->running && done_ < resumed_->last;
+  loop_.go_on(resumed_->first, done_, left);
+}
+
+}  // namespace cohaul::train
