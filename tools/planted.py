@@ -105,7 +105,7 @@ def copy_tree():
         if not source.is_file() or (target.exists() and target.read_bytes() == source.read_bytes()):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)  # as new, so that what depends on it is built again
     if not (COPY / ".deps").exists():
         (COPY / ".deps").symlink_to((ROOT / ".deps").resolve())
 

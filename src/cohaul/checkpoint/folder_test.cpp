@@ -92,6 +92,7 @@ class Folder : public testing::Test {
   Manifest manifest(std::int64_t updates) const {
     Manifest m;
     m.library = "0.1.0";
+    m.trainer = 2;
     m.updates = updates;
     m.optimizer = "adam";
     m.rates = {0.1, 1.0 / 3};

@@ -29,6 +29,7 @@ ParameterEntry parameter_of(const Json& json) {
 Manifest manifest_of(const Json& json) {
   Manifest m;
   json.at("library").get_to(m.library);
+  json.at("trainer").get_to(m.trainer);
   json.at("updates").get_to(m.updates);
   json.at("optimizer").get_to(m.optimizer);
   json.at("rates").get_to(m.rates);
@@ -62,9 +63,9 @@ std::string hash_of(ConstBytes bytes) {
 }
 
 std::string Manifest::encode() const {
-  Json json = {{"format", format},   {"library", library},   {"updates", updates}, {"optimizer", optimizer},
-               {"rates", rates},     {"strategy", strategy}, {"workers", workers}, {"slices", slices},
-               {"threads", threads}, {"seed", seed}};
+  Json json = {{"format", format},       {"library", library}, {"trainer", trainer},   {"updates", updates},
+               {"optimizer", optimizer}, {"rates", rates},     {"strategy", strategy}, {"workers", workers},
+               {"slices", slices},       {"threads", threads}, {"seed", seed}};
   json["loop"] = {{"number", loop.number},
                   {"first", loop.first},
                   {"last", loop.last},

@@ -42,6 +42,7 @@ struct LoopEntry {
 struct Manifest {
   int format = kFormat;
   std::string library;        // its version
+  int trainer = 0;            // which of the job's
   std::int64_t updates = 0;   // done
   std::string optimizer;      // the rule's name
   std::vector<double> rates;  // of its groups, as set_lr() left them

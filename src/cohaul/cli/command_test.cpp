@@ -70,7 +70,9 @@ TEST_F(Command, HelpAndVersion) {
   EXPECT_EQ(run({"--version"}).out.rfind("cohaul ", 0), 0u);
   refused({}, "A subcommand is required");
   refused({"trian"},
-          "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, keys, bench");
+          "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, keys, checkpoint, "
+          "bench");
+  refused({"checkpoint", "/nowhere"}, "cohaul: /nowhere: there is no checkpoint");
   refused({"train"}, "JOB.toml is required");
   refused({"launch", "--", "x"}, "--workers is required");
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "cohaul/checkpoint/file.h"
+#include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/train_command.h"
 
@@ -31,6 +32,15 @@ Status make_folder(const std::string& path) {
   return {};
 }
 
+/// A run that starts anew writes no checkpoints among those of another.
+Status check_checkpoints(const config::Config& job, const std::string& path) {
+  COHAUL_TRY(make_folder(path));
+  if (job.resumes_from() == path || checkpoint::list(path).empty()) return {};
+  return invalid(
+      "the folder has checkpoints already, and this run does not go on from them: remove them, choose another "
+      "folder, or set train.resume = \"auto\"");
+}
+
 }  // namespace
 
 Status check_files(const config::Config& job) {
@@ -40,7 +50,7 @@ Status check_files(const config::Config& job) {
   if (auto path = job.find<std::string>("train.save"))
     COHAUL_TRY(of_key(job, "train.save", checkpoint::check_writable(*path)));
   if (auto path = job.find<std::string>("train.checkpoint"))
-    COHAUL_TRY(of_key(job, "train.checkpoint", make_folder(*path)));
+    COHAUL_TRY(of_key(job, "train.checkpoint", check_checkpoints(job, *path)));
   if (auto path = job.find<std::string>("job.logs")) COHAUL_TRY(of_key(job, "job.logs", make_folder(*path)));
   return {};
 }

@@ -177,6 +177,26 @@ TEST_F(Checkpoints, TheNewestGoodOneIsTakenAndTheOldOnesGo) {
   EXPECT_EQ(rest.hash, train(kWays[0], "", kSecondLoop, false).hash);
 }
 
+TEST_F(Checkpoints, AreNotWrittenAmongThoseOfAnotherRunOrTrainer) {
+  (void)train(kWays[0], folder(), 4, false);
+  job::with_workers(1, [&](job::Job& job) {
+    Net net, second;
+    Silent silent;
+    const TrainerOptions options{.slices = 4, .seed = 7, .reporter = &silent};
+    Trainer anew(job, net.model, strategy::Single{}, adam(), options);
+    Trainer other(job, second.model, strategy::Single{}, adam(), options);
+    std::string why;
+    EXPECT_EQ(code_of([&] { anew.save_checkpoint(folder()); }, &why), Code::invalid);
+    EXPECT_NE(why.find("is of another run, which had come further"), std::string::npos) << why;
+    EXPECT_EQ(code_of([&] { other.save_checkpoint(folder()); }, &why), Code::invalid);
+    EXPECT_NE(why.find("is of the job's trainer 0, this is trainer 1"), std::string::npos) << why;
+    EXPECT_EQ(code_of([&] { (void)other.resume(folder()); }, &why), Code::invalid);
+    EXPECT_EQ(anew.resume(folder()), kFirstLoop + 4);
+    anew.save_checkpoint(folder());
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST_F(Checkpoints, AFolderThatCannotBeWrittenIsAnErrorOfTheCallAndTrainingGoesOn) {
   std::ofstream(folder_) << "a file";
   job::with_workers(2, [&](job::Job& job) {

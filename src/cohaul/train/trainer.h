@@ -161,7 +161,8 @@ class Trainer {
   void save_checkpoint(const std::string& folder);
   /// Before the first step and loop: goes on from the newest good checkpoint in the folder, or from the one that `folder` is. All workers call it, with
   /// any number of workers and servers, under any of the strategies above. Then the program runs as it did: a loop that had ended yields no
-  /// batch, the one that was broken goes on where it was. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
+  /// batch, the one that was broken goes on where it was. A loop of your own begins at the update that resume() returns, and brings its samples and
+  /// random numbers to that point itself. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
   /// changed. invalid: the checkpoint is of another model, optimizer, seed, number of slices or data.
   std::int64_t resume(const std::string& folder);
 

@@ -52,8 +52,9 @@ Status Trainer::Run::agree(const std::string& key, const Status& mine) {
     COHAUL_TRY(job_.set(key, mine.ok() ? "ok" : "!" + mine.message()));
     return mine;
   }
-  COHAUL_ASSIGN(const std::string said, job_.get_from(0, key, soon()));
-  return said.starts_with('!') ? invalid(said.substr(1)) : Status();
+  const Result<std::string> said = job_.get_from(0, key, soon());
+  COHAUL_TRY(said.status());
+  return said->starts_with('!') ? invalid(said->substr(1)) : Status();
 }
 
 void Trainer::Run::expect_checkpoints() {
@@ -72,6 +73,7 @@ void Trainer::Run::expect_checkpoints() {
 checkpoint::Manifest Trainer::Run::manifest() const {
   checkpoint::Manifest m;
   m.library = job::library_version();
+  m.trainer = number_;
   m.updates = done_;
   m.optimizer = update::name(optimizer_->rule.kind);
   if (rates_by_hand_) m.rates.assign(rates_->own().begin(), rates_->own().end());
@@ -101,15 +103,33 @@ Status Trainer::Run::write_files(const std::string& folder, const std::string& k
   Status failed = mine.status();
   if (mine.ok()) files = *std::move(mine);
   for (int r = 1; r < job_.world(); ++r) {
-    COHAUL_ASSIGN(const std::string said, job_.get_from(r, key + "/files/" + std::to_string(r), soon()));
-    if (said.starts_with('!') && failed.ok()) failed = invalid(said.substr(1));
-    for (checkpoint::FileEntry& f : files_of(said)) files.push_back(std::move(f));
+    const Result<std::string> said = job_.get_from(r, key + "/files/" + std::to_string(r), soon());
+    COHAUL_TRY(said.status());
+    if (said->starts_with('!') && failed.ok()) failed = invalid(said->substr(1));
+    for (checkpoint::FileEntry& f : files_of(*said)) files.push_back(std::move(f));
   }
   COHAUL_TRY(failed);
   if (model_->buffers().empty()) return {};
   COHAUL_TRY(train::save(folder + "/" + checkpoint::kBuffersName, {}, model_->buffers()));
   COHAUL_ASSIGN(checkpoint::FileEntry buffers, checkpoint::entry_of(folder, checkpoint::kBuffersName));
   files.push_back(std::move(buffers));
+  return {};
+}
+
+/// Nobody else's checkpoints are among this trainer's: a later run could not tell which to go on from.
+Status Trainer::Run::expect_own_folder(const std::string& folder) const {
+  for (const std::int64_t updates : checkpoint::list(folder)) {
+    const std::string path = folder + "/" + checkpoint::folder_name(updates);
+    const Result<checkpoint::Manifest> there = checkpoint::read_manifest(path);
+    if (!there.ok()) continue;
+    if (there->trainer != number_)
+      return invalid(path + " is of the job's trainer " + std::to_string(there->trainer) + ", this is trainer " +
+                     std::to_string(number_) + ": give each trainer a folder of its own");
+    if (updates > done_)
+      return invalid(path +
+                     " is of another run, which had come further than this one: remove the folder's checkpoints, go "
+                     "on from them with resume, or choose another folder");
+  }
   return {};
 }
 
@@ -120,7 +140,10 @@ Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
   note_operation("write a checkpoint after step", done_);
   COHAUL_TRY(meetings_.meet("save_checkpoint()", done_));
   const std::string place = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
-  COHAUL_TRY(agree(key + "/begun", job_.rank() == 0 ? checkpoint::begin(folder, done_).status() : Status()));
+  Status begun;
+  if (job_.rank() == 0) begun = expect_own_folder(folder);
+  if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
+  COHAUL_TRY(agree(key + "/begun", begun));
   std::vector<checkpoint::FileEntry> files;
   Status written = write_files(place, key, files);
   if (job_.rank() == 0 && written.ok()) {
@@ -197,6 +220,8 @@ void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::str
   if (ours.size() != saved.parameters.size())
     refuse("is of another model: it has " + std::to_string(saved.parameters.size()) + " parameters, this model has " +
            std::to_string(ours.size()));
+  if (saved.trainer != number_)
+    refuse("is of the job's trainer " + std::to_string(saved.trainer) + ", this is trainer " + std::to_string(number_));
   const std::string rule(update::name(optimizer_->rule.kind));
   if (saved.optimizer != rule) refuse("its optimizer is " + saved.optimizer + ", this run's is " + rule);
   if (!saved.rates.empty() && saved.rates.size() != rates_->own().size())
