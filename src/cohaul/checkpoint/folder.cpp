@@ -38,6 +38,17 @@ Status sync_folder(const fs::path& path) {
   return ok ? Status() : wrong(path, "cannot be written to the disk", {error, std::generic_category()});
 }
 
+/// At every moment `to` is one of the two, where the file system can swap them.
+Status put_in_place(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  const bool swapped = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0;
+  if (!swapped) fs::remove_all(to, error);
+  if (!swapped && !error) fs::rename(from, to, error);
+  if (error) return wrong(to, "cannot be put in its place", error);
+  if (swapped) fs::remove_all(from, error);  // the older one; what stays of it goes with the next
+  return {};
+}
+
 }  // namespace
 
 std::string folder_name(std::int64_t updates) {
@@ -65,9 +76,7 @@ Status commit(const std::string& folder, const Manifest& manifest) {
   const ConstBytes whole = as_bytes(std::string_view(text));
   COHAUL_TRY(write_file((from / kManifestName).string(), {&whole, 1}));
   std::error_code error;
-  fs::remove_all(to, error);
-  if (!error) fs::rename(from, to, error);
-  if (error) return wrong(to, "cannot be put in its place", error);
+  COHAUL_TRY(put_in_place(from, to));
   return sync_folder(folder);
 }
 

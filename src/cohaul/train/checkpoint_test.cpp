@@ -177,6 +177,36 @@ TEST_F(Checkpoints, TheNewestGoodOneIsTakenAndTheOldOnesGo) {
   EXPECT_EQ(rest.hash, train(kWays[0], "", kSecondLoop, false).hash);
 }
 
+TEST_F(Checkpoints, OneThatIsWrittenBeforeTheLoopIsReachedAgainKnowsTheLoop) {
+  const End whole = train(kWays[1], "", kSecondLoop, false);
+  (void)train(kWays[1], folder(), kSecondLoop - 3, false, true);
+  job::with_workers(2, [&](job::Job& job) {
+    Net net;
+    Silent silent;
+    Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .seed = 7, .reporter = &silent});
+    EXPECT_EQ(t.resume(folder()), kFirstLoop + 6);
+    t.save_checkpoint(folder());
+    EXPECT_TRUE(job.close().ok());
+  });
+  EXPECT_EQ(train(kWays[0], folder(), kSecondLoop, true).hash, whole.hash);
+}
+
+TEST_F(Checkpoints, WhatWasLoadedBeforeGivesWayToTheCheckpoint) {
+  const End whole = train(kWays[0], folder(), 4, false);
+  job::with_workers(1, [&](job::Job& job) {
+    Net net;
+    Silent silent;
+    Trainer t(job, net.model, strategy::Single{}, adam(), {.slices = 4, .seed = 7, .reporter = &silent});
+    net.bias.set_data(at::full({70}, 3, at::kFloat));  // as torch::load does
+    EXPECT_EQ(t.resume(folder()), kFirstLoop + 4);
+    EXPECT_EQ(sha256(t.parameters()), whole.hash);
+    const Line data(40);
+    for (const data::Batch& b : t.batches(data, {.batch = 8, .steps = kFirstLoop})) t.step(net.loss(b));
+    EXPECT_EQ(sha256(t.parameters()), whole.hash) << "the loop had ended";
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST_F(Checkpoints, AreNotWrittenAmongThoseOfAnotherRunOrTrainer) {
   (void)train(kWays[0], folder(), 4, false);
   job::with_workers(1, [&](job::Job& job) {

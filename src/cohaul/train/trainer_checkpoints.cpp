@@ -87,6 +87,7 @@ checkpoint::Manifest Trainer::Run::manifest() const {
             .last = loop_.last(),
             .running = loop_.running(),
             .facts = loop_.facts()};
+  if (resumed_ && loop_.number() < resumed_->number) m.loop = *resumed_;  // this run has not come back to it yet
   m.parameters = model_->entries();
   return m;
 }
@@ -133,29 +134,29 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) const {
   return {};
 }
 
-/// Errors: what the disk says, at all workers alike; or peer_lost.
-Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
-  const Time began = steady_clock().now();
+/// Of all workers. m: gets the files, at worker 0.
+Status Trainer::Run::write_whole(const std::string& folder, int keep, checkpoint::Manifest& m) {
   const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
-  note_operation("write a checkpoint after step", done_);
-  COHAUL_TRY(meetings_.meet("save_checkpoint()", done_));
-  const std::string place = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
   Status begun;
   if (job_.rank() == 0) begun = expect_own_folder(folder);
   if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
   COHAUL_TRY(agree(key + "/begun", begun));
-  std::vector<checkpoint::FileEntry> files;
-  Status written = write_files(place, key, files);
-  if (job_.rank() == 0 && written.ok()) {
-    checkpoint::Manifest m = manifest();
-    m.files = files;
-    written = checkpoint::commit(folder, m);
-    if (written.ok()) checkpoint::prune(folder, keep);
-  }
-  written = agree(key + "/done", written);
+  Status written = write_files(folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished, key, m.files);
+  if (job_.rank() == 0 && written.ok()) written = checkpoint::commit(folder, m);
+  if (job_.rank() == 0 && written.ok()) checkpoint::prune(folder, keep);
+  return agree(key + "/done", written);
+}
+
+/// Errors: what the disk says, at all workers alike; or peer_lost.
+Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
+  const Time began = steady_clock().now();
+  note_operation("write a checkpoint after step", done_);
+  COHAUL_TRY(meetings_.meet("save_checkpoint()", done_));
+  checkpoint::Manifest m = manifest();
+  const Status written = write_whole(folder, keep, m);
   if (job_.rank() != 0) return written;
   observe::CheckpointRecord record{.step = done_, .path = folder + "/" + checkpoint::folder_name(done_)};
-  for (const checkpoint::FileEntry& f : files) record.bytes += f.bytes;
+  for (const checkpoint::FileEntry& f : m.files) record.bytes += f.bytes;
   record.seconds = static_cast<double>(steady_clock().now() - began) / 1e9;
   record.error = written.message();
   telling_.tell(record);
@@ -244,6 +245,7 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   if (path.empty()) return 0;
   const checkpoint::Manifest saved = or_throw(checkpoint::read_manifest(path));
   expect_fits(saved, path);
+  follow_changes();  // what the program has loaded before gives way to the checkpoint, and does not come after it
   const auto meet = [&] { return meetings_.meet("resume()", done_); };
   or_throw(engine_->restore(path, saved.updates, meet, soon()).context(path));
   if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));

@@ -75,6 +75,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();
   Status expect_own_folder(const std::string& folder) const;
+  Status write_whole(const std::string& folder, int keep, checkpoint::Manifest& m);
   Status write_checkpoint(const std::string& folder, int keep);
   Status write_files(const std::string& folder, const std::string& key, std::vector<checkpoint::FileEntry>& files);
   checkpoint::Manifest manifest() const;
