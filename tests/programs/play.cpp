@@ -92,7 +92,7 @@ void Play::perform(const Event& event, Hands& hands) {
     case Act::evaluate: {
       const Pass pass{.place = {event.step, 0}};
       const double mean = hands.evaluate([&](const data::Batch& b) { return net->loss(b, pass); });
-      return note(before(event.step) + "evaluation", hands.first() ? mean : 0, false);
+      return note(before(event.step) + "evaluation", mean);
     }
     case Act::evaluate_by_hand: {
       const KeepModes modes(*net);

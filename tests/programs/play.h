@@ -14,7 +14,7 @@ class Hands {
   virtual ~Hands() = default;
   virtual bool first() const = 0;  // worker 0
   virtual void write(const std::function<void()>& f) = 0;
-  /// The mean of a loss over the test set; on worker 0.
+  /// The mean of a loss over the test set.
   virtual double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) = 0;
   virtual void save() = 0;
   /// Of the model's optimizer: of all that have no rate of their own, or of the first group.

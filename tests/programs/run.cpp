@@ -10,6 +10,8 @@
 namespace cohaul::programs {
 namespace {
 
+constexpr std::int64_t kTestBatch = 3;  // some workers have none of the test set's batches
+
 /// Of one rule's own settings.
 train::Optimizer plain_optimizer(const Rule& rule, double rate) {
   const auto non_finite = rule.skip ? train::NonFinite::skip : train::NonFinite::apply;
@@ -46,7 +48,7 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
   if (rule.gamma != 1)
     out.schedule = {.kind = train::Schedule::Kind::exponential, .warmup_steps = rule.warmup, .gamma = rule.gamma};
   for (const GroupOf& g : rule.grouped ? groups_of_parameters() : std::vector<GroupOf>()) {
-    train::Group group{.match = g.match, .weight_decay = g.decay};
+    train::ParameterGroup group{.match = g.match, .weight_decay = g.decay};
     if (g.lr != 0) group.lr = g.lr * out.rule.lr;
     if (rule.kind == RuleKind::sgd && !rule.nesterov) group.momentum = g.momentum;
     out.groups.push_back(group);
@@ -90,7 +92,7 @@ class Run final : public Hands {
   bool first() const override { return job_.rank() == 0; }
   void write(const std::function<void()>& f) override { model_->write(f); }
   double evaluate(const std::function<at::Tensor(const data::Batch&)>& loss) override {
-    return model_->evaluate(test_set(program_), loss).loss;
+    return model_->evaluate(test_set(program_), loss, {}, kTestBatch).loss;
   }
   void set_rate(bool of_group, double lr) override {
     if (own_) return own_->set_rate(of_group, lr);

@@ -56,15 +56,15 @@ train::Optimizer rule_of(const Config& job) {
   return with_common(job, rule);
 }
 
-std::vector<train::Group> groups_of(const Config& job) {
-  std::vector<train::Group> out;
+std::vector<train::ParameterGroup> groups_of(const Config& job) {
+  std::vector<train::ParameterGroup> out;
   for (;;) {
     const std::string prefix = "optimizer.group." + std::to_string(out.size()) + ".";
     const auto match = job.find<std::string>(prefix + "match");
     if (!match) return out;
     const auto real = [&](const char* key) { return job.find<double>(prefix + key); };
     const auto flag = [&](const char* key) { return job.find<bool>(prefix + key); };
-    train::Group g{.match = *config::strings(*match)};
+    train::ParameterGroup g{.match = *config::strings(*match)};
     g.lr = real("lr"), g.weight_decay = real("weight_decay"), g.momentum = real("momentum");
     g.dampening = real("dampening"), g.beta1 = real("beta1"), g.beta2 = real("beta2"), g.eps = real("eps");
     g.alpha = real("alpha"), g.lr_decay = real("lr_decay"), g.initial_accumulator = real("initial_accumulator");

@@ -48,7 +48,7 @@ std::byte* data_of(const at::Tensor& t) {
 
 }  // namespace
 
-Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const Group> groups) {
+Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const ParameterGroup> groups) {
   std::unique_ptr<BorrowedModel> m(new BorrowedModel(std::move(model)));
   COHAUL_TRY(m->collect(groups));
   return m;
@@ -63,7 +63,7 @@ std::vector<checkpoint::ParameterEntry> BorrowedModel::entries() const {
 
 BorrowedModel::~BorrowedModel() { give_back(); }
 
-Status BorrowedModel::collect(std::span<const Group> groups) {
+Status BorrowedModel::collect(std::span<const ParameterGroup> groups) {
   std::vector<update::ParameterSpec> specs;
   std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // place in `names`
   std::vector<std::vector<std::string>> names;                  // of each parameter, all that it has

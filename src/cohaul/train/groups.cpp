@@ -23,7 +23,7 @@ std::string some_of(std::span<const std::vector<std::string>> names) {
 }  // namespace
 
 Result<std::vector<std::int32_t>> assign_groups(std::span<const std::vector<std::string>> names,
-                                                std::span<const Group> groups) {
+                                                std::span<const ParameterGroup> groups) {
   std::vector<std::int32_t> out(names.size(), 0);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     for (const std::string& pattern : groups[g].match) {

@@ -14,6 +14,6 @@ namespace cohaul::train {
 /// The group of each parameter: 0 where no pattern matches a name of it, g + 1 where groups[g] is the first that has one.
 /// names: of each parameter, all that it has. Errors: invalid, naming a pattern that matches no name at all.
 Result<std::vector<std::int32_t>> assign_groups(std::span<const std::vector<std::string>> names,
-                                                std::span<const Group> groups);
+                                                std::span<const ParameterGroup> groups);
 
 }  // namespace cohaul::train

@@ -9,7 +9,7 @@ using Names = std::vector<std::vector<std::string>>;
 
 const Names kNames = {{"embed.weight", "head.weight"}, {"layers.0.norm.weight"}, {"layers.0.norm.bias"}, {"head.bias"}};
 
-Result<std::vector<std::int32_t>> assign(std::vector<Group> groups) { return assign_groups(kNames, groups); }
+Result<std::vector<std::int32_t>> assign(std::vector<ParameterGroup> groups) { return assign_groups(kNames, groups); }
 
 TEST(Groups, TheFirstThatMatchesANameHasTheParameter) {
   EXPECT_EQ(*assign({}), (std::vector<std::int32_t>{0, 0, 0, 0}));

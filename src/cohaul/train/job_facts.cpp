@@ -46,7 +46,7 @@ void add(Lines& lines, const strategy::ParameterServer& ps) {
 }
 
 /// What the group says, as "match *.bias, lr 0.1".
-std::string text_of(const Group& g) {
+std::string text_of(const ParameterGroup& g) {
   std::string out = "match";
   for (const std::string& pattern : g.match) out += " " + pattern;
   const auto say = [&](const char* name, const auto& value) {
@@ -109,6 +109,14 @@ std::string loop_facts(std::int64_t number, const FitOptions& options, const dat
   lines.add("the data set's size", set.size());
   if (std::uint64_t fingerprint = set.fingerprint(); fingerprint != 0)
     lines.add("the data set's fingerprint", fingerprint);
+  return lines.text();
+}
+
+std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics) {
+  Lines lines;
+  lines.add("the test set's size", set.size()).add("the evaluation's batch", batch).add("metrics", metrics);
+  if (std::uint64_t fingerprint = set.fingerprint(); fingerprint != 0)
+    lines.add("the test set's fingerprint", fingerprint);
   return lines.text();
 }
 

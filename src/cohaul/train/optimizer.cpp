@@ -37,7 +37,7 @@ Optimizer::Optimizer(const Lion& o) : Optimizer(Kind::lion, o) {}
 namespace {
 
 /// What a group sets that its rule does not have; empty: nothing.
-std::string foreign_setting(const Group& g, Kind kind) {
+std::string foreign_setting(const ParameterGroup& g, Kind kind) {
   const auto is = [&](std::initializer_list<Kind> kinds) { return std::ranges::find(kinds, kind) != kinds.end(); };
   const bool adam = is({Kind::adam, Kind::adamw});
   if (g.momentum && !is({Kind::sgd, Kind::rmsprop})) return "momentum";
@@ -54,7 +54,7 @@ std::string foreign_setting(const Group& g, Kind kind) {
   return {};
 }
 
-Result<update::RuleSettings> rule_of(const Group& g, update::RuleSettings rule) {
+Result<update::RuleSettings> rule_of(const ParameterGroup& g, update::RuleSettings rule) {
   if (const std::string name = foreign_setting(g, rule.kind); !name.empty())
     return invalid(name + " is not a setting of " + std::string(update::name(rule.kind)));
   if (g.match.empty()) return invalid("match is empty: give patterns of parameters' names, such as \"*.bias\"");

@@ -24,7 +24,7 @@ using update::Schedule;
 //   groups      of parameters that are trained otherwise than the rest; the first that matches a parameter's name wins
 
 /// A group of parameters, as torch.optim's. What is not set is the rule's.
-struct Group {
+struct ParameterGroup {
   /// Patterns of names ("*.bias", "head.*"): * stands for any characters, ? for one, [abc] for one of them. A tied parameter is matched by each of
   /// its names. Each pattern matches a parameter.
   std::vector<std::string> match{};
@@ -39,7 +39,7 @@ struct Sgd {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 struct Adam {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
@@ -47,7 +47,7 @@ struct Adam {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 struct AdamW {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
@@ -55,14 +55,14 @@ struct AdamW {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 struct Adagrad {
   double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator = 0, eps = 1e-10;
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 struct RMSprop {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
@@ -70,7 +70,7 @@ struct RMSprop {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 /// (Chen et al., "Symbolic discovery of optimization algorithms", 2023.)
 struct Lion {
@@ -78,7 +78,7 @@ struct Lion {
   double clip_norm = 0, clip_value = 0;
   NonFinite non_finite = NonFinite::apply;
   Schedule schedule{};
-  std::vector<Group> groups{};
+  std::vector<ParameterGroup> groups{};
 };
 
 /// Any of them. Implicit, so that `cohaul::Sgd{.lr = 0.01}` is an optimizer.
@@ -86,7 +86,7 @@ struct Optimizer {
   update::RuleSettings rule;  // of the parameters that no group matches
   update::GradientPolicy policy;
   Schedule schedule;
-  std::vector<Group> groups;
+  std::vector<ParameterGroup> groups;
 
   Optimizer(const Sgd& o);
   Optimizer(const Adam& o);

@@ -145,8 +145,11 @@ class Trainer {
   void set_lr(double lr);
   void set_lr(std::size_t group, double lr);
 
-  /// Means over the test set, in evaluation mode, on worker 0 (other workers get zeros; under split layers all compute). All workers call it;
-  /// blocks until worker 0 is through. Modules return to the mode that each of them had.
+  /// Means over the test set, in evaluation mode, the same at all workers. All workers call it with the same set, loss and metrics; blocks until
+  /// all are through, at most job.step_timeout_s longer than this one. Each computes a part of the batches, and the sums have the same bits for any
+  /// number of workers; of a model with floating-point buffers, which are each worker's own, and within an asynchronous loop worker 0 computes
+  /// all. A batch's random numbers are functions of seed and batch; LibTorch's own go on afterwards as if none had been drawn. Modules return to the
+  /// mode that each of them had.
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},
                       std::int64_t batch = 500);
 

@@ -1,4 +1,4 @@
-// The parameters between steps: written by hand, evaluated, saved, and the mean gradients of average().
+// The parameters between steps: written by hand, saved, and the mean gradients of average().
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "cohaul/base/last_operations.h"
-#include "cohaul/observe/format.h"
 #include "cohaul/train/job_facts.h"
 #include "cohaul/train/trainer_run.h"
 #include "cohaul/train/weights.h"
@@ -107,39 +106,6 @@ void Trainer::Run::set_rates(const std::vector<double>& rates) {
   or_throw(engine_->exchange().set_rates(rates));
   rates_by_hand_ = true;
   new_rates_ = rates_facts(rates);
-}
-
-Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
-                                  std::int64_t batch) {
-  expect_usable();
-  settle();
-  if (batch < 1) throw Error(invalid("evaluate(batch = " + std::to_string(batch) + "): it must be at least 1 sample"));
-  const std::int64_t size = set.size();
-  Evaluation out;
-  std::vector<double> sums(metrics.size());
-  note_operation("evaluate");
-  if (job_.rank() == 0 || !model_->model().split.empty()) {
-    at::NoGradGuard no_grad;
-    const EvaluationMode mode(model_->model());
-    std::vector<std::int64_t> indices;
-    for (std::int64_t first = 0; first < size; first += batch) {
-      indices.resize(static_cast<std::size_t>(std::min(batch, size - first)));
-      for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = first + static_cast<std::int64_t>(i);
-      const data::Batch b = set.get(indices);
-      out.loss += loss(b).item<double>() * static_cast<double>(indices.size());
-      for (std::size_t m = 0; m < metrics.size(); ++m) sums[m] += metrics[m].second(b);
-    }
-  }
-  const auto n = static_cast<double>(std::max<std::int64_t>(size, 1));
-  out.loss /= n;
-  for (std::size_t m = 0; m < metrics.size(); ++m) out.metrics.emplace_back(metrics[m].first, sums[m] / n);
-  if (job_.rank() == 0 && !options_.reporter) {
-    std::string line = "test  loss " + observe::significant(out.loss);
-    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + observe::significant(value);
-    observe::ProgressWriter(2).say(line);
-  }
-  or_throw(meetings_.meet("evaluate()", done_));
-  return out;
 }
 
 NamedTensors Trainer::Run::parameters() {

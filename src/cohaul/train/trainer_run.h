@@ -71,6 +71,9 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void give_up_backward();
   StepResult end_step();
   void leave_mean_gradients();
+  std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
+                                       std::int64_t batch, std::int64_t first, std::int64_t last);
+  std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
   // Of checkpoints (trainer_checkpoints.cpp).
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();
@@ -126,6 +129,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                       // updates before resume()
   std::optional<checkpoint::LoopEntry> resumed_;  // the loop that the checkpoint was in
+  std::int64_t evaluations_ = 0;                  // asked for so far
   std::int64_t checkpoints_ = 0;                  // asked for so far
   std::int64_t left_loop_ = 0;                    // number of a loop that was left, and is to be ended
   Status broken_;                                 // why it cannot be used any more

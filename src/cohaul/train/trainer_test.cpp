@@ -1,5 +1,6 @@
 #include "cohaul/train/trainer.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
@@ -77,6 +78,24 @@ concept CanBeLoopedOver =
     requires(Trainer trainer, Set set, FitOptions options) { trainer.batches(std::forward<Set>(set), options); };
 static_assert(CanBeLoopedOver<const Line&>);
 static_assert(!CanBeLoopedOver<Line>, "a temporary data set would be gone before the loop");
+
+TEST(Evaluation, DrawsTheSameEachTimeAndLeavesTheProgramsRandomNumbersAlone) {
+  auto job = join({});
+  at::Tensor weight = at::ones({3}).set_requires_grad(true);
+  Model model;
+  model.parameters = {{"weight", weight}};
+  model.train = [](bool) {};
+  Trainer t(*job, model, strategy::Single{}, Sgd{});
+  const Line data(10);
+  const auto noisy = [&](const data::Batch& b) { return (b.input + at::randn({b.input.size(0), 3})).pow(2).mean(); };
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  generator.set_current_seed(5);
+  const at::Tensor expected = at::randn({4});
+  generator.set_current_seed(5);
+  const double first = t.evaluate(data, noisy, {}, 3).loss;
+  EXPECT_TRUE(at::equal(at::randn({4}), expected));
+  EXPECT_EQ(t.evaluate(data, noisy, {}, 3).loss, first);
+}
 
 TEST_F(OneProcess, FollowsTheDefinitionOfSgd) {
   at::Tensor expected = at::ones({3, 1});

@@ -16,9 +16,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 
 #include "cohaul/data/sampler.h"
 #include "cohaul/job/test_workers.h"
@@ -176,6 +178,51 @@ TEST(TwoWorkers, WhoseGroupsOrRatesByHandDifferAreToldSo) {
                      "the learning rates that set_lr() left is not set at worker 0 and 0.5 at worker 1"))
         << name(s) << one_only[0] << one_only[1];
   }
+}
+
+/// Sets of many sizes: the figures of one worker, at every worker.
+TEST(Evaluation, HasTheSameBitsOnAnyNumberOfWorkers) {
+  for (const std::int64_t size : {1, 2, 40, 401}) {
+    const Line data(size);
+    std::vector<Evaluation> seen;
+    std::mutex mutex;
+    std::atomic<std::int64_t> batches = 0;
+    for (const int world : {1, 2, 3}) {
+      job::with_workers(world, [&](job::Job& job) {
+        Numbered own(1);
+        const strategy::Strategy s = world == 1 ? strategy::Strategy(strategy::Single{}) : strategy::AllReduce{};
+        Trainer t(job, own.model, s, Sgd{.lr = 0.1}, {.seed = 3});
+        const Metrics metrics{{"first", [](const data::Batch& b) { return b.input.sum().item<double>(); }},
+                              {"count", [](const data::Batch& b) { return static_cast<double>(b.input.size(0)); }}};
+        const Evaluation e = t.evaluate(
+            data,
+            [&](const data::Batch& b) {
+              if (world == 3) ++batches;
+              return (b.input * own.weight.sum()).pow(2).mean();
+            },
+            metrics, 4);
+        EXPECT_TRUE(job.close().ok());
+        const std::lock_guard lock(mutex);
+        seen.push_back(e);
+      });
+    }
+    EXPECT_EQ(batches, (size + 3) / 4) << "each batch is computed once";
+    ASSERT_EQ(seen.size(), 6u);
+    for (const Evaluation& e : seen) {
+      EXPECT_EQ(e.loss, seen[0].loss) << size;
+      EXPECT_EQ(e.metrics, seen[0].metrics) << size;
+    }
+    EXPECT_EQ(seen[0].metrics[1].second, 1.0);
+  }
+}
+
+TEST(Evaluation, OfDifferentSetsIsRefused) {
+  const auto why = errors_of([](job::Job& job, Numbered& own) {
+    Trainer t(job, own.model, strategy::AllReduce{}, Sgd{}, {});
+    const Line data(20 + job.rank());
+    t.evaluate(data, [&](const data::Batch&) { return own.weight.sum(); });
+  });
+  EXPECT_TRUE(says(why[0], "the test set's size is 20 at worker 0 and 21 at worker 1")) << why[0];
 }
 
 TEST(TwoWorkers, WhoLeavesEarlyIsNamedAtOnce) {
