@@ -61,7 +61,7 @@ FAULTS = [
     order_.assign(1, gradient.run);
     each_partition([&](PartitionId id) {
       std::byte* place = parameters_.data() + layout_.partitions()[id.value].offset;
-      owner_.apply(id, contributions_, settings_, {}, place, place);
+      owner_.apply(id, contributions_, step_, {}, place, place);
     });
     order_ = rest;
 """)]),
