@@ -22,7 +22,7 @@ int main() {
       model.parameters = {{"weight", weight}};
       model.train = [](bool) {};
       train::Trainer trainer(*job, model, strategy::Single{}, train::Sgd{.lr = 0.1}, {});
-      for (int step = 0; step < 20; ++step) trainer.step(weight.sum());
+      for (int step = 0; step < 5'000; ++step) trainer.step(weight.sum());
       train::or_throw(job->close());
     });
   for (std::thread& t : threads) t.join();

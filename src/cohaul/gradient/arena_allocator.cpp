@@ -33,6 +33,9 @@ SizeClass class_of(std::size_t pages) {
   return {static_cast<std::uint8_t>(static_cast<std::size_t>(shift) * kExact + steps), steps << shift};
 }
 
+class ArenaAllocator;
+std::atomic<ArenaAllocator*> installed = nullptr;
+
 class ArenaAllocator final : public c10::Allocator {
  public:
   explicit ArenaAllocator(transport::Arena arena)
@@ -41,7 +44,8 @@ class ArenaAllocator final : public c10::Allocator {
   }
 
   c10::DataPtr allocate(std::size_t n) override {
-    void* p = n < kPage ? nullptr : take((n + kPage - 1) / kPage);
+    // LibTorch hands its allocator from thread to thread without a fence: the one here makes what the constructor wrote visible.
+    void* p = n < kPage ? nullptr : installed.load(std::memory_order_acquire)->take((n + kPage - 1) / kPage);
     if (p == nullptr) p = c10::alloc_cpu(n);
     // The block is its own context: oneDNN allocates raw pointers and gives them back through raw_deleter().
     return {p, p, &give_back, c10::Device(c10::DeviceType::CPU)};
@@ -89,7 +93,6 @@ class ArenaAllocator final : public c10::Allocator {
 };
 
 // LibTorch's allocator is one a process, and its deleters are plain functions: so this is a process-wide pointer too.
-std::atomic<ArenaAllocator*> installed = nullptr;
 
 void ArenaAllocator::give_back(void* p) {
   if (p != nullptr && !installed.load(std::memory_order_acquire)->put_back(p)) c10::free_cpu(p);
