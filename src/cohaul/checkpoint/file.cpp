@@ -64,9 +64,7 @@ class Beside {
     if (::fsync(file_.fd()) != 0 || file_.close() != 0) return wrong(path_, "cannot be written", errno);
     if (::rename(name_.c_str(), path_.c_str()) != 0) return wrong(path_, "cannot be put in its place", errno);
     named_ = true;
-    File folder(::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (folder.fd() < 0 || ::fsync(folder.fd()) != 0) return wrong(path_, "its folder cannot be written", errno);
-    return {};
+    return sync_folder(folder_of(path_)).context(path_);
   }
 
  private:
@@ -106,6 +104,12 @@ Status write_file(const std::string& path, std::span<const ConstBytes> parts) {
   COHAUL_TRY(file.opened());
   for (const ConstBytes& part : parts) COHAUL_TRY(file.write(part));
   return file.name_it();
+}
+
+Status sync_folder(const std::string& path) {
+  File folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.fd() < 0 || ::fsync(folder.fd()) != 0) return wrong(path, "the folder cannot be written", errno);
+  return {};
 }
 
 Status check_writable(const std::string& path) { return Beside(path).opened(); }

@@ -22,6 +22,9 @@ Result<MappedFile> map_file(const std::string& path);
 /// then. Errors: invalid, naming the file and the reason (no folder, no permission, disk full).
 Status write_file(const std::string& path, std::span<const ConstBytes> parts);
 
+/// Brings the names in a folder to the disk. Errors: invalid, naming it.
+Status sync_folder(const std::string& folder);
+
 /// Whether write_file(path) would find a folder that it may write into; leaves nothing behind.
 Status check_writable(const std::string& path);
 

@@ -1,10 +1,8 @@
 #include "cohaul/checkpoint/folder.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -28,14 +26,6 @@ std::optional<std::int64_t> updates_of(const std::string& name) {
 
 Status wrong(const fs::path& path, const char* what, const std::error_code& error) {
   return invalid(path.string() + ": " + what + ": " + error.message());
-}
-
-Status sync_folder(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool ok = fd >= 0 && ::fsync(fd) == 0;
-  const int error = errno;
-  if (fd >= 0) ::close(fd);
-  return ok ? Status() : wrong(path, "cannot be written to the disk", {error, std::generic_category()});
 }
 
 /// At every moment `to` is one of the two, where the file system can swap them.
@@ -75,7 +65,6 @@ Status commit(const std::string& folder, const Manifest& manifest) {
   const std::string text = manifest.encode();
   const ConstBytes whole = as_bytes(std::string_view(text));
   COHAUL_TRY(write_file((from / kManifestName).string(), {&whole, 1}));
-  std::error_code error;
   COHAUL_TRY(put_in_place(from, to));
   return sync_folder(folder);
 }

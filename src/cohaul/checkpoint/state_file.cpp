@@ -67,6 +67,12 @@ Status SavedState::add(const std::string& path) {
 }
 
 Status SavedState::take(const TensorFile& file) {
+  std::unordered_map<std::string_view, const TensorView*> by_name;
+  for (const TensorView& t : file.tensors()) by_name.emplace(t.name, &t);
+  const auto find = [&](const std::string& name) {
+    const auto it = by_name.find(name);
+    return it == by_name.end() ? nullptr : it->second;
+  };
   for (const TensorView& t : file.tensors()) {
     const std::optional<Parts> parts = parts_of(t.name);
     if (!parts || t.shape.size() != 1) return invalid("tensor " + t.name + " is none that a checkpoint has");
@@ -74,12 +80,12 @@ Status SavedState::take(const TensorFile& file) {
     Saved saved{
         .first = parts->first, .elements = static_cast<std::uint64_t>(t.shape[0]), .type = t.type, .values = t.data};
     const std::string parameter(parts->parameter);
-    const TensorView* count = file.find(tensor_name(kCount, saved.first, parameter));
+    const TensorView* count = find(tensor_name(kCount, saved.first, parameter));
     if (count == nullptr || count->type != TensorType::i64 || count->data.size() != sizeof saved.count)
       return invalid("tensor " + t.name + " has no count beside it");
     std::memcpy(&saved.count, count->data.data(), sizeof saved.count);
     for (int k = 0; k < update::kStatesMax; ++k) {
-      const TensorView* state = file.find(tensor_name(std::string(kState) + std::to_string(k), saved.first, parameter));
+      const TensorView* state = find(tensor_name(std::string(kState) + std::to_string(k), saved.first, parameter));
       if (state == nullptr) break;
       if (state->type != t.type || state->shape != t.shape)
         return invalid("tensor " + state->name + " has another size or type than the values");
@@ -91,7 +97,15 @@ Status SavedState::take(const TensorFile& file) {
   return {};
 }
 
-Status SavedState::restore(const std::string& parameter, const update::StatePiece& piece, bool with_state) const {
+Status SavedState::read_values(const std::string& parameter, DType dtype, Bytes values) const {
+  update::StatePiece whole;
+  whole.elements = values.size() / size_of(dtype);
+  whole.dtype = dtype;
+  whole.values = values;
+  return read_piece(parameter, whole, false);
+}
+
+Status SavedState::read_piece(const std::string& parameter, const update::StatePiece& piece, bool with_state) const {
   if (piece.elements == 0) return {};
   const auto it = pieces_.find(parameter);
   if (it == pieces_.end()) return invalid("parameter " + parameter + " is not in the checkpoint");
@@ -133,7 +147,7 @@ Status restore(const std::string& checkpoint, const update::Layout& layout,
                std::span<const update::StatePiece> pieces) {
   COHAUL_ASSIGN(const SavedState saved, SavedState::open(checkpoint));
   for (const update::StatePiece& p : pieces)
-    COHAUL_TRY(saved.restore(layout.parameters()[static_cast<std::size_t>(p.parameter)].name, p, true));
+    COHAUL_TRY(saved.restore(layout.parameters()[static_cast<std::size_t>(p.parameter)].name, p));
   return {};
 }
 

@@ -26,9 +26,13 @@ class SavedState {
   static Result<SavedState> open(const std::string& checkpoint);
   /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that write_state() does not write.
   Status add(const std::string& path);
-  /// Reads a piece's values, state and count. with_state: not the values alone. Errors: invalid, naming the parameter: elements that no file has,
-  /// another type, or another number of states than the piece has.
-  Status restore(const std::string& parameter, const update::StatePiece& piece, bool with_state) const;
+  /// Reads a piece's values, state and count. Errors: invalid, naming the parameter: elements that no file has, another type, or another number
+  /// of states than the piece has.
+  Status restore(const std::string& parameter, const update::StatePiece& piece) const {
+    return read_piece(parameter, piece, true);
+  }
+  /// Reads the values of a whole parameter. Errors: as above.
+  Status read_values(const std::string& parameter, DType dtype, Bytes values) const;
 
  private:
   struct Saved {
@@ -39,6 +43,7 @@ class SavedState {
     std::int64_t count = 0;
   };
   Status take(const TensorFile& file);
+  Status read_piece(const std::string& parameter, const update::StatePiece& piece, bool with_state) const;
   std::vector<TensorFile> files_;
   std::unordered_map<std::string, std::vector<Saved>> pieces_;  // by parameter, ascending
 };

@@ -70,9 +70,7 @@ class RankSession {
   const Status& failure() const { return failure_; }
   std::size_t state_bytes() const { return owner_.state_bytes(); }
   /// Exchange::owned, set_first.
-  std::vector<update::StatePiece> owned() {
-    return owner_.pieces([&](PartitionId id) { return parameters_.data() + layout_.partitions()[id.value].offset; });
-  }
+  std::vector<update::StatePiece> owned() { return owner_.pieces(parameters_); }
   void set_first(std::int64_t updates) { owner_.set_first(updates); }
 
  private:

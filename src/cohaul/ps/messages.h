@@ -15,7 +15,7 @@
 //   ready             own clock         –          Ready                             –   (to the coordinator)
 //   leave_loop        own clock         –          LeaveLoop                         –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
-//   ask_stats         –                 –          –                                 –
+//   ask_stats         own questions     –          –                                 –
 //   save              own questions     –          the folder (text)                 –   (worker 0 only, between steps)
 //   restore           own questions     –          Restore                           –   (worker 0 only, before the first step)
 //   goodbye           –                 –          –                                 –

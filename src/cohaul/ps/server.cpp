@@ -105,12 +105,7 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time
       Writer writer(body_);
       stats().encode(writer);
       coordinator_stats().encode(writer);
-      out_.send(from, {.kind = static_cast<std::uint16_t>(Kind::stats),
-                       .clock = 0,
-                       .key = 0,
-                       .body = body_,
-                       .payload = {},
-                       .keep = nullptr});
+      send(from, Kind::stats, 0);
       return {};
     }
     case Kind::save:
@@ -159,13 +154,7 @@ void Server::send_facts() {
   Writer writer(body_);
   here.encode(writer);
   for (std::int32_t w = 0; w < init_->workers; ++w) {
-    if (workers_[w].gone) continue;
-    out_.send(WorkerRank(w), {.kind = static_cast<std::uint16_t>(Kind::facts),
-                              .clock = step_,
-                              .key = 0,
-                              .body = body_,
-                              .payload = {},
-                              .keep = nullptr});
+    if (!workers_[w].gone) send(WorkerRank(w), Kind::facts, step_);
   }
 }
 
@@ -209,6 +198,16 @@ Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
   return {};
 }
 
+/// With body_.
+void Server::send(WorkerRank to, Kind kind, std::int64_t clock) {
+  out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
+                 .clock = clock,
+                 .key = 0,
+                 .body = body_,
+                 .payload = {},
+                 .keep = nullptr});
+}
+
 Status Server::on_disk(WorkerRank from, Kind kind, const transport::Frame& frame) {
   const std::string who = "worker " + std::to_string(from.value);
   if (from.value != 0) return corrupt(who + " asks for a checkpoint, which is worker 0's to do");
@@ -245,12 +244,7 @@ Status Server::save(WorkerRank to, const transport::Frame& frame) {
   body_.clear();
   Writer writer(body_);
   saved.encode(writer);
-  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::saved),
-                 .clock = frame.clock,
-                 .key = 0,
-                 .body = body_,
-                 .payload = {},
-                 .keep = nullptr});
+  send(to, Kind::saved, frame.clock);
   return {};
 }
 
@@ -267,12 +261,8 @@ Status Server::restore(WorkerRank to, const transport::Frame& frame) {
     left = left.subspan(bytes);
   }
   owner_->set_first(question.updates);
-  out_.send(to, {.kind = static_cast<std::uint16_t>(Kind::restored),
-                 .clock = frame.clock,
-                 .key = 0,
-                 .body = {},
-                 .payload = {},
-                 .keep = nullptr});
+  body_.clear();
+  send(to, Kind::restored, frame.clock);
   return {};
 }
 

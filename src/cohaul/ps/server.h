@@ -60,6 +60,7 @@ class Server {
   Status on_push(WorkerRank from, Table& table, transport::Frame frame);
   Status on_plan(WorkerRank from, const transport::Frame& frame);
   void send_facts();
+  void send(WorkerRank to, Kind kind, std::int64_t clock);
   Status on_disk(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status save(WorkerRank to, const transport::Frame& frame);
   Status restore(WorkerRank to, const transport::Frame& frame);

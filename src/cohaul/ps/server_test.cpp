@@ -75,6 +75,13 @@ class Town {
     ASSERT_TRUE(c.session.finish(std::vector<update::PartEnd>(parts.size())).ok());
   }
 
+  /// Both of two workers push halves, and are answered.
+  void step(std::int64_t number) {
+    push(0, number, {0, 1, 2}, 0.5f);
+    push(1, number, {1, 2, 2}, 0.5f);
+    deliver();
+  }
+
   /// Until nobody has anything to say; each parcel so many times.
   void deliver(int copies = 1) {
     while (!parcels_.empty()) {
@@ -273,12 +280,7 @@ TEST(Server, AnAssignmentReachesAllAndLeavesTheOptimizerAlone) {
   init.optimizer.groups[0].momentum = 0.5;
   init.workers = init.servers = init.slices = 2;
   Town town(init, layout);
-  const auto step = [&](std::int64_t s) {
-    town.push(0, s, {0, 1, 2}, 0.5f);
-    town.push(1, s, {1, 2, 2}, 0.5f);
-    town.deliver();
-  };
-  step(0);
+  town.step(0);
   EXPECT_EQ(town.first_value(1, 0), 0.5f);
   auto* values = reinterpret_cast<float*>(town.parameters(0).data());
   std::fill(values, values + 20'000, 8.0f);
@@ -292,7 +294,7 @@ TEST(Server, AnAssignmentReachesAllAndLeavesTheOptimizerAlone) {
     EXPECT_EQ(town.first_value(w, 0), 8.0f);
   }
   EXPECT_EQ(town.take_bytes().second, 160'000u) << "to worker 1; worker 0 has them";
-  step(1);
+  town.step(1);
   EXPECT_EQ(town.first_value(0, 0), 8.0f - 0.5f * 1.5f) << "with the momentum of before";
   const std::vector<std::byte> part(layout.partitions()[0].bytes);
   EXPECT_EQ(town.say(1, Kind::assign, 1, 0, {}, part).code(), Code::corrupt) << "worker 1 may not";
@@ -303,18 +305,13 @@ TEST(Server, RatesHoldFromTheStepBeforeWhichTheyWereSaidAndAreEveryWorkersOwnWor
   Init init;
   init.workers = init.servers = init.slices = 2;
   Town town(init, layout);
-  const auto step = [&](std::int64_t s) {
-    town.push(0, s, {0, 1, 2}, 0.5f);
-    town.push(1, s, {1, 2, 2}, 0.5f);
-    town.deliver();
-  };
-  step(0);
+  town.step(0);
   EXPECT_EQ(town.first_value(1, 0), 0.5f) << "the rule's own, 0.5";
   const double rate[] = {0.25};
   town.session(0).set_rates(rate);
   town.session(1).set_rates(rate);
   town.deliver(2);
-  step(1);
+  town.step(1);
   EXPECT_EQ(town.first_value(0, 0), 0.25f);
   EXPECT_EQ(town.first_value(1, 1), 0.25f) << "at the other server too";
   EXPECT_EQ(town.say(1, Kind::rates, 1, 0, encoded(Rates{{0.125}})).code(), Code::invalid);

@@ -290,11 +290,11 @@ Status Session::abandon() {
 }
 
 void Session::ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body) {
-  ++disk_questions_;
+  ++questions_;
   await(answer, init_.servers);
   for (std::int32_t k = 0; k < init_.servers; ++k) {
     body_ = body;
-    send(ServerRank(k), kind, disk_questions_, 0);
+    send(ServerRank(k), kind, questions_, 0);
   }
 }
 
@@ -314,7 +314,7 @@ void Session::restore(const std::string& checkpoint, std::int64_t updates) {
 
 Status Session::on_saved(const transport::Frame& frame) {
   COHAUL_ASSIGN(Saved saved, Saved::decode(frame.body));
-  if (!awaits(Kind::saved) || frame.clock != disk_questions_) return {};
+  if (!awaits(Kind::saved) || frame.clock != questions_) return {};
   --answers_missing_;
   if (saved.why.empty()) saved_.push_back(std::move(saved.file));
   else if (not_saved_.empty()) not_saved_ = std::move(saved.why);
@@ -323,8 +323,7 @@ Status Session::on_saved(const transport::Frame& frame) {
 
 void Session::ask_stats() {
   tables_ = coordinator_ = {};
-  await(Kind::stats, init_.servers);
-  for (std::int32_t k = 0; k < init_.servers; ++k) send(ServerRank(k), Kind::ask_stats, 0, 0);
+  ask_all(Kind::ask_stats, Kind::stats, {});
 }
 
 void Session::goodbye() {
@@ -338,7 +337,7 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::stats: return on_stats(frame);
     case Kind::saved: return on_saved(frame);
     case Kind::restored:
-      if (awaits(Kind::restored) && frame.clock == disk_questions_) --answers_missing_;
+      if (awaits(Kind::restored) && frame.clock == questions_) --answers_missing_;
       return {};
     case Kind::facts: return on_facts(from, frame);
     case Kind::assigned: return on_assigned(frame);

@@ -143,7 +143,7 @@ class Session {
   Kind awaited_ = Kind::grant;  // what those answers are: grant (or finished), left, step_report, assigned, stats
 
   std::int64_t clock_ = 0, step_clock_ = 0;  // now; at the last begin()
-  std::int64_t assignments_ = 0, rates_set_ = 0, disk_questions_ = 0;
+  std::int64_t assignments_ = 0, rates_set_ = 0, questions_ = 0;
   std::int64_t asked_loop_ = -1;
   std::optional<Step> granted_;
   LoopState loop_;

@@ -45,18 +45,15 @@ class CountedEngine final : public Engine {
   }
   Status restore(const std::string& path, std::int64_t updates, const std::function<Status()>& meet, Time) override {
     COHAUL_ASSIGN(const checkpoint::SavedState saved, checkpoint::SavedState::open(path));
-    const auto name = [&](std::int32_t p) { return layout_.parameters()[static_cast<std::size_t>(p)].name; };
-    const auto parameters = static_cast<std::int32_t>(layout_.parameters().size());
-    for (std::int32_t p = 0; p < parameters; ++p) {
+    const std::span<const update::ParameterSpec> specs = layout_.parameters();
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      const auto p = static_cast<std::int32_t>(i);
       if (layout_.run_of(p) < 0) continue;
-      update::StatePiece whole;
-      whole.elements = layout_.elements(p);
-      whole.dtype = layout_.parameters()[static_cast<std::size_t>(p)].dtype;
-      whole.values = exchange_->parameters().subspan(layout_.offset(p), layout_.bytes(p));
-      COHAUL_TRY(saved.restore(name(p), whole, false));
+      const Bytes values = exchange_->parameters().subspan(layout_.offset(p), layout_.bytes(p));
+      COHAUL_TRY(saved.read_values(specs[i].name, specs[i].dtype, values));
     }
     for (const update::StatePiece& piece : exchange_->owned())
-      COHAUL_TRY(saved.restore(name(piece.parameter), piece, true));
+      COHAUL_TRY(saved.restore(specs[static_cast<std::size_t>(piece.parameter)].name, piece));
     exchange_->set_first(updates);
     return meet();
   }

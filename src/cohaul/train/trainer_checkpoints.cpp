@@ -48,13 +48,9 @@ std::string without_line(std::string_view facts, std::string_view name) {
 
 /// Worker 0's outcome, which all hear.
 Status Trainer::Run::agree(const std::string& key, const Status& mine) {
-  if (job_.rank() == 0) {
-    COHAUL_TRY(job_.set(key, mine.ok() ? "ok" : "!" + mine.message()));
-    return mine;
-  }
-  const Result<std::string> said = job_.get_from(0, key, soon());
-  COHAUL_TRY(said.status());
-  return said->starts_with('!') ? invalid(said->substr(1)) : Status();
+  if (job_.rank() != 0) return hear(0, key).status();
+  COHAUL_TRY(say(key, mine.ok() ? Result<std::string>(std::string()) : mine));
+  return mine;
 }
 
 void Trainer::Run::expect_checkpoints() {
@@ -96,18 +92,16 @@ checkpoint::Manifest Trainer::Run::manifest() const {
 Status Trainer::Run::write_files(const std::string& folder, const std::string& key,
                                  std::vector<checkpoint::FileEntry>& files) {
   Result<std::vector<checkpoint::FileEntry>> mine = engine_->save(folder);
-  if (job_.rank() != 0) {
-    COHAUL_TRY(job_.set(key + "/files/" + std::to_string(job_.rank()),
-                        mine.ok() ? text_of(*mine) : "!" + mine.status().message()));
-    return {};
-  }
+  const auto of = [&](int rank) { return key + "/files/" + std::to_string(rank); };
+  if (job_.rank() != 0) return say(of(job_.rank()), mine.ok() ? Result<std::string>(text_of(*mine)) : mine.status());
   Status failed = mine.status();
   if (mine.ok()) files = *std::move(mine);
   for (int r = 1; r < job_.world(); ++r) {
-    const Result<std::string> said = job_.get_from(r, key + "/files/" + std::to_string(r), soon());
-    COHAUL_TRY(said.status());
-    if (said->starts_with('!') && failed.ok()) failed = invalid(said->substr(1));
-    for (checkpoint::FileEntry& f : files_of(*said)) files.push_back(std::move(f));
+    const Result<std::string> theirs = hear(r, of(r));
+    if (!theirs.ok() && theirs.status().code() != Code::invalid) return theirs.status();
+    if (!theirs.ok() && failed.ok()) failed = theirs.status();
+    if (!theirs.ok()) continue;
+    for (checkpoint::FileEntry& f : files_of(*theirs)) files.push_back(std::move(f));
   }
   COHAUL_TRY(failed);
   if (model_->buffers().empty()) return {};
@@ -192,17 +186,12 @@ void Trainer::Run::checkpoint_if_due() {
 /// The checkpoint's folder, the same at all workers; empty: there is none.
 std::string Trainer::Run::find_checkpoint(const std::string& folder) {
   const std::string key = meetings_.group() + "/resume/" + std::to_string(checkpoints_++);
-  if (job_.rank() != 0) {
-    const Result<std::string> said = job_.get_from(0, key, soon());
-    or_throw(said.status());
-    if (said->starts_with('!')) throw Error(invalid(said->substr(1)));
-    return said->substr(1);
-  }
+  if (job_.rank() != 0) return or_throw(hear(0, key));
   const checkpoint::Found found = checkpoint::find(folder);
   Status wrong;
   if (found.path.empty() && !found.passed_over.empty())
     wrong = invalid(folder + ": has no good checkpoint; the newest: " + found.passed_over.front().message());
-  or_throw(job_.set(key, wrong.ok() ? "=" + found.path : "!" + wrong.message()));
+  or_throw(say(key, wrong.ok() ? Result<std::string>(found.path) : wrong));
   or_throw(wrong);
   if (found.path.empty()) return {};
   observe::ResumedRecord record{.step = found.manifest.updates, .path = found.path};

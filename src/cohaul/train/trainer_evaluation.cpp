@@ -60,13 +60,12 @@ std::vector<double> Trainer::Run::evaluate_batches(const data::DataSet& set, con
 std::vector<double> Trainer::Run::gather(const std::string& key, const std::vector<double>& mine) {
   std::vector<double> all;
   const auto* bytes = reinterpret_cast<const char*>(mine.data());
-  or_throw(job_.set(key + "/" + std::to_string(job_.rank()), "=" + std::string(bytes, mine.size() * sizeof(double))));
+  or_throw(say(key + "/" + std::to_string(job_.rank()), std::string(bytes, mine.size() * sizeof(double))));
   for (int r = 0; r < job_.world(); ++r) {
-    const Result<std::string> theirs = job_.get_from(r, key + "/" + std::to_string(r), soon());
-    or_throw(theirs.status());
-    const std::size_t n = (theirs->size() - 1) / sizeof(double), had = all.size();
+    const std::string theirs = or_throw(hear(r, key + "/" + std::to_string(r)));
+    const std::size_t n = theirs.size() / sizeof(double), had = all.size();
     all.resize(had + n);
-    if (n > 0) std::memcpy(all.data() + had, theirs->data() + 1, n * sizeof(double));
+    if (n > 0) std::memcpy(all.data() + had, theirs.data(), n * sizeof(double));
   }
   return all;
 }

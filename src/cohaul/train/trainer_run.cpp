@@ -141,6 +141,19 @@ strategy::Engine& Trainer::Run::engine() {
 
 Time Trainer::Run::soon() const { return steady_clock().now() + seconds(job_.options().step_timeout_s); }
 
+Status Trainer::Run::say(const std::string& key, const Result<std::string>& what) {
+  return job_.set(key, what.ok() ? "=" + *what : "!" + what.status().message());
+}
+
+/// Blocks until the worker has said it. invalid: what went wrong there.
+Result<std::string> Trainer::Run::hear(int worker, const std::string& key) {
+  Result<std::string> said = job_.get_from(worker, key, soon());
+  if (!said.ok()) return said;
+  if (said->starts_with('!')) return invalid(said->substr(1));
+  said->erase(0, 1);
+  return said;
+}
+
 void Trainer::Run::expect_usable() {
   if (!broken_.ok()) throw Error(broken_);
   expect_ownership();
@@ -235,8 +248,7 @@ void Trainer::Run::prepare_step() {
 /// Before its first backward.
 void Trainer::Run::begin_step() {
   const bool first = loop_.running() && loop_.is_first(update_of(*work_)) && !asynchronous();
-  if (first) new_rates_.insert(0, loop_.facts());
-  or_throw(engine_->exchange().begin(*work_, new_rates_));
+  or_throw(engine_->exchange().begin(*work_, first ? loop_.facts() + new_rates_ : new_rates_));
   reducer_->begin(work_->slices);
 }
 

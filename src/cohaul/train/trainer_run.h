@@ -74,6 +74,9 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                        std::int64_t batch, std::int64_t first, std::int64_t last);
   std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
+  // What workers tell each other through the job's store: a text, or what went wrong.
+  Status say(const std::string& key, const Result<std::string>& what);
+  Result<std::string> hear(int worker, const std::string& key);
   // Of checkpoints (trainer_checkpoints.cpp).
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();

@@ -71,9 +71,7 @@ class LocalExchange final : public Exchange {
   }
 
   Status abandon() override { return {}; }
-  std::vector<StatePiece> owned() override {
-    return owner_.pieces([&](PartitionId id) { return parameters_.data() + layout_.partitions()[id.value].offset; });
-  }
+  std::vector<StatePiece> owned() override { return owner_.pieces(parameters_); }
   void set_first(std::int64_t updates) override { owner_.set_first(updates); }
   std::size_t memory_bytes() const override { return owner_.state_bytes(); }
 

@@ -68,6 +68,10 @@ class Owner {
   /// What it keeps, by partition, then as elements lie in memory: to be read between steps, and written before the first. values_of: where the
   /// values of a partition lie. Views, for as long as owner and values live.
   std::vector<StatePiece> pieces(const std::function<std::byte*(PartitionId)>& values_of);
+  /// The same of values that lie in the layout's flat area.
+  std::vector<StatePiece> pieces(Bytes flat) {
+    return pieces([&](PartitionId id) { return flat.data() + layout_.partitions()[id.value].offset; });
+  }
   /// So many updates were done before its first: what apply() is told is counted on from there.
   void set_first(std::int64_t updates) { first_ = updates; }
   /// Bytes of optimizer state held.
