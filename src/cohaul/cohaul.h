@@ -39,6 +39,7 @@ using strategy::Tensor;
 using train::Adagrad;
 using train::Adam;
 using train::AdamW;
+using train::Buffers;
 using train::CheckpointOptions;
 using train::Evaluation;
 using train::FitOptions;

@@ -67,6 +67,7 @@ std::string describe(const Layer& l) {
   w.add(l.twice, "applied twice");
   w.add(l.recomputed, "recomputed in backward");
   w.add(l.frozen, "frozen");
+  w.add(l.statistics, "with running statistics");
   w.add(l.dropout, l.dropout_off ? "then dropout in eval mode" : "then dropout");
   return std::string(name(kKinds, l.kind)) + "  // h = h + layer(h) " + w.text();
 }

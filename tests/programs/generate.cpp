@@ -64,6 +64,7 @@ void draw_layers(Program& p) {
   with(35, [](Layer& l, int) { l.recomputed = true; });
   with(25, [](Layer& l, int) { l.frozen = true; });
   with(25, [](Layer& l, int way) { l.dropout = true, l.dropout_off = way % 3 == 0; });
+  with(30, [](Layer& l, int) { l.statistics = true; });
   const Spot tied = draw_spot(30);
   if (tied.there && count < kLayersMax + 1) {
     Layer again = p.layers[tied.layer % p.layers.size()];
@@ -187,6 +188,7 @@ void mend_layer(Program& p, std::size_t i) {
   if (l.tied >= 0) {
     const Layer& first = p.layers[static_cast<std::size_t>(l.tied)];
     l.kind = first.kind, l.wide = first.wide, l.strides = first.strides, l.frozen = first.frozen;
+    l.statistics = first.statistics;
   }
   if (l.kind != Kind::linear && l.kind != Kind::embedding) l.wide = false;
   if (l.strides == Strides::channels_last && l.kind != Kind::convolution) l.strides = Strides::plain;
@@ -194,6 +196,9 @@ void mend_layer(Program& p, std::size_t i) {
   if ((l.strides == Strides::transposed || l.strides == Strides::gaps) && !rows) l.strides = Strides::plain;
   if (l.kind != Kind::linear && l.detached == Detached::weights) l.detached = Detached::input;
   if (!l.dropout) l.dropout_off = false;
+  if (l.detached == Detached::weights) l.statistics = false;
+  // What counts its batches does so in every slice of a step.
+  if (l.statistics && l.unused != Unused::never) l.unused = Unused::steps;
 }
 
 /// The loop of a step, and whether the step is its first.
@@ -219,12 +224,17 @@ bool is_probe(Act act) { return act == Act::probe_backward || act == Act::probe_
 
 /// Within the program's steps, and where fit() leaves room for it.
 void mend_events(Program& p) {
+  const bool has_statistics = std::ranges::any_of(p.layers, [](const Layer& l) { return l.statistics; });
   for (Event& e : p.events) {
     e.step = std::clamp(e.step, 1, p.steps() - 1);
     e.layer %= static_cast<int>(p.layers.size());
     if (!is_probe(e.act)) e.first_only = false;
     if (!is_probe(e.act) && e.when == When::slices) e.when = When::fetched;
     const auto [loop, first] = loop_of(p, e.step);
+    if (has_statistics && e.act == Act::load) {  // refused where a worker's next slices can't know what it brought
+      if (loop->kind == LoopKind::own) e.act = Act::load_within_write;
+      else e.when = When::between;
+    }
     if (loop->kind == LoopKind::fit && !(first && e.when == When::between)) loop->kind = LoopKind::batches;
   }
   std::ranges::stable_sort(p.events, {}, &Event::step);

@@ -102,6 +102,10 @@ NetImpl::NetImpl(const Program& program, std::uint64_t init_seed) : program_(pro
     if (part.norm) register_module(name, part.norm);
     if (part.embedding) register_module(name, part.embedding);
     if (part.recurrent) register_module(name, part.recurrent);
+    if (layer.statistics && layer.tied < 0) {
+      part.running = register_buffer("running" + std::to_string(i), torch::zeros({program.width}));
+      part.count = register_buffer("count" + std::to_string(i), torch::zeros({}, torch::kLong));
+    }
     part.dropout = layer.dropout ? register_module("dropout" + std::to_string(i), nn::Dropout(0.3)) : nullptr;
     segments_.push_back({this, i});
   }
@@ -174,7 +178,19 @@ at::Tensor NetImpl::apply(std::size_t layer, const at::Tensor& h, const at::Tens
   if (part.norm) out = part.norm(h);
   if (part.embedding) out = part.embedding(tokens).mean(1);
   if (part.recurrent) out = std::get<0>(part.recurrent(h.view({n, width / 2, 2}))).select(1, -1);
-  return activate(program_.layers[layer].activation, out);
+  out = activate(program_.layers[layer].activation, out);
+  return program_.layers[layer].statistics ? centre(part, out) : out;
+}
+
+at::Tensor NetImpl::centre(Part& part, const at::Tensor& h) {
+  if (!is_training()) return h - 0.5 * part.running;
+  at::Tensor mean = h.mean(0);
+  if (statistics_) {
+    torch::NoGradGuard no_grad;
+    part.running.mul_(0.9).add_(mean, 0.1);
+    part.count.add_(1);
+  }
+  return h - 0.5 * mean;
 }
 
 at::Tensor NetImpl::use(std::size_t layer, const at::Tensor& h, const at::Tensor& tokens, const Pass& pass) {
@@ -196,6 +212,7 @@ at::Tensor NetImpl::use(std::size_t layer, const at::Tensor& h, const at::Tensor
 
 at::Tensor NetImpl::forward(const at::Tensor& input, const Pass& pass) {
   auxiliary_ = at::Tensor();
+  statistics_ = pass.statistics;
   at::Tensor h = input.narrow(1, 0, program_.width);
   const at::Tensor tokens = input.narrow(1, program_.width, kTokens).detach().to(torch::kLong);
   for (std::size_t i = 0; i < parts_.size(); ++i) {

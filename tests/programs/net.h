@@ -21,6 +21,7 @@ struct Pass {
   bool recompute = false;  // the layers that ask for it
   bool penalty = false;    // if the program has it
   bool poison = false;
+  bool statistics = false;  // running ones move on
 };
 
 class NetImpl;
@@ -53,9 +54,11 @@ class NetImpl : public torch::nn::Module {
     torch::nn::Embedding embedding{nullptr};
     torch::nn::GRU recurrent{nullptr};
     torch::nn::Dropout dropout{nullptr};
+    at::Tensor running, count;  // statistics
   };
   Part make(const Layer& layer);
   void add_odd_parameters();
+  at::Tensor centre(Part& part, const at::Tensor& h);
   void draw_parameters(std::uint64_t init_seed);
   void stride_weights();
   at::Tensor use(std::size_t layer, const at::Tensor& h, const at::Tensor& tokens, const Pass& pass);
@@ -68,6 +71,7 @@ class NetImpl : public torch::nn::Module {
   torch::nn::Linear head_{nullptr};
   at::Tensor drift_, scale_, nothing_, gain_;
   std::vector<at::Tensor> crowd_;
+  bool statistics_ = false;  // of the forward that is running, or ran last
   at::Tensor auxiliary_;  // of the forward that is running; may be undefined
 };
 TORCH_MODULE(Net);

@@ -47,7 +47,7 @@ void Play::seed(const Place& place) const {
 
 at::Tensor Play::loss(Which which, const data::Batch& batch, const Place& place) {
   namespace F = torch::nn::functional;
-  const Pass pass{.place = place, .recompute = true, .penalty = true, .poison = which == Which::model};
+  const Pass pass{.place = place, .recompute = true, .penalty = true, .poison = which == Which::model, .statistics = which == Which::model};
   if (which == Which::second) return F::softplus(-net->forward(second->forward(batch.input), pass)).mean();
   at::Tensor loss = net->loss(batch, pass);
   if (!program.second) return loss;
@@ -87,8 +87,8 @@ void Play::perform(const Event& event, Hands& hands) {
       return;
     case Act::write:
     case Act::write_storage: return write(event, hands);
-    case Act::load: return load(event.step, true);
-    case Act::load_within_write: return hands.write([&] { load(event.step, false); });
+    case Act::load: return load(event.step);
+    case Act::load_within_write: return hands.write([&] { load(event.step); });
     case Act::evaluate: {
       const Pass pass{.place = {event.step, 0}};
       const double mean = hands.evaluate([&](const data::Batch& b) { return net->loss(b, pass); });
@@ -156,7 +156,7 @@ void Play::write(const Event& event, Hands& hands) {
   });
 }
 
-void Play::load(int step, bool with_buffers) {
+void Play::load(int step) {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   const at::Tensor state = generator.get_state();  // as if the file came from elsewhere
   Net other(program, mix_seed(program.seed, kLoaded, static_cast<std::uint64_t>(step)));
@@ -165,8 +165,6 @@ void Play::load(int step, bool with_buffers) {
   // Without gaps, which a trainer closes: the next loss would be of other strides, and so rounded otherwise, in each worker's first slice.
   for (at::Tensor& p : other->parameters())
     if (!p.is_non_overlapping_and_dense()) p.set_data(p.detach().contiguous());
-  if (!with_buffers)  // write() sends none
-    for (const auto& item : net->named_buffers()) other->named_buffers()[item.key()].copy_(item.value());
   std::stringstream file;
   torch::save(other, file);
   torch::load(net, file);
@@ -190,6 +188,10 @@ Outcome Play::finish() {
     torch::save(net, file);
     net_at_end = Net(program, 0);
     torch::load(net_at_end, file);
+  }
+  for (const auto& item : net->named_buffers()) {
+    const at::Tensor values = item.value().to(torch::kDouble).flatten();
+    note(item.key(), values.dot(torch::arange(1, values.numel() + 1, torch::kDouble)).item<double>());
   }
   std::size_t i = 0;
   auto take = [&](torch::nn::Module& module, const std::string& prefix) {

@@ -61,7 +61,7 @@ class Play {
   void probe(const Event& event, bool everywhere);
   void write(const Event& event, Hands& hands);
   /// torch::load of other parameters, and other buffers.
-  void load(int step, bool with_buffers);
+  void load(int step);
   double norm(const std::vector<at::Tensor>& gradients);
 
   bool quiet_ = false;

@@ -5,7 +5,7 @@
 namespace cohaul::programs {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Layer, kind, activation, wide, strides, detached, unused, twice, recomputed, frozen,
-                                   dropout, dropout_off, tied)
+                                   dropout, dropout_off, statistics, tied)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Rule, kind, lr, momentum, dampening, decay, eps, nesterov, clip_norm, clip_value,
                                    skip, grouped, warmup, gamma)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loop, kind, steps, left, batch, shuffle, uneven, remade, rate)
@@ -117,6 +117,7 @@ constexpr Feature kFeatures[] = {
     {"uneven slices", [](P p) { return any_loop(p, [&](const Loop& l) { return is_uneven(l, p.slices); }); }},
     {"large parameters", [](P p) { return p.drift_wide || any_layer(p, [](L l) { return l.wide; }); }},
     {"dropout", [](P p) { return any_layer(p, [](L l) { return l.dropout; }); }},
+    {"running statistics", [](P p) { return any_layer(p, [](L l) { return l.statistics; }); }},
     {"expanded gradient", [](P p) { return p.drift; }},
     {"odd parameters", [](P p) { return p.odd; }},
     {"used afterwards", [](P p) { return p.after; }},

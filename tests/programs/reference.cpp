@@ -6,6 +6,8 @@
 #include <torch/optim/sgd.h>
 #include <torch/utils.h>
 
+#include <map>
+
 #include "cohaul/base/random.h"
 #include "cohaul/data/sampler.h"
 #include "cohaul/update/tree_fold.h"
@@ -133,6 +135,7 @@ class Side {
   /// A slice's part of the step. weight: its share, or its samples.
   void slice(const data::Batch& batch, const Place& place, double weight) {
     forget_gradients();
+    buffers_of_slice(place.slice == 0);
     at::Tensor loss = play_.loss(which_, batch, place);
     losses_.add(weight * loss.item<double>(), [](double a, double b) { return a + b; });
     loss.backward(torch::scalar_tensor(weight, loss.options().requires_grad(false)));
@@ -140,11 +143,15 @@ class Side {
       const at::Tensor& g = parameters_[i].grad();
       sums_[i].add(g.defined() ? std::optional(g.clone()) : std::nullopt, sum);
     }
+    for (const auto& item : play_.module(which_).named_buffers())
+      if (item.value().is_floating_point()) means_[item.key()].add(Mean{item.value().clone(), 1}, mean);
     forget_gradients();
   }
   /// samples: over which the sums are still to be averaged; 0: they are averaged.
   /// seen: whether the program sees what came of the step.
   void update(int step, double samples, bool is_seen) {
+    for (const auto& item : play_.module(which_).named_buffers())
+      if (item.value().is_floating_point()) item.value().copy_(means_[item.key()].take(mean)->values);
     SeenStep seen;
     seen.update = steps() + 1;
     seen.loss = losses_.take([](double a, double b) { return a + b; }).value_or(0) / (samples > 0 ? samples : 1);
@@ -165,6 +172,24 @@ class Side {
 
  private:
   static at::Tensor sum(const at::Tensor& a, const at::Tensor& b) { return a + b; }
+  struct Mean {
+    at::Tensor values;
+    int slices = 1;
+  };
+  static Mean mean(const Mean& a, const Mean& b) {
+    const at::Tensor left = a.values.to(torch::kDouble), right = b.values.to(torch::kDouble);
+    const double share = static_cast<double>(b.slices) / (a.slices + b.slices);
+    const at::Tensor between = (left + (right - left) * share).to(a.values.scalar_type());
+    return {torch::where(a.values == b.values, a.values, between), a.slices + b.slices};
+  }
+  /// Every slice starts from the step's first buffers.
+  void buffers_of_slice(bool first) {
+    torch::NoGradGuard no_grad;
+    for (const auto& item : play_.module(which_).named_buffers()) {
+      if (first) first_buffers_[item.key()] = item.value().clone();
+      else item.value().copy_(first_buffers_[item.key()]);
+    }
+  }
   static double norm(const std::vector<at::Tensor>& parameters) {
     double squares = 0;
     for (const at::Tensor& p : parameters) squares += p.grad().to(torch::kDouble).pow(2).sum().item<double>();
@@ -183,6 +208,8 @@ class Side {
   std::vector<update::TreeFold<at::Tensor>> sums_;
   update::TreeFold<double> losses_;
   std::optional<TorchOptimizer> optimizer_;
+  std::map<std::string, at::Tensor> first_buffers_;
+  std::map<std::string, update::TreeFold<Mean>> means_;
 };
 
 class Reference final : public Hands {

@@ -310,7 +310,7 @@ Status RankSession::decide_step() {
   step_plan_ = update::decide(settings_.policy, facts_, update::samples_of(now().ends));
   if (step_plan_.action == StepPlan::Action::stop) return fail(update::non_finite_error(facts_, layout_, step_));
   phase_ = Phase::updates;
-  if (step_plan_.action == StepPlan::Action::skip) updates_missing_ = 0;
+  if (step_plan_.action == StepPlan::Action::skip && !layout_.has_buffers()) updates_missing_ = 0;
   else apply_mine();
   return {};
 }
@@ -338,7 +338,8 @@ void RankSession::apply_mine() {
 void RankSession::complete() {
   outcome_ = {.loss = update::loss_of(plan_.parts, now().ends),
               .gradient_norm = step_plan_.norm,
-              .skipped = step_plan_.action == StepPlan::Action::skip};
+              .skipped = step_plan_.action == StepPlan::Action::skip,
+              .counted_alike = update::counted_alike(now().ends)};
   clear(now(), -1);
   next_ = step_ + 1;
   phase_ = Phase::idle;

@@ -99,6 +99,12 @@ std::vector<KeySpec> train_keys() {
        .min = 1,
        .max = 1 << 20,
        .aliases = {"micro_batches", "microbatches", "chunks", "accumulation_steps"}},
+      {.key = "train.buffers",
+       .type = Type::string,
+       .help = "what becomes of the model's buffers (running means) in a synchronous step: the mean over its slices, "
+               "worker 0's, or each worker's own",
+       .fallback = "mean"s,
+       .choices = {"mean", "worker0", "own"}},
       {.key = "train.seed",
        .type = Type::integer,
        .help = "the seed of everything random",

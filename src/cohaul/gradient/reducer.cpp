@@ -110,7 +110,7 @@ struct Reducer::State {
   void begin_part() {
     for (std::size_t r = 0; r < missing.size(); ++r) {
       missing[r] = layout.runs()[r].parameter_last - layout.runs()[r].parameter_first;
-      pushed[r] = 0;
+      pushed[r] = layout.runs()[r].reduce != update::Reduce::update;  // a run of buffers is none of ours
       absent[r].clear();
     }
     std::fill(summed.begin(), summed.end(), 0);
@@ -225,7 +225,7 @@ Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameter
     : state_(std::make_shared<State>(layout, std::move(parameters), exchange, small)) {
   for (std::size_t p = 0; p < state_->parameters.size(); ++p) {
     at::Tensor& parameter = state_->parameters[p];
-    if (layout.run_of(static_cast<std::int32_t>(p)) < 0) parameter = at::Tensor();
+    if (!layout.is_trained(static_cast<std::int32_t>(p))) parameter = at::Tensor();
     if (!parameter.defined()) continue;
     std::weak_ptr<State> weak = state_;
     auto hook = std::make_unique<Hook>(state_->number, [weak, p] {

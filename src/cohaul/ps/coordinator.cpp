@@ -331,6 +331,7 @@ Status Coordinator::complete() {
                               ": a loss is averaged over the batch at one worker and not at another"));
   }
   reported_loss_ = update::loss_of(parts_, ends_);
+  counted_alike_ = update::counted_alike(ends_);
   shares_.clear();
   covered_ = 0;
   has_facts_ = false;
@@ -355,7 +356,9 @@ Status Coordinator::compare_all() const {
 
 void Coordinator::report(WorkerRank to) {
   if (!workers_[to.value].counts()) return;
-  send(to, Kind::step_report, gathering_ - 1, 0, {reinterpret_cast<const std::byte*>(&reported_loss_), sizeof(double)});
+  body_.clear();
+  Writer(body_).put(reported_loss_).put(static_cast<std::uint8_t>(counted_alike_));
+  send(to, Kind::step_report, gathering_ - 1, 0, body_);
 }
 
 void Coordinator::send(WorkerRank to, Kind kind, std::int64_t key, const LoopState& state) {

@@ -218,7 +218,7 @@ void StepDone::set(std::span<const update::PartEnd> of_parts) {
 void StepDone::encode(Writer& out) const {
   put(out, slices);
   out.put(staleness).put(static_cast<std::uint8_t>(skipped)).text(facts);
-  for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples);
+  for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples).put(end.counters);
 }
 
 Result<StepDone> StepDone::decode(ConstBytes body) {
@@ -235,6 +235,7 @@ Result<StepDone> StepDone::decode(ConstBytes body) {
   for (std::size_t k = 0; counts && k < m.parts; ++k) {
     m.ends[k].loss = in.get<double>();
     m.ends[k].samples = in.get<double>();
+    m.ends[k].counters = in.get<std::uint64_t>();
     counts = is_count(m.ends[k].samples);
   }
   if (!in.done() || !counts) return corrupt("an unreadable end of a step's parts");

@@ -27,7 +27,7 @@
 //   grant             its clock         step       LoopState                         –
 //   finished          its clock         –          LoopState                         –
 //   left              its clock         –          LoopState                         –
-//   step_report       step              –          mean loss over the batch (f64)    –   (synchronous)
+//   step_report       step              –          mean loss over the batch (f64), counters equal (u8)    –   (synchronous)
 //   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
 //   saved             its question      –          Saved                             –

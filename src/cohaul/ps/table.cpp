@@ -159,7 +159,7 @@ void Table::apply(const update::StepPlan& plan) {
 
 void Table::update(const update::StepPlan& plan) {
   const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
-  if (plan.action == update::StepPlan::Action::apply && !empty) {
+  if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !empty) {
     const std::byte* in = versions_.current().data();
     if (owner_.apply(id_, contributions_, step_, plan, in, versions_.next().data())) {
       versions_.publish();

@@ -48,7 +48,7 @@ class CountedEngine final : public Engine {
     const std::span<const update::ParameterSpec> specs = layout_.parameters();
     for (std::size_t i = 0; i < specs.size(); ++i) {
       const auto p = static_cast<std::int32_t>(i);
-      if (layout_.run_of(p) < 0) continue;
+      if (!layout_.is_trained(p)) continue;
       const Bytes values = exchange_->parameters().subspan(layout_.offset(p), layout_.bytes(p));
       COHAUL_TRY(saved.read_values(specs[i].name, specs[i].dtype, values));
     }

@@ -6,6 +6,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <unordered_map>
@@ -48,9 +49,10 @@ std::byte* data_of(const at::Tensor& t) {
 
 }  // namespace
 
-Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const ParameterGroup> groups) {
+Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const ParameterGroup> groups,
+                                                         Buffers buffers) {
   std::unique_ptr<BorrowedModel> m(new BorrowedModel(std::move(model)));
-  COHAUL_TRY(m->collect(groups));
+  COHAUL_TRY(m->collect(groups, buffers));
   return m;
 }
 
@@ -63,7 +65,7 @@ std::vector<checkpoint::ParameterEntry> BorrowedModel::entries() const {
 
 BorrowedModel::~BorrowedModel() { give_back(); }
 
-Status BorrowedModel::collect(std::span<const ParameterGroup> groups) {
+Status BorrowedModel::collect(std::span<const ParameterGroup> groups, Buffers buffers) {
   std::vector<update::ParameterSpec> specs;
   std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // place in `names`
   std::vector<std::vector<std::string>> names;                  // of each parameter, all that it has
@@ -100,12 +102,30 @@ Status BorrowedModel::collect(std::span<const ParameterGroup> groups) {
   for (std::size_t p = 0; p < specs.size(); ++p) specs[p].group = group_of[p];
   for (const auto& item : model_.buffers)
     if (item.second.defined()) buffers_.push_back(item);
-  for (const auto& [name, t] : buffers_) {
-    std::int64_t words = (static_cast<std::int64_t>(t.nbytes()) + 3) / 4;
-    specs.push_back({"buffer " + name, {words}, DType::float32, false});
-  }
+  for (update::ParameterSpec& spec : buffer_specs(buffers)) specs.push_back(std::move(spec));
   COHAUL_ASSIGN(layout_, update::Layout::of(std::move(specs)));
   return {};
+}
+
+/// Brings buffers into an order in which those that are reduced alike are neighbours.
+std::vector<update::ParameterSpec> BorrowedModel::buffer_specs(Buffers buffers) {
+  const auto has_mean = [&](const at::Tensor& t) { return buffers == Buffers::mean && is_trainable_type(t); };
+  std::ranges::stable_partition(buffers_, [&](const auto& b) { return has_mean(b.second); });
+  std::vector<update::ParameterSpec> out;
+  for (const auto& [name, t] : buffers_) {
+    update::ParameterSpec& spec = out.emplace_back();
+    spec.name = "buffer " + name;
+    if (has_mean(t)) {
+      spec.shape = t.sizes().vec();
+      spec.dtype = t.scalar_type() == at::kFloat ? DType::float32 : DType::float64;
+      spec.reduce = update::Reduce::mean;
+    } else {
+      spec.shape = {(static_cast<std::int64_t>(t.nbytes()) + 3) / 4};  // words of whatever it is
+      spec.trainable = buffers == Buffers::worker0;
+      spec.reduce = spec.trainable ? update::Reduce::first : update::Reduce::update;
+    }
+  }
+  return out;
 }
 
 Status BorrowedModel::may_own_storage(const Item& item) const {

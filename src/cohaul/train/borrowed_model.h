@@ -18,10 +18,12 @@ namespace cohaul::train {
 /// One thread.
 class BorrowedModel {
  public:
-  /// Looks at the model: parameters first (a tied one once, under its first name), then buffers as frozen entries of the layout.
+  /// Looks at the model: parameters first (a tied one once, under its first name), then buffers.
   /// Errors: unsupported, naming the parameter: not dense float32 or float64 on the CPU, or its memory is another tensor's too.
   /// groups: of the optimizer, by which the layout's parameters are told apart. invalid: a pattern of theirs matches no parameter.
-  static Result<std::unique_ptr<BorrowedModel>> of(Model model, std::span<const ParameterGroup> groups = {});
+  /// buffers: how the layout has them: to be reduced by owners, or (own) as frozen entries.
+  static Result<std::unique_ptr<BorrowedModel>> of(Model model, std::span<const ParameterGroup> groups = {},
+                                                   Buffers buffers = Buffers::own);
   ~BorrowedModel();
   BorrowedModel(const BorrowedModel&) = delete;
 
@@ -75,7 +77,8 @@ class BorrowedModel {
     std::uint32_t version = 0;
   };
   explicit BorrowedModel(Model model) : model_(std::move(model)) {}
-  Status collect(std::span<const ParameterGroup> groups);
+  Status collect(std::span<const ParameterGroup> groups, Buffers buffers);
+  std::vector<update::ParameterSpec> buffer_specs(Buffers buffers);
   Status may_own_storage(const Item& item) const;
   void own_storage(const Item& item) const;
   void keep_strides(const Item& item) const;

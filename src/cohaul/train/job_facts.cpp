@@ -87,13 +87,13 @@ void add(Lines& lines, const Schedule& s) {
 }  // namespace
 
 std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, const BorrowedModel& model) {
+                          std::uint64_t seed, Buffers buffers, const BorrowedModel& model) {
   Lines lines;
   lines.add("strategy", strategy::name(strategy));
   if (const auto* ps = std::get_if<strategy::ParameterServer>(&strategy)) add(lines, *ps);
   if (optimizer) add(lines, *optimizer), add(lines, optimizer->schedule);
   else lines.add("optimizer", "the user's own");
-  lines.add("slices", slices).add("seed", seed);
+  lines.add("slices", slices).add("seed", seed).add("buffers", name(buffers));
   if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model
   std::int64_t elements = 0;
   for (const at::Tensor& p : model.parameters()) elements += p.defined() ? p.numel() : 0;
@@ -112,11 +112,13 @@ std::string loop_facts(std::int64_t number, const FitOptions& options, const dat
   return lines.text();
 }
 
-std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics) {
+std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics,
+                             std::uint64_t buffers) {
   Lines lines;
   lines.add("the test set's size", set.size()).add("the evaluation's batch", batch).add("metrics", metrics);
   if (std::uint64_t fingerprint = set.fingerprint(); fingerprint != 0)
     lines.add("the test set's fingerprint", fingerprint);
+  if (buffers != 0) lines.add("the hash of the model's buffers, which a forward in training mode changes", buffers);
   return lines.text();
 }
 

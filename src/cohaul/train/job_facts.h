@@ -16,10 +16,11 @@ namespace cohaul::train {
 struct FitOptions;
 
 std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, const BorrowedModel& model);
+                          std::uint64_t seed, Buffers buffers, const BorrowedModel& model);
 /// number: of the loop. options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
 std::string loop_facts(std::int64_t number, const FitOptions& options, const data::DataSet& set);
-std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics);
+/// buffers: a hash of those that all workers should have alike.
+std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics, std::uint64_t buffers);
 /// rates: of the optimizer's groups, as the user has set them by hand.
 std::string rates_facts(std::span<const double> rates);
 

@@ -3,9 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -26,6 +28,15 @@ struct Model {
   /// How a parameter is split; null: this worker has the whole.
   const parallel::SplitParameter* split_of(const std::string& name) const;
 };
+
+/// What becomes of a model's buffers (running means, counters) in a synchronous step, whose slices all start from the same ones. mean: a float32 or
+/// float64 one becomes the mean of what the slices leave, in tree order, others must be the same after all slices; so the result has the same
+/// bits for any number of workers. worker0: those that slice 0 leaves, which is worker 0's first. own: each worker keeps what its
+/// last slice leaves, as in asynchronous modes, and worker 0's are saved.
+enum class Buffers : std::uint8_t { mean, worker0, own };
+constexpr std::string_view name(Buffers what) {
+  return what == Buffers::mean ? "mean" : what == Buffers::worker0 ? "worker0" : "own";
+}
 
 /// As Model::evaluation, of one module and all below it.
 template <class Module>

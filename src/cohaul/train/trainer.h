@@ -47,6 +47,7 @@ struct FitOptions {
 
 struct TrainerOptions {
   int slices = 0;                // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
+  Buffers buffers = Buffers::mean;  // what becomes of the model's buffers in a step
   std::uint64_t seed = 0;        // of the order of samples and of the model's random numbers
   Reporter* reporter = nullptr;  // where steps and results go; null: progress on worker 0's stderr
   collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
@@ -136,7 +137,8 @@ class Trainer {
   void stop();
 
   /// The one way to write parameters by hand: all workers call it between steps, f runs on worker 0, and the parameters it leaves are
-  /// everybody's, servers included. Blocks until they are. Optimizer state stays; buffers are not sent. Not within an asynchronous loop.
+  /// everybody's, servers included; buffers too, but for those that are each worker's own. Blocks until they are. Optimizer state stays. Not within
+  /// an asynchronous loop.
   void write(const std::function<void()>& f);
 
   /// Sets learning rates by hand, from the next step on, until they are set again; the schedule goes on multiplying them. The first sets the
@@ -147,8 +149,7 @@ class Trainer {
 
   /// Means over the test set, in evaluation mode, the same at all workers. All workers call it with the same set, loss and metrics; blocks until
   /// all are through, at most job.step_timeout_s longer than this one. Each computes a part of the batches, and the sums have the same bits for any
-  /// number of workers; of a model with floating-point buffers, which are each worker's own, and within an asynchronous loop worker 0 computes
-  /// all. A batch's random numbers are functions of seed and batch; LibTorch's own go on afterwards as if none had been drawn. Modules return to the
+  /// number of workers; where floating-point buffers are each worker's own, and within an asynchronous loop, worker 0 computes all. A batch's random numbers are functions of seed and batch; LibTorch's own go on afterwards as if none had been drawn. Modules return to the
   /// mode that each of them had.
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},
                       std::int64_t batch = 500);

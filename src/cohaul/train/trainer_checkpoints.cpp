@@ -238,6 +238,7 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   const auto meet = [&] { return meetings_.meet("resume()", done_); };
   or_throw(engine_->restore(path, saved.updates, meet, soon()).context(path));
   if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));
+  buffers_->remember();
   model_->updated([](std::int32_t) { return true; });
   model_->settled();
   if (!saved.rates.empty()) set_rates(saved.rates);

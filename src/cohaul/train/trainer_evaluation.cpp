@@ -76,14 +76,15 @@ Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, co
   settle();
   if (batch < 1) throw Error(invalid("evaluate(batch = " + std::to_string(batch) + "): it must be at least 1 sample"));
   note_operation("evaluate");
-  or_throw(meetings_.meet("evaluate()", done_, evaluation_facts(set, batch, metrics.size())));
+  or_throw(meetings_.meet("evaluate()", done_, evaluation_facts(set, batch, metrics.size(), buffers_->hash())));
   const std::int64_t batches = (set.size() + batch - 1) / batch;
   // Batches are added in spans of the same length for any number of workers, so the sums have the same bits.
   const std::int64_t span = std::max<std::int64_t>(1, (batches + kSumsMax - 1) / kSumsMax);
   const std::int64_t spans = (batches + span - 1) / span;
   // Split layers need every worker for every batch. Buffers, and parameters within an asynchronous loop, are each worker's own: worker 0's count.
   const bool split = !model_->model().split.empty();
-  const bool own = has_floating_buffers(model_->model()) || (loop_.running() && asynchronous());
+  const bool own_buffers = has_floating_buffers(model_->model()) && !model_->layout().has_buffers();
+  const bool own = own_buffers || (loop_.running() && asynchronous());
   const int workers = split || own ? 1 : job_.world(), rank = split ? 0 : job_.rank();
   std::vector<double> sums;
   if (rank < workers) {

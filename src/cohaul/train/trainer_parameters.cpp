@@ -48,11 +48,24 @@ void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
 /// Worker 0's parameters are everybody's.
 void Trainer::Run::spread_parameters(Spread what) {
   if (!optimizer_ && job_.rank() == 0) model_->copy_to(engine_->exchange().parameters());
+  if (job_.rank() == 0 && what == Spread::changed) buffers_->put();
   or_throw(engine_->write([this] { return meetings_.meet("write()", done_); }, soon()));
+  if (what == Spread::changed) {
+    share_counters();
+    buffers_->take();
+  }
   if (!optimizer_) model_->copy_from(engine_->exchange().parameters());
   // Where all had them already, a loss that was computed from them is still good.
   if (optimizer_ && what == Spread::changed) model_->updated([](std::int32_t) { return true; });
   if (optimizer_) model_->settled();
+}
+
+/// Worker 0's buffers that the exchange does not carry.
+void Trainer::Run::share_counters() {
+  if (job_.world() == 1 || buffers_->counter_facts().empty()) return;
+  const std::string key = meetings_.group() + "/counters/" + std::to_string(writes_++);
+  if (job_.rank() == 0) or_throw(say(key, buffers_->counters_text()));
+  else buffers_->set_counters(or_throw(hear(0, key)));
 }
 
 void Trainer::Run::write(const std::function<void()>& f) {

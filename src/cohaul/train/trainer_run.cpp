@@ -44,10 +44,13 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
-  model_ = or_throw(BorrowedModel::of(std::move(model), optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups)
-                                                                   : std::span<const ParameterGroup>()));
-  or_throw(meetings_.meet("a trainer's making", 0,
-                          trainer_facts(strategy, optimizer_, options_.slices, options_.seed, *model_)));
+  model_ = or_throw(BorrowedModel::of(std::move(model),
+                                      optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups)
+                                                 : std::span<const ParameterGroup>(),
+                                      buffers_policy(strategy)));
+  or_throw(meetings_.meet(
+      "a trainer's making", 0,
+      trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers, *model_)));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;
@@ -72,6 +75,15 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
   reducers_seen_ = gradient::reducers_made();
+  buffers_.emplace(model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes());
+}
+
+/// Where a step has one slice, and in asynchronous modes, buffers stay where they are.
+Buffers Trainer::Run::buffers_policy(const strategy::Strategy& strategy) const {
+  const auto* servers = std::get_if<strategy::ParameterServer>(&strategy);
+  const bool asynchronous = servers != nullptr && !std::holds_alternative<strategy::Synchronous>(servers->consistency);
+  const bool alone = job_.world() == 1 || std::holds_alternative<strategy::Tensor>(strategy);
+  return asynchronous || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
 }
 
 /// Sums of slices that this worker may send in one step.
@@ -112,6 +124,7 @@ void Trainer::Run::end() {
   job_.forget_at_close(last_words_);
   if (model_) model_->give_back();
   reducer_.reset();
+  buffers_.reset();
   const bool left_early = engine_ != nullptr;
   engine_.reset();
   if (left_early) meetings_.part(done_);
@@ -129,6 +142,7 @@ Status Trainer::Run::close() {
   Status closed = engine_->close();
   model_->give_back();
   reducer_.reset();
+  buffers_.reset();
   engine_.reset();
   broken_ = invalid("the trainer is closed");
   return closed;
@@ -164,7 +178,7 @@ void Trainer::Run::expect_ownership() {
   if (reducers_seen_ == made) return;
   for (std::size_t p = 0; p < model_->layout().parameters().size(); ++p) {
     const auto index = static_cast<std::int32_t>(p);
-    if (model_->layout().run_of(index) < 0 || reducer_->owns(index)) continue;
+    if (!model_->layout().is_trained(index) || reducer_->owns(index)) continue;
     broken_ = invalid("parameter " + model_->layout().parameters()[p].name +
                       " belongs to a newer trainer, so this one can train no more: one parameter has one trainer");
     throw Error(broken_);
@@ -222,6 +236,7 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
     return std::nullopt;
   }
   batch_out_ = true;
+  if (slice_ == work_->slices.first) buffers_->remember();
   return loop_.batch(update_of(*work_), work_->slices.count, slice_);
 }
 
@@ -250,11 +265,13 @@ void Trainer::Run::begin_step() {
   const bool first = loop_.running() && loop_.is_first(update_of(*work_)) && !asynchronous();
   or_throw(engine_->exchange().begin(*work_, first ? loop_.facts() + new_rates_ : new_rates_));
   reducer_->begin(work_->slices);
+  buffers_->begin(parts_);
 }
 
 /// Gives up what was done of the open step.
 void Trainer::Run::drop_step() {
   reducer_->abandon();
+  buffers_->abandon();
   losses_ = {};
   samples_ = 0;
   batch_out_ = false;
@@ -314,10 +331,12 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
     give_up_backward();
     throw;
   }
+  if (taken.ok()) taken = buffers_->end_slice(slice_ + 1 < work_->slices.last, samples_);
   if (!taken.ok()) broken_ = taken;
   or_throw(taken);
   if (slice_ + 1 == parts_[ends_.size()].last) {
-    ends_.push_back({losses_.take([](double left, double right) { return left + right; }).value_or(0), samples_});
+    ends_.push_back({losses_.take([](double left, double right) { return left + right; }).value_or(0), samples_,
+                     buffers_->counters()});
     samples_ = 0;
   }
 }
@@ -343,6 +362,8 @@ StepResult Trainer::Run::end_step() {
   work_.reset();
   if (!finished.ok()) broken_ = finished.status();
   const update::StepOutcome outcome = or_throw(std::move(finished));
+  if (!outcome.counted_alike) explain_counters();
+  buffers_->take();
   const bool alone = job_.world() == 1;
   if (optimizer_ && !outcome.skipped) {
     const std::vector<at::Tensor>& parameters = reducer_->parameters();
@@ -357,6 +378,17 @@ StepResult Trainer::Run::end_step() {
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
   checkpoint_if_due();
   return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
+}
+
+/// All workers have seen that their buffers without a mean differ: says which.
+void Trainer::Run::explain_counters() {
+  broken_ = meetings_.meet("the end of a step", done_, buffers_->counter_facts());
+  if (broken_.ok()) broken_ = invalid("buffers without a mean differ between the workers");
+  broken_ = broken_.context(
+      "after step " + std::to_string(done_ + 1) +
+      " workers have different buffers that are no floats of 32 or 64 bits, so have no mean (use their layers in all "
+      "slices alike, or choose TrainerOptions::buffers worker0 or own)");
+  throw Error(broken_);
 }
 
 void Trainer::Run::tell(double loss) {

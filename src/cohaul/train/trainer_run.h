@@ -12,6 +12,7 @@
 #include "cohaul/train/borrowed_model.h"
 #include "cohaul/train/meetings.h"
 #include "cohaul/train/sample_loop.h"
+#include "cohaul/train/step_buffers.h"
 #include "cohaul/train/telling.h"
 #include "cohaul/train/trainer.h"
 #include "cohaul/transport/arena.h"
@@ -71,6 +72,9 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void give_up_backward();
   StepResult end_step();
   void leave_mean_gradients();
+  Buffers buffers_policy(const strategy::Strategy& strategy) const;
+  void explain_counters();
+  void share_counters();
   std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                        std::int64_t batch, std::int64_t first, std::int64_t last);
   std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
@@ -109,6 +113,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   transport::Arena small_;  // gradients of small runs
   std::unique_ptr<strategy::Engine> engine_;
   std::unique_ptr<gradient::Reducer> reducer_;
+  std::optional<StepBuffers> buffers_;
   std::uint64_t reducers_seen_ = 0;
   SampleLoop loop_;
   Telling telling_;
@@ -132,6 +137,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                       // updates before resume()
   std::optional<checkpoint::LoopEntry> resumed_;  // the loop that the checkpoint was in
+  std::int64_t writes_ = 0;                       // by hand so far, whose counters went to all
   std::int64_t evaluations_ = 0;                  // asked for so far
   std::int64_t checkpoints_ = 0;                  // asked for so far
   std::int64_t left_loop_ = 0;                    // number of a loop that was left, and is to be ended

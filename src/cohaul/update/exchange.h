@@ -55,6 +55,7 @@ struct StepOutcome {
   double staleness = 0;                 // of this push: the maximum over partitions (asynchronous modes)
   std::optional<double> gradient_norm;  // before clipping, where the policy gathers facts
   bool skipped = false;                 // no parameter was updated, since a gradient was not finite
+  bool counted_alike = true;            // PartEnd::counters are equal
 };
 
 /// One thread uses an Exchange (the one that trains). Errors are sticky: after one, every call returns it again.

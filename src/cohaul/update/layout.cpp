@@ -90,13 +90,15 @@ void Layout::find_runs() {
       continue;
     }
     const auto joins = [&](const Run& run) {
-      return run.dtype == p.dtype && offsets_[i] + bytes - run.offset <= kRunBytesMax &&
+      return run.dtype == p.dtype && run.reduce == p.reduce && offsets_[i] + bytes - run.offset <= kRunBytesMax &&
              static_cast<std::size_t>(run.parameter_last - run.parameter_first) < kRunParametersMax;
     };
     if (!(open && small && joins(runs_.back()))) {
       Run run{};
       run.parameter_first = static_cast<std::int32_t>(i);
       run.dtype = p.dtype;
+      run.reduce = p.reduce;
+      has_buffers_ |= p.reduce != Reduce::update;
       run.offset = offsets_[i];
       runs_.push_back(run);
     }
@@ -150,14 +152,14 @@ std::uint64_t Layout::elements(std::int32_t parameter) const { return elements_[
 void Layout::encode(Writer& out) const {
   out.put(static_cast<std::uint32_t>(parameters_.size()));
   for (const ParameterSpec& p : parameters_) {
-    out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable)).put(p.group);
+    out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable)).put(p.group).put(p.reduce);
     out.put(static_cast<std::uint32_t>(p.shape.size()));
     for (std::int64_t size : p.shape) out.put(size);
   }
 }
 
 Result<Layout> Layout::decode(Reader& in) {
-  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4 + 4;
+  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4 + 1 + 4;
   std::vector<ParameterSpec> parameters;
   auto count = in.get<std::uint32_t>();
   if (!in.ok() || count > in.left() / kParameterBytesMin) return corrupt("layout: more parameters announced than sent");
@@ -168,11 +170,14 @@ Result<Layout> Layout::decode(Reader& in) {
     auto dtype = in.get<std::uint8_t>();
     auto trainable = in.get<std::uint8_t>();
     p.group = in.get<std::int32_t>();
+    auto reduce = in.get<std::uint8_t>();
     auto dims = in.get<std::uint32_t>();
     if (!in.ok() || dims > in.left() / sizeof(std::int64_t)) return corrupt("layout: cut short in parameter " + p.name);
-    if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1)
+    if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1 ||
+        reduce > static_cast<std::uint8_t>(Reduce::first))
       return corrupt("layout: parameter " + p.name + ": unknown type or flag");
     p.dtype = static_cast<DType>(dtype);
+    p.reduce = static_cast<Reduce>(reduce);
     p.trainable = trainable == 1;
     for (std::uint32_t d = 0; d < dims; ++d) p.shape.push_back(in.get<std::int64_t>());
     parameters.push_back(std::move(p));

@@ -30,12 +30,17 @@ constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter
 constexpr std::size_t kRunBytesMax = 1 << 20;  // of a run of small parameters
 constexpr std::size_t kRunParametersMax = 16 << 10;
 
+/// What an owner makes of what workers send for an entry. update: gradients, which it sums and hands to the rule. mean: values of a buffer after
+/// each slice, whose mean it keeps. first: the same, of which it keeps slice 0's.
+enum class Reduce : std::uint8_t { update, mean, first };
+
 struct ParameterSpec {
   std::string name;
   std::vector<std::int64_t> shape;
   DType dtype = DType::float32;
   bool trainable = true;   // frozen ones have a place, and no partition
   std::int32_t group = 0;  // of the optimizer's, whose rule updates it
+  Reduce reduce = Reduce::update;
   bool operator==(const ParameterSpec&) const = default;
 };
 
@@ -58,6 +63,7 @@ struct Run {
   std::int32_t parameter_first, parameter_last;  // [first, last)
   std::int32_t partition_first, partition_last;  // [first, last)
   DType dtype;
+  Reduce reduce;
   std::uint64_t offset, bytes;  // in the flat area, like Partition's
 };
 
@@ -76,6 +82,15 @@ class Layout {
   std::uint64_t elements(std::int32_t parameter) const;
   /// Run of a trainable parameter; -1 of a frozen one.
   std::int32_t run_of(std::int32_t parameter) const { return run_of_[parameter]; }
+  /// Whether it has gradients, and a rule updates it.
+  bool is_trained(std::int32_t parameter) const {
+    return run_of_[parameter] >= 0 && parameters_[parameter].reduce == Reduce::update;
+  }
+  /// Whether the partition is of buffers, which are no part of gradients, norm or rule.
+  bool is_of_buffers(PartitionId partition) const {
+    return runs_[partitions_[partition.value].run].reduce != Reduce::update;
+  }
+  bool has_buffers() const { return has_buffers_; }
   /// Size of the flat area, a multiple of 64.
   std::uint64_t bytes() const { return bytes_; }
   /// One more than the largest group of a parameter; at least 1.
@@ -100,6 +115,7 @@ class Layout {
   std::vector<Run> runs_;
   std::uint64_t bytes_ = 0, hash_ = 0;
   std::int32_t groups_ = 1;
+  bool has_buffers_ = false;
 };
 
 /// Owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of them.

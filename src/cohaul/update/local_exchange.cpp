@@ -67,7 +67,7 @@ class LocalExchange final : public Exchange {
       owner_.apply(id, contributions_, step_, plan, place, place);
     });
     return StepOutcome{
-        .loss = loss_of(parts_, ends), .gradient_norm = plan.norm, .skipped = plan.action == StepPlan::Action::skip};
+        .loss = loss_of(parts_, ends), .gradient_norm = plan.norm, .skipped = plan.action == StepPlan::Action::skip, .counted_alike = counted_alike(ends)};
   }
 
   Status abandon() override { return {}; }

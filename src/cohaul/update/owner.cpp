@@ -11,6 +11,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/update/block_ops.h"
+#include "cohaul/update/mean_block.h"
 #include "cohaul/update/sum_block.h"
 
 namespace cohaul::update {
@@ -112,6 +113,7 @@ void measure_into(const Layout& layout, PartitionId id, std::span<const Contribu
                   GradientFacts& facts, std::byte* sums) {
   const Partition& partition = layout.partitions()[id.value];
   check(partition, contributions);
+  if (layout.is_of_buffers(id)) return;
   if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts, sums);
   else measure_as<double>(layout, partition, contributions, facts, sums);
 }
@@ -134,7 +136,8 @@ void measure(const Layout& layout, PartitionId id, std::span<const Contribution>
 void Owner::measure(PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
   COHAUL_CHECK(owns(id), "a partition is measured by its owner");
   State& state = states_[id.value];
-  state.summed = state.sum != nullptr && contributions.size() > 1;  // a single one is its own sum
+  // A single one is its own sum.
+  state.summed = state.sum != nullptr && contributions.size() > 1 && !layout_.is_of_buffers(id);
   measure_into(layout_, id, contributions, facts, state.summed ? state.sum : nullptr);
 }
 
@@ -184,6 +187,7 @@ std::size_t Owner::group_of(const Segment& segment) const {
 
 int Owner::states_of(const Partition& partition) const {
   int most = 0;
+  if (layout_.runs()[partition.run].reduce != Reduce::update) return most;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
     most = std::max(most, rules_[group_of(layout_.segments()[s])]->states());
   return most;
@@ -197,9 +201,10 @@ bool Owner::owns(PartitionId partition) const {
 std::vector<StatePiece> Owner::pieces(const std::function<std::byte*(PartitionId)>& values_of) {
   std::vector<StatePiece> out;
   for (std::size_t i = 0; i < states_.size(); ++i) {
-    if (!states_[i].owned) continue;
+    const PartitionId id(static_cast<std::int32_t>(i));
+    if (!states_[i].owned || layout_.is_of_buffers(id)) continue;
     const Partition& partition = layout_.partitions()[i];
-    std::byte* values = values_of(PartitionId(static_cast<std::int32_t>(i)));
+    std::byte* values = values_of(id);
     for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
       const Segment& segment = layout_.segments()[s];
       const std::size_t size = size_of(partition.dtype);
@@ -226,6 +231,11 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, s
   COHAUL_CHECK(owns(id), "a partition is updated by its owner");
   const Partition& partition = layout_.partitions()[id.value];
   check(partition, contributions);
+  if (layout_.is_of_buffers(id)) {
+    return partition.dtype == DType::float32
+               ? reduce_buffers<float>(partition, contributions, parameters_in, parameters_out)
+               : reduce_buffers<double>(partition, contributions, parameters_in, parameters_out);
+  }
   if (plan.action != StepPlan::Action::apply) {
     states_[id.value].summed = false;
     if (parameters_out != parameters_in) std::memcpy(parameters_out, parameters_in, partition.bytes);
@@ -234,6 +244,35 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, s
   if (partition.dtype == DType::float32)
     return apply_as<float>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
   return apply_as<double>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
+}
+
+template <class T>
+bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
+                           const std::byte* values_in, std::byte* values_out) const {
+  alignas(kAlignment) T scratch[kBlockElements];
+  if (layout_.runs()[partition.run].reduce == Reduce::first) contributions = contributions.first(1);
+  bool updated = false;
+  for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+    const Segment& segment = layout_.segments()[s];
+    const std::uint64_t begin = segment.offset - partition.offset;
+    const SegmentSum<T> sum(layout_, partition, segment, contributions);
+    const auto* before = reinterpret_cast<const T*>(values_in + begin);
+    const bool same = sum.absent_in_all();
+    updated |= !same;
+    if (same && values_in == values_out) continue;
+    for (std::uint64_t done = 0; done < segment.elements; done += kBlockElements) {
+      const std::size_t n = std::min<std::uint64_t>(kBlockElements, segment.elements - done);
+      const auto term = [&](std::size_t k) {
+        const T* values = sum.term(k, done);
+        return values != nullptr ? values : before + done;
+      };
+      const T* mean = mean_block<T>(
+          term, [&](std::size_t k) { return contributions[k].slices; }, 0, contributions.size(), 0,
+          contributions[0].slices.count, n, scratch);
+      std::memmove(values_out + begin + done * sizeof(T), mean, n * sizeof(T));
+    }
+  }
+  return updated;
 }
 
 template <class T>

@@ -60,7 +60,8 @@ class Owner {
   /// with its rate of update `update`, from 0.
   /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is absent in all
   /// contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their count of updates does not
-  /// move then. Returns whether any parameter was updated. Does not allocate, does not block.
+  /// move then. Of a partition of buffers the contributions are values: their mean over the slices comes out, where an absent one is the value
+  /// before, or slice 0's (Reduce), also where the plan skips. Returns whether anything was updated. Does not allocate, does not block.
   bool apply(PartitionId partition, std::span<const Contribution> contributions, std::int64_t update,
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
@@ -82,6 +83,9 @@ class Owner {
   std::size_t group_of(const Segment& segment) const;
   /// Arrays of state that a partition needs: the most of its groups.
   int states_of(const Partition& partition) const;
+  template <class T>
+  bool reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
+                      const std::byte* values_in, std::byte* values_out) const;
   template <class T>
   bool apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
                 std::int64_t update, const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);

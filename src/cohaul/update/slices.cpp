@@ -44,6 +44,10 @@ double samples_of(std::span<const PartEnd> ends) {
   return samples;
 }
 
+bool counted_alike(std::span<const PartEnd> ends) {
+  return std::ranges::all_of(ends, [&](const PartEnd& e) { return e.counters == ends[0].counters; });
+}
+
 bool weighed_alike(std::span<const PartEnd> ends) {
   return std::ranges::all_of(ends, [&](const PartEnd& e) { return (e.samples > 0) == (ends[0].samples > 0); });
 }

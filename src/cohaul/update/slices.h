@@ -34,6 +34,7 @@ constexpr std::int32_t middle_of(std::int32_t first, std::int32_t last) {
 struct PartEnd {
   double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
   double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
+  std::uint64_t counters = 0;  // hash of the buffers that have no mean (counters), after the part
 };
 
 /// The loss of the whole batch: the parts' losses in tree order, over all their samples. parts: ascending, they cover all slices.
@@ -42,5 +43,7 @@ double loss_of(std::span<const SliceRange> parts, std::span<const PartEnd> ends)
 double samples_of(std::span<const PartEnd> ends);
 /// Either all parts say their samples, or none does: otherwise there is no mean over the batch.
 bool weighed_alike(std::span<const PartEnd> ends);
+/// Whether all parts left the same counters.
+bool counted_alike(std::span<const PartEnd> ends);
 
 }  // namespace cohaul::update
