@@ -8,6 +8,10 @@
 #include "cohaul/data/torch_data.h"
 #include "cohaul/job/job.h"
 #include "cohaul/model/zoo.h"
+#include "cohaul/observe/csv.h"
+#include "cohaul/observe/progress.h"
+#include "cohaul/observe/record.h"
+#include "cohaul/observe/tensorboard.h"
 #include "cohaul/strategy/strategy.h"
 #include "cohaul/train/error.h"
 #include "cohaul/train/optimizer.h"
@@ -21,6 +25,9 @@ using job::Job;
 using job::JoinOptions;
 using train::join;
 using train::run;
+
+using observe::Event;
+using observe::Sink;
 
 using data::accuracy;
 using data::Batch;

@@ -56,9 +56,9 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
   return out;
 }
 
-class Silent final : public train::Reporter {
+class Silent final : public observe::Sink {
  public:
-  void step(const train::StepReport&) override {}
+  void write(const observe::Event&) override {}
 };
 
 class Run final : public Hands {
@@ -105,7 +105,7 @@ class Run final : public Hands {
   using Kept = std::vector<std::pair<data::Batch, Place>>;
 
   train::TrainerOptions trainer_options() {
-    return {.slices = program_.slices, .seed = program_.seed, .reporter = &silent_};
+    return {.slices = program_.slices, .seed = program_.seed, .sink = &silent_};
   }
 
   /// All workers are told that the last one has another rate, and can go on.

@@ -107,6 +107,10 @@ TEST_F(Command, TrainRefuses) {
   train_refused({"--set", "train.init=" + file("job.toml")}, "job.toml");
   train_refused({"--set", "train.save=/no/such/x"}, "cohaul: --set: train.save = \"/no/such/x\": ");
   train_refused({"--record", "/no/such/x"}, "cohaul: --record /no/such/x: cannot be written: No such file");
+  train_refused({"--csv", "/no/such/x"}, "cohaul: --csv /no/such/x: cannot be written: No such file");
+  train_refused({"--csv", file("x"), "--record", file("x")},
+                "cohaul: --csv " + file("x") + ": the record goes there; give the table a place of its own");
+  train_refused({"--tensorboard", file("job.toml")}, "cohaul: --tensorboard " + file("job.toml") + ": ");
   fs::remove(folder_ / "cohaul-worker");
   train_refused({}, "cohaul: the worker " + file("cohaul-worker") + ": no such file");
 }

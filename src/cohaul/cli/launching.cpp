@@ -30,16 +30,11 @@ job::LaunchOptions options(const Launching& launching) {
 
 }  // namespace
 
-std::optional<observe::ErrorRecord> launch_and_wait(const Launching& launching) {
-  observe::ErrorRecord error;
+Outcome launch_and_wait(const Launching& launching) {
   const auto outcome = job::launch(options(launching));
-  if (!outcome.ok()) {
-    error.exit = exit_code(outcome.status().code());
-    error.operation = "launch";
-    error.message = outcome.status().message();
-    return error;
-  }
+  if (!outcome.ok()) return outcome_of(outcome.status(), "launch");
   if (outcome->exit_code == kDone) return std::nullopt;
+  Failure error;
   error.exit = outcome->exit_code;
   error.role = transport::name(outcome->role);
   if (outcome->role != transport::Role::launcher) error.rank = outcome->rank;

@@ -1,11 +1,10 @@
 #pragma once
 // The processes of a job, from this host, until all have ended.
 
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "cohaul/observe/record.h"
+#include "cohaul/cli/failure.h"
 
 namespace cohaul::cli {
 
@@ -19,6 +18,6 @@ struct Launching {
 };
 
 /// Blocks until every process has ended. The first failure decides: nothing where all went well.
-std::optional<observe::ErrorRecord> launch_and_wait(const Launching& launching);
+Outcome launch_and_wait(const Launching& launching);
 
 }  // namespace cohaul::cli

@@ -32,6 +32,8 @@ CLI::App* add_train(CLI::App& app, TrainArguments& a) {
       ->allow_extra_args(false);
   train->add_option("--workers", a.workers, "worker processes (job.workers)");
   train->add_option("--record", a.record, "where the record goes: JSON lines to a file, or - for stdout");
+  train->add_option("--csv", a.csv, "where a table of steps and evaluations goes: a file, or - for stdout");
+  train->add_option("--tensorboard", a.tensorboard, "folder for TensorBoard's event files");
   train->add_option("--program", a.program, "your own worker, built with worker_main");
   train->add_flag("--quiet", a.quiet, "no progress on stderr");
   return train;

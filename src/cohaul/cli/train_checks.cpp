@@ -6,6 +6,7 @@
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/train_command.h"
+#include "cohaul/observe/output.h"
 
 namespace cohaul::cli {
 namespace {
@@ -53,6 +54,14 @@ Status check_files(const config::Config& job) {
     COHAUL_TRY(of_key(job, "train.checkpoint", check_checkpoints(job, *path)));
   if (auto path = job.find<std::string>("job.logs")) COHAUL_TRY(of_key(job, "job.logs", make_folder(*path)));
   return {};
+}
+
+Status check_outputs(const TrainArguments& arguments) {
+  if (!arguments.csv.empty() && arguments.csv == arguments.record)
+    return invalid("--csv " + arguments.csv + ": the record goes there; give the table a place of its own");
+  COHAUL_TRY(observe::Output::append("--csv", arguments.csv).status());
+  if (arguments.tensorboard.empty()) return {};
+  return make_folder(arguments.tensorboard).context("--tensorboard " + arguments.tensorboard);
 }
 
 }  // namespace cohaul::cli

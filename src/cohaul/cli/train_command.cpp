@@ -20,12 +20,7 @@ constexpr Duration kCheckTimeout = 60 * kSecond;
 // What a worker's --check writes first: how one tells a Cohaul worker from another program.
 constexpr std::string_view kWorkerGreeting = "cohaul-worker";
 
-using Failure = std::optional<observe::ErrorRecord>;
-
-Failure failure(const Status& status) {
-  if (status.ok()) return std::nullopt;
-  return observe::ErrorRecord{.exit = exit_code(status.code()), .operation = "check", .message = status.message()};
-}
+Outcome checked(const Status& status) { return outcome_of(status, "check"); }
 
 std::string without_newline(std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
@@ -33,15 +28,14 @@ std::string without_newline(std::string text) {
 }
 
 /// Asks a worker whether it could run the job: model, data, shapes of train.init.
-Failure ask_worker(const std::string& program, bool own, const std::string& job_path) {
+Outcome ask_worker(const std::string& program, bool own, const std::string& job_path) {
   const auto child = run_child({program, "--check", "--job", job_path},
                                {.capture_out = true, .capture_err = true, .timeout = kCheckTimeout});
-  if (!child.ok()) return failure(own ? child.status().context("--program") : child.status());
+  if (!child.ok()) return checked(own ? child.status().context("--program") : child.status());
   if (child->interrupted != 0)
-    return observe::ErrorRecord{
-        .exit = child->exit, .operation = "check", .message = job::interruption(child->interrupted)};
+    return Failure{.exit = child->exit, .operation = "check", .message = job::interruption(child->interrupted)};
   if (own && !child->out.starts_with(kWorkerGreeting)) {
-    return failure(invalid("--program " + program + ": is not a Cohaul worker" +
+    return checked(invalid("--program " + program + ": is not a Cohaul worker" +
                            (child->timed_out ? " (no answer to --check)" : "") +
                            "; its main should return cohaul::worker_main(argc, argv, models)"));
   }
@@ -50,7 +44,7 @@ Failure ask_worker(const std::string& program, bool own, const std::string& job_
   if (message.empty())
     message = program + " --check ended with exit code " + std::to_string(child->exit) + " and without a word";
   if (message.starts_with("cohaul: ")) message.erase(0, 8);
-  return observe::ErrorRecord{
+  return Failure{
       .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
 }
 
@@ -59,6 +53,8 @@ Result<Launching> plan(const config::Config& job, const TrainArguments& argument
   Launching out;
   out.worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
   if (!arguments.record.empty()) out.worker.insert(out.worker.end(), {"--record", arguments.record});
+  if (!arguments.csv.empty()) out.worker.insert(out.worker.end(), {"--csv", arguments.csv});
+  if (!arguments.tensorboard.empty()) out.worker.insert(out.worker.end(), {"--tensorboard", arguments.tensorboard});
   if (arguments.quiet) out.worker.push_back("--quiet");
   out.server = {folder + "/cohaul-server"};
   out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
@@ -95,15 +91,16 @@ Result<config::Config> resolve(const TrainArguments& arguments) {
   return config::resolve(request).context("going on from " + found.path);
 }
 
-Failure train(const TrainArguments& arguments) {
+Outcome train(const TrainArguments& arguments) {
   const auto job = resolve(arguments);
-  if (!job.ok()) return failure(job.status());
-  if (Status s = check_files(*job); !s.ok()) return failure(s);
+  if (!job.ok()) return checked(job.status());
+  if (Status s = check_files(*job); !s.ok()) return checked(s);
+  if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
   const auto handover = Handover::of(job->encode());
-  if (!handover.ok()) return failure(handover.status());
+  if (!handover.ok()) return checked(handover.status());
   const auto launching = plan(*job, arguments, handover->path());
-  if (!launching.ok()) return failure(launching.status());
-  if (Failure f = ask_worker(launching->worker.front(), !arguments.program.empty(), handover->path())) return f;
+  if (!launching.ok()) return checked(launching.status());
+  if (Outcome f = ask_worker(launching->worker.front(), !arguments.program.empty(), handover->path())) return f;
   return launch_and_wait(*launching);
 }
 
@@ -125,10 +122,11 @@ int run_train(const TrainArguments& arguments) {
     std::cerr << "cohaul: " << record.status().message() << "\n";
     return exit_code(record.status().code());
   }
-  const Failure failed = train(arguments);
+  const Outcome failed = train(arguments);
   if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;
   std::cerr << "cohaul: " << failed->message << std::endl;
-  if (Status s = record->write(*failed); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
+  record->write(event_of(*failed));
+  if (Status s = record->status(); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
   return failed->exit;
 }
 

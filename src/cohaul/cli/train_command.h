@@ -15,8 +15,9 @@ struct TrainArguments {
   std::string job_file;
   std::vector<std::string> sets{};
   std::optional<std::int64_t> workers{};
-  std::string record{};   // a file, "-", or empty
-  std::string program{};  // empty: cohaul-worker
+  std::string record{}, csv{};  // a file, "-", or empty
+  std::string tensorboard{};    // a folder, or empty
+  std::string program{};        // empty: cohaul-worker
   bool quiet = false;
 };
 
@@ -26,5 +27,7 @@ int run_train(const TrainArguments& arguments);
 /// What can be said of the job's files without LibTorch: train.init reads as safetensors, train.save can be written,
 /// data.path is a folder, job.logs can be made. invalid, naming place and key.
 Status check_files(const config::Config& job);
+/// Whether --csv and --tensorboard can be written; the folder is made, what is in the file stays. invalid, naming the option.
+Status check_outputs(const TrainArguments& arguments);
 
 }  // namespace cohaul::cli

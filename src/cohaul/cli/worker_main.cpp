@@ -8,6 +8,7 @@
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -15,7 +16,11 @@
 #include "cohaul/cli/job_optimizer.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
+#include "cohaul/observe/csv.h"
 #include "cohaul/observe/format.h"
+#include "cohaul/observe/progress.h"
+#include "cohaul/observe/record.h"
+#include "cohaul/observe/tensorboard.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/train/groups.h"
 #include "cohaul/train/run.h"
@@ -30,7 +35,7 @@ using train::or_throw;
 
 struct Arguments {
   bool check = false, quiet = false;
-  std::string job, record;
+  std::string job, record, csv, tensorboard;
 };
 
 Config read_job(const std::string& path) {
@@ -160,47 +165,76 @@ void check(const Config& job, const ModelTable& own) {
   try_model(job, model, data->train);
 }
 
-observe::StartRecord start_record(const Config& job) {
-  observe::StartRecord start;
-  start.cohaul = COHAUL_VERSION;
-  start.libtorch = TORCH_VERSION;
-  start.instruction_set = at::get_cpu_capability();
-  start.job = job.job_json();
-  return start;
+observe::Event start_event(const Config& job) {
+  return {"start",
+          {{"cohaul", COHAUL_VERSION},
+           {"libtorch", TORCH_VERSION},
+           {"instruction_set", at::get_cpu_capability()},
+           {"job", observe::Json{job.job_json()}}}};
 }
 
-observe::ResultRecord result_of(train::Trainer& trainer, const train::Evaluation& test, const std::string& hash) {
-  observe::ResultRecord r;
-  r.steps = trainer.steps_done();
-  r.loss = test.loss;
-  r.metrics = test.metrics;
-  r.step_ms_median = trainer.times().median_ms();
-  r.samples_per_s = trainer.times().samples_per_s();
-  r.parameters_sha256 = hash;
-  if (auto a = or_throw(trainer.engine().asynchrony()))
-    r.asynchrony = {a->staleness_mean, a->staleness_max, a->gap_max};
-  return r;
+observe::Event process_event(const job::Member& m) {
+  return {"process",
+          {{"role", std::string(transport::name(m.role))},
+           {"rank", m.rank},
+           {"pid", m.pid},
+           {"host", m.host},
+           {"log", m.log.empty() ? observe::Value(nullptr) : observe::Value(m.log)}}};
 }
 
-void print(const observe::ResultRecord& r) {
-  std::cout << observe::with_commas(r.steps) << " steps  loss " << observe::fixed(r.loss, 4);
-  for (const auto& [name, value] : r.metrics)
+observe::Event result_event(train::Trainer& trainer, const train::Evaluation& test, const std::string& hash,
+                            double seconds) {
+  observe::Event out{"result", {{"steps", trainer.steps_done()}, {"loss", test.loss}}};
+  for (const auto& [name, value] : test.metrics) out.add(name, value);
+  out.add("step_ms_median", trainer.times().median_ms());
+  out.add("samples_per_s", trainer.times().samples_per_s());
+  out.add("seconds", seconds);
+  out.add("parameters_sha256", hash);
+  return out;
+}
+
+void print(const observe::Event& result, const train::Evaluation& test) {
+  const auto figure = [&](const char* name) { return result.number(name).value_or(0); };
+  std::cout << observe::with_commas(static_cast<std::int64_t>(figure("steps"))) << " steps  loss "
+            << observe::fixed(test.loss, 4);
+  for (const auto& [name, value] : test.metrics)
     std::cout << "  " << name << " " << observe::fixed(value * 100, 2) << " %";
-  std::cout << "  " << observe::rate(r.samples_per_s) << " samples/s  step " << observe::fixed(r.step_ms_median, 3)
-            << " ms  parameters " << r.parameters_sha256.substr(0, 16) << "…" << std::endl;
+  std::cout << "  " << observe::rate(figure("samples_per_s")) << " samples/s  step "
+            << observe::fixed(figure("step_ms_median"), 3) << " ms  parameters "
+            << result.text("parameters_sha256").substr(0, 16) << "…" << std::endl;
+}
+
+template <class S>
+void add(observe::Sinks& sinks, Result<S> sink) {
+  sinks.add(std::make_unique<S>(or_throw(std::move(sink))));
+}
+
+/// This process, as the job's members know it.
+const job::Member& myself(const job::Job& joined) {
+  return *std::ranges::find_if(joined.members(), [&](const job::Member& m) {
+    return m.role == transport::Role::worker && m.rank == joined.rank();
+  });
+}
+
+/// Tables of figures, whose columns are the model's metrics.
+void add_tables(observe::Sinks& sinks, const Arguments& arguments, const job::Job& joined, const WorkerModel& model) {
+  std::vector<std::string> metrics;
+  for (const auto& [name, metric] : model.metrics) metrics.push_back(name);
+  if (!arguments.csv.empty()) add(sinks, observe::Csv::create(arguments.csv, metrics));
+  if (arguments.tensorboard.empty()) return;
+  const job::Member& me = myself(joined);
+  add(sinks, observe::TensorBoard::create(arguments.tensorboard, me.host, me.pid));
 }
 
 void train_job(job::Job& joined, const Config& job, const ModelTable& own, const Arguments& arguments) {
   Time began = steady_clock().now();
   bool first = joined.rank() == 0;
-  observe::Record record =
-      first && !arguments.record.empty() ? or_throw(observe::Record::append(arguments.record)) : observe::Record();
+  observe::Sinks sinks;  // worker 0's
+  if (first) add(sinks, observe::Record::append(arguments.record));
   at::set_num_threads(static_cast<int>(job.get<std::int64_t>("job.threads")));
-  train::or_throw(record.write(start_record(job)));
+  sinks.write(start_event(job));
   for (const job::Member& m : joined.members())
-    if (m.role != transport::Role::launcher)
-      train::or_throw(
-          record.write(observe::ProcessRecord{std::string(transport::name(m.role)), m.rank, m.pid, m.host, m.log}));
+    if (m.role != transport::Role::launcher) sinks.write(process_event(m));
 
   strategy::Strategy strategy = strategy_of(job);
   std::unique_ptr<strategy::Workers> workers;
@@ -214,30 +248,35 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   data::Sets data =
       or_throw(data::load(job.get<std::string>("data.name"), job.get_or("data.path", std::string()), &joined));
 
-  train::ProgressReporter reporter(2, arguments.quiet || !first, &record);
+  if (first) add_tables(sinks, arguments, joined, model);
+  sinks.add(std::make_unique<observe::Progress>(2, arguments.quiet || !first));
+  or_throw(sinks.status());
   train::TrainerOptions options;
   options.slices = static_cast<int>(job.get<std::int64_t>("train.slices"));
   const auto buffers = job.get<std::string>("train.buffers");
   options.buffers = buffers == "mean" ? train::Buffers::mean : buffers == "own" ? train::Buffers::own : train::Buffers::worker0;
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
-  options.reporter = &reporter;
+  options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;
   const train::FitOptions fit = loop_of(job, data.train.size());
   train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
   if (const auto folder = job.resumes_from()) trainer.resume(*folder);
   trainer.fit(data.train, model.loss, fit);
-  train::or_throw(reporter.status());
+  or_throw(sinks.status());
 
   train::Evaluation test = trainer.evaluate(data.test, model.loss, model.metrics);
   train::NamedTensors whole = trainer.parameters();
-  observe::ResultRecord result = first ? result_of(trainer, test, train::sha256(whole)) : observe::ResultRecord();
+  const std::string hash = first ? train::sha256(whole) : std::string();
+  const auto asynchrony = first ? or_throw(trainer.engine().asynchrony()) : std::nullopt;
   trainer.close();
   if (!first) return;
   or_throw(joined.commit());  // so that a run either has its results, or an error
   if (auto path = job.find<std::string>("train.save")) train::or_throw(train::save(*path, whole, model.model.buffers));
-  result.seconds = static_cast<double>(steady_clock().now() - began) / 1e9;
-  train::or_throw(record.write(result));
-  if (arguments.record != "-") print(result);
+  observe::Event result = result_event(trainer, test, hash, static_cast<double>(steady_clock().now() - began) / 1e9);
+  if (asynchrony) train::add_asynchrony(result, *asynchrony);
+  sinks.write(result);
+  or_throw(sinks.status());
+  if (arguments.record != "-" && arguments.csv != "-") print(result, test);
 }
 
 }  // namespace
@@ -248,6 +287,8 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
   app.add_flag("--check", arguments.check, "only look whether the job could run");
   app.add_option("--job", arguments.job, "the resolved job")->required();
   app.add_option("--record", arguments.record, "where the record goes on");
+  app.add_option("--csv", arguments.csv, "where the table goes");
+  app.add_option("--tensorboard", arguments.tensorboard, "where the event file goes");
   app.add_flag("--quiet", arguments.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);
 

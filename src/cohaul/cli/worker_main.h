@@ -31,7 +31,7 @@ WorkerModel worker_model(Net net, train::Loss loss, train::Metrics metrics = {})
 }
 
 /// The whole main of a worker: `own` models first, then the zoo's. Arguments are the command's (--check, --job,
-/// --record, --quiet); returns the exit code.
+/// --record, --csv, --tensorboard, --quiet); returns the exit code.
 int worker_main(int argc, char** argv, const ModelTable& own = {});
 
 }  // namespace cohaul::cli

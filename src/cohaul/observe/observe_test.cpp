@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -7,6 +8,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "cohaul/base/temporary_folder.h"
+#include "cohaul/observe/event.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/observe/record.h"
@@ -39,18 +42,39 @@ TEST(Format, Numbers) {
 }
 
 TEST(Progress, Line) {
-  Progress p{.step = 300,
-             .loss = 0.88,
-             .samples_per_s = 31200,
-             .staleness = Progress::Staleness{1.8, 3},
-             .waiting = 0.12,
-             .seconds_left = 1.5};
-  EXPECT_EQ(to_line(p), "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left");
-  EXPECT_EQ(to_line({.step = 1000, .loss = 0.5, .samples_per_s = 10}), "step 1,000  loss 0.5  10 samples/s");
+  const Event some{"step",
+                   {{"step", 300},
+                    {"loss", 0.88},
+                    {"samples_per_s", 31200.0},
+                    {"staleness_mean", 1.8},
+                    {"staleness_max", 3},
+                    {"waiting", 0.12},
+                    {"seconds_left", 1.5}}};
+  EXPECT_EQ(step_line(some), "step 300  loss 0.88  31,200 samples/s  staleness 1.8 (max 3)  waiting 12 %  0:02 left");
+  EXPECT_NE(step_line(some, true).find("\x1b[1m0.88\x1b[0m"), std::string::npos);
+  EXPECT_EQ(step_line({"step", {{"step", 1000}, {"loss", 0.5}, {"samples_per_s", 10}, {"skipped", 0}}}),
+            "step 1,000  loss 0.5  10 samples/s");
+  EXPECT_EQ(step_line({"step",
+                       {{"step", 2},
+                        {"loss", 0.5},
+                        {"samples_per_s", 10.0},
+                        {"lr", 0.000125},
+                        {"gradient_norm", 1.234},
+                        {"skipped", 2}}}),
+            "step 2  loss 0.5  lr 0.000125  norm 1.23  10 samples/s  skipped 2");
+}
+
+TEST(Progress, LinesOfOtherEvents) {
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(progress_lines({"evaluation", {{"step", 3}, {"loss", 0.5}, {"accuracy", 0.84}, {"samples", 100}}}),
+            Lines{"test  loss 0.5  accuracy 0.84"});
   EXPECT_EQ(
-      to_line({.step = 2, .loss = 0.5, .samples_per_s = 10, .lr = 0.000125, .gradient_norm = 1.234, .skipped = 2}),
-      "step 2  loss 0.5  lr 0.000125  norm 1.23  10 samples/s  skipped 2");
-  EXPECT_NE(to_line(p, true).find("\x1b[1m0.88\x1b[0m"), std::string::npos);
+      progress_lines({"resumed", {{"step", 3}, {"path", "p"}, {"passed_over", std::vector<std::string>{"q: torn"}}}}),
+      (Lines{"passed over: q: torn", "goes on after step 3, from p"}));
+  EXPECT_EQ(progress_lines({"checkpoint", {{"step", 3}, {"path", "p"}, {"error", "full"}}}),
+            Lines{"checkpoint after step 3 not written: full"});
+  EXPECT_EQ(progress_lines({"checkpoint", {{"step", 3}, {"path", "p"}}}), Lines{});
+  EXPECT_EQ(progress_lines({"result", {{"loss", 0.5}}}), Lines{});
 }
 
 TEST(Table, NumbersStandRight) {
@@ -77,42 +101,30 @@ TEST(Table, NumberedTextIsText) {
             "2. all-reduce        0\n");
 }
 
-TEST(Record, LinesAreJson) {
-  using nlohmann::json;
-  json start = json::parse(to_json(StartRecord{
-      .cohaul = "0.1.0", .libtorch = "2.15.0", .instruction_set = "avx2", .job = R"({"train":{"batch":100}})"}));
-  EXPECT_EQ(start["record"], "start");
-  EXPECT_EQ(start["job"]["train"]["batch"], 100);
-  EXPECT_TRUE(to_json(StartRecord{}).starts_with(R"({"record":"start",)"));
-
-  json process = json::parse(to_json(ProcessRecord{.role = "server", .rank = 1, .pid = 7, .host = "h", .log = ""}));
-  EXPECT_EQ(process, json::parse(R"({"record":"process","role":"server","rank":1,"pid":7,"host":"h","log":null})"));
-
-  json step = json::parse(to_json(StepRecord{.step = 100, .loss = kNan, .samples_per_s = 5.5}));
-  EXPECT_EQ(step, json::parse(R"({"record":"step","step":100,"loss":null,"samples_per_s":5.5})"));
-  EXPECT_FALSE(step.contains("lr") || step.contains("gradient_norm") || step.contains("skipped"));
-  step = json::parse(to_json(StepRecord{.step = 1, .lr = 0.25, .gradient_norm = 2, .skipped = 3}));
-  EXPECT_EQ(step["lr"], 0.25);
-  EXPECT_EQ(step["gradient_norm"], 2);
-  EXPECT_EQ(step["skipped"], 3);
-  step = json::parse(to_json(StepRecord{.step = 1, .asynchrony = Asynchrony{1.5, 3, 2}}));
-  EXPECT_EQ(step["staleness_mean"], 1.5);
-  EXPECT_EQ(step["staleness_max"], 3);
-  EXPECT_EQ(step["gap_max"], 2);
-
-  json result = json::parse(
-      to_json(ResultRecord{.steps = 10, .loss = 0.5, .metrics = {{"accuracy", 0.9}}, .parameters_sha256 = "ab"}));
-  for (const char* key :
-       {"steps", "loss", "accuracy", "step_ms_median", "samples_per_s", "seconds", "parameters_sha256"})
-    EXPECT_TRUE(result.contains(key)) << key;
-  EXPECT_FALSE(result.contains("gap_max"));
-
-  json error = json::parse(
-      to_json(ErrorRecord{.exit = 3, .role = "worker", .rank = 2, .operation = "push \xff", .message = "gone"}));
-  EXPECT_EQ(error["exit"], 3);
-  EXPECT_EQ(error["rank"], 2);
-  EXPECT_TRUE(json::parse(to_json(ErrorRecord{}))["rank"].is_null());
+TEST(Event, ValuesByName) {
+  const Event e{"evaluation", {{"step", 3}, {"loss", 0.5}, {"accuracy", 1}, {"name", "x"}, {"samples", 9}}};
+  EXPECT_EQ(e.number("step"), 3);
+  EXPECT_EQ(e.number("loss"), 0.5);
+  EXPECT_FALSE(e.number("name") || e.number("nothing"));
+  EXPECT_EQ(e.text("name"), "x");
+  EXPECT_EQ(e.text("step"), "");
+  EXPECT_EQ(e.find("nothing"), nullptr);
+  EXPECT_EQ(evaluation_figures(e), (std::vector<std::pair<std::string, double>>{{"loss", 0.5}, {"accuracy", 1}}));
 }
+
+TEST(Record, LinesAreJsonInTheEventsOrder) {
+  EXPECT_EQ(to_json({"process", {{"role", "server"}, {"rank", 1}, {"pid", 7}, {"host", "h"}, {"log", nullptr}}}),
+            R"({"record":"process","role":"server","rank":1,"pid":7,"host":"h","log":null})");
+  EXPECT_EQ(to_json({"step", {{"step", 100}, {"loss", kNan}, {"samples_per_s", 5.5}, {"whole", true}}}),
+            R"({"record":"step","step":100,"loss":null,"samples_per_s":5.5,"whole":true})");
+  EXPECT_EQ(to_json({"resumed", {{"passed_over", std::vector<std::string>{"a", "b"}}}}),
+            R"({"record":"resumed","passed_over":["a","b"]})");
+  EXPECT_EQ(to_json({"start", {{"job", Json{R"({"train":{"batch":100}})"}}, {"other", Json{"{"}}}}),
+            R"({"record":"start","job":{"train":{"batch":100}},"other":null})");
+  EXPECT_EQ(to_json({"error", {{"message", "push \xff"}}}), "{\"record\":\"error\",\"message\":\"push \xef\xbf\xbd\"}");
+}
+
+Event step(std::int64_t number) { return {"step", {{"step", number}}}; }
 
 TEST(Record, FileIsMadeAnewThenAppended) {
   const std::string path = std::filesystem::temp_directory_path() / ("cohaul_record_" + std::to_string(getpid()));
@@ -120,11 +132,12 @@ TEST(Record, FileIsMadeAnewThenAppended) {
   {
     auto record = Record::create(path);
     ASSERT_TRUE(record.ok());
-    ASSERT_TRUE(record->write(StepRecord{.step = 1}).ok());
+    record->write(step(1));
     auto second = Record::append(path);
     ASSERT_TRUE(second.ok());
-    ASSERT_TRUE(second->write(StepRecord{.step = 2}).ok());
-    ASSERT_TRUE(record->write(StepRecord{.step = 3}).ok());
+    second->write(step(2));
+    record->write(step(3));
+    EXPECT_TRUE(record->status().ok() && second->status().ok());
   }
   std::ifstream in(path);
   int step = 0;
@@ -142,10 +155,26 @@ TEST(Record, UnwritableIsTheUsersMistake) {
   EXPECT_FALSE(Record::create("/").ok());
   auto nowhere = Record::create("");
   ASSERT_TRUE(nowhere.ok());
-  EXPECT_TRUE(nowhere->write(StepRecord{}).ok());
-  auto full = Record::append("/dev/full");
-  ASSERT_TRUE(full.ok());
-  EXPECT_EQ(full->write(StepRecord{}).code(), Code::internal);
+  nowhere->write(step(1));
+  EXPECT_TRUE(nowhere->status().ok());
+}
+
+TEST(Sinks, OneThatIsFullDoesNotKeepTheOthersFromWriting) {
+  auto folder = TemporaryFolder::make("cohaul-sinks");
+  ASSERT_TRUE(folder.ok());
+  Sinks sinks;
+  for (const std::string& path : {std::string("/dev/full"), folder->file("record")}) {
+    auto record = Record::append(path);
+    ASSERT_TRUE(record.ok());
+    sinks.add(std::make_unique<Record>(std::move(*record)));
+  }
+  EXPECT_TRUE(sinks.status().ok());
+  sinks.write(step(1));
+  sinks.write(step(2));
+  EXPECT_EQ(sinks.status().code(), Code::internal);
+  EXPECT_EQ(sinks.status().message(), "write --record /dev/full: No space left on device");
+  std::ifstream in(folder->file("record"));
+  EXPECT_EQ(std::count(std::istreambuf_iterator<char>(in), {}, '\n'), 2);
 }
 
 }  // namespace

@@ -5,32 +5,64 @@
 #include "cohaul/observe/format.h"
 
 namespace cohaul::observe {
+namespace {
 
-std::string to_line(const Progress& p, bool styled) {
-  std::string out = "step " + with_commas(p.step) + "  loss ";
-  const std::string loss = significant(p.loss);
-  out += styled ? "\x1b[1m" + loss + "\x1b[0m" : loss;
-  if (p.lr) out += "  lr " + significant(*p.lr, 3);
-  if (p.gradient_norm) out += "  norm " + significant(*p.gradient_norm, 3);
-  out += "  " + rate(p.samples_per_s) + " samples/s";
-  if (p.skipped > 0) out += "  skipped " + with_commas(p.skipped);
-  if (p.staleness)
-    out += "  staleness " + significant(p.staleness->mean, 2) + " (max " + significant(p.staleness->max, 3) + ")";
-  if (p.waiting) out += "  waiting " + percent(*p.waiting);
-  if (p.seconds_left) out += "  " + minutes(*p.seconds_left) + " left";
+std::int64_t step_of(const Event& event) { return static_cast<std::int64_t>(event.number("step").value_or(0)); }
+
+std::string evaluation_line(const Event& event) {
+  std::string out = "test";
+  for (const auto& [name, value] : evaluation_figures(event)) out += "  " + name + " " + significant(value);
   return out;
 }
 
-ProgressWriter::ProgressWriter(int fd, bool quiet) : fd_(fd), quiet_(quiet), styled_(!quiet && isatty(fd) == 1) {}
-
-void ProgressWriter::show(const Progress& progress) const {
-  if (!quiet_) say(to_line(progress, styled_));
+std::vector<std::string> resumed_lines(const Event& event) {
+  std::vector<std::string> out;
+  const Value* const found = event.find("passed_over");
+  if (const auto* const whys = found ? std::get_if<std::vector<std::string>>(found) : nullptr)
+    for (const std::string& why : *whys) out.push_back("passed over: " + why);
+  out.push_back("goes on after step " + std::to_string(step_of(event)) + ", from " + event.text("path"));
+  return out;
 }
 
-void ProgressWriter::say(const std::string& line) const {
+}  // namespace
+
+std::string step_line(const Event& event, bool styled) {
+  const auto figure = [&](const char* name) { return event.number(name); };
+  const std::string loss = significant(figure("loss").value_or(0));
+  std::string out = "step " + with_commas(step_of(event)) + "  loss " + (styled ? "\x1b[1m" + loss + "\x1b[0m" : loss);
+  if (const auto lr = figure("lr")) out += "  lr " + significant(*lr, 3);
+  if (const auto norm = figure("gradient_norm")) out += "  norm " + significant(*norm, 3);
+  out += "  " + rate(figure("samples_per_s").value_or(0)) + " samples/s";
+  if (const auto skipped = figure("skipped"); skipped && *skipped > 0)
+    out += "  skipped " + with_commas(static_cast<std::int64_t>(*skipped));
+  if (const auto mean = figure("staleness_mean"))
+    out +=
+        "  staleness " + significant(*mean, 2) + " (max " + significant(figure("staleness_max").value_or(0), 3) + ")";
+  if (const auto waiting = figure("waiting")) out += "  waiting " + percent(*waiting);
+  if (const auto left = figure("seconds_left")) out += "  " + minutes(*left) + " left";
+  return out;
+}
+
+std::vector<std::string> progress_lines(const Event& event, bool styled) {
+  if (event.kind == "step") return {step_line(event, styled)};
+  if (event.kind == "evaluation") return {evaluation_line(event)};
+  if (event.kind == "resumed") return resumed_lines(event);
+  if (const std::string error = event.text("error"); event.kind == "checkpoint" && !error.empty())
+    return {"checkpoint after step " + std::to_string(step_of(event)) + " not written: " + error};
+  return {};
+}
+
+Progress::Progress(int fd, bool quiet) : fd_(fd), quiet_(quiet), styled_(!quiet && isatty(fd) == 1) {}
+
+void Progress::write(const Event& event) {
+  if (quiet_) return;
+  for (const std::string& line : progress_lines(event, styled_)) say(line);
+}
+
+void Progress::say(const std::string& line) const {
   if (quiet_) return;
   const std::string text = line + "\n";
-  [[maybe_unused]] const ssize_t ignored = write(fd_, text.data(), text.size());
+  [[maybe_unused]] const ssize_t ignored = ::write(fd_, text.data(), text.size());
 }
 
 }  // namespace cohaul::observe

@@ -1,37 +1,25 @@
 #pragma once
-// One line a logged step, for people. The caller says what; this says how.
+// Lines for people, while a run goes on.
 
-#include <cstdint>
-#include <optional>
 #include <string>
+
+#include "cohaul/observe/event.h"
 
 namespace cohaul::observe {
 
-struct Progress {
-  std::int64_t step = 0;  // updates done
-  double loss = 0;
-  double samples_per_s = 0;
-  struct Staleness {
-    double mean = 0, max = 0;
-  };
-  std::optional<Staleness> staleness{};  // asynchronous modes
-  std::optional<double> waiting{};       // fraction of the time spent waiting for others
-  std::optional<double> lr{};            // learning rate of the step
-  std::optional<double> gradient_norm{};
-  std::int64_t skipped = 0;  // updates left out so far
-  std::optional<double> seconds_left{};
-};
+/// Of an event "step": "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left".
+/// styled: for a terminal, the loss in bold.
+std::string step_line(const Event& event, bool styled = false);
+/// The lines of an event, without their newlines: a step, an evaluation, where a run goes on, a checkpoint that could not be written. Others
+/// have none.
+std::vector<std::string> progress_lines(const Event& event, bool styled = false);
 
-/// "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the
-/// loss in bold.
-std::string to_line(const Progress& progress, bool styled = false);
-
-/// Writes lines to a file descriptor (2: stderr), styled if that is a terminal. Does not own it.
-class ProgressWriter {
+/// Writes lines to a file descriptor (2: stderr), styled if that is a terminal. Does not own it. A full or closed descriptor is ignored:
+/// training does not stop for its progress.
+class Progress final : public Sink {
  public:
-  explicit ProgressWriter(int fd, bool quiet = false);
-  /// One write; a full or closed descriptor is ignored: training does not stop for its progress.
-  void show(const Progress& progress) const;
+  explicit Progress(int fd, bool quiet = false);
+  void write(const Event& event) override;
   /// A plain line.
   void say(const std::string& line) const;
 

@@ -63,8 +63,8 @@ const std::vector<Way> kWays = {{1, strategy::Single{}},
                                 {3, strategy::AllReduce{}},
                                 {2, strategy::ParameterServer{.servers = 3}}};
 
-struct Silent final : Reporter {
-  void step(const StepReport&) override {}
+struct Silent final : observe::Sink {
+  void write(const observe::Event&) override {}
 };
 
 /// Two loops; the second is left after `steps` of its steps, if that is fewer. Returns the hash of parameters, the buffer, and the updates done.
@@ -78,7 +78,7 @@ End train(const Way& way, const std::string& folder, std::int64_t steps, bool re
     Net net;
     const Line data(40);
     Silent silent;
-    Trainer t(job, net.model, way.strategy, adam(), {.slices = 4, .seed = 7, .reporter = &silent});
+    Trainer t(job, net.model, way.strategy, adam(), {.slices = 4, .seed = 7, .sink = &silent});
     const std::int64_t resumed = resume ? t.resume(folder) : 0;
     FitOptions fit{.batch = 8, .steps = kFirstLoop};
     if (!folder.empty()) fit.checkpoint = {.folder = folder, .every = 2};
@@ -155,12 +155,11 @@ TEST_F(Checkpoints, OfAnotherRunAreRefusedByName) {
   };
   const auto same = [](Net&) {};
   Silent silent;
-  const TrainerOptions options{.slices = 4, .seed = 7, .reporter = &silent};
+  const TrainerOptions options{.slices = 4, .seed = 7, .sink = &silent};
   EXPECT_EQ(why(adam(), options, same), "");
   EXPECT_NE(why(Sgd{}, options, same).find("its optimizer is adam, this run's is sgd"), std::string::npos);
-  EXPECT_NE(why(adam(), {.slices = 2, .seed = 7, .reporter = &silent}, same).find("set slices to 4"),
-            std::string::npos);
-  EXPECT_NE(why(adam(), {.slices = 4, .seed = 8, .reporter = &silent}, same).find("its seed is 7"), std::string::npos);
+  EXPECT_NE(why(adam(), {.slices = 2, .seed = 7, .sink = &silent}, same).find("set slices to 4"), std::string::npos);
+  EXPECT_NE(why(adam(), {.slices = 4, .seed = 8, .sink = &silent}, same).find("its seed is 7"), std::string::npos);
   EXPECT_NE(why(Adam{}, options, same).find("arrays of optimizer state"), std::string::npos);
   const std::string other = why(adam(), options, [](Net& net) { net.model.parameters[1].first = "twisted"; });
   EXPECT_NE(other.find("its parameter 1 is turned, this model's is twisted"), std::string::npos) << other;
@@ -183,7 +182,7 @@ TEST_F(Checkpoints, OneThatIsWrittenBeforeTheLoopIsReachedAgainKnowsTheLoop) {
   job::with_workers(2, [&](job::Job& job) {
     Net net;
     Silent silent;
-    Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .seed = 7, .reporter = &silent});
+    Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .seed = 7, .sink = &silent});
     EXPECT_EQ(t.resume(folder()), kFirstLoop + 6);
     t.save_checkpoint(folder());
     EXPECT_TRUE(job.close().ok());
@@ -196,7 +195,7 @@ TEST_F(Checkpoints, WhatWasLoadedBeforeGivesWayToTheCheckpoint) {
   job::with_workers(1, [&](job::Job& job) {
     Net net;
     Silent silent;
-    Trainer t(job, net.model, strategy::Single{}, adam(), {.slices = 4, .seed = 7, .reporter = &silent});
+    Trainer t(job, net.model, strategy::Single{}, adam(), {.slices = 4, .seed = 7, .sink = &silent});
     net.bias.set_data(at::full({70}, 3, at::kFloat));  // as torch::load does
     EXPECT_EQ(t.resume(folder()), kFirstLoop + 4);
     EXPECT_EQ(sha256(t.parameters()), whole.hash);
@@ -212,7 +211,7 @@ TEST_F(Checkpoints, AreNotWrittenAmongThoseOfAnotherRunOrTrainer) {
   job::with_workers(1, [&](job::Job& job) {
     Net net, second;
     Silent silent;
-    const TrainerOptions options{.slices = 4, .seed = 7, .reporter = &silent};
+    const TrainerOptions options{.slices = 4, .seed = 7, .sink = &silent};
     Trainer anew(job, net.model, strategy::Single{}, adam(), options);
     Trainer other(job, second.model, strategy::Single{}, adam(), options);
     std::string why;
@@ -233,7 +232,7 @@ TEST_F(Checkpoints, AFolderThatCannotBeWrittenIsAnErrorOfTheCallAndTrainingGoesO
     Net net;
     const Line data(40);
     Silent silent;
-    Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .reporter = &silent});
+    Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .sink = &silent});
     EXPECT_THROW(t.save_checkpoint(folder()), Error);
     FitOptions fit{.batch = 8, .steps = 4};
     fit.checkpoint = {.folder = folder(), .every = 1};

@@ -27,7 +27,7 @@ int report_exception(job::Job* job) {
   } catch (...) {
     why = internal("an exception that is no std::exception");
   }
-  observe::ProgressWriter(2).say("cohaul: " + why.message());
+  observe::Progress(2).say("cohaul: " + why.message());
   if (job) job->report_failure(why);
   return exit_code(why.code());
 }

@@ -38,23 +38,21 @@ void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loo
     return time > 0 ? static_cast<double>(updates * batch_) * 1e9 / static_cast<double>(time) : 0;
   };
   const Time now = steady_clock().now();
-  StepReport out;
-  out.step = update.number;
-  out.steps = loop.last();
-  out.loss = update.loss;
-  out.samples_per_s = per_second(update.number - told_, update.elapsed);
-  out.waiting = waiting(now);
-  out.many = job_.world() > 1;
-  out.lr = lr_;
-  out.gradient_norm = gradient_norm_;
-  out.skipped = skipped_;
+  observe::Event out{"step",
+                     {{"step", update.number},
+                      {"loss", update.loss},
+                      {"samples_per_s", per_second(update.number - told_, update.elapsed)}}};
+  if (asynchronous) add_asynchrony(out, update.asynchrony);
+  if (job_.world() > 1) out.add("waiting", waiting(now));
+  if (lr_) out.add("lr", *lr_);
+  if (gradient_norm_) out.add("gradient_norm", *gradient_norm_);
+  out.add("skipped", skipped_);
   const double overall = per_second(update.number - loop.start(), now - times_.began);
-  if (overall > 0) out.seconds_left = static_cast<double>((loop.last() - update.number) * batch_) / overall;
-  if (asynchronous) out.asynchrony = update.asynchrony;
+  out.add("seconds_left", overall > 0 ? static_cast<double>((loop.last() - update.number) * batch_) / overall : 0);
   told_ = update.number;
   told_at_ = now;
   waited_ = job_.waited();
-  (reporter_ ? *reporter_ : own_).step(out);
+  tell(out);
 }
 
 }  // namespace cohaul::train

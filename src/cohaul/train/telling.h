@@ -1,7 +1,8 @@
 #pragma once
-// What a trainer tells of its steps: how long they took, and the reports that worker 0 gives.
+// What a trainer tells of its steps: how long they took, and the events that worker 0 gives to its sink.
 
 #include "cohaul/job/job.h"
+#include "cohaul/observe/progress.h"
 #include "cohaul/train/report.h"
 #include "cohaul/train/sample_loop.h"
 
@@ -9,8 +10,9 @@ namespace cohaul::train {
 
 class Telling {
  public:
-  /// reporter: null: progress on worker 0's stderr.
-  Telling(const job::Job& job, Reporter* reporter) : job_(job), own_(2, job.rank() != 0), reporter_(reporter) {}
+  /// sink: null: progress on worker 0's stderr.
+  Telling(const job::Job& job, observe::Sink* sink) : job_(job), progress_(2), sink_(sink ? *sink : progress_) {}
+  Telling(const Telling&) = delete;
 
   void begin_loop(const SampleLoop& loop);
   /// updates: done by the loop.
@@ -19,9 +21,9 @@ class Telling {
   void step_done(const update::StepOutcome& outcome, std::optional<double> lr);
   /// asynchronous: whether `update.asynchrony` means something.
   void tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous);
-  void tell(const observe::CheckpointRecord& record) { (reporter_ ? *reporter_ : own_).checkpoint(record); }
-  void tell(const observe::ResumedRecord& record) { (reporter_ ? *reporter_ : own_).resumed(record); }
-  /// Since the last report.
+  /// On worker 0 alone.
+  void tell(const observe::Event& event) { sink_.write(event); }
+  /// Since a step was last told of.
   Duration elapsed() const { return steady_clock().now() - told_at_; }
   const StepTimes& times() const { return times_; }
 
@@ -29,8 +31,8 @@ class Telling {
   double waiting(Time now) const;
 
   const job::Job& job_;
-  ProgressReporter own_;
-  Reporter* reporter_;
+  observe::Progress progress_;
+  observe::Sink& sink_;
   StepTimes times_;
   std::int64_t batch_ = 0;
   Time last_end_ = 0, told_at_ = 0;

@@ -149,11 +149,13 @@ Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
   checkpoint::Manifest m = manifest();
   const Status written = write_whole(folder, keep, m);
   if (job_.rank() != 0) return written;
-  observe::CheckpointRecord record{.step = done_, .path = folder + "/" + checkpoint::folder_name(done_)};
-  for (const checkpoint::FileEntry& f : m.files) record.bytes += f.bytes;
-  record.seconds = static_cast<double>(steady_clock().now() - began) / 1e9;
-  record.error = written.message();
-  telling_.tell(record);
+  observe::Event told{"checkpoint", {{"step", done_}, {"path", folder + "/" + checkpoint::folder_name(done_)}}};
+  std::uint64_t bytes = 0;
+  for (const checkpoint::FileEntry& f : m.files) bytes += f.bytes;
+  if (written.ok()) told.add("bytes", static_cast<std::int64_t>(bytes));
+  told.add("seconds", static_cast<double>(steady_clock().now() - began) / 1e9);
+  if (!written.ok()) told.add("error", written.message());
+  telling_.tell(told);
   return written;
 }
 
@@ -194,9 +196,11 @@ std::string Trainer::Run::find_checkpoint(const std::string& folder) {
   or_throw(say(key, wrong.ok() ? Result<std::string>(found.path) : wrong));
   or_throw(wrong);
   if (found.path.empty()) return {};
-  observe::ResumedRecord record{.step = found.manifest.updates, .path = found.path};
-  for (const Status& s : found.passed_over) record.passed_over.push_back(s.message());
-  telling_.tell(record);
+  observe::Event told{"resumed", {{"step", found.manifest.updates}, {"path", found.path}}};
+  std::vector<std::string> passed_over;
+  for (const Status& s : found.passed_over) passed_over.push_back(s.message());
+  if (!passed_over.empty()) told.add("passed_over", std::move(passed_over));
+  telling_.tell(told);
   return found.path;
 }
 

@@ -8,7 +8,6 @@
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/base/random.h"
-#include "cohaul/observe/format.h"
 #include "cohaul/train/job_facts.h"
 #include "cohaul/train/trainer_run.h"
 
@@ -105,11 +104,11 @@ Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, co
   Evaluation out;
   out.loss = whole[0] / n;
   for (std::size_t m = 0; m < metrics.size(); ++m) out.metrics.emplace_back(metrics[m].first, whole[m + 1] / n);
-  if (job_.rank() == 0 && !options_.reporter) {
-    std::string line = "test  loss " + observe::significant(out.loss);
-    for (const auto& [name, value] : out.metrics) line += "  " + name + " " + observe::significant(value);
-    observe::ProgressWriter(2).say(line);
-  }
+  if (job_.rank() != 0) return out;
+  observe::Event told{"evaluation", {{"step", done_}, {"loss", out.loss}}};
+  for (const auto& [name, value] : out.metrics) told.add(name, value);
+  told.add("samples", set.size());
+  telling_.tell(told);
   return out;
 }
 

@@ -26,7 +26,7 @@ Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const Train
       options_(options),
       number_(job.count("trainer")),
       meetings_(job, number_),
-      telling_(job, options.reporter) {}
+      telling_(job, options.sink) {}
 
 std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, const strategy::Strategy& strategy,
                                                  std::optional<Optimizer> optimizer, const TrainerOptions& options) {

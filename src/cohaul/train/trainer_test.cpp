@@ -29,10 +29,10 @@
 namespace cohaul::train {
 namespace {
 
-class Told final : public Reporter {
+class Told final : public observe::Sink {
  public:
-  void step(const StepReport& report) override { reports.push_back(report); }
-  std::vector<StepReport> reports;
+  void write(const observe::Event& event) override { events.push_back(event); }
+  std::vector<observe::Event> events;
 };
 
 /// One process, and a model of one weight and one parameter that is never used.
@@ -41,7 +41,7 @@ class OneProcess : public testing::Test {
   OneProcess() : job_(join({})), w_(at::ones({3, 1})), unused_(at::ones({2})) {
     w_.set_requires_grad(true);
     unused_.set_requires_grad(true);
-    options_.reporter = &told_;
+    options_.sink = &told_;
   }
   Model model() {
     Model m;
@@ -132,18 +132,21 @@ TEST_F(OneProcess, TellsOfEveryTenthStepAndOfTheLast) {
   for (const strategy::Strategy& s :
        {strategy::Strategy{strategy::Single{}},
         strategy::Strategy{strategy::ParameterServer{.servers = 2, .consistency = strategy::Asynchronous{}}}}) {
-    told_.reports.clear();
+    told_.events.clear();
     Trainer t = trainer(s);
     t.fit(line_, loss(), {.batch = 8, .steps = 25, .log_every = 10});
     t.fit(line_, loss(), {.batch = 8, .steps = 12, .log_every = 10});
     std::vector<std::int64_t> steps;
-    for (const StepReport& r : told_.reports) {
-      steps.push_back(r.step);
-      EXPECT_GT(r.samples_per_s, 0);
-      EXPECT_EQ(r.asynchrony.has_value(), !std::holds_alternative<strategy::Single>(s));
+    for (const observe::Event& e : told_.events) {
+      EXPECT_EQ(e.kind, "step");
+      steps.push_back(static_cast<std::int64_t>(e.number("step").value()));
+      EXPECT_GT(e.number("samples_per_s"), 0);
+      EXPECT_EQ(e.number("lr"), 0.1);
+      EXPECT_EQ(e.number("skipped"), 0);
+      EXPECT_EQ(e.find("staleness_mean") != nullptr, !std::holds_alternative<strategy::Single>(s));
     }
     EXPECT_EQ(steps, (std::vector<std::int64_t>{10, 20, 25, 35, 37})) << name(s);
-    EXPECT_LT(told_.reports.back().loss, told_.reports.front().loss);
+    EXPECT_LT(told_.events.back().number("loss"), told_.events.front().number("loss"));
     EXPECT_EQ(t.steps_done(), 37);
     EXPECT_EQ(t.times().steps.size(), 12u) << "of the last loop";
   }
@@ -289,7 +292,7 @@ TEST_F(OneProcess, AStepSaysWhatCameOfIt) {
   EXPECT_TRUE(t.step((w_ * INFINITY).sum()).skipped);
   EXPECT_TRUE(at::equal(w_.detach(), before));
   EXPECT_FALSE(t.step(w_.sum()).skipped);
-  told_.reports.clear();
+  told_.events.clear();
   for (const data::Batch& b : t.batches(line_, {.batch = 8, .steps = 1})) t.step(loss(b));
   ASSERT_EQ(told_.reports.size(), 1u);
   EXPECT_EQ(told_.reports[0].skipped, 1);

@@ -1,0 +1,68 @@
+#pragma once
+// What is told of a run, in one schema: an event is a kind and values by name. Sinks write events down, each in its own form.
+// Which kinds there are, and which values each has, stands under "The record" in README.md.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "cohaul/base/status.h"
+
+namespace cohaul::observe {
+
+/// A text that is JSON already.
+struct Json {
+  std::string text;
+};
+
+/// null: nobody knows it. A double may be infinite or not a number.
+using Value = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, std::vector<std::string>, Json>;
+
+struct Event {
+  std::string kind;                                     // "step", "evaluation", …
+  std::vector<std::pair<std::string, Value>> values{};  // in the order in which they are written
+
+  void add(std::string name, Value value);
+  /// null: it has none of this name.
+  const Value* find(std::string_view name) const;
+  /// An integer or a double; nothing: there is none of this name.
+  std::optional<double> number(std::string_view name) const;
+  /// Empty: there is no text of this name.
+  std::string text(std::string_view name) const;
+};
+
+/// The figures that a step may have, in the order of columns.
+inline constexpr std::string_view kStepFigures[] = {
+    "loss", "lr", "gradient_norm", "skipped", "samples_per_s", "waiting", "staleness_mean", "staleness_max", "gap_max"};
+
+/// The figures of an evaluation: its loss and metrics, by name.
+std::vector<std::pair<std::string, double>> evaluation_figures(const Event& event);
+
+/// Where events go. One thread.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  /// Leaves out what it has no form for. Blocks as long as the system takes to write.
+  virtual void write(const Event& event) = 0;
+  /// The first thing that went wrong, after which nothing is written any more. internal: a full disk.
+  virtual Status status() const { return {}; }
+};
+
+/// Several sinks as one; owns them. What goes wrong in one does not keep the others from writing.
+class Sinks final : public Sink {
+ public:
+  void add(std::unique_ptr<Sink> sink) { sinks_.push_back(std::move(sink)); }
+  void write(const Event& event) override;
+  Status status() const override;
+
+ private:
+  std::vector<std::unique_ptr<Sink>> sinks_;
+};
+
+}  // namespace cohaul::observe
