@@ -411,7 +411,16 @@ INSTANTIATE_TEST_SUITE_P(
              {"--record {}/data: cannot be written: Is a directory"}},
         Line{"RecordBelowAFile",
              {"train", "{}/job.toml", "--record", "{}/job.toml/x"},
-             {"--record {}/job.toml/x: cannot be written: Not a directory"}}),
+             {"--record {}/job.toml/x: cannot be written: Not a directory"}},
+        Line{"TableInNoFolder",
+             {"train", "{}/job.toml", "--csv", "{}/none/x"},
+             {"--csv {}/none/x: cannot be written: No such file", "give a path in a folder that exists"}},
+        Line{"TableIsAFolder",
+             {"train", "{}/job.toml", "--csv", "{}/data"},
+             {"--csv {}/data: cannot be written: Is a directory"}},
+        Line{"TensorBoardBelowAFile",
+             {"train", "{}/job.toml", "--tensorboard", "{}/job.toml/x"},
+             {"--tensorboard {}/job.toml/x: the folder cannot be made: Not a directory"}}),
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
