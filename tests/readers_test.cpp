@@ -135,7 +135,7 @@ TEST_F(Readers, TheTableHasARowForEachLineOfTheRecord) {
   const nlohmann::json losses = series(r, "step", "loss");
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(cell(i + 1, "step"), std::to_string(10 * (i + 1)));
-    EXPECT_EQ(std::stof(cell(i + 1, "loss")), losses[i][1].get<float>());
+    EXPECT_EQ(static_cast<float>(std::stod(cell(i + 1, "loss"))), losses[i][1].get<float>());
     EXPECT_EQ(cell(i + 1, "evaluation_loss"), "");
   }
   EXPECT_EQ(cell(4, "step"), "30");
