@@ -1,5 +1,7 @@
 #include "cohaul/cli/launching.h"
 
+#include <iostream>
+
 #include "cohaul/base/exit_code.h"
 #include "cohaul/job/launcher.h"
 
@@ -23,6 +25,8 @@ job::LaunchOptions options(const Launching& launching) {
   out.peer_timeout_s = launching.peer_timeout_s;
   out.step_timeout_s = launching.step_timeout_s;
   out.join_timeout_s = launching.join_timeout_s;
+  out.stop_grace_s = launching.stop_grace_s;
+  out.warn = [](const std::string& what) { std::cerr << "cohaul: " << what << std::endl; };
   out.must_join = launching.must_join;
   out.logs = launching.logs;
   return out;
@@ -30,10 +34,11 @@ job::LaunchOptions options(const Launching& launching) {
 
 }  // namespace
 
-Outcome launch_and_wait(const Launching& launching) {
+Outcome launch_and_wait(const Launching& launching, bool* stopped) {
   const auto outcome = job::launch(options(launching));
   if (!outcome.ok()) return outcome_of(outcome.status(), "launch");
   if (outcome->exit_code == kDone) return std::nullopt;
+  if (stopped) *stopped = outcome->stopped;
   Failure error;
   error.exit = outcome->exit_code;
   error.role = transport::name(outcome->role);

@@ -64,6 +64,7 @@ Result<Launching> plan(const config::Config& job, const TrainArguments& argument
   out.transport = job.get<std::string>("job.transport");
   out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
   out.step_timeout_s = job.get<double>("job.step_timeout_s");
+  out.stop_grace_s = job.get<double>("job.stop_grace_s");
   out.join_timeout_s = job.get<double>("job.join_timeout_s");
   COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", out.worker.front()));
   if (out.servers > 0) COHAUL_TRY(check_executable("the server", out.server.front()));
@@ -101,7 +102,13 @@ Outcome train(const TrainArguments& arguments) {
   const auto launching = plan(*job, arguments, handover->path());
   if (!launching.ok()) return checked(launching.status());
   if (Outcome f = ask_worker(launching->worker.front(), !arguments.program.empty(), handover->path())) return f;
-  return launch_and_wait(*launching);
+  bool stopped = false;
+  Outcome ended = launch_and_wait(*launching, &stopped);
+  if (stopped && ended) {
+    const bool goes_on = job->get<std::string>("train.resume") == "auto";
+    ended->message += goes_on ? "; the same command goes on from it" : "; go on from it with --set train.resume=auto";
+  }
+  return ended;
 }
 
 /// Worker 0 may be lost between writing the last result and saying so: the record knows.

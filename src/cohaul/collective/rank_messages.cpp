@@ -19,7 +19,7 @@ Result<GradientHead> GradientHead::decode(Reader& in) {
 
 void StepEnd::encode(Writer& out) const {
   out.put(static_cast<std::uint32_t>(ends.size()));
-  for (const update::PartEnd& end : ends) out.put(end.loss).put(end.samples).put(end.counters);
+  for (const update::PartEnd& end : ends) out.put(end.loss).put(end.samples).put(end.counters).put(end.request);
   out.text(facts);
 }
 
@@ -29,6 +29,7 @@ Status StepEnd::decode(Reader& in, std::span<update::PartEnd> ends, std::string_
     end.loss = in.get<double>();
     end.samples = in.get<double>();
     end.counters = in.get<std::uint64_t>();
+    end.request = in.get<std::uint8_t>();
     if (!(std::isfinite(end.samples) && end.samples >= 0))
       return corrupt("the end of a step without a number of samples");
   }

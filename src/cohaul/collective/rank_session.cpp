@@ -339,7 +339,8 @@ void RankSession::complete() {
   outcome_ = {.loss = update::loss_of(plan_.parts, now().ends),
               .gradient_norm = step_plan_.norm,
               .skipped = step_plan_.action == StepPlan::Action::skip,
-              .counted_alike = update::counted_alike(now().ends)};
+              .counted_alike = update::counted_alike(now().ends),
+              .request = update::request_of(now().ends)};
   clear(now(), -1);
   next_ = step_ + 1;
   phase_ = Phase::idle;

@@ -468,6 +468,13 @@ std::vector<KeySpec> run_keys() {
        .max = 1e6,
        .above_min = true,
        .aliases = {"join_timeout"}},
+      {.key = "job.stop_grace_s",
+       .type = Type::real,
+       .help = "how long after SIGTERM or Ctrl-C workers may take to write a checkpoint and end, with train.checkpoint",
+       .fallback = 25.0,
+       .min = 0,
+       .max = 1e6,
+       .aliases = {"stop_grace", "grace", "grace_period"}},
   };
 }
 

@@ -27,6 +27,9 @@ namespace cohaul::job {
 /// The store has this key once all workers have said goodbye: how a server learns that nobody needs it any more.
 constexpr char kWorkersLeftKey[] = "job/workers have left";
 
+/// Worker 0's word that all have ended early because they were asked to, and why: "143 stopped by SIGTERM after step 1200; …". The number is the exit code.
+constexpr char kStoppedKey[] = "job/stopped";
+
 /// How to join. from_environment() fills it; a program inside an MPI solver fills rank, world and address itself.
 struct JoinOptions {
   transport::Role role = transport::Role::worker;

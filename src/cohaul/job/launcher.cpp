@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <mutex>
 #include <optional>
 
@@ -84,6 +85,7 @@ class Launch {
       wait();
       logs_.pump();
       if (int signal = signals_.drain()) interrupted(signal);
+      if (signals_.take_checkpoint()) ask_for_checkpoint();
       reap_all();
       for (const Decision& d : mailbox_.take()) decided(d);
       act(steady_clock().now());
@@ -178,7 +180,7 @@ class Launch {
   void wait() {
     pollfd fds[3] = {{signals_.fd(), POLLIN, 0}, {mailbox_.fd(), POLLIN, 0}, {logs_.pipe(), POLLIN, 0}};
     // Short while something is to be ended or watched for being stopped; long otherwise: signals and decisions wake it.
-    ::poll(fds, 3, stop_at_ != 0 || finished_at_ != 0 ? 50 : 1000);
+    ::poll(fds, 3, stop_at_ != 0 || ask_until_ != 0 || finished_at_ != 0 ? 50 : 1000);
   }
 
   void reap_all() {
@@ -191,14 +193,30 @@ class Launch {
 
   void interrupted(int signal) {
     if (signal_ != 0) kill_at_ = steady_clock().now();  // the second time he means it
-    if (signal_ == 0) signal_ = signal;
-    stop();
+    const bool first = std::exchange(signal_, signal_ == 0 ? signal : signal_) == 0;
+    // Who was started in the background ignores SIGINT.
+    if (first && (pass_on(signal) || pass_on(SIGTERM)))
+      ask_until_ = steady_clock().now() + seconds(options_.stop_grace_s);
+    else stop();
+  }
+
+  /// Worker 0 tells the others with the end of its step. false: it would be killed, or cannot be asked any more.
+  bool pass_on(int signal) {
+    const Child* first = child({Role::worker, 0});
+    return stop_at_ == 0 && first != nullptr && !first->exit && catches(first->pid, signal) &&
+           ::kill(first->pid, signal) == 0;
+  }
+
+  void ask_for_checkpoint() {
+    if (pass_on(SIGUSR1) || std::exchange(warned_, true)) return;
+    if (options_.warn) options_.warn("SIGUSR1: no checkpoint is written, since worker 0 is in no loop of training");
   }
 
   void decided(const Decision& d) {
     if (d.kind == Decision::Kind::finished) {
       finished_at_ = steady_clock().now();
       committed_ = d.committed;
+      stopped_ = d.stopped;
     }
     if (d.kind != Decision::Kind::lost || stop_at_ != 0) return;
     loss_ = d.loss;
@@ -216,6 +234,7 @@ class Launch {
   }
 
   void act(Time now) {
+    if (ask_until_ != 0 && now >= ask_until_) stop();
     if (stop_at_ != 0 && now >= kill_at_) {
       for (Child& c : children_) {
         if (!c.exit) kill_group(c.pid);
@@ -237,19 +256,37 @@ class Launch {
   /// All have ended; the rendezvous may still weigh the evidence.
   void settle() {
     Time until = steady_clock().now() + kSecond;
-    while (!loss_ && finished_at_ == 0 && signal_ == 0 && steady_clock().now() < until) {
+    while (!loss_ && finished_at_ == 0 && (signal_ == 0 || ask_until_ != 0) && steady_clock().now() < until) {
       pollfd fd{mailbox_.fd(), POLLIN, 0};
       ::poll(&fd, 1, 50);
       for (const Decision& d : mailbox_.take()) decided(d);
     }
   }
 
+  /// Why the workers that were asked to stop were ended.
+  std::string in_time() const {
+    char text[64];
+    std::snprintf(text, sizeof text, "%g s (job.stop_grace_s)", options_.stop_grace_s);
+    return text;
+  }
+
   LaunchOutcome outcome() const {
     LaunchOutcome out;
     if (committed_) return out;
+    if (const std::size_t space = stopped_.find(' '); space != std::string::npos) {
+      std::from_chars(stopped_.data(), stopped_.data() + space, out.exit_code);
+      out.message = stopped_.substr(space + 1);
+      out.stopped = out.exit_code > 128;
+      if (signal_ != 0) out.exit_code = 128 + signal_;
+      if (out.stopped) return out;
+      out = {};
+    }
     if (signal_ != 0) {
       out.exit_code = 128 + signal_;
       out.message = interruption(signal_);
+      if (ask_until_ != 0 && loss_) out.message += "; without a checkpoint: " + loss_->message();
+      else if (ask_until_ != 0 && stop_at_ != 0)
+        out.message += "; without a checkpoint: there was none within " + in_time();
       return out;
     }
     if (loss_) {
@@ -306,7 +343,9 @@ class Launch {
 
   int signal_ = 0;
   std::optional<Loss> loss_;
-  bool committed_ = false;
+  bool committed_ = false, warned_ = false;
+  std::string stopped_;  // what worker 0 has said of it
+  Time ask_until_ = 0;   // worker 0 was asked to stop the job, and has so long
   Time stop_at_ = 0, kill_at_ = 0, finished_at_ = 0, workers_gone_at_ = 0;
 };
 

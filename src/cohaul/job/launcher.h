@@ -29,6 +29,8 @@ struct LaunchOptions {
   std::string address = "127.0.0.1";  // job.address: host or host:port to listen on; no port: any free
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
+  /// How long after a SIGTERM or SIGINT workers may take to write a checkpoint and end, where worker 0 handles the signal.
+  double stop_grace_s = 25;
   /// false: the programs need not be Cohaul's. The time to join then runs from the first who joins.
   bool must_join = true;
   std::string logs;  // job.logs, made if missing; empty: a temporary folder, kept only after a failure
@@ -36,19 +38,22 @@ struct LaunchOptions {
   /// The first worker's stdout and stderr go here (stderr into its log, too, unless this is a terminal); all else goes into logs.
   int first_stdout = 1, first_stderr = 2;
   std::function<void(const LaunchedProcess&)> on_started;
+  std::function<void(const std::string&)> warn;  // a line for the user
 };
 
 struct LaunchOutcome {
-  int exit_code = 0;    // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
-  std::string message;  // for the user: who failed first, how, where its log is and its last lines; empty when 0
+  int exit_code = 0;     // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
+  bool stopped = false;  // by a signal, after a checkpoint: see the message
+  std::string message;   // for the user: who failed first, how, where its log is and its last lines; empty when 0
   transport::Role role = transport::Role::launcher;  // who failed first
   int rank = 0;
   std::string operation;  // its last one
   std::string log;        // path of its log; empty: none
 };
 
-/// Blocks until all processes have ended; ends them within 5 s after the first failure, or a signal. Takes SIGINT, SIGTERM and SIGCHLD for its
-/// time; call it from a program with one thread, at most once at a time.
+/// Blocks until all processes have ended; ends them within 5 s after the first failure. The first SIGINT or SIGTERM is passed on to worker 0 if
+/// it handles it, as a loop with checkpoints does, and the workers have stop_grace_s to end by themselves; otherwise, and after a second one, all end
+/// within 5 s. SIGUSR1 is passed on to worker 0 if it handles it, and otherwise costs a warning. Takes these signals and SIGCHLD for its time; call it from a program with one thread, at most once at a time.
 /// Errors: invalid (a port taken or a bad address, naming job.address; a program that isn't there; a folder of logs that cannot
 /// be made), internal.
 Result<LaunchOutcome> launch(const LaunchOptions& options);

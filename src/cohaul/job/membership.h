@@ -47,6 +47,7 @@ struct Decision {
   enum class Kind { assembled, lost, finished } kind;
   Loss loss{};             // of lost
   bool committed = false;  // of finished: by one who had committed, so what the others end with is of no matter
+  std::string stopped{};   // of finished: what worker 0 has said under kStoppedKey; empty: nothing
 };
 
 class Membership {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
@@ -115,6 +116,13 @@ bool is_stopped(pid_t child) {
   std::getline(in, line);
   auto end = line.rfind(')');  // the program's name may hold anything
   return end != std::string::npos && end + 2 < line.size() && line[end + 2] == 'T';
+}
+
+bool catches(pid_t child, int signal) {
+  std::ifstream in("/proc/" + std::to_string(child) + "/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("SigCgt:")) return (std::strtoull(line.c_str() + 7, nullptr, 16) >> (signal - 1) & 1) != 0;
+  return false;
 }
 
 void terminate_group(pid_t child) {

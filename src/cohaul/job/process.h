@@ -27,6 +27,8 @@ Result<pid_t> spawn(const SpawnOptions& options);
 std::optional<ProcessExit> reap(pid_t child);
 /// Whether a child is stopped (SIGSTOP).
 bool is_stopped(pid_t child);
+/// Whether the process has a handler for the signal.
+bool catches(pid_t child, int signal);
 /// SIGTERM, and SIGCONT so that a stopped process takes it.
 void terminate_group(pid_t child);
 void kill_group(pid_t child);

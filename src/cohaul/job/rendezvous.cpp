@@ -160,6 +160,7 @@ void Rendezvous::advance(Time now) {
     } else if (d.kind == Decision::Kind::lost) {
       announce(d.loss);
     } else {
+      d.stopped = store_.value(kStoppedKey);
       store_.set({}, kWorkersLeftKey, "yes");  // the answer goes to nobody
     }
     decisions_.push_back(std::move(d));

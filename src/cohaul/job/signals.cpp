@@ -8,7 +8,7 @@ namespace cohaul::job {
 Signals::Signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int s : {SIGINT, SIGTERM, SIGCHLD}) sigaddset(&set, s);
+  for (int s : {SIGINT, SIGTERM, SIGUSR1, SIGCHLD}) sigaddset(&set, s);
   ::pthread_sigmask(SIG_BLOCK, &set, &before_);
   fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -23,7 +23,8 @@ int Signals::drain() {
   signalfd_siginfo info;
   int stop = 0;
   while (::read(fd_, &info, sizeof info) == sizeof info) {
-    if (info.ssi_signo != SIGCHLD) stop = static_cast<int>(info.ssi_signo);
+    if (info.ssi_signo == SIGUSR1) checkpoint_ = true;
+    else if (info.ssi_signo != SIGCHLD) stop = static_cast<int>(info.ssi_signo);
   }
   return stop;
 }

@@ -37,6 +37,11 @@ void Store::get(const Ticket& from, const std::string& key, Time now, Duration t
   }
 }
 
+std::string Store::value(const std::string& key) const {
+  const auto it = values_.find(key);
+  return it == values_.end() ? std::string() : it->second;
+}
+
 void Store::barrier(const Ticket& from, const std::string& name, int count, Time now, Duration timeout) {
   Barrier& barrier = barriers_[name];
   if (barrier.waiting.empty()) barrier.count = count;

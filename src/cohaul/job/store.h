@@ -37,6 +37,8 @@ class Store {
   /// Answers when the key is there; peer_lost at the deadline; invalid when the one who is to set it, if he is known, has left the job.
   void get(const Ticket& from, const std::string& key, Time now, Duration timeout,
            std::optional<MemberKey> setter = {});
+  /// The value; empty: nobody has set it.
+  std::string value(const std::string& key) const;
   /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers who have not. invalid: others said another count;
   /// a worker has left the job that has not come to a barrier of all workers.
   void barrier(const Ticket& from, const std::string& name, int count, Time now, Duration timeout);

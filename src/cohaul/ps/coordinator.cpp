@@ -330,8 +330,7 @@ Status Coordinator::complete() {
     return refuse_all(invalid("step " + std::to_string(gathering_) +
                               ": a loss is averaged over the batch at one worker and not at another"));
   }
-  reported_loss_ = update::loss_of(parts_, ends_);
-  counted_alike_ = update::counted_alike(ends_);
+  reported_ = {update::loss_of(parts_, ends_), update::counted_alike(ends_), update::request_of(ends_)};
   shares_.clear();
   covered_ = 0;
   has_facts_ = false;
@@ -357,7 +356,8 @@ Status Coordinator::compare_all() const {
 void Coordinator::report(WorkerRank to) {
   if (!workers_[to.value].counts()) return;
   body_.clear();
-  Writer(body_).put(reported_loss_).put(static_cast<std::uint8_t>(counted_alike_));
+  Writer writer(body_);
+  reported_.encode(writer);
   send(to, Kind::step_report, gathering_ - 1, 0, body_);
 }
 

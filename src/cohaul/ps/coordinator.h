@@ -105,8 +105,7 @@ class Coordinator {
   std::int32_t covered_ = 0;
   std::int64_t gathering_ = 0;
   bool has_facts_ = false;  // somebody's end of the step has
-  double reported_loss_ = 0;
-  bool counted_alike_ = true;
+  StepReport reported_;
   std::vector<update::SliceRange> parts_;
   std::vector<update::PartEnd> ends_;
 

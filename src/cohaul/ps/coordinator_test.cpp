@@ -63,7 +63,7 @@ class Office final : ToWorkers {
     if (static_cast<Kind>(m.kind) == Kind::update_report) return;
     Told told{static_cast<Kind>(m.kind), static_cast<std::int64_t>(m.key), {}, {}, 0};
     if (told.kind == Kind::refused) told.refusal = Refusal::decode(m.body)->why;
-    else if (told.kind == Kind::step_report) told.loss = Reader(m.body).get<double>();
+    else if (told.kind == Kind::step_report) told.loss = StepReport::decode(m.body)->loss;
     else told.loop = *LoopState::decode(m.body);
     told_[to.value] = told;
   }

@@ -210,6 +210,18 @@ Result<UpdateReport> UpdateReport::decode(ConstBytes body) {
   return m;
 }
 
+void StepReport::encode(Writer& out) const { out.put(loss).put(static_cast<std::uint8_t>(counted_alike)).put(request); }
+
+Result<StepReport> StepReport::decode(ConstBytes body) {
+  Reader in(body);
+  StepReport m;
+  m.loss = in.get<double>();
+  m.counted_alike = in.get<std::uint8_t>() != 0;
+  m.request = in.get<std::uint8_t>();
+  if (!in.done()) return corrupt("an unreadable report of a step");
+  return m;
+}
+
 void StepDone::set(std::span<const update::PartEnd> of_parts) {
   parts = std::min(of_parts.size(), ends.size());
   std::copy_n(of_parts.begin(), parts, ends.begin());
@@ -218,7 +230,7 @@ void StepDone::set(std::span<const update::PartEnd> of_parts) {
 void StepDone::encode(Writer& out) const {
   put(out, slices);
   out.put(staleness).put(static_cast<std::uint8_t>(skipped)).text(facts);
-  for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples).put(end.counters);
+  for (const update::PartEnd& end : part_ends()) out.put(end.loss).put(end.samples).put(end.counters).put(end.request);
 }
 
 Result<StepDone> StepDone::decode(ConstBytes body) {
@@ -236,6 +248,7 @@ Result<StepDone> StepDone::decode(ConstBytes body) {
     m.ends[k].loss = in.get<double>();
     m.ends[k].samples = in.get<double>();
     m.ends[k].counters = in.get<std::uint64_t>();
+    m.ends[k].request = in.get<std::uint8_t>();
     counts = is_count(m.ends[k].samples);
   }
   if (!in.done() || !counts) return corrupt("an unreadable end of a step's parts");

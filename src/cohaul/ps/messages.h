@@ -27,7 +27,7 @@
 //   grant             its clock         step       LoopState                         –
 //   finished          its clock         –          LoopState                         –
 //   left              its clock         –          LoopState                         –
-//   step_report       step              –          mean loss over the batch (f64), counters equal (u8)    –   (synchronous)
+//   step_report       step              –          StepReport                        –   (synchronous)
 //   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
 //   saved             its question      –          Saved                             –
@@ -196,6 +196,16 @@ struct StepDone {
 
   void encode(Writer& out) const;
   static Result<StepDone> decode(ConstBytes body);
+};
+
+/// What came of a synchronous step, over all workers.
+struct StepReport {
+  double loss = 0;  // mean over the batch
+  bool counted_alike = true;
+  std::uint8_t request = 0;  // as update::StepOutcome's
+
+  void encode(Writer& out) const;
+  static Result<StepReport> decode(ConstBytes body);
 };
 
 /// Of an update worth telling. Counts are since the report before.

@@ -346,10 +346,10 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::left: return on_loop_state(static_cast<Kind>(frame.kind), frame);
     case Kind::step_report: {
       if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};  // to a repeated end of a step
-      Reader in(frame.body);
-      outcome_.loss = in.get<double>();
-      outcome_.counted_alike = in.get<std::uint8_t>() != 0;
-      if (!in.done()) return corrupt("an unreadable step report");
+      COHAUL_ASSIGN(const StepReport report, StepReport::decode(frame.body));
+      outcome_.loss = report.loss;
+      outcome_.counted_alike = report.counted_alike;
+      outcome_.request = report.request;
       --answers_missing_;
       return {};
     }

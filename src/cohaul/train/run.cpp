@@ -18,6 +18,12 @@ int report_exception(job::Job* job) {
   Status why;
   try {
     throw;
+  } catch (const Stopped& s) {
+    if (job && job->rank() == 0 && !job->options().launched)
+      observe::ProgressWriter(2).say("cohaul: " + s.status().message());
+    const Status closed = job ? job->close() : Status();
+    if (closed.ok()) return s.exit_code();
+    why = closed;
   } catch (const Error& e) {
     why = e.status();
   } catch (const parallel::GroupFailed& e) {

@@ -9,13 +9,13 @@ namespace cohaul::train {
 
 /// Joins the job that the environment describes (alone, if it describes none), sets LibTorch's threads to cores ÷ workers of the host,
 /// calls body, says goodbye. An Error (or any exception) is one line on stderr and an exit code: 2 the user's mistake, 3 somebody was lost, 1
-/// anything else.
+/// anything else. After a SIGTERM or SIGINT in a loop with checkpoints: 143 or 130 (Stopped).
 int run(const std::function<void(job::Job&)>& body);
 
 /// Joins by hand, as inside an MPI solver. Throws Error. End with job->close().
 std::unique_ptr<job::Job> join(const job::JoinOptions& options);
 
-/// One line on stderr, and the exit code of the error now being handled. Tells the job, so that others learn the reason.
+/// One line on stderr, and the exit code of the error now being handled. Tells the job, so that others learn the reason; closes it after Stopped.
 int report_exception(job::Job* job);
 
 }  // namespace cohaul::train

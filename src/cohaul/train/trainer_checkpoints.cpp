@@ -6,11 +6,13 @@
 #include <filesystem>
 #include <limits>
 #include <sstream>
+#include <utility>
 
 #include "cohaul/base/facts.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/job/control.h"
+#include "cohaul/observe/progress.h"
 #include "cohaul/train/trainer_run.h"
 #include "cohaul/train/weights.h"
 
@@ -168,19 +170,60 @@ void Trainer::Run::save_checkpoint(const std::string& folder) {
 }
 
 /// Of the loop that runs. What the disk says is reported, and training goes on.
-void Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options) {
+Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options) {
   expect_checkpoints();
-  const Status written = write_checkpoint(absolute(options.folder), options.keep);
-  if (written.ok() || written.code() == Code::invalid) return;
+  if (requests_) requests_->checkpoint_begins();
+  Status written = write_checkpoint(absolute(options.folder), options.keep);
+  if (written.ok() || written.code() == Code::invalid) return written;
   broken_ = written;
-  or_throw(written);
+  throw Error(written);
 }
 
-void Trainer::Run::checkpoint_if_due() {
-  if (!loop_.running()) return;
+/// Whether the loop that runs has checkpoints that can be written.
+bool Trainer::Run::takes_checkpoints() const {
+  return loop_.running() && !loop_.options().checkpoint.folder.empty() && optimizer_ && !asynchronous() &&
+         !splits_layers();
+}
+
+/// What this worker's end of the step says.
+std::uint8_t Trainer::Run::request() {
+  const std::uint8_t pending = requests_ && loop_.running() ? requests_->pending() : 0;
+  if (pending == 0 || takes_checkpoints()) return pending;
+  requests_->checkpoint_begins();
+  if (!std::exchange(warned_, true))
+    observe::ProgressWriter(2).say("SIGUSR1: no checkpoint is written, since this loop has no folder for them");
+  return 0;
+}
+
+/// request: the strongest of all workers, which all hear with the same step.
+void Trainer::Run::checkpoint_if_due(std::uint8_t request) {
+  if (!loop_.running() || loop_.options().checkpoint.folder.empty()) return;
   const CheckpointOptions& options = loop_.options().checkpoint;
-  if (options.folder.empty() || options.every <= 0 || done_ >= loop_.last()) return;
-  if ((done_ - loop_.first()) % options.every == 0) checkpoint_of_loop(options);
+  const bool by_count = options.every > 0 && (done_ - loop_.first()) % options.every == 0;
+  const bool due = done_ < loop_.last() && (by_count || request != 0);  // the end of the loop writes one anyhow
+  if (!due && !job::is_stop(request)) return;
+  const Status written = checkpoint_of_loop(options);
+  if (job::is_stop(request)) stop_for(request, absolute(options.folder), written);
+}
+
+void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, const Status& written) {
+  const std::string what = "stopped by " + job::signal_name(request) + " after step " + std::to_string(done_) + "; " +
+                           (written.ok() ? "checkpoint: " + folder + "/" + checkpoint::folder_name(done_)
+                                         : "its checkpoint could not be written: " + written.message());
+  requests_->stopping();
+  requests_.reset();
+  telling_.end_loop(done_ - loop_.start());
+  loop_.end();
+  or_throw(close());  // here, where all workers are
+  if (job_.rank() == 0 && job_.options().launched)
+    or_throw(job_.set(job::kStoppedKey, std::to_string(request) + " " + what));
+  throw Stopped(what, request);
+}
+
+/// The loop is over. A stop that came after its last step began is no loop's any more.
+void Trainer::Run::end_requests() {
+  requests_.reset();
+  job::Requests::suffer();
 }
 
 // ---- going on

@@ -121,6 +121,7 @@ Trainer::Run::~Run() { end(); }
 void Trainer::Run::end() {
   if (std::exchange(ended_, true)) return;
   if (broken_.ok()) broken_ = invalid("the trainer has ended");
+  requests_.reset();
   job_.forget_at_close(last_words_);
   if (model_) model_->give_back();
   reducer_.reset();
@@ -194,6 +195,7 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
   loop_.begin(set, resolved, options_.seed, engine_done(), asynchronous() ? new_rates_ : std::string());
   go_on_with_loop();
+  requests_.emplace(takes_checkpoints());
   telling_.begin_loop(loop_);
   return loop_.number();
 }
@@ -215,6 +217,7 @@ void Trainer::Run::leave_loop(bool stop) {
   done_ = engine_done();
   telling_.end_loop(done_ - loop_.start());
   loop_.end();
+  end_requests();
 }
 
 void Trainer::Run::stop() {
@@ -232,7 +235,8 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
     const CheckpointOptions checkpoint = loop_.options().checkpoint;
     const bool grown = done_ > loop_.start();
     loop_.end();
-    if (grown && !checkpoint.folder.empty()) checkpoint_of_loop(checkpoint);
+    if (grown && !checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint).ok();
+    end_requests();
     return std::nullopt;
   }
   batch_out_ = true;
@@ -354,6 +358,7 @@ void Trainer::Run::give_up_backward() {
 }
 
 StepResult Trainer::Run::end_step() {
+  ends_.back().request = request();
   meetings_.enter(asynchronous() ? -1 : work_->step.value);
   auto finished = engine_->exchange().finish(ends_);
   meetings_.leave();
@@ -376,7 +381,7 @@ StepResult Trainer::Run::end_step() {
   new_rates_.clear();
   done_ = asynchronous() ? engine_done() : step + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
-  checkpoint_if_due();
+  checkpoint_if_due(outcome.request);
   return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
 }
 

@@ -9,6 +9,7 @@
 
 #include "cohaul/checkpoint/manifest.h"
 #include "cohaul/gradient/reducer.h"
+#include "cohaul/job/requests.h"
 #include "cohaul/train/borrowed_model.h"
 #include "cohaul/train/meetings.h"
 #include "cohaul/train/sample_loop.h"
@@ -89,8 +90,12 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status write_checkpoint(const std::string& folder, int keep);
   Status write_files(const std::string& folder, const std::string& key, std::vector<checkpoint::FileEntry>& files);
   checkpoint::Manifest manifest() const;
-  void checkpoint_if_due();
-  void checkpoint_of_loop(const CheckpointOptions& options);
+  bool takes_checkpoints() const;
+  std::uint8_t request();
+  void checkpoint_if_due(std::uint8_t request);
+  Status checkpoint_of_loop(const CheckpointOptions& options);
+  [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
+  void end_requests();
   std::string find_checkpoint(const std::string& folder);
   void expect_fits(const checkpoint::Manifest& saved, const std::string& path) const;
   void go_on_with_loop();
@@ -116,6 +121,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::optional<StepBuffers> buffers_;
   std::uint64_t reducers_seen_ = 0;
   SampleLoop loop_;
+  std::optional<job::Requests> requests_;  // while a loop runs
+  bool warned_ = false;                    // of a request that cannot be met
   Telling telling_;
   job::LastWordsId last_words_ = 0;
 

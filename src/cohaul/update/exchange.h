@@ -56,6 +56,7 @@ struct StepOutcome {
   std::optional<double> gradient_norm;  // before clipping, where the policy gathers facts
   bool skipped = false;                 // no parameter was updated, since a gradient was not finite
   bool counted_alike = true;            // PartEnd::counters are equal
+  std::uint8_t request = 0;  // the strongest of all workers' PartEnd::request, alike at all of them (synchronous modes)
 };
 
 /// One thread uses an Exchange (the one that trains). Errors are sticky: after one, every call returns it again.

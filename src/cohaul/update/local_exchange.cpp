@@ -66,8 +66,11 @@ class LocalExchange final : public Exchange {
       std::byte* place = parameters_.data() + layout_.partitions()[id.value].offset;
       owner_.apply(id, contributions_, step_, plan, place, place);
     });
-    return StepOutcome{
-        .loss = loss_of(parts_, ends), .gradient_norm = plan.norm, .skipped = plan.action == StepPlan::Action::skip, .counted_alike = counted_alike(ends)};
+    return StepOutcome{.loss = loss_of(parts_, ends),
+                       .gradient_norm = plan.norm,
+                       .skipped = plan.action == StepPlan::Action::skip,
+                       .counted_alike = counted_alike(ends),
+                       .request = request_of(ends)};
   }
 
   Status abandon() override { return {}; }

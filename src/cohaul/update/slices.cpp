@@ -1,5 +1,7 @@
 #include "cohaul/update/slices.h"
 
+#include <algorithm>
+
 #include "cohaul/update/sum_block.h"
 
 namespace cohaul::update {
@@ -46,6 +48,12 @@ double samples_of(std::span<const PartEnd> ends) {
 
 bool counted_alike(std::span<const PartEnd> ends) {
   return std::ranges::all_of(ends, [&](const PartEnd& e) { return e.counters == ends[0].counters; });
+}
+
+std::uint8_t request_of(std::span<const PartEnd> ends) {
+  std::uint8_t strongest = 0;
+  for (const PartEnd& end : ends) strongest = std::max(strongest, end.request);
+  return strongest;
 }
 
 bool weighed_alike(std::span<const PartEnd> ends) {

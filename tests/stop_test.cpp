@@ -1,0 +1,211 @@
+// Runs that are asked by signals for a checkpoint, or for one and their end.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+
+#include "broken_files.h"
+#include "cohaul/checkpoint/folder.h"
+#include "train_runs.h"
+
+namespace cohaul::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kLong = 120;
+
+constexpr const char* kJob = R"([model]
+name = "softmax"
+[data]
+name = "idx"
+path = "data"
+[train]
+batch = 12
+steps = 3000
+slices = 6
+log_every = 10
+[optimizer]
+name = "adam"
+lr = 0.01
+[job]
+threads = 1
+)";
+
+constexpr const char* kFolder = "train.checkpoint={}/checkpoints";
+
+class Stop : public testing::Test {
+ protected:
+  Stop() {
+    write_file(home_.file("job.toml"), kJob);
+    write_data(home_.file("data"), {.images = 2000, .labels = 2000});
+  }
+  /// Without its end, unless `steps` says one.
+  Arguments command(const Arguments& more, const std::string& steps = "1000000") {
+    return Arguments{"train", home_.file("job.toml"), "--record", "{}/record", "--quiet"} +
+           set({"train.steps=" + steps}) + more;
+  }
+  static Arguments with(const std::vector<std::string>& pairs) { return set(pairs); }
+  /// Waits until it trains.
+  static bool trains(const Running& running) {
+    return eventually(kLong, [&] {
+      return read_file(running.folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
+    });
+  }
+  static std::vector<std::int64_t> written(const Running& running) {
+    return checkpoint::list(running.folder() + "/checkpoints");
+  }
+  static nlohmann::json last_line(const Running& running) {
+    const auto lines = json_lines(read_file(running.folder() + "/record"));
+    return lines.empty() ? nlohmann::json::object() : lines.back();
+  }
+  static void expect_nobody(const Running& running) {
+    EXPECT_TRUE(eventually(5, [&] { return running.descendants().empty(); })) << "somebody is left behind";
+  }
+  TemporaryFolder home_ = fresh_folder();
+};
+
+const Arguments kAllReduce = set({"job.workers=2"});
+const Arguments kServers = set({"job.workers=2", "strategy.name=parameter_server", "strategy.servers=2"});
+
+TEST_F(Stop, SigtermWritesACheckpointFromWhichTheSameBitsCome) {
+  const RunResult whole = train(home_.file("job.toml"), {});
+  ASSERT_EQ(whole.exit, 0) << whole.err;
+  for (const Arguments& way : {kAllReduce, kServers, set({"job.workers=1"})}) {
+    const std::string folder = "train.checkpoint=" + home_.file("checkpoints");
+    Running running(command(way + set({folder}), "3000"));
+    ASSERT_TRUE(trains(running)) << running.err();
+    ::kill(running.pid(), SIGTERM);
+    EXPECT_EQ(running.wait(kLong), 143) << running.err();
+    const std::vector<std::int64_t> all = checkpoint::list(home_.file("checkpoints"));
+    ASSERT_EQ(all.size(), 1u) << running.err();
+    EXPECT_LT(all[0], 3000);
+    const std::string said = "stopped by SIGTERM after step " + std::to_string(all[0]) +
+                             "; checkpoint: " + home_.file("checkpoints") + "/" + checkpoint::folder_name(all[0]);
+    EXPECT_NE(running.err().find(said), std::string::npos) << running.err();
+    EXPECT_EQ(last_line(running).value("exit", 0), 143);
+    EXPECT_EQ(last_line(running).value("message", "").find(said), 0u);
+    expect_nobody(running);
+    const RunResult rest = train(home_.file("job.toml"), kAllReduce + set({folder}));
+    ASSERT_EQ(rest.exit, 0) << rest.err;
+    EXPECT_EQ(rest.hash(), whole.hash());
+    fs::remove_all(home_.file("checkpoints"));
+  }
+}
+
+TEST_F(Stop, CtrlCDoesLikewise) {
+  Running running(command(kAllReduce + with({kFolder})));
+  ASSERT_TRUE(trains(running)) << running.err();
+  ::kill(-running.pid(), SIGINT);
+  EXPECT_EQ(running.wait(kLong), 130) << running.err();
+  EXPECT_EQ(written(running).size(), 1u);
+  EXPECT_NE(running.err().find("stopped by SIGINT after step "), std::string::npos) << running.err();
+  expect_nobody(running);
+}
+
+TEST_F(Stop, ASignalToAnyWorkerCountsForAll) {
+  for (const Arguments& way : {kAllReduce, kServers}) {
+    Running running(command(way + with({kFolder})));
+    ASSERT_TRUE(trains(running)) << running.err();
+    ::kill(running.find("worker", 1, 5), SIGTERM);
+    EXPECT_EQ(running.wait(kLong), 143) << running.err();
+    EXPECT_EQ(written(running).size(), 1u);
+    expect_nobody(running);
+  }
+}
+
+TEST_F(Stop, SigtermToEverybodyIsOneSignal) {
+  Running running(command(kAllReduce + with({kFolder})));
+  ASSERT_TRUE(trains(running)) << running.err();
+  for (int rank : {0, 1}) ::kill(running.find("worker", rank, 5), SIGTERM);
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_EQ(running.wait(kLong), 143) << running.err();
+  EXPECT_EQ(written(running).size(), 1u) << running.err();
+}
+
+TEST_F(Stop, WithoutAFolderAllEndAtOnce) {
+  Running running(command(kAllReduce));
+  ASSERT_TRUE(trains(running)) << running.err();
+  const double before = running.seconds();
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_EQ(running.wait(kLong), 143);
+  EXPECT_LT(running.seconds() - before, 5);
+  EXPECT_NE(running.err().find("ended by SIGTERM"), std::string::npos) << running.err();
+}
+
+/// Worker 1 is stopped, so no step ends.
+TEST_F(Stop, ASecondSignalEndsAllAtOnce) {
+  Running running(command(kAllReduce + with({kFolder, "job.peer_timeout_s=60"})));
+  ASSERT_TRUE(trains(running)) << running.err();
+  ::kill(running.find("worker", 1, 5), SIGSTOP);
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_FALSE(running.wait(3).has_value()) << "it waits for the checkpoint: " << running.err();
+  const double before = running.seconds();
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_EQ(running.wait(kLong), 143);
+  EXPECT_LT(running.seconds() - before, 5);
+  EXPECT_TRUE(written(running).empty());
+  expect_nobody(running);
+}
+
+TEST_F(Stop, WhoDoesNotComeToTheCheckpointIsWaitedForNoLongerThanTheGrace) {
+  Running running(command(kAllReduce + with({kFolder, "job.peer_timeout_s=60", "job.stop_grace_s=3"})));
+  ASSERT_TRUE(trains(running)) << running.err();
+  ::kill(running.find("worker", 1, 5), SIGSTOP);
+  const double before = running.seconds();
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_EQ(running.wait(kLong), 143);
+  EXPECT_GT(running.seconds() - before, 2.5);
+  EXPECT_LT(running.seconds() - before, 8);
+  EXPECT_TRUE(written(running).empty());
+  EXPECT_NE(running.err().find("there was none within 3 s (job.stop_grace_s)"), std::string::npos) << running.err();
+  expect_nobody(running);
+}
+
+TEST_F(Stop, AfterALossNothingIsWrittenAndAllEndSoon) {
+  for (const Arguments& way : {kAllReduce, kServers}) {
+    Running running(command(way + with({kFolder, "job.peer_timeout_s=60"})));
+    ASSERT_TRUE(trains(running)) << running.err();
+    const pid_t first = running.find("worker", 1, 5);
+    ::kill(first, SIGSTOP);
+    ::kill(running.pid(), SIGTERM);
+    EXPECT_FALSE(running.wait(0.5).has_value()) << running.err();
+    const double before = running.seconds();
+    ::kill(first, SIGKILL);
+    EXPECT_EQ(running.wait(kLong), 143) << running.err();
+    EXPECT_LT(running.seconds() - before, 5);
+    EXPECT_TRUE(written(running).empty());
+    EXPECT_NE(running.err().find("without a checkpoint: worker 1: killed by signal 9"), std::string::npos)
+        << running.err();
+    expect_nobody(running);
+  }
+}
+
+TEST_F(Stop, Sigusr1WritesACheckpointAndTrainingGoesOn) {
+  for (const Arguments& way : {kAllReduce, kServers}) {
+    Running running(command(way + with({kFolder})));
+    ASSERT_TRUE(trains(running)) << running.err();
+    for (std::size_t n = 1; n <= 2; ++n) {
+      ::kill(running.pid(), SIGUSR1);
+      EXPECT_TRUE(eventually(kLong, [&] { return written(running).size() == n; })) << running.err();
+    }
+    EXPECT_FALSE(running.wait(0.5).has_value()) << running.err();
+  }
+}
+
+TEST_F(Stop, Sigusr1WithoutAFolderCostsAWarning) {
+  Running running(command(kAllReduce));
+  ASSERT_TRUE(trains(running)) << running.err();
+  const std::string warning = "SIGUSR1: no checkpoint is written";
+  for (int n = 0; n < 3; ++n) {
+    ::kill(running.pid(), SIGUSR1);
+    EXPECT_FALSE(running.wait(0.5).has_value()) << running.err();
+  }
+  const std::string said = running.err();
+  ASSERT_NE(said.find(warning), std::string::npos) << said;
+  EXPECT_EQ(said.find(warning), said.rfind(warning)) << said;
+}
+
+}  // namespace
+}  // namespace cohaul::tests
