@@ -72,7 +72,7 @@ class NetImpl : public torch::nn::Module {
   at::Tensor drift_, scale_, nothing_, gain_;
   std::vector<at::Tensor> crowd_;
   bool statistics_ = false;  // of the forward that is running, or ran last
-  at::Tensor auxiliary_;  // of the forward that is running; may be undefined
+  at::Tensor auxiliary_;     // of the forward that is running; may be undefined
 };
 TORCH_MODULE(Net);
 

@@ -47,7 +47,11 @@ void Play::seed(const Place& place) const {
 
 at::Tensor Play::loss(Which which, const data::Batch& batch, const Place& place) {
   namespace F = torch::nn::functional;
-  const Pass pass{.place = place, .recompute = true, .penalty = true, .poison = which == Which::model, .statistics = which == Which::model};
+  const Pass pass{.place = place,
+                  .recompute = true,
+                  .penalty = true,
+                  .poison = which == Which::model,
+                  .statistics = which == Which::model};
   if (which == Which::second) return F::softplus(-net->forward(second->forward(batch.input), pass)).mean();
   at::Tensor loss = net->loss(batch, pass);
   if (!program.second) return loss;

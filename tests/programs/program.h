@@ -31,8 +31,9 @@ struct Layer {
   bool frozen = false;       // when the trainer is made
   bool dropout = false;      // in training
   bool dropout_off = false;  // its dropout is in evaluation mode all the time
-  bool statistics = false;   // in training it is centred by the batch's mean, in evaluation by a running one; and it counts
-  int tied = -1;             // the earlier layer that it is, under a second name
+  bool statistics =
+      false;      // in training it is centred by the batch's mean, in evaluation by a running one; and it counts
+  int tied = -1;  // the earlier layer that it is, under a second name
   bool operator==(const Layer&) const = default;
 };
 

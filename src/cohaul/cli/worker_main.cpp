@@ -254,7 +254,9 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   train::TrainerOptions options;
   options.slices = static_cast<int>(job.get<std::int64_t>("train.slices"));
   const auto buffers = job.get<std::string>("train.buffers");
-  options.buffers = buffers == "mean" ? train::Buffers::mean : buffers == "own" ? train::Buffers::own : train::Buffers::worker0;
+  options.buffers = buffers == "mean"  ? train::Buffers::mean
+                    : buffers == "own" ? train::Buffers::own
+                                       : train::Buffers::worker0;
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;

@@ -31,7 +31,8 @@ const std::vector<strategy::Strategy>& shared_strategies() {
 struct Normed {
   explicit Normed(std::int64_t start = 0) {
     model.parameters = {{"weight", weight}};
-    model.buffers = {{"mean", mean}, {"count", count}, {"variance", variance}, {"constant", constant}, {"average", average}};
+    model.buffers = {
+        {"mean", mean}, {"count", count}, {"variance", variance}, {"constant", constant}, {"average", average}};
     model.train = [](bool) {};
     count.fill_(start);
     mean.fill_(static_cast<double>(start));
@@ -136,7 +137,8 @@ TEST(Buffers, OfWorker0OrTheirOwnWhereAskedFor) {
           t.step(loss);
         }
         EXPECT_EQ(own.count.item<std::int64_t>(), policy == Buffers::own && job.rank() == 1 ? 8 : 1);
-        if (const std::lock_guard lock(mutex); true) all[static_cast<std::size_t>(job.rank())] = values<float>(own.mean);
+        if (const std::lock_guard lock(mutex); true)
+          all[static_cast<std::size_t>(job.rank())] = values<float>(own.mean);
         EXPECT_TRUE(job.close().ok());
       });
       EXPECT_EQ(all[0], first);
@@ -201,7 +203,8 @@ TEST(Buffers, AreUpdatedInStepsThatAreSkippedAndWrittenByHand) {
       }
       EXPECT_EQ(values<float>(own.weight.detach()), weights);
       EXPECT_NE(values<float>(own.mean), std::vector<float>(3));
-      const Evaluation e = t.evaluate(data, [&](const data::Batch&) { return own.mean.sum(); }, {}, 5);
+      const Evaluation e = t.evaluate(
+          data, [&](const data::Batch&) { return own.mean.sum(); }, {}, 5);
       EXPECT_FLOAT_EQ(static_cast<float>(e.loss), own.mean.sum().item<float>()) << "all have the same buffers";
       t.write([&] { own.mean.fill_(7), own.count.fill_(40); });
       EXPECT_EQ(values<float>(own.mean), std::vector<float>(3, 7)) << name(s);
@@ -221,7 +224,11 @@ TEST(Buffers, ThatAreReplacedBeforeAStepAreFollowedOrRefused) {
       for (int slice = 0; slice < 3; ++slice) t.step(own.loss(b));
       (constant ? own.constant : own.mean).set_data(at::full({constant ? 1 : 3}, 0.25, at::kFloat));
       std::string why;
-      const Code code = code_of([&] { for (int slice = 0; slice < 3; ++slice) t.step(own.loss(b)); }, &why);
+      const Code code = code_of(
+          [&] {
+            for (int slice = 0; slice < 3; ++slice) t.step(own.loss(b));
+          },
+          &why);
       EXPECT_EQ(code, constant ? Code::ok : Code::invalid) << why;
       EXPECT_EQ(why.find("buffer mean was replaced") != std::string::npos, !constant) << why;
       EXPECT_EQ(own.constant.item<float>(), constant ? 0.25F : 0.1F);
@@ -237,7 +244,8 @@ TEST(Buffers, ThatDifferAreNotEvaluatedInParts) {
     Trainer t(job, own.model, strategy::AllReduce{}, Sgd{.lr = 0.1}, {});
     if (job.rank() == 1) own.loss({data.get(std::vector<std::int64_t>{1, 2, 3})});
     std::string why;
-    EXPECT_EQ(code_of([&] { t.evaluate(data, [&](const data::Batch& b) { return own.loss(b); }); }, &why), Code::invalid);
+    EXPECT_EQ(code_of([&] { t.evaluate(data, [&](const data::Batch& b) { return own.loss(b); }); }, &why),
+              Code::invalid);
     EXPECT_NE(why.find("buffers"), std::string::npos) << why;
     (void)job.close().ok();
   });

@@ -112,8 +112,7 @@ std::string loop_facts(std::int64_t number, const FitOptions& options, const dat
   return lines.text();
 }
 
-std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics,
-                             std::uint64_t buffers) {
+std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics, std::uint64_t buffers) {
   Lines lines;
   lines.add("the test set's size", set.size()).add("the evaluation's batch", batch).add("metrics", metrics);
   if (std::uint64_t fingerprint = set.fingerprint(); fingerprint != 0)

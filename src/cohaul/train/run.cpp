@@ -20,7 +20,7 @@ int report_exception(job::Job* job) {
     throw;
   } catch (const Stopped& s) {
     if (job && job->rank() == 0 && !job->options().launched)
-      observe::ProgressWriter(2).say("cohaul: " + s.status().message());
+      observe::Progress(2).say("cohaul: " + s.status().message());
     const Status closed = job ? job->close() : Status();
     if (closed.ok()) return s.exit_code();
     why = closed;

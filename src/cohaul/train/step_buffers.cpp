@@ -82,9 +82,10 @@ Status StepBuffers::follow_replaced() {
   for (Entry& e : entries_) {
     const bool replaced = e.tensor.numel() > 0 && e.tensor.const_data_ptr() != e.data;
     if (e.was_replaced && !same_bytes(of(now_.data(), e), of(first_.data(), e), e.bytes))
-      return invalid("buffer " + e.name +
-                     " was replaced, as torch::load does, after the step's first slice had begun, so that the others do "
-                     "not know what to start from: load in trainer.write(), or between the steps of batches()");
+      return invalid(
+          "buffer " + e.name +
+          " was replaced, as torch::load does, after the step's first slice had begun, so that the others do "
+          "not know what to start from: load in trainer.write(), or between the steps of batches()");
     if (!replaced) continue;
     std::memcpy(of(first_.data(), e), of(now_.data(), e), e.bytes);
     e.data = e.tensor.const_data_ptr();
@@ -121,9 +122,10 @@ Status StepBuffers::compare_counters() {
     if (e.run >= 0) continue;
     h = fnv1a(of(now_.data(), e), e.bytes, h);
     if (!is_first && !same_bytes(of(now_.data(), e), of(counted_.data(), e), e.bytes))
-      return invalid("buffer " + e.name + " is not the same after slice " + std::to_string(slice_) +
-                     " as after the slices before it: what is no float of 32 or 64 bits has no mean, so all slices "
-                     "must leave the same. Use the layer in all of them, or choose TrainerOptions::buffers worker0 or own");
+      return invalid(
+          "buffer " + e.name + " is not the same after slice " + std::to_string(slice_) +
+          " as after the slices before it: what is no float of 32 or 64 bits has no mean, so all slices "
+          "must leave the same. Use the layer in all of them, or choose TrainerOptions::buffers worker0 or own");
   }
   counters_ = h;
   if (is_first) counted_ = now_;

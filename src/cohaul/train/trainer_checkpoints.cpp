@@ -191,7 +191,7 @@ std::uint8_t Trainer::Run::request() {
   if (pending == 0 || takes_checkpoints()) return pending;
   requests_->checkpoint_begins();
   if (!std::exchange(warned_, true))
-    observe::ProgressWriter(2).say("SIGUSR1: no checkpoint is written, since this loop has no folder for them");
+    observe::Progress(2).say("SIGUSR1: no checkpoint is written, since this loop has no folder for them");
   return 0;
 }
 

@@ -44,13 +44,13 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
-  model_ = or_throw(BorrowedModel::of(std::move(model),
-                                      optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups)
-                                                 : std::span<const ParameterGroup>(),
-                                      buffers_policy(strategy)));
-  or_throw(meetings_.meet(
-      "a trainer's making", 0,
-      trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers, *model_)));
+  model_ = or_throw(BorrowedModel::of(
+      std::move(model),
+      optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups) : std::span<const ParameterGroup>(),
+      buffers_policy(strategy)));
+  or_throw(
+      meetings_.meet("a trainer's making", 0,
+                     trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers, *model_)));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;

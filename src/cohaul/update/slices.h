@@ -35,7 +35,7 @@ struct PartEnd {
   double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
   double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
   std::uint64_t counters = 0;  // hash of the buffers that have no mean (counters), after the part
-  std::uint8_t request = 0;  // what its worker was asked for from outside (StepOutcome::request)
+  std::uint8_t request = 0;    // what its worker was asked for from outside (StepOutcome::request)
 };
 
 /// The loss of the whole batch: the parts' losses in tree order, over all their samples. parts: ascending, they cover all slices.
