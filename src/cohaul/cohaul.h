@@ -49,6 +49,7 @@ using train::AdamW;
 using train::Buffers;
 using train::CheckpointOptions;
 using train::Evaluation;
+using train::EvaluationOptions;
 using train::FitOptions;
 using train::Lion;
 using train::Model;

@@ -14,6 +14,8 @@ namespace cohaul::checkpoint {
 constexpr const char* kManifestName = "manifest.json";
 /// Worker 0's buffers.
 constexpr const char* kBuffersName = "buffers.safetensors";
+/// Parameters and buffers of the best evaluation, where they are kept.
+constexpr const char* kBestName = "best.safetensors";
 /// How the names of owners' files begin.
 constexpr const char* kOwnerPrefix = "owner-";
 /// How the name of one that is being written ends.

@@ -260,7 +260,13 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;
-  const train::FitOptions fit = loop_of(job, data.train.size());
+  train::FitOptions fit = loop_of(job, data.train.size());
+  if (const auto every = job.find<std::int64_t>("train.eval_every"))
+    fit.evaluation = {.set = &data.test,
+                      .every = *every,
+                      .patience = job.get_or<std::int64_t>("train.patience", 0),
+                      .keep_best = job.get<bool>("train.keep_best"),
+                      .metrics = model.metrics};
   train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
   if (const auto folder = job.resumes_from()) trainer.resume(*folder);
   trainer.fit(data.train, model.loss, fit);

@@ -39,6 +39,27 @@ Status check_checkpoints(const Config& job) {
                          "; remove the key, or use single, all_reduce or synchronous servers");
 }
 
+Status check_evaluations(const Config& job) {
+  const bool best = job.get<bool>("train.keep_best");
+  if (!job.has("train.eval_every")) {
+    for (const char* key : {"train.patience", "train.keep_best"})
+      if (job.set_by_user(key) && (best || std::string_view(key) == "train.patience"))
+        return job.mistake(key,
+                           "is about evaluations in the middle of training, and train.eval_every is not set: set it to "
+                           "a number of updates");
+    return {};
+  }
+  if (job.get_or("strategy.consistency", std::string("sync")) != "sync")
+    return job.mistake("train.eval_every",
+                       "evaluates after steps that all workers count alike, and strategy.consistency = " +
+                           job.get<std::string>("strategy.consistency") + " has none; remove the key");
+  if (best && job.get<std::string>("strategy.name") == "tensor")
+    return job.mistake("train.keep_best",
+                       "with strategy.name = tensor each worker has a part of the parameters, and the best are not "
+                       "kept yet; remove the key");
+  return {};
+}
+
 Status check_data(const Config& job) {
   const auto name = job.get<std::string>("data.name");
   if (name == "fashion-mnist" || job.has("data.path")) return {};
@@ -150,6 +171,7 @@ Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(check_amount(job));
   COHAUL_TRY(check_data(job));
   COHAUL_TRY(check_checkpoints(job));
+  COHAUL_TRY(check_evaluations(job));
   COHAUL_TRY(check_optimizer(job));
   COHAUL_TRY(check_schedule(job));
   return check_slices(job);

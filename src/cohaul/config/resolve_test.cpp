@@ -92,7 +92,8 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "buffers, seed, log_every, init, save, checkpoint, checkpoint_every, keep, resume");
+            "buffers, seed, log_every, eval_every, patience, keep_best, init, save, checkpoint, checkpoint_every, "
+            "keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "

@@ -46,6 +46,11 @@ std::string step_line(const Event& event, bool styled) {
 std::vector<std::string> progress_lines(const Event& event, bool styled) {
   if (event.kind == "step") return {step_line(event, styled)};
   if (event.kind == "evaluation") return {evaluation_line(event)};
+  if (event.kind == "stopped_early")
+    return {"stopped after step " + with_commas(step_of(event)) + ": " +
+            with_commas(static_cast<std::int64_t>(event.number("evaluations").value_or(0))) +
+            " evaluations without a smaller loss than " + significant(event.number("best_loss").value_or(0)) +
+            ", of step " + with_commas(static_cast<std::int64_t>(event.number("best_step").value_or(0)))};
   if (event.kind == "resumed") return resumed_lines(event);
   if (const std::string error = event.text("error"); event.kind == "checkpoint" && !error.empty())
     return {"checkpoint after step " + std::to_string(step_of(event)) + " not written: " + error};

@@ -27,10 +27,10 @@ void mean_of(std::byte* left, std::int32_t left_slices, const std::byte* right, 
 
 }  // namespace
 
-StepBuffers::StepBuffers(const update::Layout& layout, const NamedTensors& buffers, update::Exchange& exchange,
-                         Bytes small)
+StepBuffers::StepBuffers(Buffers policy, const update::Layout& layout, const NamedTensors& buffers,
+                         update::Exchange& exchange, Bytes small)
     : layout_(layout), exchange_(exchange), small_(small) {
-  if (!layout.has_buffers()) return;
+  if (policy == Buffers::own || buffers.empty()) return;
   auto index = static_cast<std::int32_t>(layout.parameters().size() - buffers.size());
   first_offset_ = layout.offset(index);
   bytes_ = layout.bytes() - first_offset_;

@@ -13,11 +13,12 @@
 
 namespace cohaul::train {
 
-/// One thread. Without buffers in the layout (Layout::has_buffers()) there is nothing to do, and nothing is done.
+/// One thread. Under Buffers::own, and without buffers, there is nothing to do, and nothing is done.
 class StepBuffers {
  public:
   /// buffers: the last entries of `layout`, in its order. small: as the reducer's, of which it uses the buffers' places. All outlive it.
-  StepBuffers(const update::Layout& layout, const NamedTensors& buffers, update::Exchange& exchange, Bytes small);
+  StepBuffers(Buffers policy, const update::Layout& layout, const NamedTensors& buffers, update::Exchange& exchange,
+              Bytes small);
 
   /// The buffers' present values are those that every slice of the next step starts from.
   void remember();

@@ -21,9 +21,11 @@ Trainer& Trainer::operator=(Trainer&& other) noexcept {
 }
 
 void Trainer::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
-  for (const data::Batch& batch : batches(set, options)) step(loss(batch));
+  run_->fit(set, loss, options);
 }
 Batches Trainer::batches(const data::DataSet& set, const FitOptions& options) {
+  if (options.evaluation.set != nullptr)
+    throw Error(invalid("FitOptions::evaluation is fit()'s: in a loop of your own, call evaluate()"));
   return Batches(run_, run_->begin_loop(set, options));
 }
 StepResult Trainer::step(const at::Tensor& loss, const StepOptions& options) {
@@ -43,6 +45,7 @@ NamedTensors Trainer::parameters() { return run_->parameters(); }
 void Trainer::save(const std::string& path) { run_->save(path); }
 void Trainer::save_checkpoint(const std::string& folder) { run_->save_checkpoint(folder); }
 std::int64_t Trainer::resume(const std::string& folder) { return run_->resume(folder); }
+std::string& Trainer::value(const std::string& name) { return run_->value(name); }
 strategy::Engine& Trainer::engine() { return run_->engine(); }
 std::int64_t Trainer::steps_done() const { return run_->done(); }
 const StepTimes& Trainer::times() const { return run_->times(); }

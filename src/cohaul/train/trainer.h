@@ -36,6 +36,17 @@ struct CheckpointOptions {
   int keep = 3;            // the newest that stay
 };
 
+/// Evaluations in the middle of fit(), by all workers: after every so many updates, and after the last. Not in asynchronous modes (unsupported).
+struct EvaluationOptions {
+  const data::DataSet* set = nullptr;  // outlives the loop; null: none
+  std::int64_t every = 0;              // updates between two
+  std::int64_t patience =
+      0;  // evaluations in a row whose loss is not below the best one's, after which fit() ends; 0: it goes on
+  bool keep_best = false;  // at its end the model has parameters and buffers of the evaluation with the smallest loss
+  Metrics metrics{};
+  std::int64_t batch = 500;
+};
+
 struct FitOptions {
   std::int64_t batch = 1;   // samples per update: over all workers in synchronous modes, per push in asynchronous ones
   std::int64_t steps = 0;   // updates, over all workers; or
@@ -43,6 +54,7 @@ struct FitOptions {
   bool shuffle = true;
   std::int64_t log_every = 100;  // steps between reported losses
   CheckpointOptions checkpoint{};
+  EvaluationOptions evaluation{};  // of fit()
 };
 
 struct TrainerOptions {
@@ -104,7 +116,8 @@ class Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  /// The whole loop: for every batch, a step on its loss. Modules stay in training or evaluation mode, as they are.
+  /// The whole loop: for every batch, a step on its loss, and evaluations where FitOptions has them. Modules stay in training or evaluation mode, as
+  /// they are.
   void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
 
   /// This worker's slices, until all steps are done. Each is answered by one step() or average(). A loop that is left early ends there: the next
@@ -169,6 +182,10 @@ class Trainer {
   /// random numbers to that point itself. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
   /// changed. invalid: the checkpoint is of another model, optimizer, seed, number of slices or data.
   std::int64_t resume(const std::string& folder);
+
+  /// A text of the program's own, "" at first, that checkpoints keep: worker 0's, which resume() gives to all. The reference stays valid as long as
+  /// the trainer. invalid: a name that begins with "fit.".
+  std::string& value(const std::string& name);
 
   strategy::Engine& engine();
   /// Updates done so far, over all workers; those before a resume() included.

@@ -86,6 +86,7 @@ checkpoint::Manifest Trainer::Run::manifest() const {
             .running = loop_.running(),
             .facts = loop_.facts()};
   if (resumed_ && loop_.number() < resumed_->number) m.loop = *resumed_;  // this run has not come back to it yet
+  m.values = values_;
   m.parameters = model_->entries();
   return m;
 }
@@ -106,11 +107,15 @@ Status Trainer::Run::write_files(const std::string& folder, const std::string& k
     for (checkpoint::FileEntry& f : files_of(*theirs)) files.push_back(std::move(f));
   }
   COHAUL_TRY(failed);
-  if (model_->buffers().empty()) return {};
-  COHAUL_TRY(train::save(folder + "/" + checkpoint::kBuffersName, {}, model_->buffers()));
-  COHAUL_ASSIGN(checkpoint::FileEntry buffers, checkpoint::entry_of(folder, checkpoint::kBuffersName));
-  files.push_back(std::move(buffers));
-  return {};
+  const auto add = [&](const char* name, const NamedTensors& tensors) -> Status {
+    if (tensors.empty()) return {};
+    COHAUL_TRY(train::save(folder + "/" + name, {}, tensors));
+    COHAUL_ASSIGN(checkpoint::FileEntry entry, checkpoint::entry_of(folder, name));
+    files.push_back(std::move(entry));
+    return {};
+  };
+  COHAUL_TRY(add(checkpoint::kBuffersName, model_->buffers()));
+  return add(checkpoint::kBestName, best_);
 }
 
 /// Nobody else's checkpoints are among this trainer's: a later run could not tell which to go on from.
@@ -271,6 +276,13 @@ void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::str
     refuse("its seed is " + std::to_string(saved.seed) + ", this run's is " + std::to_string(options_.seed));
 }
 
+void Trainer::Run::load_best(const checkpoint::Manifest& saved, const std::string& path) {
+  const auto named = [](const checkpoint::FileEntry& f) { return f.name == checkpoint::kBestName; };
+  if (job_.rank() != 0 || std::ranges::none_of(saved.files, named)) return;
+  best_ = copy_of_all();
+  or_throw(load_tensors(best_, path + "/" + checkpoint::kBestName));
+}
+
 std::int64_t Trainer::Run::resume(const std::string& folder) {
   expect_checkpoints();
   if (done_ > 0 || loop_.number() > 0 || work_)
@@ -286,6 +298,10 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   or_throw(engine_->restore(path, saved.updates, meet, soon()).context(path));
   if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));
   buffers_->remember();
+  // References to values stay valid.
+  for (auto& [name, value] : values_) value.clear();
+  for (const auto& [name, value] : saved.values) values_[name] = value;
+  load_best(saved, path);
   model_->updated([](std::int32_t) { return true; });
   model_->settled();
   if (!saved.rates.empty()) set_rates(saved.rates);

@@ -75,7 +75,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
   reducers_seen_ = gradient::reducers_made();
-  buffers_.emplace(model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes());
+  buffers_.emplace(buffers_policy(strategy), model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes());
 }
 
 /// Where a step has one slice, and in asynchronous modes, buffers stay where they are.

@@ -2,6 +2,7 @@
 // A trainer at work. The way of a step: look at the model, open_step (which slices), backward of each slice (gradients go out), end_step (the
 // update comes in, and is told).
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
                                    std::optional<Optimizer> optimizer, const TrainerOptions& options);
   ~Run();
 
+  void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
   std::int64_t begin_loop(const data::DataSet& set, const FitOptions& options);
   std::optional<data::Batch> next_batch(std::int64_t loop);
   /// The loop is left, by whoever holds its batches: takes effect at the trainer's next use.
@@ -38,6 +40,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch);
   void save_checkpoint(const std::string& folder);
   std::int64_t resume(const std::string& folder);
+  std::string& value(const std::string& name);
   NamedTensors parameters();
   void save(const std::string& path);
   Status close();
@@ -79,6 +82,13 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                        std::int64_t batch, std::int64_t first, std::int64_t last);
   std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
+  // Of fit()'s evaluations (trainer_fit.cpp).
+  void expect_evaluations(const FitOptions& options) const;
+  void begin_evaluations();
+  bool evaluation_is_due(const EvaluationOptions& options) const;
+  bool evaluate_and_judge(const EvaluationOptions& options, const Loss& loss);
+  NamedTensors copy_of_all();
+  void restore_best(std::int64_t loop);
   // What workers tell each other through the job's store: a text, or what went wrong.
   Status say(const std::string& key, const Result<std::string>& what);
   Result<std::string> hear(int worker, const std::string& key);
@@ -96,6 +106,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status checkpoint_of_loop(const CheckpointOptions& options);
   [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
   void end_requests();
+  void load_best(const checkpoint::Manifest& saved, const std::string& path);
   std::string find_checkpoint(const std::string& folder);
   void expect_fits(const checkpoint::Manifest& saved, const std::string& path) const;
   void go_on_with_loop();
@@ -140,6 +151,10 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   bool rates_by_hand_ = false;
   std::optional<update::Rates> rates_;  // of the optimizer's groups
   std::string new_rates_;               // that set_lr() left, as facts, until the next step is done
+
+  static constexpr const char* kFitValues = "fit.";
+  std::map<std::string, std::string> values_;  // that checkpoints keep
+  NamedTensors best_;  // worker 0: parameters and buffers of the best evaluation, if they are kept
 
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                       // updates before resume()

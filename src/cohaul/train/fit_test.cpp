@@ -1,0 +1,179 @@
+// fit() with evaluations in its middle: when it stops, what stays, and that a run that was broken does the same.
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <mutex>
+
+#include "cohaul/base/temporary_folder.h"
+#include "cohaul/job/test_workers.h"
+#include "cohaul/train/test_data.h"
+#include "cohaul/train/trainer.h"
+
+namespace cohaul::train {
+namespace {
+
+const Line kData(24);
+
+/// Its one parameter goes up by 0.1 each step, and a buffer counts; the loss of an evaluation is least where the parameter is 1.
+struct Climber {
+  Climber() {
+    model.parameters = {{"height", height}};
+    model.buffers = {{"count", count}};
+    model.train = [this](bool on) { training = on; };
+  }
+  Loss loss() {
+    return [this](const data::Batch&) {
+      if (!training) return (height - 1).square().sum();
+      count.add_(1);
+      return -height.sum();
+    };
+  }
+  bool training = true;
+  at::Tensor height = at::full({1}, 0.0, at::kDouble).set_requires_grad(true), count = at::zeros({}, at::kLong);
+  Model model;
+};
+
+class Told final : public observe::Sink {
+ public:
+  void write(const observe::Event& event) override { events.push_back(event); }
+  std::vector<std::int64_t> steps(const std::string& kind) const {
+    std::vector<std::int64_t> out;
+    for (const auto& e : events)
+      if (e.kind == kind) out.push_back(static_cast<std::int64_t>(e.number("step").value_or(-1)));
+    return out;
+  }
+  std::vector<observe::Event> events;
+};
+
+struct End {
+  double height = 0;
+  std::int64_t count = 0, updates = 0;
+  std::vector<std::int64_t> evaluated, stopped;
+};
+
+/// What worker 0 sees at the end; all have the same parameters.
+End climb(int workers, const strategy::Strategy& s, const FitOptions& options, const std::string& resume = {},
+          std::int64_t broken_after = 0) {
+  End end;
+  job::with_workers(workers, [&](job::Job& job) {
+    Climber net;
+    Told told;
+    Trainer t(job, net.model, s, Sgd{.lr = 0.1}, {.slices = 3, .sink = &told});
+    if (!resume.empty()) t.resume(resume);
+    const Loss loss = net.loss();
+    struct Broken {};
+    try {
+      t.fit(
+          kData,
+          [&](const data::Batch& b) {
+            if (broken_after > 0 && net.training && t.steps_done() == broken_after) throw Broken();
+            return loss(b);
+          },
+          options);
+    } catch (const Broken&) {
+      return;
+    }
+    EXPECT_TRUE(net.training);
+    const double height = net.height.item<double>();
+    const Evaluation after = t.evaluate(kData, loss);
+    EXPECT_NEAR(after.loss, (height - 1) * (height - 1), 1e-12) << "servers have what the model has";
+    if (job.rank() == 0)
+      end = {height, net.count.item<std::int64_t>(), t.steps_done(), told.steps("evaluation"),
+             told.steps("stopped_early")};
+    if (job.rank() == 0) end.evaluated.pop_back();
+    EXPECT_TRUE(job.close().ok());
+  });
+  return end;
+}
+
+FitOptions options(std::int64_t steps, std::int64_t every, std::int64_t patience, bool keep_best) {
+  return {.batch = 6,
+          .steps = steps,
+          .evaluation = {.set = &kData, .every = every, .patience = patience, .keep_best = keep_best}};
+}
+
+const std::vector<std::pair<int, strategy::Strategy>> kWays = {
+    {1, strategy::Single{}}, {2, strategy::AllReduce{}}, {3, strategy::ParameterServer{.servers = 2}}};
+
+TEST(Fit, EvaluatesAfterEverySoManyUpdatesAndTheLast) {
+  for (const auto& [workers, s] : kWays) {
+    const End end = climb(workers, s, options(10, 4, 0, false));
+    EXPECT_EQ(end.evaluated, (std::vector<std::int64_t>{4, 8, 10})) << strategy::name(s);
+    EXPECT_NEAR(end.height, 1.0, 1e-12);
+    EXPECT_EQ(end.count, 10);
+  }
+}
+
+TEST(Fit, StopsWhereItsPatienceEndsAndKeepsTheBest) {
+  for (const auto& [workers, s] : kWays)
+    for (const bool keep : {false, true}) {
+      const End end = climb(workers, s, options(1'000, 2, 3, keep));
+      EXPECT_EQ(end.updates, 16) << strategy::name(s);
+      EXPECT_EQ(end.evaluated.size(), 8u);
+      EXPECT_EQ(end.stopped, std::vector<std::int64_t>{16});
+      EXPECT_NEAR(end.height, keep ? 1.0 : 1.6, 1e-12);
+      EXPECT_EQ(end.count, keep ? 10 : 16) << "buffers are of the same step";
+    }
+}
+
+/// Broken at every step, and gone on with, by other workers: as if it had not been.
+TEST(Fit, GoesOnFromACheckpointAsIfItHadNotBeenBroken) {
+  for (std::int64_t broken = 1; broken < 16; broken += 3) {
+    const TemporaryFolder folder = *TemporaryFolder::make("fit");
+    FitOptions o = options(1'000, 2, 3, true);
+    o.checkpoint = {.folder = folder.path(), .every = 2};
+    climb(1, strategy::Single{}, o, {}, broken);
+    End end = climb(2, strategy::AllReduce{}, o, folder.path());
+    EXPECT_EQ(end.updates, 16) << broken;
+    EXPECT_NEAR(end.height, 1.0, 1e-12) << broken;
+    EXPECT_EQ(end.count, 10);
+    EXPECT_EQ(end.stopped, std::vector<std::int64_t>{16});
+    // A run that had ended has nothing left to do, and still gives its best.
+    end = climb(1, strategy::Single{}, o, folder.path());
+    EXPECT_EQ(end.evaluated, std::vector<std::int64_t>{});
+    EXPECT_NEAR(end.height, 1.0, 1e-12) << broken;
+  }
+}
+
+TEST(Fit, RefusesWhatMakesNoSense) {
+  job::with_workers(1, [](job::Job& job) {
+    Climber net;
+    Trainer t(job, net.model, strategy::Single{}, Sgd{.lr = 0.1}, {});
+    const auto refused = [&](const FitOptions& o) { return code_of([&] { t.fit(kData, net.loss(), o); }); };
+    FitOptions o = options(4, 1, 1, true);
+    o.evaluation.set = nullptr;
+    EXPECT_EQ(refused(o), Code::invalid);
+    EXPECT_EQ(refused(options(4, 0, 0, false)), Code::invalid);
+    EXPECT_EQ(refused(options(4, 1, -1, false)), Code::invalid);
+    EXPECT_EQ(code_of([&] { t.batches(kData, options(4, 1, 1, true)); }), Code::invalid);
+    EXPECT_EQ(code_of([&] { t.value("fit.best"); }), Code::invalid);
+    EXPECT_EQ(refused(options(4, 1, 0, false)), Code::ok);
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(Values, AreWorkerZerosAfterAResume) {
+  const TemporaryFolder folder = *TemporaryFolder::make("values");
+  for (const bool resume : {false, true})
+    job::with_workers(2, [&](job::Job& job) {
+      Climber net;
+      Trainer t(job, net.model, strategy::AllReduce{}, Sgd{.lr = 0.1}, {});
+      std::string& level = t.value("level");
+      EXPECT_EQ(level, "");
+      if (resume) t.resume(folder.path());
+      EXPECT_EQ(level, resume ? "7 of worker 0" : "");
+      if (!resume) {
+        level = "7 of worker " + std::to_string(job.rank());
+        t.save_checkpoint(folder.path());
+      }
+      EXPECT_TRUE(job.close().ok());
+    });
+}
+
+}  // namespace
+}  // namespace cohaul::train

@@ -1,0 +1,138 @@
+// The whole loop, with evaluations in its middle: when to stop, and which parameters stay.
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/weights.h"
+
+namespace cohaul::train {
+namespace {
+
+// What fit() knows of its evaluations, among the values of a checkpoint.
+constexpr const char *kLoop = "fit.loop", *kDone = "fit.evaluated", *kBest = "fit.best", *kBestLoss = "fit.best_loss",
+                     *kWorse = "fit.worse";
+
+template <class T>
+T number(const std::map<std::string, std::string>& values, const char* name, T otherwise) {
+  const auto it = values.find(name);
+  if (it == values.end()) return otherwise;
+  std::from_chars(it->second.data(), it->second.data() + it->second.size(), otherwise);
+  return otherwise;
+}
+
+std::string text_of(double value) {
+  char digits[32] = {};
+  std::to_chars(digits, digits + sizeof digits - 1, value);
+  return digits;
+}
+
+}  // namespace
+
+std::string& Trainer::Run::value(const std::string& name) {
+  if (name.starts_with(kFitValues))
+    throw Error(invalid("value(\"" + name + "\"): names that begin with " + kFitValues + " are fit()'s"));
+  return values_[name];
+}
+
+void Trainer::Run::expect_evaluations(const FitOptions& options) const {
+  const EvaluationOptions& e = options.evaluation;
+  const auto wrong = [](const std::string& what) { throw Error(invalid("FitOptions::evaluation: " + what)); };
+  if (e.set == nullptr) wrong("every, patience and keep_best need a set");
+  if (e.every < 1) wrong("every is " + std::to_string(e.every) + "; it must be at least 1 update");
+  if (e.patience < 0) wrong("patience is " + std::to_string(e.patience) + "; it must not be below 0");
+  if (asynchronous())
+    throw Error(unsupported(
+        "evaluations in the middle of fit() need steps that all workers count alike: in asynchronous modes there are "
+        "none; evaluate after the loop"));
+  if (e.keep_best && splits_layers())
+    throw Error(unsupported("the strategy tensor cannot keep the best parameters, of which each worker has a part"));
+}
+
+void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
+  const EvaluationOptions& e = options.evaluation;
+  const bool evaluates = e.set != nullptr || e.every != 0 || e.patience != 0 || e.keep_best;
+  if (evaluates) expect_evaluations(options);
+  const std::int64_t loop = begin_loop(set, options);
+  if (evaluates) begin_evaluations();
+  // A checkpoint of a step is older than the step's evaluation.
+  bool goes_on = !evaluates || !evaluation_is_due(e) || evaluate_and_judge(e, loss);
+  while (goes_on) {
+    const std::optional<data::Batch> batch = next_batch(loop);
+    if (!batch) break;
+    const StepResult result = step(loss(*batch), {}, false);
+    if (evaluates && result.complete && evaluation_is_due(e)) goes_on = evaluate_and_judge(e, loss);
+  }
+  if (!goes_on) {
+    const CheckpointOptions checkpoint = loop_.options().checkpoint;
+    leave_loop(false);
+    if (!checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint).ok();
+  }
+  if (evaluates && e.keep_best) restore_best(loop);
+}
+
+void Trainer::Run::begin_evaluations() {
+  if (number<std::int64_t>(values_, kLoop, 0) >= loop_.number()) return;  // gone on from
+  std::erase_if(values_, [](const auto& v) { return v.first.starts_with(kFitValues); });
+  values_[kLoop] = std::to_string(loop_.number());
+  best_.clear();
+}
+
+/// After the last update, which is not evaluated yet.
+bool Trainer::Run::evaluation_is_due(const EvaluationOptions& e) const {
+  const std::int64_t done = done_ - loop_.first();
+  if (number<std::int64_t>(values_, kLoop, 0) != loop_.number() || done <= 0) return false;
+  if (done % e.every != 0 && done_ != loop_.last()) return false;
+  return number<std::int64_t>(values_, kDone, -1) < done_;
+}
+
+/// Returns whether training goes on. The same at all workers, as the evaluation is.
+bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& loss) {
+  const double now = evaluate(*e.set, loss, e.metrics, e.batch).loss;
+  const double best = number(values_, kBestLoss, std::numeric_limits<double>::infinity());
+  values_[kDone] = std::to_string(done_);
+  if (now < best) {
+    values_[kBestLoss] = text_of(now);
+    values_[kBest] = std::to_string(done_);
+    values_[kWorse] = "0";
+    if (e.keep_best && job_.rank() == 0) best_ = copy_of_all();
+    return true;
+  }
+  const std::int64_t worse = number<std::int64_t>(values_, kWorse, 0) + 1;
+  values_[kWorse] = std::to_string(worse);
+  if (e.patience == 0 || worse < e.patience || done_ >= loop_.last()) return true;
+  if (job_.rank() == 0)
+    telling_.tell({"stopped_early",
+                   {{"step", done_},
+                    {"evaluations", worse},
+                    {"best_step", number<std::int64_t>(values_, kBest, 0)},
+                    {"best_loss", best}}});
+  return false;
+}
+
+/// Parameters and buffers.
+NamedTensors Trainer::Run::copy_of_all() {
+  NamedTensors out = parameters();
+  for (const auto& [name, t] : model_->model().buffers)
+    if (t.defined()) out.emplace_back(name, t.detach().clone());
+  return out;
+}
+
+/// The model gets the parameters and buffers of this loop's best evaluation.
+void Trainer::Run::restore_best(std::int64_t loop) {
+  const auto best = number<std::int64_t>(values_, kBest, 0);
+  if (number<std::int64_t>(values_, kLoop, 0) != loop || best == 0 || best == done_) return;
+  if (job_.rank() == 0 && best_.empty())
+    throw Error(invalid("the checkpoint that this run goes on from has no parameters of the best evaluation (step " +
+                        std::to_string(best) + "): it was written without keep_best"));
+  write([&] {
+    for (const NamedTensors* list : {&model_->model().parameters, &model_->model().buffers})
+      for (const auto& [name, t] : *list) {
+        const auto it = std::ranges::find(best_, name, &NamedTensors::value_type::first);
+        if (it != best_.end() && t.defined()) t.copy_(it->second);
+      }
+  });
+}
+
+}  // namespace cohaul::train
