@@ -23,6 +23,7 @@ namespace cohaul {
 
 using job::Job;
 using job::JoinOptions;
+using train::connect_workers;
 using train::join;
 using train::run;
 

@@ -119,6 +119,12 @@ std::vector<KeySpec> train_keys() {
        .min = 1,
        .max = 1e15,
        .aliases = {"log_interval", "log_steps", "print_every"}},
+  };
+}
+
+/// What happens beside the steps: evaluations, files, checkpoints.
+std::vector<KeySpec> training_run_keys() {
+  return {
       {.key = "train.eval_every",
        .type = Type::integer,
        .help = "updates between two evaluations of the test set; without it only the end is evaluated",
@@ -500,8 +506,9 @@ std::vector<KeySpec> run_keys() {
 
 std::vector<KeySpec> job_keys(bool own_program) {
   std::vector<KeySpec> all;
-  for (auto&& keys : {model_keys(own_program), data_keys(), train_keys(), optimizer_keys(), adaptive_keys(),
-                      group_keys(), schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
+  for (auto&& keys :
+       {model_keys(own_program), data_keys(), train_keys(), training_run_keys(), optimizer_keys(), adaptive_keys(),
+        group_keys(), schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
     all.insert(all.end(), keys.begin(), keys.end());
   return all;
 }

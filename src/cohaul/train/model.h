@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cohaul/parallel/split.h"
+#include "cohaul/parallel/whole_batch.h"
 
 namespace cohaul::train {
 
@@ -22,6 +23,7 @@ struct Model {
   NamedTensors parameters, buffers;  // names as PyTorch gives them; a tied parameter may be there under several names
   std::function<void(bool)> train;   // training mode of all modules on, off
   std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
+  bool whole_batch = false;  // it has a layer of the whole batch of a step (parallel::WholeBatch): one slice a worker
   /// Puts all modules into evaluation mode. What it returns puts each back into the mode that it had. Empty: train(false), then train(true).
   std::function<std::function<void()>()> evaluation;
 
@@ -64,6 +66,9 @@ Model model_of(Net&& net) {
   const auto fill = [&m](auto& module) {
     for (const auto& item : module.named_parameters()) m.parameters.emplace_back(item.key(), item.value());
     for (const auto& item : module.named_buffers()) m.buffers.emplace_back(item.key(), item.value());
+    m.whole_batch |= dynamic_cast<const parallel::WholeBatch*>(&module) != nullptr;
+    for (const auto& below : module.modules(/*include_self=*/false))
+      m.whole_batch |= dynamic_cast<const parallel::WholeBatch*>(below.get()) != nullptr;
   };
   if constexpr (kIsModule) {
     static_assert(std::is_lvalue_reference_v<Net>, "a module that is a temporary would be gone before it is trained");

@@ -14,6 +14,10 @@ namespace cohaul::train {
 
 std::unique_ptr<job::Job> join(const job::JoinOptions& options) { return or_throw(job::Job::join(options)); }
 
+std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose) {
+  return or_throw(strategy::Workers::connect(job, "layers of " + purpose, 0));
+}
+
 int report_exception(job::Job* job) {
   Status why;
   try {

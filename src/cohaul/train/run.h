@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "cohaul/job/job.h"
+#include "cohaul/strategy/workers.h"
 
 namespace cohaul::train {
 
@@ -14,6 +15,10 @@ int run(const std::function<void(job::Job&)>& body);
 
 /// Joins by hand, as inside an MPI solver. Throws Error. End with job->close().
 std::unique_ptr<job::Job> join(const job::JoinOptions& options);
+
+/// All workers of the job, connected to each other, for layers that talk to each other (SyncBatchNorm): its group(). All call it with the same purpose,
+/// which no other call has. Blocks until all are connected, at most job.join_timeout_s. Throws Error. `job` outlives it.
+std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose);
 
 /// One line on stderr, and the exit code of the error now being handled. Tells the job, so that others learn the reason; closes it after Stopped.
 int report_exception(job::Job* job);

@@ -41,7 +41,20 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
   return run;
 }
 
+/// A layer of the whole batch needs every worker once for each step.
+void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) const {
+  const auto* servers = std::get_if<strategy::ParameterServer>(&strategy);
+  const bool asynchronous = servers != nullptr && !std::holds_alternative<strategy::Synchronous>(servers->consistency);
+  const bool one_each = options_.slices == 0 || options_.slices == job_.world();
+  if (one_each && !asynchronous && !std::holds_alternative<strategy::Tensor>(strategy)) return;
+  throw Error(unsupported(
+      "the model has a layer of the whole batch (SyncBatchNorm), so each worker must have one slice of each step: use "
+      "single, all_reduce or synchronous servers, and leave TrainerOptions::slices at 0 or at the number of workers (" +
+      std::to_string(job_.world()) + ")"));
+}
+
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
+  if (model.whole_batch) expect_one_slice_each(strategy);
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
   model_ = or_throw(BorrowedModel::of(
