@@ -101,7 +101,9 @@ WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Facto
       for (const auto& [name, m] : own) also += (also.empty() ? "; this program's own: " : ", ") + name;
       throw Error(job.mistake("model.name", std::string(entry.status().cause()) + also));
     }
-    return {{entry->parameters, entry->buffers, entry->train, entry->split, {}}, entry->loss, entry->metrics};
+    train::Model made{
+        .parameters = entry->parameters, .buffers = entry->buffers, .train = entry->train, .split = entry->split};
+    return {std::move(made), entry->loss, entry->metrics};
   }
   if (job.get<std::string>("strategy.name") == "tensor")
     throw Error(job.mistake(

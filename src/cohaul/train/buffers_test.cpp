@@ -237,6 +237,29 @@ TEST(Buffers, ThatAreReplacedBeforeAStepAreFollowedOrRefused) {
   });
 }
 
+/// The loop's next step was begun when it was left; it is given up only when the trainer is used again, after a forward of the next loop.
+TEST(Buffers, OfALoopThatWasLeftDoNotComeBack) {
+  job::with_workers(1, [](job::Job& job) {
+    const Line data(24);
+    const data::Batch b = data.get(std::vector<std::int64_t>{1, 2, 3, 4});
+    for (const int answered : {2, 3}) {  // slices
+      Normed own, expected;
+      Trainer t(job, own.model, strategy::Single{}, Sgd{.lr = 0.1}, {.slices = 2});
+      int slice = 0;
+      for (const data::Batch& batch : t.batches(data, {.batch = 12, .steps = 9})) {
+        if (slice++ == answered) break;
+        t.step(own.loss(batch));
+      }
+      expected.average.copy_(own.average);
+      for (int i = 0; i < 2; ++i) t.step(own.loss(b));
+      expected.loss(b);
+      EXPECT_EQ(values<double>(own.average), values<double>(expected.average)) << answered;
+      EXPECT_EQ(own.count.item<std::int64_t>(), 2);
+    }
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 TEST(Buffers, ThatDifferAreNotEvaluatedInParts) {
   job::with_workers(2, [](job::Job& job) {
     Normed own;

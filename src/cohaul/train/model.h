@@ -53,6 +53,12 @@ std::function<void()> evaluate_modules(Module& module) {
   };
 }
 
+template <class Module>
+bool is_of_whole_batch(const Module& module) {
+  if constexpr (std::is_base_of_v<parallel::WholeBatch, Module>) return true;
+  else return dynamic_cast<const parallel::WholeBatch*>(&module) != nullptr;
+}
+
 /// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept;
 /// or of a torch::nn::Module itself, which must outlive the model.
 template <class Net>
@@ -66,9 +72,8 @@ Model model_of(Net&& net) {
   const auto fill = [&m](auto& module) {
     for (const auto& item : module.named_parameters()) m.parameters.emplace_back(item.key(), item.value());
     for (const auto& item : module.named_buffers()) m.buffers.emplace_back(item.key(), item.value());
-    m.whole_batch |= dynamic_cast<const parallel::WholeBatch*>(&module) != nullptr;
-    for (const auto& below : module.modules(/*include_self=*/false))
-      m.whole_batch |= dynamic_cast<const parallel::WholeBatch*>(below.get()) != nullptr;
+    m.whole_batch |= is_of_whole_batch(module);
+    for (const auto& below : module.modules(/*include_self=*/false)) m.whole_batch |= is_of_whole_batch(*below);
   };
   if constexpr (kIsModule) {
     static_assert(std::is_lvalue_reference_v<Net>, "a module that is a temporary would be gone before it is trained");

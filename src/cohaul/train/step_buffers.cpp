@@ -181,13 +181,17 @@ void StepBuffers::take() {
   const std::byte* flat = exchange_.parameters().data();
   for (const Entry& e : entries_)
     if (e.run >= 0 && e.bytes > 0) write(e, flat + e.offset);
+  parts_.clear();
   remember();
+}
+
+void StepBuffers::restart() {
+  if (parts_.empty() || slice_ == parts_.front().first) return;
+  for (const Entry& e : entries_) write(e, of(first_.data(), e));
 }
 
 void StepBuffers::abandon() {
   fold_ = {};
-  if (!parts_.empty() && slice_ != parts_.front().first)
-    for (const Entry& e : entries_) write(e, of(first_.data(), e));
   parts_.clear();
 }
 

@@ -31,8 +31,10 @@ class StepBuffers {
   std::uint64_t counters() const { return counters_; }
   /// After the exchange's finish(): what came of the buffers.
   void take();
-  /// The step is given up.
+  /// The step is given up. A slice that was answered has left the first values behind.
   void abandon();
+  /// Gives the first values back after a slice that was not answered, where others were before it.
+  void restart();
 
   /// Of all present values; 0 where there is nothing to do.
   std::uint64_t hash() const;

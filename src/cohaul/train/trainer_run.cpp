@@ -361,6 +361,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
 /// Backward has thrown. A worker alone goes on with the next step; where others wait for this one, it is to be done again.
 void Trainer::Run::give_up_backward() {
   const update::Work again = *work_;
+  buffers_->restart();
   drop_step();
   if (!broken_.ok()) {
     broken_ = broken_.context("backward threw in step " + std::to_string(update_of(again) + 1));
