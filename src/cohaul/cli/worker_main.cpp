@@ -101,9 +101,12 @@ WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Facto
       for (const auto& [name, m] : own) also += (also.empty() ? "; this program's own: " : ", ") + name;
       throw Error(job.mistake("model.name", std::string(entry.status().cause()) + also));
     }
-    train::Model made{
-        .parameters = entry->parameters, .buffers = entry->buffers, .train = entry->train, .split = entry->split};
-    return {std::move(made), entry->loss, entry->metrics};
+    WorkerModel made{{}, entry->loss, entry->metrics};
+    made.model.parameters = entry->parameters;
+    made.model.buffers = entry->buffers;
+    made.model.train = entry->train;
+    made.model.split = entry->split;
+    return made;
   }
   if (job.get<std::string>("strategy.name") == "tensor")
     throw Error(job.mistake(
