@@ -121,6 +121,25 @@ TEST(Fit, StopsWhereItsPatienceEndsAndKeepsTheBest) {
     }
 }
 
+TEST(Fit, ItsPatienceIsWithEvaluationsInARow) {
+  job::with_workers(1, [](job::Job& job) {
+    Climber net;
+    Trainer t(job, net.model, strategy::Single{}, Sgd{.lr = 0.1}, {});
+    const std::vector<double> losses = {5, 6, 7, 4, 6, 7, 8, 1, 1};
+    const Loss climbs = net.loss();
+    t.fit(
+        kData,
+        [&](const data::Batch& b) {
+          if (net.training) return climbs(b);
+          return at::full({}, losses.at(static_cast<std::size_t>(t.steps_done() - 1)), at::kDouble);
+        },
+        options(9, 1, 3, true));
+    EXPECT_EQ(t.steps_done(), 7);
+    EXPECT_NEAR(net.height.item<double>(), 0.4, 1e-12);
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
 /// Broken at every step, and gone on with, by other workers: as if it had not been.
 TEST(Fit, GoesOnFromACheckpointAsIfItHadNotBeenBroken) {
   for (std::int64_t broken = 1; broken < 16; broken += 3) {
