@@ -56,7 +56,9 @@ std::function<void()> evaluate_modules(Module& module) {
 template <class Module>
 bool is_of_whole_batch(const Module& module) {
   if constexpr (std::is_base_of_v<parallel::WholeBatch, Module>) return true;
-  else return dynamic_cast<const parallel::WholeBatch*>(&module) != nullptr;
+  else if constexpr (std::is_polymorphic_v<Module>)
+    return dynamic_cast<const parallel::WholeBatch*>(&module) != nullptr;
+  else return false;
 }
 
 /// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept;
