@@ -1,19 +1,16 @@
 #include "cohaul/observe/csv.h"
 
-#include <charconv>
 #include <cmath>
+
+#include "cohaul/base/digits.h"
 
 namespace cohaul::observe {
 namespace {
 
 constexpr std::string_view kOfEvaluation = "evaluation_";
 
-/// The shortest text that reads back as the same number.
-std::string digits(double v) {
-  if (std::isnan(v)) return "nan";
-  char text[32];
-  return std::string(text, std::to_chars(text, text + sizeof text, v).ptr);
-}
+/// Without a sign where it is not a number.
+std::string digits(double v) { return std::isnan(v) ? "nan" : digits_of(v); }
 
 std::string line_of(const std::vector<std::string>& cells) {
   std::string out;

@@ -7,4 +7,9 @@ std::string_view name(const Strategy& strategy) {
   return kNames[strategy.index()];
 }
 
+bool is_asynchronous(const Strategy& strategy) {
+  const auto* servers = std::get_if<ParameterServer>(&strategy);
+  return servers != nullptr && !std::holds_alternative<Synchronous>(servers->consistency);
+}
+
 }  // namespace cohaul::strategy

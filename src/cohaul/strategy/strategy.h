@@ -35,5 +35,7 @@ using Strategy = std::variant<Single, AllReduce, ParameterServer, Tensor>;
 
 /// The name in job files: "all_reduce".
 std::string_view name(const Strategy& strategy);
+/// Servers that apply each push without waiting for the others of its step.
+bool is_asynchronous(const Strategy& strategy);
 
 }  // namespace cohaul::strategy

@@ -6,15 +6,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cohaul/update/mean_block.h"
+#include "cohaul/base/hash.h"
+#include "cohaul/update/mean.h"
 
 namespace cohaul::train {
 namespace {
-
-std::uint64_t fnv1a(const std::byte* data, std::size_t n, std::uint64_t h = 0xcbf29ce484222325) {
-  for (std::size_t i = 0; i < n; ++i) h = (h ^ static_cast<std::uint64_t>(data[i])) * 0x100000001b3;
-  return h;
-}
 
 bool same_bytes(const std::byte* a, const std::byte* b, std::size_t n) { return n == 0 || std::memcmp(a, b, n) == 0; }
 
@@ -28,8 +24,8 @@ void mean_of(std::byte* left, std::int32_t left_slices, const std::byte* right, 
 }  // namespace
 
 StepBuffers::StepBuffers(Buffers policy, const update::Layout& layout, const NamedTensors& buffers,
-                         update::Exchange& exchange, Bytes small)
-    : layout_(layout), exchange_(exchange), small_(small) {
+                         update::Exchange& exchange, Bytes small, bool several)
+    : layout_(layout), exchange_(exchange), small_(small), several_(several) {
   if (policy == Buffers::own || buffers.empty()) return;
   auto index = static_cast<std::int32_t>(layout.parameters().size() - buffers.size());
   first_offset_ = layout.offset(index);
@@ -70,7 +66,7 @@ void StepBuffers::write(const Entry& e, const std::byte* from) const {
 }
 
 void StepBuffers::remember() {
-  if (entries_.empty() || !read(first_.data()).ok()) return;  // another size is told by end_slice()
+  if (!several_ || entries_.empty() || !read(first_.data()).ok()) return;  // another size is told by end_slice()
   for (Entry& e : entries_) {
     e.data = e.tensor.numel() > 0 ? e.tensor.const_data_ptr() : nullptr;
     e.was_replaced = false;
@@ -117,10 +113,10 @@ StepBuffers::Mean StepBuffers::join(Mean left, const Mean& right) const {
 /// Of the slice whose values are in now_.
 Status StepBuffers::compare_counters() {
   const bool is_first = slice_ == parts_.front().first;
-  std::uint64_t h = 0xcbf29ce484222325;
+  std::uint64_t h = fnv1a({});
   for (const Entry& e : entries_) {
     if (e.run >= 0) continue;
-    h = fnv1a(of(now_.data(), e), e.bytes, h);
+    h = fnv1a({of(now_.data(), e), e.bytes}, h);
     if (!is_first && !same_bytes(of(now_.data(), e), of(counted_.data(), e), e.bytes))
       return invalid(
           "buffer " + e.name + " is not the same after slice " + std::to_string(slice_) +
@@ -128,14 +124,14 @@ Status StepBuffers::compare_counters() {
           "must leave the same. Use the layer in all of them, or choose TrainerOptions::buffers worker0 or own");
   }
   counters_ = h;
-  if (is_first) counted_ = now_;
+  if (is_first && several_) counted_ = now_;
   return {};
 }
 
 Status StepBuffers::end_slice(bool more, double samples) {
   if (entries_.empty()) return {};
   COHAUL_TRY(read(now_.data()));
-  COHAUL_TRY(follow_replaced());
+  if (several_) COHAUL_TRY(follow_replaced());
   COHAUL_TRY(compare_counters());
   const update::SliceRange& part = parts_[part_];
   const auto joined = [this](Mean left, const Mean& right) { return join(std::move(left), right); };
@@ -196,10 +192,10 @@ void StepBuffers::abandon() {
 }
 
 std::uint64_t StepBuffers::hash() const {
-  std::uint64_t h = entries_.empty() ? 0 : 0xcbf29ce484222325;
+  std::uint64_t h = entries_.empty() ? 0 : fnv1a({});
   for (const Entry& e : entries_) {
     const at::Tensor values = e.tensor.detach().contiguous();
-    h = fnv1a(static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes(), h);
+    h = fnv1a({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}, h);
   }
   return h;
 }
@@ -239,7 +235,7 @@ std::string StepBuffers::counter_facts() const {
     const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
     const bool number = values.numel() == 1 && values.scalar_type() == at::kLong;
     out += "buffer " + e.name + "=" +
-           (number ? std::to_string(values.item<std::int64_t>()) : "#" + std::to_string(fnv1a(data, e.bytes))) + "\n";
+           (number ? std::to_string(values.item<std::int64_t>()) : "#" + std::to_string(fnv1a({data, e.bytes}))) + "\n";
   }
   return out;
 }

@@ -17,8 +17,9 @@ namespace cohaul::train {
 class StepBuffers {
  public:
   /// buffers: the last entries of `layout`, in its order. small: as the reducer's, of which it uses the buffers' places. All outlive it.
+  /// several: this worker has more than one slice of a step, so that the first values must come back.
   StepBuffers(Buffers policy, const update::Layout& layout, const NamedTensors& buffers, update::Exchange& exchange,
-              Bytes small);
+              Bytes small, bool several);
 
   /// The buffers' present values are those that every slice of the next step starts from.
   void remember();
@@ -78,6 +79,7 @@ class StepBuffers {
   const update::Layout& layout_;
   update::Exchange& exchange_;
   const Bytes small_;
+  const bool several_;
   std::vector<Entry> entries_;
   std::uint64_t first_offset_ = 0, bytes_ = 0;
   Values first_, now_, counted_;

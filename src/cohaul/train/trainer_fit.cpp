@@ -4,6 +4,7 @@
 #include <charconv>
 #include <limits>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/train/trainer_run.h"
 #include "cohaul/train/weights.h"
 
@@ -20,12 +21,6 @@ T number(const std::map<std::string, std::string>& values, const char* name, T o
   if (it == values.end()) return otherwise;
   std::from_chars(it->second.data(), it->second.data() + it->second.size(), otherwise);
   return otherwise;
-}
-
-std::string text_of(double value) {
-  char digits[32] = {};
-  std::to_chars(digits, digits + sizeof digits - 1, value);
-  return digits;
 }
 
 }  // namespace
@@ -93,7 +88,7 @@ bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& lo
   const double best = number(values_, kBestLoss, std::numeric_limits<double>::infinity());
   values_[kDone] = std::to_string(done_);
   if (now < best) {
-    values_[kBestLoss] = text_of(now);
+    values_[kBestLoss] = digits_of(now);
     values_[kBest] = std::to_string(done_);
     values_[kWorse] = "0";
     if (e.keep_best && job_.rank() == 0) best_ = copy_of_all();

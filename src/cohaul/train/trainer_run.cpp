@@ -43,10 +43,8 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
 
 /// A layer of the whole batch needs every worker once for each step.
 void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) const {
-  const auto* servers = std::get_if<strategy::ParameterServer>(&strategy);
-  const bool asynchronous = servers != nullptr && !std::holds_alternative<strategy::Synchronous>(servers->consistency);
   const bool one_each = options_.slices == 0 || options_.slices == job_.world();
-  if (one_each && !asynchronous && !std::holds_alternative<strategy::Tensor>(strategy)) return;
+  if (one_each && !strategy::is_asynchronous(strategy) && !std::holds_alternative<strategy::Tensor>(strategy)) return;
   throw Error(unsupported(
       "the model has a layer of the whole batch (SyncBatchNorm), so each worker must have one slice of each step: use "
       "single, all_reduce or synchronous servers, and leave TrainerOptions::slices at 0 or at the number of workers (" +
@@ -88,15 +86,15 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
   reducers_seen_ = gradient::reducers_made();
-  buffers_.emplace(buffers_policy(strategy), model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes());
+  const bool several = engine_->slices() > engine_->capabilities().data_parallel;
+  buffers_.emplace(buffers_policy(strategy), model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes(),
+                   several);
 }
 
 /// Where a step has one slice, and in asynchronous modes, buffers stay where they are.
 Buffers Trainer::Run::buffers_policy(const strategy::Strategy& strategy) const {
-  const auto* servers = std::get_if<strategy::ParameterServer>(&strategy);
-  const bool asynchronous = servers != nullptr && !std::holds_alternative<strategy::Synchronous>(servers->consistency);
   const bool alone = job_.world() == 1 || std::holds_alternative<strategy::Tensor>(strategy);
-  return asynchronous || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
+  return strategy::is_asynchronous(strategy) || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
 }
 
 /// Sums of slices that this worker may send in one step.

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "cohaul/base/hash.h"
 #include "cohaul/update/optimizer_settings.h"
 
 namespace cohaul::update {
@@ -29,12 +30,6 @@ Result<std::uint64_t> count_elements(const ParameterSpec& p) {
   if (overflow || n > kBytesMax / size_of(p.dtype))
     return invalid("parameter " + p.name + ": its shape has more elements than memory can hold");
   return n;
-}
-
-std::uint64_t fnv1a(ConstBytes bytes) {
-  std::uint64_t h = 0xcbf29ce484222325;
-  for (std::byte b : bytes) h = (h ^ static_cast<std::uint64_t>(b)) * 0x100000001b3;
-  return h;
 }
 
 }  // namespace

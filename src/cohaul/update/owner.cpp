@@ -11,7 +11,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/update/block_ops.h"
-#include "cohaul/update/mean_block.h"
+#include "cohaul/update/mean.h"
 #include "cohaul/update/sum_block.h"
 
 namespace cohaul::update {
@@ -266,8 +266,10 @@ bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribut
         const T* values = sum.term(k, done);
         return values != nullptr ? values : before + done;
       };
-      const T* mean = mean_block<T>(
-          term, [&](std::size_t k) { return contributions[k].slices; }, 0, contributions.size(), 0,
+      const auto join = [n](const T* left, std::int32_t left_slices, const T* right, std::int32_t right_slices,
+                            T* out) { mean_of(left, left_slices, right, right_slices, out, n); };
+      const T* mean = join_block(
+          term, [&](std::size_t k) { return contributions[k].slices; }, join, 0, contributions.size(), 0,
           contributions[0].slices.count, n, scratch);
       std::memmove(values_out + begin + done * sizeof(T), mean, n * sizeof(T));
     }

@@ -1,18 +1,16 @@
 #include "cohaul/update/rule.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "cohaul/base/check.h"
+#include "cohaul/base/digits.h"
 #include "cohaul/update/rules.h"
 
 namespace cohaul::update {
 namespace {
 
 Status wrong(const char* setting, double value, const char* must) {
-  char text[32] = {};
-  std::to_chars(text, text + sizeof text - 1, value);
-  return invalid(std::string(setting) + " is " + text + "; it must be " + must);
+  return invalid(std::string(setting) + " is " + digits_of(value) + "; it must be " + must);
 }
 
 Status not_negative(const char* setting, double value) {

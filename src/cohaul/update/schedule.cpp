@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <numbers>
 #include <string>
+
+#include "cohaul/base/digits.h"
 
 namespace cohaul::update {
 namespace {
@@ -40,9 +41,7 @@ double one_cycle(const Schedule& s, std::int64_t t) {
 }
 
 Status wrong(std::string_view setting, double value, std::string_view must) {
-  char digits[32] = {};
-  std::to_chars(digits, digits + sizeof digits - 1, value);
-  return invalid("schedule." + std::string(setting) + " is " + digits + "; it must be " + std::string(must));
+  return invalid("schedule." + std::string(setting) + " is " + digits_of(value) + "; it must be " + std::string(must));
 }
 
 constexpr std::int64_t kUpdatesMax = 1'000'000'000'000'000, kStretchMax = 1'000;

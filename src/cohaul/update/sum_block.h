@@ -10,30 +10,38 @@
 
 namespace cohaul::update {
 
-/// Sum of the terms [first, last) over the slices [slice_first, slice_last), n <= kBlockElements elements each. slices_of_term(k) is the
+/// Joins the terms [first, last) over the slices [slice_first, slice_last), n <= kBlockElements elements each. slices_of_term(k) is the
 /// complete subtree that term k covers; term(k) points to its elements, or is null where it adds nothing, and its neighbour moves up
-/// unchanged. Returns `out`, or the one term that there is, or null where there is none. `out` may be one of the terms. Scratch is on the
-/// stack, 2 blocks a level.
-template <class T, class Term, class Slices>
-const T* sum_block(const Term& term, const Slices& slices_of_term, std::size_t first, std::size_t last,
-                   std::int32_t slice_first, std::int32_t slice_last, std::size_t n, T* out) {
+/// unchanged. join(left, left_slices, right, right_slices, out) makes one of two neighbours. Returns `out`, or the one term that there is, or null
+/// where there is none. `out` may be one of the terms. Scratch is on the stack, 2 blocks a level.
+template <class T, class Term, class Slices, class Join>
+const T* join_block(const Term& term, const Slices& slices_of_term, const Join& join, std::size_t first,
+                    std::size_t last, std::int32_t slice_first, std::int32_t slice_last, std::size_t n, T* out) {
   if (last - first == 1) return term(first);
   const std::int32_t middle = middle_of(slice_first, slice_last);
   std::size_t split = first;
   while (split < last && slices_of_term(split).first < middle) ++split;
-  if (split == first) return sum_block(term, slices_of_term, first, last, middle, slice_last, n, out);
-  if (split == last) return sum_block(term, slices_of_term, first, last, slice_first, middle, n, out);
-  alignas(kAlignment) T left_sum[kBlockElements], right_sum[kBlockElements];
-  const T* left = sum_block(term, slices_of_term, first, split, slice_first, middle, n, left_sum);
-  const T* right = sum_block(term, slices_of_term, split, last, middle, slice_last, n, right_sum);
+  if (split == first) return join_block(term, slices_of_term, join, first, last, middle, slice_last, n, out);
+  if (split == last) return join_block(term, slices_of_term, join, first, last, slice_first, middle, n, out);
+  alignas(kAlignment) T left_joined[kBlockElements], right_joined[kBlockElements];
+  const T* left = join_block(term, slices_of_term, join, first, split, slice_first, middle, n, left_joined);
+  const T* right = join_block(term, slices_of_term, join, split, last, middle, slice_last, n, right_joined);
   if (left != nullptr && right != nullptr) {
-    add(left, right, out, n);
+    join(left, middle - slice_first, right, slice_last - middle, out);
     return out;
   }
   const T* one = left != nullptr ? left : right;
-  if (one != left_sum && one != right_sum) return one;
+  if (one != left_joined && one != right_joined) return one;
   std::copy_n(one, n, out);  // the scratch ends here
   return out;
+}
+
+/// The sum.
+template <class T, class Term, class Slices>
+const T* sum_block(const Term& term, const Slices& slices_of_term, std::size_t first, std::size_t last,
+                   std::int32_t slice_first, std::int32_t slice_last, std::size_t n, T* out) {
+  const auto join = [n](const T* left, std::int32_t, const T* right, std::int32_t, T* to) { add(left, right, to, n); };
+  return join_block(term, slices_of_term, join, first, last, slice_first, slice_last, n, out);
 }
 
 }  // namespace cohaul::update
