@@ -40,11 +40,12 @@ class Random {
   }
   /// Uniform in [0, n), without bias. n > 0.
   constexpr std::uint64_t below(std::uint64_t n) {
-    std::uint64_t threshold = (0 - n) % n;
+    // Numbers whose lower half is under 2^64 mod n, which is less than n, are drawn again (Lemire, "Fast random integer generation in an interval", 2019).
     for (;;) {
       __extension__ using Wide = unsigned __int128;
-      Wide m = static_cast<Wide>((*this)()) * n;
-      if (static_cast<std::uint64_t>(m) >= threshold) return static_cast<std::uint64_t>(m >> 64);
+      const Wide m = static_cast<Wide>((*this)()) * n;
+      const auto low = static_cast<std::uint64_t>(m);
+      if (low >= n || low >= (0 - n) % n) return static_cast<std::uint64_t>(m >> 64);
     }
   }
   /// Uniform in [0, 1), 53 bits.

@@ -53,7 +53,7 @@ Status export_parameters(const std::string& checkpoint, const Manifest& manifest
   for (const ParameterEntry& p : manifest.parameters) {
     if (!is_dense(p)) return invalid(checkpoint + ": the strides of parameter " + p.name + " make no sense");
     std::vector<std::byte> memory(elements_of(p) * size_of(p.dtype));
-    COHAUL_TRY(saved.read_values(p.name, p.dtype, memory));
+    COHAUL_TRY(saved.read_values(p.name, p.dtype, 0, memory));
     kept.push_back(row_major(p, memory));
     tensors.push_back({p.name, p.dtype == DType::float32 ? TensorType::f32 : TensorType::f64, p.shape, kept.back()});
   }

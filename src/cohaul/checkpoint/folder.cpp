@@ -13,7 +13,7 @@ namespace cohaul::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::string_view kPrefix = "step-";
+constexpr std::string_view kPrefix = "step-", kTrainer = "trainer-";
 constexpr std::size_t kDigits = 12;
 
 /// The number of updates in a checkpoint's name; nothing where it is no such name.
@@ -22,6 +22,17 @@ std::optional<std::int64_t> updates_of(const std::string& name) {
   const std::string digits = name.substr(kPrefix.size());
   if (digits.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
   return std::stoll(digits);
+}
+
+/// "trainer-1" of "trainer-1/manifest.json"; nothing where it is no such name.
+std::optional<std::string> part_of(const std::string& name) {
+  const std::size_t slash = name.find('/');
+  if (!name.starts_with(kTrainer) || slash == std::string::npos || name.substr(slash + 1) != kManifestName)
+    return std::nullopt;
+  const std::string digits = name.substr(kTrainer.size(), slash - kTrainer.size());
+  if (digits.empty() || digits.size() > 9 || digits.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  return name.substr(0, slash);
 }
 
 Status wrong(const fs::path& path, const char* what, const std::error_code& error) {
@@ -41,6 +52,8 @@ Status put_in_place(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+std::string trainer_name(int trainer) { return std::string(kTrainer) + std::to_string(trainer); }
+
 std::string folder_name(std::int64_t updates) {
   char name[40];
   std::snprintf(name, sizeof name, "step-%012lld", static_cast<long long>(updates));
@@ -59,12 +72,16 @@ Result<std::string> begin(const std::string& folder, std::int64_t updates) {
   return path.string();
 }
 
+Status write_manifest(const std::string& checkpoint, const Manifest& manifest) {
+  const std::string text = manifest.encode();
+  const ConstBytes whole = as_bytes(std::string_view(text));
+  return write_file(checkpoint + "/" + kManifestName, {&whole, 1});
+}
+
 Status commit(const std::string& folder, const Manifest& manifest) {
   const fs::path to = fs::path(folder) / folder_name(manifest.updates);
   const fs::path from = to.string() + kUnfinished;
-  const std::string text = manifest.encode();
-  const ConstBytes whole = as_bytes(std::string_view(text));
-  COHAUL_TRY(write_file((from / kManifestName).string(), {&whole, 1}));
+  COHAUL_TRY(write_manifest(from.string(), manifest));
   COHAUL_TRY(put_in_place(from, to));
   return sync_folder(folder);
 }
@@ -96,7 +113,8 @@ Result<Manifest> verify(const std::string& checkpoint) {
   Result<Manifest> manifest = read_manifest(checkpoint);
   if (!manifest.ok()) return manifest;
   for (const FileEntry& f : manifest->files) {
-    if (f.name.empty() || f.name.find('/') != std::string::npos)
+    const std::optional<std::string> part = part_of(f.name);
+    if (f.name.empty() || (!part && f.name.find('/') != std::string::npos))
       return invalid(path + ": it names the file \"" + f.name + "\" outside of its folder");
     COHAUL_ASSIGN(const FileEntry found, entry_of(checkpoint, f.name));
     if (found.bytes != f.bytes)
@@ -105,6 +123,7 @@ Result<Manifest> verify(const std::string& checkpoint) {
     if (found.hash != f.hash)
       return invalid(checkpoint + "/" + f.name +
                      ": its content has changed since it was written (its hash is another)");
+    if (part) COHAUL_TRY(verify(checkpoint + "/" + *part).status());
   }
   return manifest;
 }

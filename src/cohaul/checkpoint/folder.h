@@ -16,24 +16,30 @@ constexpr const char* kManifestName = "manifest.json";
 constexpr const char* kBuffersName = "buffers.safetensors";
 /// Parameters and buffers of the best evaluation, where they are kept.
 constexpr const char* kBestName = "best.safetensors";
+/// How the names of workers' own files begin.
+constexpr const char* kWorkerPrefix = "worker-";
 /// How the names of owners' files begin.
 constexpr const char* kOwnerPrefix = "owner-";
 /// How the name of one that is being written ends.
 constexpr const char* kUnfinished = ".unfinished";
 
+/// "trainer-1": the part of another trainer of the job, a checkpoint within the checkpoint.
+std::string trainer_name(int trainer);
 /// "step-000000000150"
 std::string folder_name(std::int64_t updates);
 
 /// Makes the folder in which a checkpoint is written until it is whole; one that a killed run has left there is emptied. Returns its path.
 /// Errors: invalid, naming the folder and the reason.
 Result<std::string> begin(const std::string& folder, std::int64_t updates);
+/// Writes a manifest into its folder. Blocks until it is on the disk.
+Status write_manifest(const std::string& checkpoint, const Manifest& manifest);
 /// Writes the manifest into what begin() made, and gives the whole its name. An older checkpoint of the same step is replaced. Blocks until all
 /// is on the disk.
 Status commit(const std::string& folder, const Manifest& manifest);
 /// Removes all but the newest `keep` checkpoints, and what killed runs have left.
 void prune(const std::string& folder, int keep);
 
-/// The length and hash of a file of the folder.
+/// The length and hash of a file of the folder. name: may be of a folder in it.
 Result<FileEntry> entry_of(const std::string& folder, const std::string& name);
 
 /// The manifest of one checkpoint; its files are not looked at. Errors: invalid, naming the file.

@@ -99,7 +99,6 @@ class Folder : public testing::Test {
     m.strategy = "all_reduce";
     m.slices = 4;
     m.loop = {.number = 2, .first = 5, .last = 90, .running = true, .facts = "loop=1\nbatch=8\n"};
-    m.values = {{"best", "0.75"}};
     m.parameters = {{"large", {130, 70}, {1, 130}, DType::float32},
                     {"small", {7}, {1}, DType::float32},
                     {"empty", {0, 3}, {3, 1}, DType::float32},
@@ -141,10 +140,10 @@ TEST_F(Folder, AManifestIsWhatItWas) {
   ASSERT_TRUE(Manifest::decode(text).ok());
   EXPECT_EQ(*Manifest::decode(text), m);
   std::string newer = text.substr(0, text.rfind("xxh3 "));
-  newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
+  newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 3");
   newer += "xxh3 " + hash_of(as_bytes(std::string_view(newer))) + "\n";
   EXPECT_EQ(Manifest::decode(newer).status().message(),
-            "its format is 2, of a newer version of Cohaul; this one reads up to 1");
+            "its format is 3, of a newer version of Cohaul; this one reads up to 2");
 }
 
 TEST_F(Folder, EveryByteThatIsChangedIsFound) {
@@ -221,9 +220,9 @@ TEST_F(Folder, WhatAFileLacksIsNamed) {
   ASSERT_TRUE(half.add(place + "/owner-1.safetensors").ok());
   update::StatePiece whole;
   std::vector<std::byte> values(l.bytes(0));
-  EXPECT_NE(half.read_values("large", DType::float32, values).message().find("of parameter large are in no file"),
+  EXPECT_NE(half.read_values("large", DType::float32, 0, values).message().find("of parameter large are in no file"),
             std::string::npos);
-  EXPECT_EQ(half.read_values("other", DType::float32, values).message(), "parameter other is not in the checkpoint");
+  EXPECT_EQ(half.read_values("other", DType::float32, 0, values).message(), "parameter other is not in the checkpoint");
   whole.elements = l.elements(0);
   whole.values = values;
   whole.dtype = DType::float64;

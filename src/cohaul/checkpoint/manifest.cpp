@@ -44,7 +44,6 @@ Manifest manifest_of(const Json& json) {
   loop.at("last").get_to(m.loop.last);
   loop.at("running").get_to(m.loop.running);
   loop.at("facts").get_to(m.loop.facts);
-  json.at("values").get_to(m.values);
   for (const Json& p : json.at("parameters")) m.parameters.push_back(parameter_of(p));
   for (const Json& f : json.at("files"))
     m.files.push_back(
@@ -71,7 +70,6 @@ std::string Manifest::encode() const {
                   {"last", loop.last},
                   {"running", loop.running},
                   {"facts", loop.facts}};
-  json["values"] = values;
   json["files"] = Json::array();
   for (const FileEntry& f : files) json["files"].push_back({{"name", f.name}, {"bytes", f.bytes}, {"hash", f.hash}});
   json["parameters"] = Json::array();
@@ -92,6 +90,9 @@ Result<Manifest> Manifest::decode(std::string_view text) {
     if (format > kFormat)
       return invalid("its format is " + std::to_string(format) +
                      ", of a newer version of Cohaul; this one reads up to " + std::to_string(kFormat));
+    if (format < kFormat)
+      return invalid("its format is " + std::to_string(format) + ", of an older version of Cohaul; this one reads " +
+                     std::to_string(kFormat));
     Manifest m = manifest_of(json);
     if (m.updates < 0 || m.slices < 1 || m.workers < 1) return invalid("it has counts below 0");
     return m;

@@ -2,7 +2,6 @@
 // What a checkpoint says of itself: the training that it is of, and its files. Written last: a folder without one is no checkpoint.
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +12,7 @@
 
 namespace cohaul::checkpoint {
 
-constexpr int kFormat = 1;  // of this version of the library; a newer one is refused
+constexpr int kFormat = 2;  // of this version of the library; others are refused
 
 /// A parameter of the model. Its elements lie in files as they lie in memory: by ascending address.
 struct ParameterEntry {
@@ -50,7 +49,6 @@ struct Manifest {
   int workers = 1, slices = 1, threads = 1;
   std::uint64_t seed = 0;
   LoopEntry loop;
-  std::map<std::string, std::string> values;  // the user's own
   std::vector<ParameterEntry> parameters;
   std::vector<FileEntry> files;
   bool operator==(const Manifest&) const = default;

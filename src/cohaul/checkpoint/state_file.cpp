@@ -97,8 +97,9 @@ Status SavedState::take(const TensorFile& file) {
   return {};
 }
 
-Status SavedState::read_values(const std::string& parameter, DType dtype, Bytes values) const {
+Status SavedState::read_values(const std::string& parameter, DType dtype, std::uint64_t first, Bytes values) const {
   update::StatePiece whole;
+  whole.first = first;
   whole.elements = values.size() / size_of(dtype);
   whole.dtype = dtype;
   whole.values = values;

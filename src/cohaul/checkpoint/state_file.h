@@ -31,8 +31,8 @@ class SavedState {
   Status restore(const std::string& parameter, const update::StatePiece& piece) const {
     return read_piece(parameter, piece, true);
   }
-  /// Reads the values of a whole parameter. Errors: as above.
-  Status read_values(const std::string& parameter, DType dtype, Bytes values) const;
+  /// Reads the values of a parameter from element `first` on. Errors: as above.
+  Status read_values(const std::string& parameter, DType dtype, std::uint64_t first, Bytes values) const;
 
  private:
   struct Saved {

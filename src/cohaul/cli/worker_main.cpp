@@ -80,6 +80,8 @@ train::FitOptions loop_of(const Config& job, std::int64_t samples) {
   loop.log_every = job.get<std::int64_t>("train.log_every");
   loop.checkpoint.folder = job.get_or("train.checkpoint", std::string());
   loop.checkpoint.every = job.get_or<std::int64_t>("train.checkpoint_every", 0);
+  if (const auto time = job.find<std::string>("train.checkpoint_every"))
+    loop.checkpoint.every_s = config::seconds_of(*time).value_or(0);
   loop.checkpoint.keep = static_cast<int>(job.get<std::int64_t>("train.keep"));
   return or_throw(train::resolve(loop, samples, static_cast<int>(job.get<std::int64_t>("train.slices"))));
 }

@@ -71,6 +71,11 @@ std::optional<Value> as_type(const Value& value, Type type) {
     case Type::path: return std::holds_alternative<std::string>(value) ? std::optional(value) : std::nullopt;
     case Type::integers:
     case Type::strings: return std::nullopt;  // a list, which is no single value
+    case Type::interval: {
+      const auto* text = std::get_if<std::string>(&value);
+      const bool fits = text ? seconds_of(*text).has_value() : std::holds_alternative<std::int64_t>(value);
+      return fits ? std::optional(value) : std::nullopt;
+    }
   }
   return std::nullopt;
 }
@@ -94,6 +99,10 @@ std::optional<Value> read_as(std::string_view text, Type type) {
       return std::nullopt;
     case Type::strings:
       if (strings(text)) return Value(std::string(text));
+      return std::nullopt;
+    case Type::interval:
+      if (auto v = parse_number<std::int64_t>(text)) return Value(*v);
+      if (seconds_of(text)) return Value(std::string(text));
       return std::nullopt;
   }
   return std::nullopt;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 namespace cohaul::config {
 
@@ -15,6 +16,7 @@ std::string_view name(Type type) {
     case Type::path: return "a path";
     case Type::integers: return "a list of integers";
     case Type::strings: return "a list of texts";
+    case Type::interval: return "an integer or a time such as 10min (s, min, h)";
   }
   return "a value";
 }
@@ -40,6 +42,17 @@ std::optional<std::vector<std::string>> strings(std::string_view text) {
     begin = end + 1;
   }
   return out;
+}
+
+std::optional<double> seconds_of(std::string_view text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"min", 60}, {"s", 1}, {"h", 3600}};
+  for (const auto& [unit, factor] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    const auto count = parse_number<double>(text.substr(0, text.size() - unit.size()));
+    if (!count || !(*count > 0) || !std::isfinite(*count * factor)) return std::nullopt;
+    return *count * factor;
+  }
+  return std::nullopt;
 }
 
 std::string to_text(const Value& value) {

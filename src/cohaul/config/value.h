@@ -11,7 +11,8 @@
 
 namespace cohaul::config {
 
-enum class Type : std::uint8_t { integer, real, boolean, string, path, integers, strings };
+/// interval: a number of updates (an integer), or a time (a string: "10min").
+enum class Type : std::uint8_t { integer, real, boolean, string, path, integers, strings, interval };
 
 /// For people: "an integer", "true or false".
 std::string_view name(Type type);
@@ -32,6 +33,9 @@ std::optional<std::vector<std::int64_t>> integers(std::string_view text);
 
 /// "*.bias,head.*" as its parts; nothing where one is empty.
 std::optional<std::vector<std::string>> strings(std::string_view text);
+
+/// "90s", "10min", "1.5h" in seconds, above 0; nothing where it is no such time.
+std::optional<double> seconds_of(std::string_view text);
 
 /// As a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);

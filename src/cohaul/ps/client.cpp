@@ -274,7 +274,7 @@ Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
 
 Status Client::leave_loop(bool stop) {
   COHAUL_TRY(between_steps("a loop is left"));
-  if (loop_.loop < 0 || loop_.loop == over_) return {};
+  if (loop_.loop < 0 || (is_sync() && loop_.loop == over_)) return {};
   over_ = loop_.loop;
   loop_.end = std::min(loop_.end, std::max(steps_done_, loop_.first));
   if (is_sync()) return {};

@@ -182,6 +182,7 @@ Status Coordinator::leave_loop(WorkerRank from, std::int64_t clock, const LeaveL
     if (leave.stop) stopped_ = std::max(stopped_, leave.loop);
   }
   LoopState told = state();
+  told.loop = leave.loop;  // also where the others have gone on to the next
   if (leave.loop > loop_.loop) told = {leave.loop, handed_out(), handed_out(), stats_.pushes};  // nobody began it
   send(from, Kind::left, 0, told);
   return hand_out();

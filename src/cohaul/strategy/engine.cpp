@@ -16,8 +16,8 @@ namespace {
 /// Steps are counted, not handed out: single, all_reduce and tensor differ in who shares a step and in the exchange.
 class CountedEngine final : public Engine {
  public:
-  CountedEngine(job::Job& job, const update::Layout& layout, Capabilities capabilities, update::SliceRange slices)
-      : job_(job), layout_(layout), capabilities_(capabilities), slices_(slices) {}
+  CountedEngine(job::Job& job, const EngineOptions& options, Capabilities capabilities, update::SliceRange slices)
+      : job_(job), layout_(*options.layout), places_(options.places), capabilities_(capabilities), slices_(slices) {}
 
   Capabilities capabilities() const override { return capabilities_; }
   int slices() const override { return slices_.count; }
@@ -40,7 +40,9 @@ class CountedEngine final : public Engine {
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
   Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {
     const std::string name = checkpoint::kOwnerPrefix + std::to_string(job_.rank()) + ".safetensors";
-    COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout_, exchange_->owned()));
+    std::vector<update::StatePiece> pieces = placed(exchange_->owned());
+    std::erase_if(pieces, [this](const update::StatePiece& p) { return !place_of(p.parameter).saves; });
+    COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout_, pieces));
     return std::vector{std::move(file)};
   }
   Status restore(const std::string& path, std::int64_t updates, const std::function<Status()>& meet, Time) override {
@@ -50,9 +52,9 @@ class CountedEngine final : public Engine {
       const auto p = static_cast<std::int32_t>(i);
       if (!layout_.is_trained(p)) continue;
       const Bytes values = exchange_->parameters().subspan(layout_.offset(p), layout_.bytes(p));
-      COHAUL_TRY(saved.read_values(specs[i].name, specs[i].dtype, values));
+      COHAUL_TRY(saved.read_values(specs[i].name, specs[i].dtype, place_of(p).first, values));
     }
-    for (const update::StatePiece& piece : exchange_->owned())
+    for (const update::StatePiece& piece : placed(exchange_->owned()))
       COHAUL_TRY(saved.restore(specs[static_cast<std::size_t>(piece.parameter)].name, piece));
     exchange_->set_first(updates);
     return meet();
@@ -86,6 +88,14 @@ class CountedEngine final : public Engine {
   }
 
  private:
+  Place place_of(std::int32_t parameter) const {
+    return places_.empty() ? Place() : places_[static_cast<std::size_t>(parameter)];
+  }
+  /// As pieces of whole parameters.
+  std::vector<update::StatePiece> placed(std::vector<update::StatePiece> pieces) const {
+    for (update::StatePiece& p : pieces) p.first += place_of(p.parameter).first;
+    return pieces;
+  }
   Status own_parameters(const update::Layout& layout) {
     COHAUL_ASSIGN(transport::Arena arena,
                   transport::Arena::create("cohaul parameters", std::max<std::size_t>(layout.bytes(), 64)));
@@ -108,6 +118,7 @@ class CountedEngine final : public Engine {
 
   job::Job& job_;
   const update::Layout& layout_;
+  const std::vector<Place> places_;
   Capabilities capabilities_;
   update::SliceRange slices_;
   std::shared_ptr<transport::Arena> memory_;
@@ -123,8 +134,8 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
   const update::SliceRange mine = update::slices_of(slices, data_parallel ? job.rank() : 0, workers);
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
-  auto engine = std::make_unique<CountedEngine>(job, *options.layout,
-                                                Capabilities{false, average, workers, job.world() == 1}, mine);
+  auto engine =
+      std::make_unique<CountedEngine>(job, options, Capabilities{false, average, workers, job.world() == 1}, mine);
   if (data_parallel) COHAUL_TRY(engine->all_reduce(options));
   else COHAUL_TRY(engine->local(options));
   return std::unique_ptr<Engine>(std::move(engine));

@@ -46,6 +46,12 @@ struct Capabilities {
   bool alone = false;         // nobody else needs this worker's steps: one may be left out
 };
 
+/// Where this worker's part of a parameter lies in the whole one.
+struct Place {
+  std::uint64_t first = 0;  // elements before it
+  bool saves = true;        // false: another worker has the same, and writes it into checkpoints
+};
+
 struct EngineOptions {
   const update::Layout* layout = nullptr;  // outlives the engine
   update::OptimizerSettings optimizer{};
@@ -53,6 +59,7 @@ struct EngineOptions {
   int trainer = 0;                              // which of the job's, in the order that all workers make them
   int slices = 0;                               // of a step's batch; 0: one per data-parallel worker
   bool own_optimizer = false;                   // the user updates the parameters: every worker keeps a copy of its own
+  std::vector<Place> places{};                  // of split layers, by parameter; empty: this worker has all, whole
   std::vector<const transport::Arena*> lend{};  // where gradients lie; they outlive the engine
   Watch* watch = nullptr;                       // whom waits ask and tell; null: the job. It outlives the engine
 };
@@ -70,7 +77,8 @@ class Engine {
   /// a step is granted, and its parameters are in the exchange's then.
   virtual Result<std::optional<update::Work>> next(const update::Loop& loop) = 0;
   /// This worker does no more of the loop that next() was last asked for. unfinished: a step that it was given goes back. stop: the loop ends
-  /// for all workers. Synchronous engines return at once; asynchronous ones block until it is confirmed. Not within a step that was begun.
+  /// for all workers. Synchronous engines return at once; asynchronous ones block until it is confirmed, and hear how many updates are done: a call
+  /// after all workers' last steps hears of all. Not within a step that was begun.
   virtual Status leave_loop(bool stop, bool unfinished) = 0;
   /// The loop that runs or ran last: first update, end (what was done, where it was ended early), and updates done since the start.
   virtual LoopState loop() const = 0;

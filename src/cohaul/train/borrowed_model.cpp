@@ -58,8 +58,11 @@ Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<
 
 std::vector<checkpoint::ParameterEntry> BorrowedModel::entries() const {
   std::vector<checkpoint::ParameterEntry> out;
-  for (const Item& item : items_)
+  for (const Item& item : items_) {
     out.push_back({item.name, item.sizes, item.strides, item.type == at::kDouble ? DType::float64 : DType::float32});
+    if (const parallel::SplitParameter* split = model_.split_of(item.name))
+      out.back().shape[static_cast<std::size_t>(split->dim)] = split->part.whole;
+  }
   return out;
 }
 

@@ -31,7 +31,7 @@ class BorrowedModel {
   const update::Layout& layout() const { return layout_; }
   /// By index in the layout; undefined for buffers.
   std::vector<at::Tensor> parameters() const;
-  /// The parameters, in the layout's order, for a checkpoint.
+  /// The parameters, in the layout's order, for a checkpoint: whole, also those of which this worker has a part.
   std::vector<checkpoint::ParameterEntry> entries() const;
   const NamedTensors& buffers() const { return buffers_; }
   /// Of names, shapes, types and strides: two workers with equal ones have the same model.

@@ -176,18 +176,21 @@ TEST(Fit, RefusesWhatMakesNoSense) {
   });
 }
 
-TEST(Values, AreWorkerZerosAfterAResume) {
+TEST(Values, AreEachWorkersOwnAfterAResumeByAsManyAndWorkerZerosElse) {
   const TemporaryFolder folder = *TemporaryFolder::make("values");
-  for (const bool resume : {false, true})
-    job::with_workers(2, [&](job::Job& job) {
+  const std::string bytes("7\0\xff of worker ", 14);
+  for (const int workers : {2, -2, -3, -1})
+    job::with_workers(std::abs(workers), [&](job::Job& job) {
+      const bool resume = workers < 0;
+      const std::string mine = std::to_string(job.rank());
       Climber net;
-      Trainer t(job, net.model, strategy::AllReduce{}, Sgd{.lr = 0.1}, {});
+      Trainer t(job, net.model, strategy::AllReduce{}, Sgd{.lr = 0.1}, {.slices = 3});
       std::string& level = t.value("level");
       EXPECT_EQ(level, "");
       if (resume) t.resume(folder.path());
-      EXPECT_EQ(level, resume ? "7 of worker 0" : "");
+      EXPECT_EQ(level, !resume ? "" : bytes + (workers == -2 ? mine : "0")) << workers;
       if (!resume) {
-        level = "7 of worker " + std::to_string(job.rank());
+        level = bytes + mine;
         t.save_checkpoint(folder.path());
       }
       EXPECT_TRUE(job.close().ok());

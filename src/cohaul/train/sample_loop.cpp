@@ -20,6 +20,9 @@ Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices)
   if (options.log_every < 1)
     return invalid("log_every = " + std::to_string(options.log_every) +
                    ": it must be at least 1 step between two losses");
+  const CheckpointOptions& c = options.checkpoint;
+  if (c.every < 0 || !(c.every_s >= 0) || c.keep < 1)
+    return invalid("FitOptions::checkpoint: every and every_s must not be below 0, and keep must be at least 1");
   if (options.epochs > 0) {
     std::int64_t drawn = 0;
     if (__builtin_mul_overflow(options.epochs, samples, &drawn)) return invalid("so many epochs cannot be counted");
@@ -39,16 +42,25 @@ void SampleLoop::begin(const data::DataSet& set, const FitOptions& options, std:
   first_ = start_ = first;
   last_ = first + options.steps;
   ++number_;
+  begin_round(start_, last_);
+}
+
+void SampleLoop::begin_round(std::int64_t first, std::int64_t last) {
+  ++round_;
+  round_first_ = first;
+  round_last_ = last;
 }
 
 void SampleLoop::go_on(std::int64_t first, std::int64_t start, bool ended) {
   first_ = first;
   start_ = start;
   last_ = ended ? start : std::max(first + options_.steps, start);
+  round_first_ = start_;
+  round_last_ = last_;
 }
 
 update::Loop SampleLoop::bounds() const {
-  return {start_ - offset_, last_ - offset_, options_.log_every, number_ - 1, facts_};
+  return {round_first_ - offset_, round_last_ - offset_, options_.log_every, round_ - 1, facts_};
 }
 
 data::Batch SampleLoop::batch(std::int64_t step, std::int32_t slices, std::int32_t slice) {

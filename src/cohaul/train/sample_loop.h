@@ -32,8 +32,13 @@ class SampleLoop {
   /// Of the last loop that was begun, from 1; 0: none was.
   std::int64_t number() const { return number_; }
   const FitOptions& options() const { return options_; }
-  /// As the engine counts.
+  /// The engine's loop, as the engine counts: the round that runs.
   update::Loop bounds() const;
+  /// Asynchronous loops with checkpoints are several of the engine's, between which everything is at rest: the next is of updates [first, last).
+  void begin_round(std::int64_t first, std::int64_t last);
+  /// From 1, over all loops.
+  std::int64_t round() const { return round_; }
+  std::int64_t round_last() const { return round_last_; }
   /// The first step in this run: facts are compared with it.
   bool is_first(std::int64_t step) const { return step == start_; }
   const std::string& facts() const { return facts_; }
@@ -54,6 +59,7 @@ class SampleLoop {
   std::vector<std::int64_t> indices_;
   std::uint64_t seed_ = 0;
   std::int64_t first_ = 0, start_ = 0, last_ = 0, offset_ = 0, number_ = 0;
+  std::int64_t round_ = 0, round_first_ = 0, round_last_ = 0;
 };
 
 }  // namespace cohaul::train

@@ -32,7 +32,8 @@ using Metrics = std::vector<std::pair<std::string, data::Metric>>;
 /// Checkpoints of a loop.
 struct CheckpointOptions {
   std::string folder{};    // empty: none
-  std::int64_t every = 0;  // updates between two; 0: one when the loop has ended
+  std::int64_t every = 0;  // updates between two; 0: by time alone
+  double every_s = 0;      // seconds between two; 0: by count alone. One is written in any case when the loop has ended
   int keep = 3;            // the newest that stay
 };
 
@@ -172,19 +173,21 @@ class Trainer {
   /// Worker 0 writes a safetensors file of parameters and buffers; all workers call it.
   void save(const std::string& path);
 
-  /// Writes a checkpoint into the folder, which is made: parameters, optimizer state, worker 0's buffers, where the loop is. All workers call it
-  /// between the same two steps. Blocks until it is on the disk. Not yet in asynchronous modes, under split layers, and without an optimizer
-  /// (unsupported). If it cannot be written (invalid), older ones stay and the trainer can go on.
+  /// Writes a checkpoint into the folder, which is made: parameters, optimizer state, worker 0's buffers, where the loop is, the values and random
+  /// generators of all workers; and the same of the job's other trainers that live, which must be between steps too. All workers call it between the
+  /// same two steps, not within an asynchronous loop (there FitOptions::checkpoint writes them). Blocks until it is on the disk. Without an optimizer
+  /// the parameters must be the same at all workers (invalid), and the state of your own is a value(). If it cannot be written, or another
+  /// job writes into the folder (invalid), older ones stay and the trainer can go on.
   void save_checkpoint(const std::string& folder);
   /// Before the first step and loop: goes on from the newest good checkpoint in the folder, or from the one that `folder` is. All workers call it, with
-  /// any number of workers and servers, under any of the strategies above. Then the program runs as it did: a loop that had ended yields no
+  /// any number of workers and servers, under any strategy; so does each trainer that the checkpoint is of. Then the program runs as it did: a loop that had ended yields no
   /// batch, the one that was broken goes on where it was. A loop of your own begins at the update that resume() returns, and brings its samples and
   /// random numbers to that point itself. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
   /// changed. invalid: the checkpoint is of another model, optimizer, seed, number of slices or data.
   std::int64_t resume(const std::string& folder);
 
-  /// A text of the program's own, "" at first, that checkpoints keep: worker 0's, which resume() gives to all. The reference stays valid as long as
-  /// the trainer. invalid: a name that begins with "fit.".
+  /// A text of the program's own, or any bytes, "" at first, that checkpoints keep: resume() gives each worker its own where there are as many as there
+  /// were, and else all of them worker 0's. The reference stays valid as long as the trainer. invalid: a name that begins with "fit.".
   std::string& value(const std::string& name);
 
   strategy::Engine& engine();

@@ -1,5 +1,6 @@
 // Checkpoints of a trainer: written between steps, and gone on from.
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -8,9 +9,10 @@
 #include <sstream>
 #include <utility>
 
-#include "cohaul/base/facts.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/checkpoint/folder.h"
+#include "cohaul/checkpoint/state_file.h"
+#include "cohaul/checkpoint/worker_file.h"
 #include "cohaul/job/control.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/train/trainer_run.h"
@@ -18,11 +20,6 @@
 
 namespace cohaul::train {
 namespace {
-
-std::string absolute(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::absolute(path, ignored).lexically_normal().string();
-}
 
 /// Files as lines of the store: "name bytes hash".
 std::string text_of(const std::vector<checkpoint::FileEntry>& files) {
@@ -38,14 +35,6 @@ std::vector<checkpoint::FileEntry> files_of(const std::string& text) {
   return out;
 }
 
-std::string without_line(std::string_view facts, std::string_view name) {
-  std::string out;
-  std::istringstream in{std::string(facts)};
-  for (std::string line; std::getline(in, line);)
-    if (!line.starts_with(std::string(name) + "=")) out += line + "\n";
-  return out;
-}
-
 }  // namespace
 
 /// Worker 0's outcome, which all hear.
@@ -58,22 +47,20 @@ Status Trainer::Run::agree(const std::string& key, const Status& mine) {
 void Trainer::Run::expect_checkpoints() {
   expect_usable();
   settle();
-  if (!optimizer_)
-    throw Error(
-        unsupported("a trainer without an optimizer has no checkpoints yet: save the model and your optimizer"));
-  if (asynchronous()) throw Error(unsupported("asynchronous modes have no checkpoints yet: use train.save at the end"));
-  if (splits_layers())
-    throw Error(unsupported("the strategy tensor has no checkpoints yet: use train.save at the end"));
 }
 
 // ---- writing
+
+std::string Trainer::Run::optimizer_name() const {
+  return optimizer_ ? std::string(update::name(optimizer_->rule.kind)) : "the program's own";
+}
 
 checkpoint::Manifest Trainer::Run::manifest() const {
   checkpoint::Manifest m;
   m.library = job::library_version();
   m.trainer = number_;
   m.updates = done_;
-  m.optimizer = update::name(optimizer_->rule.kind);
+  m.optimizer = optimizer_name();
   if (rates_by_hand_) m.rates.assign(rates_->own().begin(), rates_->own().end());
   m.strategy = strategy_;
   m.workers = job_.world();
@@ -86,19 +73,53 @@ checkpoint::Manifest Trainer::Run::manifest() const {
             .running = loop_.running(),
             .facts = loop_.facts()};
   if (resumed_ && loop_.number() < resumed_->number) m.loop = *resumed_;  // this run has not come back to it yet
-  m.values = values_;
   m.parameters = model_->entries();
   return m;
+}
+
+/// Without an optimizer the parameters are the program's, and the same at all workers: worker 0 writes them.
+Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_own_parameters(const std::string& folder) {
+  if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
+  const update::Layout& layout = model_->layout();
+  std::vector<std::byte> flat(layout.bytes());
+  model_->copy_to(flat);
+  std::int64_t count = done_;
+  std::vector<update::StatePiece> pieces;
+  for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
+    const auto p = static_cast<std::int32_t>(i);
+    if (!layout.is_trained(p)) continue;
+    update::StatePiece piece;
+    piece.parameter = p;
+    piece.dtype = layout.parameters()[i].dtype;
+    piece.elements = layout.bytes(p) / size_of(piece.dtype);
+    piece.values = Bytes(flat).subspan(layout.offset(p), layout.bytes(p));
+    piece.count = &count;
+    pieces.push_back(piece);
+  }
+  const std::string name = std::string(checkpoint::kOwnerPrefix) + "0.safetensors";
+  COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout, pieces));
+  return std::vector{std::move(file)};
+}
+
+Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_mine(const std::string& folder) {
+  COHAUL_ASSIGN(std::vector<checkpoint::FileEntry> files,
+                optimizer_ ? engine_->save(folder) : write_own_parameters(folder));
+  const at::Tensor generator = at::detail::getDefaultCPUGenerator().get_state();
+  const checkpoint::WorkerState state{
+      values_, {static_cast<const char*>(generator.const_data_ptr()), static_cast<std::size_t>(generator.nbytes())}};
+  COHAUL_ASSIGN(checkpoint::FileEntry own, checkpoint::write_worker(folder, job_.rank(), state));
+  files.push_back(std::move(own));
+  return files;
 }
 
 /// This worker's files; at worker 0 those of all.
 Status Trainer::Run::write_files(const std::string& folder, const std::string& key,
                                  std::vector<checkpoint::FileEntry>& files) {
-  Result<std::vector<checkpoint::FileEntry>> mine = engine_->save(folder);
+  Result<std::vector<checkpoint::FileEntry>> mine = write_mine(folder);
   const auto of = [&](int rank) { return key + "/files/" + std::to_string(rank); };
   if (job_.rank() != 0) return say(of(job_.rank()), mine.ok() ? Result<std::string>(text_of(*mine)) : mine.status());
   Status failed = mine.status();
-  if (mine.ok()) files = *std::move(mine);
+  if (mine.ok()) files.insert(files.end(), mine->begin(), mine->end());
   for (int r = 1; r < job_.world(); ++r) {
     const Result<std::string> theirs = hear(r, of(r));
     if (!theirs.ok() && theirs.status().code() != Code::invalid) return theirs.status();
@@ -135,24 +156,83 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) const {
   return {};
 }
 
+/// Worker 0 holds the folder until the trainer ends, or takes another one.
+Status Trainer::Run::hold(const std::string& folder) {
+  if (job_.rank() != 0 || (lock_ && lock_->folder() == folder)) return {};
+  COHAUL_ASSIGN(lock_, checkpoint::FolderLock::take(folder));
+  return {};
+}
+
+/// This trainer's part of the checkpoint that another one writes, of all workers. At worker 0 `files` gets its manifest.
+Status Trainer::Run::write_part(const std::string& checkpoint, std::vector<checkpoint::FileEntry>& files) {
+  const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
+  const std::string name = checkpoint::trainer_name(number_), path = checkpoint + "/" + name;
+  Status begun;
+  std::error_code error;
+  if (work_ && slice_ != work_->slices.first)
+    begun = invalid("trainer " + std::to_string(number_) + " of the job is within a step");
+  else if (asynchronous() && loop_.running())
+    begun = invalid("trainer " + std::to_string(number_) + " of the job is within an asynchronous loop");
+  else if (job_.rank() == 0 && !std::filesystem::create_directory(path, error))
+    begun = invalid(path + ": cannot be made: " + error.message());
+  COHAUL_TRY(agree(key + "/begun", begun));
+  COHAUL_TRY(begun);
+  COHAUL_TRY(count_all());
+  checkpoint::Manifest m = manifest();
+  Status written = write_files(path, key, m.files);
+  if (job_.rank() == 0 && written.ok()) written = checkpoint::write_manifest(path, m);
+  if (job_.rank() == 0 && written.ok()) {
+    Result<checkpoint::FileEntry> entry = checkpoint::entry_of(checkpoint, name + "/" + checkpoint::kManifestName);
+    written = entry.status();
+    if (entry.ok()) files.push_back(*std::move(entry));
+  }
+  return agree(key + "/done", written);
+}
+
 /// Of all workers. m: gets the files, at worker 0.
 Status Trainer::Run::write_whole(const std::string& folder, int keep, checkpoint::Manifest& m) {
   const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
   Status begun;
   if (job_.rank() == 0) begun = expect_own_folder(folder);
+  if (begun.ok()) begun = hold(folder);
+  if (begun.code() == Code::unavailable) begun = invalid(begun.message());
   if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
   COHAUL_TRY(agree(key + "/begun", begun));
-  Status written = write_files(folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished, key, m.files);
+  const std::string path = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
+  Status written;
+  for (Run* other : others_)
+    if (written.ok()) written = other->write_part(path, m.files);
+  if (written.ok()) written = write_files(path, key, m.files);
   if (job_.rank() == 0 && written.ok()) written = checkpoint::commit(folder, m);
   if (job_.rank() == 0 && written.ok()) checkpoint::prune(folder, keep);
   return agree(key + "/done", written);
+}
+
+/// What all workers must agree on before they write.
+std::string Trainer::Run::checkpoint_facts() {
+  std::string numbers, hashes;
+  for (const Run* other : others_) numbers += "," + std::to_string(other->number_);
+  if (!optimizer_) {
+    std::vector<std::byte> flat(model_->layout().bytes());
+    model_->copy_to(flat);
+    for (std::size_t i = 0; i < model_->layout().parameters().size(); ++i) {
+      const auto p = static_cast<std::int32_t>(i);
+      if (model_->layout().is_trained(p))
+        hashes += checkpoint::hash_of(ConstBytes(flat).subspan(model_->layout().offset(p), model_->layout().bytes(p)));
+    }
+    hashes = checkpoint::hash_of(as_bytes(std::string_view(hashes)));
+  }
+  return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
 }
 
 /// Errors: what the disk says, at all workers alike; or peer_lost.
 Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
   const Time began = steady_clock().now();
   note_operation("write a checkpoint after step", done_);
-  COHAUL_TRY(meetings_.meet("save_checkpoint()", done_));
+  others_ = living_trainers(job_);
+  std::erase_if(others_, [this](const Run* r) { return r == this || !r->broken_.ok(); });
+  COHAUL_TRY(meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_, checkpoint_facts()));
+  COHAUL_TRY(count_all());
   checkpoint::Manifest m = manifest();
   const Status written = write_whole(folder, keep, m);
   if (job_.rank() != 0) return written;
@@ -169,46 +249,143 @@ Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
 void Trainer::Run::save_checkpoint(const std::string& folder) {
   expect_checkpoints();
   expect_between_steps("save_checkpoint()");
-  const Status written = write_checkpoint(absolute(folder), std::numeric_limits<int>::max());
+  if (loop_.running() && asynchronous())
+    throw Error(
+        invalid("save_checkpoint() within an asynchronous loop: workers are in different steps there; give the loop "
+                "FitOptions::checkpoint"));
+  const Status written = write_checkpoint(absolute_path(folder), std::numeric_limits<int>::max());
   if (written.code() == Code::peer_lost) broken_ = written;
   or_throw(written);
 }
 
-/// Of the loop that runs. What the disk says is reported, and training goes on.
+// ---- of a loop
+
+/// What the disk says is reported, and training goes on.
 Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options) {
   expect_checkpoints();
   if (requests_) requests_->checkpoint_begins();
-  Status written = write_checkpoint(absolute(options.folder), options.keep);
+  Status written = write_checkpoint(absolute_path(options.folder), options.keep);
+  checkpoint_at_ = steady_clock().now();
   if (written.ok() || written.code() == Code::invalid) return written;
   broken_ = written;
   throw Error(written);
 }
 
-/// Whether the loop that runs has checkpoints that can be written.
+/// Whether the loop that runs has checkpoints.
 bool Trainer::Run::takes_checkpoints() const {
-  return loop_.running() && !loop_.options().checkpoint.folder.empty() && optimizer_ && !asynchronous() &&
-         !splits_layers();
+  return loop_.running() && !loop_.options().checkpoint.folder.empty() && !somebody_left_;
 }
 
-/// What this worker's end of the step says.
+void Trainer::Run::begin_checkpoints() {
+  somebody_left_ = false;
+  workers_left_.assign(static_cast<std::size_t>(job_.world()), 0);
+  finished_step_.reset();
+  checkpoint_at_ = steady_clock().now();
+  if (takes_checkpoints()) {
+    const Status held = hold(absolute_path(loop_.options().checkpoint.folder));
+    // A disk that cannot be written is told with each checkpoint, and may be mended.
+    or_throw(agree(meetings_.group() + "/folder/" + std::to_string(checkpoints_++),
+                   held.code() == Code::unavailable ? invalid(held.message()) : Status()));
+  }
+  if (has_rounds()) begin_round();
+  requests_.emplace(takes_checkpoints());
+}
+
+/// What this worker's end of a step, or of a round, says.
 std::uint8_t Trainer::Run::request() {
   const std::uint8_t pending = requests_ && loop_.running() ? requests_->pending() : 0;
-  if (pending == 0 || takes_checkpoints()) return pending;
+  if (takes_checkpoints()) {
+    const double every_s = loop_.options().checkpoint.every_s;
+    const bool late = every_s > 0 && job_.rank() == 0 && steady_clock().now() - checkpoint_at_ >= seconds(every_s);
+    return pending == 0 && late ? job::kCheckpointRequest : pending;
+  }
+  if (pending == 0) return 0;
   requests_->checkpoint_begins();
   if (!std::exchange(warned_, true))
     observe::Progress(2).say("SIGUSR1: no checkpoint is written, since this loop has no folder for them");
   return 0;
 }
 
-/// request: the strongest of all workers, which all hear with the same step.
-void Trainer::Run::checkpoint_if_due(std::uint8_t request) {
-  if (!loop_.running() || loop_.options().checkpoint.folder.empty()) return;
-  const CheckpointOptions& options = loop_.options().checkpoint;
+/// After a step that all workers count alike, when the program has done with it what it wanted.
+void Trainer::Run::checkpoint_if_due() {
+  const std::optional<std::uint8_t> request = std::exchange(finished_step_, std::nullopt);
+  if (!request || !takes_checkpoints()) return;
+  const CheckpointOptions options = loop_.options().checkpoint;
   const bool by_count = options.every > 0 && (done_ - loop_.first()) % options.every == 0;
-  const bool due = done_ < loop_.last() && (by_count || request != 0);  // the end of the loop writes one anyhow
-  if (!due && !job::is_stop(request)) return;
+  const bool due = done_ < loop_.last() && (by_count || *request != 0);  // the end of the loop writes one anyhow
+  if (!due && !job::is_stop(*request)) return;
   const Status written = checkpoint_of_loop(options);
-  if (job::is_stop(request)) stop_for(request, absolute(options.folder), written);
+  if (job::is_stop(*request)) stop_for(*request, absolute_path(options.folder), written);
+}
+
+// ---- rounds of asynchronous loops
+
+// What a worker says at the end of a round, but for its request.
+constexpr const char *kLeft = "left", *kStopped = "stopped";
+
+/// Workers of an asynchronous loop count no steps alike. So it is cut into rounds, each a loop of the engine's: at the end of one everything is at
+/// rest, all workers meet, and a checkpoint may be written. A request ends the round for all.
+bool Trainer::Run::has_rounds() const { return asynchronous() && takes_checkpoints(); }
+
+void Trainer::Run::begin_round() {
+  const std::int64_t every = loop_.options().checkpoint.every, done = done_ - loop_.first();
+  const std::int64_t due = every > 0 && !somebody_left_ ? loop_.first() + (done / every + 1) * every : loop_.last();
+  loop_.begin_round(done_, std::min(due, loop_.last()));
+}
+
+Status Trainer::Run::say_of_round(const std::string& what) {
+  return say(meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(job_.rank()), what);
+}
+
+/// Blocks until all workers that are in the loop are at the end of the round.
+Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
+  or_throw(say_of_round(mine));
+  Round round;
+  for (int r = 0; r < job_.world(); ++r) {
+    if (workers_left_[static_cast<std::size_t>(r)]) continue;
+    const std::string theirs =
+        or_throw(hear(r, meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(r)));
+    if (theirs == kStopped) round.stopped = true;
+    else if (theirs == kLeft) workers_left_[static_cast<std::size_t>(r)] = 1;
+    else round.request = std::max(round.request, static_cast<std::uint8_t>(std::stoi(theirs)));
+  }
+  or_throw(count_all());
+  somebody_left_ = std::ranges::count(workers_left_, 0) < job_.world();
+  return round;
+}
+
+/// Asynchronous modes: the updates of all workers, who are at rest.
+Status Trainer::Run::count_all() {
+  if (!asynchronous()) return {};
+  COHAUL_TRY(engine_->leave_loop(false, false));
+  done_ = engine_done();
+  return {};
+}
+
+/// The engine has no step more of the round. Returns whether the loop has.
+bool Trainer::Run::next_round() {
+  if (!has_rounds()) return false;
+  const CheckpointOptions options = loop_.options().checkpoint;
+  const Round round = meet_round(std::to_string(request()));
+  if (somebody_left_) {  // without it there is no checkpoint
+    requests_.emplace(false);
+    job::Requests::suffer();
+  }
+  if (round.stopped || (somebody_left_ && done_ < loop_.round_last())) return false;
+  if (!somebody_left_ && (done_ < loop_.last() || job::is_stop(round.request))) {
+    const Status written = checkpoint_of_loop(options);
+    if (job::is_stop(round.request)) stop_for(round.request, absolute_path(options.folder), written);
+  }
+  if (done_ >= loop_.last()) return false;
+  begin_round();
+  return true;
+}
+
+/// This worker leaves the loop. stop: so do all, and come here.
+void Trainer::Run::leave_round(bool stop) {
+  if (stop) (void)meet_round(kStopped);
+  else or_throw(say_of_round(kLeft));
+  somebody_left_ |= !stop;
 }
 
 void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, const Status& written) {
@@ -229,96 +406,6 @@ void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, con
 void Trainer::Run::end_requests() {
   requests_.reset();
   job::Requests::suffer();
-}
-
-// ---- going on
-
-/// The checkpoint's folder, the same at all workers; empty: there is none.
-std::string Trainer::Run::find_checkpoint(const std::string& folder) {
-  const std::string key = meetings_.group() + "/resume/" + std::to_string(checkpoints_++);
-  if (job_.rank() != 0) return or_throw(hear(0, key));
-  const checkpoint::Found found = checkpoint::find(folder);
-  Status wrong;
-  if (found.path.empty() && !found.passed_over.empty())
-    wrong = invalid(folder + ": has no good checkpoint; the newest: " + found.passed_over.front().message());
-  or_throw(say(key, wrong.ok() ? Result<std::string>(found.path) : wrong));
-  or_throw(wrong);
-  if (found.path.empty()) return {};
-  observe::Event told{"resumed", {{"step", found.manifest.updates}, {"path", found.path}}};
-  std::vector<std::string> passed_over;
-  for (const Status& s : found.passed_over) passed_over.push_back(s.message());
-  if (!passed_over.empty()) told.add("passed_over", std::move(passed_over));
-  telling_.tell(told);
-  return found.path;
-}
-
-void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::string& path) const {
-  const auto refuse = [&](const std::string& why) { throw Error(invalid(path + ": " + why)); };
-  const std::vector<checkpoint::ParameterEntry> ours = model_->entries();
-  for (std::size_t p = 0; p < std::min(ours.size(), saved.parameters.size()); ++p)
-    if (!(ours[p] == saved.parameters[p]))
-      refuse("is of another model: its parameter " + std::to_string(p) + " is " + saved.parameters[p].name +
-             ", this model's is " + ours[p].name + ", or their shapes, strides or types differ");
-  if (ours.size() != saved.parameters.size())
-    refuse("is of another model: it has " + std::to_string(saved.parameters.size()) + " parameters, this model has " +
-           std::to_string(ours.size()));
-  if (saved.trainer != number_)
-    refuse("is of the job's trainer " + std::to_string(saved.trainer) + ", this is trainer " + std::to_string(number_));
-  const std::string rule(update::name(optimizer_->rule.kind));
-  if (saved.optimizer != rule) refuse("its optimizer is " + saved.optimizer + ", this run's is " + rule);
-  if (!saved.rates.empty() && saved.rates.size() != rates_->own().size())
-    refuse("it has learning rates for " + std::to_string(saved.rates.size()) + " groups, this run's optimizer has " +
-           std::to_string(rates_->own().size()));
-  if (saved.slices != engine_->slices())
-    refuse("its steps have " + std::to_string(saved.slices) + " slices, this run's have " +
-           std::to_string(engine_->slices()) + ": set slices to " + std::to_string(saved.slices));
-  if (saved.seed != options_.seed)
-    refuse("its seed is " + std::to_string(saved.seed) + ", this run's is " + std::to_string(options_.seed));
-}
-
-void Trainer::Run::load_best(const checkpoint::Manifest& saved, const std::string& path) {
-  const auto named = [](const checkpoint::FileEntry& f) { return f.name == checkpoint::kBestName; };
-  if (job_.rank() != 0 || std::ranges::none_of(saved.files, named)) return;
-  best_ = copy_of_all();
-  or_throw(load_tensors(best_, path + "/" + checkpoint::kBestName));
-}
-
-std::int64_t Trainer::Run::resume(const std::string& folder) {
-  expect_checkpoints();
-  if (done_ > 0 || loop_.number() > 0 || work_)
-    throw Error(invalid("resume() comes before the trainer's first step and loop"));
-  note_operation("resume");
-  or_throw(meetings_.meet("resume()", done_));
-  const std::string path = find_checkpoint(absolute(folder));
-  if (path.empty()) return 0;
-  const checkpoint::Manifest saved = or_throw(checkpoint::read_manifest(path));
-  expect_fits(saved, path);
-  follow_changes();  // what the program has loaded before gives way to the checkpoint, and does not come after it
-  const auto meet = [&] { return meetings_.meet("resume()", done_); };
-  or_throw(engine_->restore(path, saved.updates, meet, soon()).context(path));
-  if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));
-  buffers_->remember();
-  // References to values stay valid.
-  for (auto& [name, value] : values_) value.clear();
-  for (const auto& [name, value] : saved.values) values_[name] = value;
-  load_best(saved, path);
-  model_->updated([](std::int32_t) { return true; });
-  model_->settled();
-  if (!saved.rates.empty()) set_rates(saved.rates);
-  offset_ = done_ = saved.updates;
-  loop_.set_offset(offset_);
-  resumed_ = saved.loop;
-  return done_;
-}
-
-/// After a loop was begun: whether the run that is gone on from had done it, or a part of it.
-void Trainer::Run::go_on_with_loop() {
-  if (!resumed_ || loop_.number() > resumed_->number) return;
-  if (loop_.number() < resumed_->number) return loop_.go_on(done_, done_, true);
-  or_throw(compare_facts(without_line(resumed_->facts, "steps"), "the checkpoint", without_line(loop_.facts(), "steps"),
-                         "this run"));
-  const bool left = !resumed_->running && done_ < resumed_->last;
-  loop_.go_on(resumed_->first, done_, left);
 }
 
 }  // namespace cohaul::train

@@ -51,12 +51,13 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
   if (evaluates) expect_evaluations(options);
   const std::int64_t loop = begin_loop(set, options);
   if (evaluates) begin_evaluations();
-  // A checkpoint of a step is older than the step's evaluation.
+  // A checkpoint of a step is older than the step's evaluation, which may take long.
   bool goes_on = !evaluates || !evaluation_is_due(e) || evaluate_and_judge(e, loss);
   while (goes_on) {
     const std::optional<data::Batch> batch = next_batch(loop);
     if (!batch) break;
     const StepResult result = step(loss(*batch), {}, false);
+    if (!asynchronous()) checkpoint_if_due();
     if (evaluates && result.complete && evaluation_is_due(e)) goes_on = evaluate_and_judge(e, loss);
   }
   if (!goes_on) {

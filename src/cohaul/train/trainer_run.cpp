@@ -2,6 +2,8 @@
 
 #include <ATen/ops/scalar_tensor.h>
 
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
@@ -20,6 +22,34 @@ struct Trainer::Run::EndsWithJob {
   EndsWithJob(const EndsWithJob&) = delete;
 };
 
+/// By job. Jobs of one process may be on several threads.
+struct Trainer::Run::Living {
+  std::mutex mutex;
+  std::map<const job::Job*, std::vector<Run*>> runs;
+  static Living& all() {
+    static Living living;
+    return living;
+  }
+  void add(Run* run) {
+    const std::lock_guard lock(mutex);
+    runs[&run->job_].push_back(run);
+  }
+  void remove(Run* run) {
+    const std::lock_guard lock(mutex);
+    const auto of_job = runs.find(&run->job_);
+    if (of_job == runs.end()) return;
+    std::erase(of_job->second, run);
+    if (of_job->second.empty()) runs.erase(of_job);
+  }
+};
+
+std::vector<Trainer::Run*> Trainer::Run::living_trainers(const job::Job& job) {
+  Living& living = Living::all();
+  const std::lock_guard lock(living.mutex);
+  const auto of_job = living.runs.find(&job);
+  return of_job == living.runs.end() ? std::vector<Run*>() : of_job->second;
+}
+
 Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options)
     : job_(job),
       optimizer_(std::move(optimizer)),
@@ -33,6 +63,7 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
   if (optimizer) or_throw(optimizer->check());
   std::shared_ptr<Run> run(new Run(job, std::move(optimizer), options));
   run->set_up(std::move(model), strategy);
+  Living::all().add(run.get());
   auto guard = std::make_shared<EndsWithJob>(run);
   run->last_words_ = job.at_close([guard] {
     auto r = guard->run.lock();
@@ -77,6 +108,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   o.own_optimizer = !optimizer_.has_value();
   o.lend = {tensors, &small_};
   o.watch = &meetings_;
+  o.places = places();
   engine_ = or_throw(strategy::make_engine(strategy, job_, o));
   if (!optimizer_ && !engine_->capabilities().average)
     throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
@@ -89,6 +121,21 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   const bool several = engine_->slices() > engine_->capabilities().data_parallel;
   buffers_.emplace(buffers_policy(strategy), model_->layout(), model_->buffers(), engine_->exchange(), small_.bytes(),
                    several);
+}
+
+/// Where split layers lie in the whole ones. Of what is not split worker 0 writes the checkpoints.
+std::vector<strategy::Place> Trainer::Run::places() const {
+  std::vector<strategy::Place> out;
+  const Model& model = model_->model();
+  if (model.split.empty()) return out;
+  const std::vector<at::Tensor> parameters = model_->parameters();
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    const parallel::SplitParameter* split = model.split_of(model_->layout().parameters()[p].name);
+    const std::int64_t rows = split ? split->part.size() : 0;
+    const std::int64_t of_row = rows > 0 ? parameters[p].numel() / rows : 0;
+    out.push_back({split ? static_cast<std::uint64_t>(split->part.begin * of_row) : 0, split || job_.rank() == 0});
+  }
+  return out;
 }
 
 /// Where a step has one slice, and in asynchronous modes, buffers stay where they are.
@@ -131,6 +178,7 @@ Trainer::Run::~Run() { end(); }
 // What others still need of this process was sent at the end of the last step.
 void Trainer::Run::end() {
   if (std::exchange(ended_, true)) return;
+  Living::all().remove(this);
   if (broken_.ok()) broken_ = invalid("the trainer has ended");
   requests_.reset();
   job_.forget_at_close(last_words_);
@@ -151,6 +199,7 @@ Status Trainer::Run::close() {
     return e.status();
   }
   COHAUL_TRY(meetings_.meet("close()", done_));
+  Living::all().remove(this);
   Status closed = engine_->close();
   model_->give_back();
   reducer_.reset();
@@ -204,9 +253,14 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   expect_usable();
   settle();
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
-  loop_.begin(set, resolved, options_.seed, engine_done(), asynchronous() ? new_rates_ : std::string());
+  if (asynchronous() && !options.checkpoint.folder.empty()) {
+    or_throw(meetings_.meet("an asynchronous loop with checkpoints", 0));  // all have left the one before
+    or_throw(count_all());
+  }
+  done_ = engine_done();
+  loop_.begin(set, resolved, options_.seed, done_, asynchronous() ? new_rates_ : std::string());
   go_on_with_loop();
-  requests_.emplace(takes_checkpoints());
+  begin_checkpoints();
   telling_.begin_loop(loop_);
   return loop_.number();
 }
@@ -226,8 +280,12 @@ void Trainer::Run::leave_loop(bool stop) {
   if (!broken_.ok()) throw Error(broken_);
   or_throw(engine_->leave_loop(stop, unfinished));
   done_ = engine_done();
+  const CheckpointOptions checkpoint = loop_.options().checkpoint;
+  const bool rounds = has_rounds();
+  if (rounds) leave_round(stop);
   telling_.end_loop(done_ - loop_.start());
   loop_.end();
+  if (rounds && !somebody_left_) (void)checkpoint_of_loop(checkpoint).ok();
   end_requests();
 }
 
@@ -240,13 +298,14 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
   expect_usable();
   if (!loop_.running() || loop != loop_.number()) return std::nullopt;
   if (batch_out_) throw Error(invalid("a batch was not answered: call step(loss) or average(loss) once for each"));
-  if (!work_ && !open_step()) {
+  if (!work_ && !asynchronous()) checkpoint_if_due();
+  if (!work_ && !open_step_of_loop()) {
     done_ = engine_done();
     telling_.end_loop(done_ - loop_.start());
     const CheckpointOptions checkpoint = loop_.options().checkpoint;
     const bool grown = done_ > loop_.start();
     loop_.end();
-    if (grown && !checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint).ok();
+    if (grown && !checkpoint.folder.empty() && !somebody_left_) (void)checkpoint_of_loop(checkpoint).ok();
     end_requests();
     return std::nullopt;
   }
@@ -255,12 +314,21 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
   return loop_.batch(update_of(*work_), work_->slices.count, slice_);
 }
 
+bool Trainer::Run::open_step_of_loop() {
+  while (!open_step())
+    if (!next_round()) return false;
+  return true;
+}
+
 bool Trainer::Run::open_step() {
   const std::int64_t next = engine_->loop().done;
   const update::Loop one{next, next + 1, 0, loop_.number(), {}};
   work_ = or_throw(engine_->next(loop_.running() ? loop_.bounds() : one));
   if (asynchronous()) {
-    for (const strategy::ReportedUpdate& update : engine_->take_reports()) telling_.tell(update, loop_, true);
+    for (strategy::ReportedUpdate& update : engine_->take_reports()) {
+      update.number += offset_;
+      telling_.tell(update, loop_, true);
+    }
     model_->updated([](std::int32_t) { return true; });
   }
   if (!work_) return false;
@@ -370,7 +438,8 @@ void Trainer::Run::give_up_backward() {
 }
 
 StepResult Trainer::Run::end_step() {
-  ends_.back().request = request();
+  const std::uint8_t asked = request();
+  ends_.back().request = asked;
   meetings_.enter(asynchronous() ? -1 : work_->step.value);
   auto finished = engine_->exchange().finish(ends_);
   meetings_.leave();
@@ -393,7 +462,8 @@ StepResult Trainer::Run::end_step() {
   new_rates_.clear();
   done_ = asynchronous() ? engine_done() : step + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
-  checkpoint_if_due(outcome.request);
+  if (!asynchronous()) finished_step_ = outcome.request;
+  else if (asked != 0) or_throw(engine_->leave_loop(true, false));  // the end of the round, for all
   return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
 }
 

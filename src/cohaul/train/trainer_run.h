@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/checkpoint/lock.h"
 #include "cohaul/checkpoint/manifest.h"
 #include "cohaul/gradient/reducer.h"
 #include "cohaul/job/requests.h"
@@ -21,6 +22,9 @@
 #include "cohaul/update/tree_fold.h"
 
 namespace cohaul::train {
+
+/// As checkpoints name it.
+std::string absolute_path(const std::string& path);
 
 class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
  public:
@@ -51,12 +55,17 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t done() const { return done_; }
   const StepTimes& times() const { return telling_.times(); }
 
+  /// The job's trainers in this process, in the order in which they were made.
+  static std::vector<Run*> living_trainers(const job::Job& job);
+
  private:
   struct EndsWithJob;
+  struct Living;
   Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
   void set_up(Model model, const strategy::Strategy& strategy);
   void expect_one_slice_each(const strategy::Strategy& strategy) const;
   std::size_t parts_max() const;
+  std::vector<strategy::Place> places() const;
   void share_first_parameters();
   void expect_usable();
   void expect_ownership();
@@ -68,6 +77,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void expect_equal_replacements(const std::string& parameter);
   enum class Spread { changed, equal };  // whether other workers' parameters may change
   void spread_parameters(Spread what);
+  bool open_step_of_loop();
   bool open_step();
   void prepare_step();
   void begin_step();
@@ -97,18 +107,39 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();
   Status expect_own_folder(const std::string& folder) const;
+  Status hold(const std::string& folder);
+  std::string optimizer_name() const;
+  std::string checkpoint_facts();
+  Result<std::vector<checkpoint::FileEntry>> write_own_parameters(const std::string& folder);
+  Result<std::vector<checkpoint::FileEntry>> write_mine(const std::string& folder);
+  Status write_part(const std::string& checkpoint, std::vector<checkpoint::FileEntry>& files);
   Status write_whole(const std::string& folder, int keep, checkpoint::Manifest& m);
   Status write_checkpoint(const std::string& folder, int keep);
   Status write_files(const std::string& folder, const std::string& key, std::vector<checkpoint::FileEntry>& files);
   checkpoint::Manifest manifest() const;
   bool takes_checkpoints() const;
+  void begin_checkpoints();
   std::uint8_t request();
-  void checkpoint_if_due(std::uint8_t request);
+  void checkpoint_if_due();
+  bool has_rounds() const;
+  void begin_round();
+  struct Round {
+    bool stopped = false;      // somebody called stop()
+    std::uint8_t request = 0;  // the strongest
+  };
+  Status say_of_round(const std::string& what);
+  Round meet_round(const std::string& mine);
+  Status count_all();
+  bool next_round();
+  void leave_round(bool stop);
   Status checkpoint_of_loop(const CheckpointOptions& options);
   [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
   void end_requests();
+  // Of going on from one (trainer_resume.cpp).
   void load_best(const checkpoint::Manifest& saved, const std::string& path);
   std::string find_checkpoint(const std::string& folder);
+  Status restore_parameters(const std::string& path, std::int64_t updates);
+  void restore_worker(const checkpoint::Manifest& saved, const std::string& path);
   void expect_fits(const checkpoint::Manifest& saved, const std::string& path) const;
   void go_on_with_loop();
   void tell(double loss);
@@ -160,11 +191,18 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                       // updates before resume()
   std::optional<checkpoint::LoopEntry> resumed_;  // the loop that the checkpoint was in
-  std::int64_t writes_ = 0;                       // by hand so far, whose counters went to all
-  std::int64_t evaluations_ = 0;                  // asked for so far
-  std::int64_t checkpoints_ = 0;                  // asked for so far
-  std::int64_t left_loop_ = 0;                    // number of a loop that was left, and is to be ended
-  Status broken_;                                 // why it cannot be used any more
+  std::optional<checkpoint::FolderLock> lock_;    // worker 0: of the folder that it writes into
+  std::vector<Run*> others_;                      // trainers of the job that are written with this one
+  Time checkpoint_at_ = 0;                        // when the last one of the loop was written, or the loop began
+  std::optional<std::uint8_t>
+      finished_step_;               // what all were asked for with a step that no checkpoint was written after yet
+  std::vector<char> workers_left_;  // by worker: it has left the asynchronous loop
+  bool somebody_left_ = false;      // so there are no checkpoints any more
+  std::int64_t writes_ = 0;         // by hand so far, whose counters went to all
+  std::int64_t evaluations_ = 0;    // asked for so far
+  std::int64_t checkpoints_ = 0;    // asked for so far
+  std::int64_t left_loop_ = 0;      // number of a loop that was left, and is to be ended
+  Status broken_;                   // why it cannot be used any more
   bool ended_ = false;
 };
 

@@ -1,0 +1,23 @@
+#pragma once
+// What a worker keeps beside the model, in a file worker-….safetensors of its own: texts of the program, and its random generator.
+
+#include <map>
+#include <string>
+
+#include "cohaul/base/status.h"
+#include "cohaul/checkpoint/manifest.h"
+
+namespace cohaul::checkpoint {
+
+struct WorkerState {
+  std::map<std::string, std::string> values;  // any bytes
+  std::string generator;                      // of LibTorch's default generator on the CPU, as it gives it
+  bool operator==(const WorkerState&) const = default;
+};
+
+/// Blocks until the file is on the disk. Errors: invalid, naming the file and the reason.
+Result<FileEntry> write_worker(const std::string& folder, int rank, const WorkerState& state);
+/// Errors: invalid, naming the file: it is not there, or not what write_worker() writes.
+Result<WorkerState> read_worker(const std::string& checkpoint, int rank);
+
+}  // namespace cohaul::checkpoint
