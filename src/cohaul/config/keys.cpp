@@ -32,15 +32,16 @@ std::vector<KeySpec> model_keys(bool own_program) {
        .aliases = {"initialization", "initializer"}},
   };
   if (own_program) return keys;
-  keys.front().choices = {"softmax", "mlp", "cnn"};
+  keys.front().choices = {"softmax", "mlp", "cnn", "resnet18"};
   keys.push_back({.key = "model.width",
                   .type = Type::integer,
-                  .help = "units of a hidden layer; with --program any model.* is the program's",
-                  .fallback = 1024_i,
+                  .help =
+                      "units of a hidden layer (mlp 1024), channels of the first stage (resnet18 64); with --program "
+                      "any model.* is the program's",
                   .min = 1,
                   .max = 1 << 20,
-                  .aliases = {"hidden", "hidden_size", "hidden_units"},
-                  .only = {"model.name", {"mlp"}}});
+                  .aliases = {"hidden", "hidden_size", "hidden_units", "channels"},
+                  .only = {"model.name", {"mlp", "resnet18"}}});
   keys.push_back({.key = "model.depth",
                   .type = Type::integer,
                   .help = "hidden layers",

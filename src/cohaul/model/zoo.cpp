@@ -16,6 +16,7 @@ constexpr Size kInputs{"inputs", 784, 1, 1 << 24, "values of a sample"};
 constexpr Size kClasses{"classes", 10, 2, 1 << 24, "classes to tell apart"};
 constexpr Size kWidth{"width", 1024, 1, 1 << 20, "units of a hidden layer"};
 constexpr Size kDepth{"depth", 2, 1, 1000, "hidden layers"};
+constexpr Size kChannels{"width", 64, 1, 1 << 12, "channels of the first stage; each further one has twice as many"};
 
 struct Model {
   std::string_view name;
@@ -23,10 +24,10 @@ struct Model {
   std::vector<Size> sizes;
 };
 
-const std::array<Model, 3>& zoo() {
-  static const std::array<Model, 3> models{Model{"softmax", make_softmax, {kInputs, kClasses}},
-                                           Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
-                                           Model{"cnn", make_cnn, {kClasses}}};
+const std::array<Model, 4>& zoo() {
+  static const std::array<Model, 4> models{
+      Model{"softmax", make_softmax, {kInputs, kClasses}}, Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
+      Model{"cnn", make_cnn, {kClasses}}, Model{"resnet18", make_resnet18, {kChannels, kClasses}}};
   return models;
 }
 
