@@ -120,6 +120,15 @@ std::vector<KeySpec> train_keys() {
        .min = 1,
        .max = 1e15,
        .aliases = {"log_interval", "log_steps", "print_every"}},
+      {.key = "train.watch_gradients",
+       .type = Type::integer,
+       .help =
+           "updates between two tables of the gradients' norms, layer by layer, beside that of the first update; 0: "
+           "none",
+       .fallback = 0_i,
+       .min = 0,
+       .max = 1e15,
+       .aliases = {"watch", "grad_norm", "gradient_norms", "log_gradients"}},
   };
 }
 

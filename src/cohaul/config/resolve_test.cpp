@@ -94,7 +94,8 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "buffers, seed, log_every, eval_every, patience, keep_best, init, save, checkpoint, checkpoint_every, "
+            "buffers, seed, log_every, watch_gradients, eval_every, patience, keep_best, init, save, checkpoint, "
+            "checkpoint_every, "
             "keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
@@ -202,6 +203,18 @@ TEST(Resolve, DefaultsOfEachRule) {
   EXPECT_EQ(real("lion", "optimizer.beta2"), 0.99);
   EXPECT_EQ(real("adamw", "optimizer.weight_decay"), 0.01);
   EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
+}
+
+TEST(Resolve, WatchedGradients) {
+  EXPECT_EQ(job()->get<std::int64_t>("train.watch_gradients"), 0);
+  EXPECT_TRUE(job({"train.watch_gradients=10", "strategy.name=parameter_server"}).ok());
+  const std::vector<std::string> async{"train.watch_gradients=10", "strategy.name=parameter_server",
+                                       "strategy.consistency=async"};
+  EXPECT_EQ(refusal(job(async)),
+            "--set: train.watch_gradients = 10: tells norms of the whole batch's gradients, which nobody has with "
+            "strategy.consistency = async; remove the key, or use single, all_reduce or synchronous servers");
+  EXPECT_NE(refusal(job({"train.watch_gradients=10", "strategy.name=tensor"})).find("strategy.name = tensor"),
+            std::string::npos);
 }
 
 TEST(Resolve, Schedules) {
