@@ -68,7 +68,8 @@ TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
                          testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32},
-                                         Case{"resnet18", 6, 32, set({"model.width=4"})}),
+                                         Case{"resnet18", 6, 32, set({"model.width=4"})},
+                                         Case{"deep_residual", 12, 64}),
                          [](const auto& info) { return info.param.model; });
 
 TEST(Slices, UnequalOnesToo) {

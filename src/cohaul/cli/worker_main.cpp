@@ -64,9 +64,11 @@ model::ModelSettings settings_of(const Config& job) {
   s.name = job.get<std::string>("model.name");
   s.init = job.get_or("model.init", std::string("default"));
   s.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
-  for (const auto& [key, entry] : job.entries())
-    if (key.starts_with("model.") && key != "model.name" && key != "model.init")
-      if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
+  for (const auto& [key, entry] : job.entries()) {
+    if (!key.starts_with("model.") || key == "model.name" || key == "model.init") continue;
+    if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
+    if (auto choice = job.find<bool>(key)) s.sizes.emplace(key.substr(6), *choice ? 1 : 0);
+  }
   return s;
 }
 

@@ -32,24 +32,35 @@ std::vector<KeySpec> model_keys(bool own_program) {
        .aliases = {"initialization", "initializer"}},
   };
   if (own_program) return keys;
-  keys.front().choices = {"softmax", "mlp", "cnn", "resnet18"};
+  keys.front().choices = {"softmax", "mlp", "cnn", "resnet18", "deep"};
   keys.push_back({.key = "model.width",
                   .type = Type::integer,
                   .help =
-                      "units of a hidden layer (mlp 1024), channels of the first stage (resnet18 64); with --program "
-                      "any model.* is the program's",
+                      "units of a hidden layer (mlp 1024; deep 64), channels of the first stage (resnet18 64); with "
+                      "--program any model.* is the program's",
                   .min = 1,
                   .max = 1 << 20,
                   .aliases = {"hidden", "hidden_size", "hidden_units", "channels"},
-                  .only = {"model.name", {"mlp", "resnet18"}}});
+                  .only = {"model.name", {"mlp", "resnet18", "deep"}}});
   keys.push_back({.key = "model.depth",
                   .type = Type::integer,
-                  .help = "hidden layers",
-                  .fallback = 2_i,
+                  .help = "hidden layers (mlp 2; deep 30)",
                   .min = 1,
                   .max = 1000,
                   .aliases = {"layers", "num_layers", "hidden_layers"},
-                  .only = {"model.name", {"mlp"}}});
+                  .only = {"model.name", {"mlp", "deep"}}});
+  keys.push_back({.key = "model.residual",
+                  .type = Type::boolean,
+                  .help = "each layer adds to its input; false: it takes its place",
+                  .fallback = true,
+                  .aliases = {"skip", "shortcut", "residuals"},
+                  .only = {"model.name", {"deep"}}});
+  keys.push_back({.key = "model.norm",
+                  .type = Type::boolean,
+                  .help = "a layer norm before each ReLU",
+                  .fallback = true,
+                  .aliases = {"layer_norm", "normalize", "norms"},
+                  .only = {"model.name", {"deep"}}});
   return keys;
 }
 

@@ -36,9 +36,13 @@ void fill_optimizer(Config& job, const Schema& schema) {
 
 /// Sizes whose defaults are each model's own.
 void fill_model(Config& job, const Schema& schema) {
-  const KeySpec* width = schema.find("model.width");
-  if (width == nullptr || job.has("model.width") || !is_read(job, *width)) return;
-  job.set("model.width", job.get<std::string>("model.name") == "mlp" ? Int{1024} : Int{64});
+  const bool mlp = job.get<std::string>("model.name") == "mlp";
+  const auto fill = [&](const char* key, Int value) {
+    const KeySpec* spec = schema.find(key);
+    if (spec != nullptr && !job.has(key) && is_read(job, *spec)) job.set(key, value);
+  };
+  fill("model.width", mlp ? 1024 : 64);
+  fill("model.depth", mlp ? 2 : 30);
 }
 
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.

@@ -33,5 +33,6 @@ Net make_softmax(const Sizes& sizes, parallel::Factory& factory);
 Net make_mlp(const Sizes& sizes, parallel::Factory& factory);
 Net make_cnn(const Sizes& sizes, parallel::Factory& factory);
 Net make_resnet18(const Sizes& sizes, parallel::Factory& factory);  // resnet.cpp
+Net make_deep(const Sizes& sizes, parallel::Factory& factory);      // deep.cpp
 
 }  // namespace cohaul::model

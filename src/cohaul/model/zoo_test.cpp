@@ -20,6 +20,7 @@ Entry make_or_die(const ModelSettings& settings) {
 /// For models that take long otherwise.
 std::map<std::string, std::int64_t> small_sizes(std::string_view name) {
   if (name == "resnet18") return {{"width", 8}};
+  if (name == "deep") return {{"width", 32}, {"depth", 4}};
   return {};
 }
 
@@ -108,7 +109,7 @@ TEST(Zoo, RefusesByKey) {
     return status.message();
   };
   EXPECT_EQ(refusal({.name = "sofmax"}),
-            "model.name = \"sofmax\": no such model; the zoo has softmax, mlp, cnn, resnet18");
+            "model.name = \"sofmax\": no such model; the zoo has softmax, mlp, cnn, resnet18, deep");
   EXPECT_EQ(refusal({.name = "softmax", .sizes = {{"width", 3}}}),
             "model.width: no size of the model softmax; it has inputs, classes");
   EXPECT_EQ(refusal({.name = "mlp", .sizes = {{"width", 0}}}), "model.width = 0: must be 1 to 1048576");
@@ -132,8 +133,11 @@ class LastOfTwo : public collective::Group {
 TEST(Zoo, TensorSplitsTheLastLayerOnly) {
   LastOfTwo group;
   auto factory = parallel::tensor_parallel_layers(group);
-  const std::vector<std::pair<std::string, std::string>> last{
-      {"softmax", "weight"}, {"mlp", "4.weight"}, {"cnn", "9.weight"}, {"resnet18", "fc.weight"}};
+  const std::vector<std::pair<std::string, std::string>> last{{"softmax", "weight"},
+                                                              {"mlp", "4.weight"},
+                                                              {"cnn", "9.weight"},
+                                                              {"resnet18", "fc.weight"},
+                                                              {"deep", "out.weight"}};
   for (const auto& [name, weight] : last) {
     const ModelSettings settings{.name = name, .seed = 4, .sizes = small_sizes(name)};
     auto entry = make(settings, *factory);
