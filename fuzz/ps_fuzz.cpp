@@ -95,6 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   init.consistency.kind = static_cast<Consistency::Kind>(mode % 3);
   if (mode & 16) init.policy.clip_norm = 1;
   if (mode & 32) init.policy.non_finite = update::NonFinite::skip;
+  if (mode & 64) init.policy.watch_every = 2;
   init.workers = 2;
   init.slices = 5;  // worker 1 has two parts
   init.layout_hash = layout.hash();

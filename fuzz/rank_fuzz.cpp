@@ -60,6 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::uint8_t how = reader.get<std::uint8_t>();
   RankSettings settings{.optimizer = update::RuleSettings{.lr = 0.1}, .shared_parameters = (how & 1) != 0, .slices = 5};
   if ((how & 2) != 0) settings.policy.non_finite = update::NonFinite::skip;
+  if ((how & 4) != 0) settings.policy.watch_every = 2;
   Silence silence;
   RankSession session(layout, settings, 0, 3, parameters, silence);
   const update::SliceRange mine = update::slices_of(5, 0, 3);

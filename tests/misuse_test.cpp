@@ -157,7 +157,7 @@ INSTANTIATE_TEST_SUITE_P(
         file("Infinite", "0.1", "inf", {"{}/job.toml:11: optimizer.lr = inf: must be finite"}),
         file("BatchZero", "= 8", "= 0", {"{}/job.toml:7: train.batch = 0: must be at least 1"}),
         file("NoModel", "softmax", "sofmax",
-             {"{}/job.toml:2: model.name", "softmax or mlp or cnn", "did you mean softmax?"}),
+             {"{}/job.toml:2: model.name", "softmax or mlp or cnn or resnet18 or deep", "did you mean softmax?"}),
         file("NoDataSet", "idx", "cifar", {"{}/job.toml:4: data.name", "fashion-mnist or mnist or idx"}),
         sets("SetText", {"train.batch=many"}, {"--set train.batch=many: must be an integer"}),
         sets("SetEmpty", {"optimizer.lr="}, {"--set optimizer.lr=: must be a number"}),
@@ -224,7 +224,8 @@ INSTANTIATE_TEST_SUITE_P(
         sets("BetaOfSgd", {"optimizer.beta1=0.9"}, {"optimizer.beta1 = 0.9: is read only with optimizer.name = adam"}),
         sets("NesterovWithoutMomentum", {"optimizer.nesterov=true"}, {"optimizer.nesterov = true: needs momentum"}),
         file("WidthOfSoftmax", "[data]", "width = 9\n[data]",
-             {"{}/job.toml:3: model.width = 9: is read only with model.name = mlp, and model.name is softmax"}),
+             {"{}/job.toml:3: model.width = 9: is read only with model.name = mlp or resnet18 or deep, and model.name "
+              "is softmax"}),
         file("DataWithoutPath", "path = \"data\"\n", "",
              {"{}/job.toml: data.path: missing; idx is read from a folder"})),
     name_of);

@@ -43,6 +43,7 @@ std::vector<Arguments> exact_modes() {
 struct Case {
   const char* model;
   int steps, batch;
+  Arguments smaller{};  // what keeps a large model short
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ", " << c.steps << " steps of " << c.batch; }
 
@@ -51,9 +52,10 @@ class Parity : public testing::TestWithParam<Case> {};
 TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
   const TemporaryFolder data = fresh_folder();
   write_fashion_mnist(data.file("data"), 500);
-  Arguments common =
+  const Arguments common =
       set({"data.name=idx", "data.path=" + data.file("data"), "train.slices=4", "job.threads=1",
-           "train.steps=" + std::to_string(GetParam().steps), "train.batch=" + std::to_string(GetParam().batch)});
+           "train.steps=" + std::to_string(GetParam().steps), "train.batch=" + std::to_string(GetParam().batch)}) +
+      GetParam().smaller;
   RunResult one = train(job(GetParam().model), common);
   ASSERT_EQ(one.exit, 0) << one.err;
   ASSERT_EQ(one.hash().size(), 64u);
@@ -65,7 +67,9 @@ TEST_P(Parity, EveryModeHasTheBitsOfOneProcess) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
-                         testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32}),
+                         testing::Values(Case{"softmax", 100, 100}, Case{"mlp", 12, 64}, Case{"cnn", 6, 32},
+                                         Case{"resnet18", 6, 32, set({"model.width=4"})},
+                                         Case{"deep_residual", 12, 64}),
                          [](const auto& info) { return info.param.model; });
 
 TEST(Slices, UnequalOnesToo) {

@@ -233,7 +233,7 @@ TEST_F(Command, DemoModesAreJobsThatResolve) {
     ASSERT_TRUE(job.ok()) << mode.name << ": " << job.status().message();
     EXPECT_EQ(job->get_or<std::int64_t>("strategy.servers", 0), mode.servers) << mode.name;
   }
-  for (const char* name : {"mlp", "cnn"})
+  for (const char* name : {"mlp", "cnn", "resnet18", "deep_plain", "deep_residual"})
     EXPECT_TRUE(config::resolve({.job_file = std::string(COHAUL_JOBS "/") + name + ".toml"}).ok()) << name;
 }
 

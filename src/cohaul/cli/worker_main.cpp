@@ -64,9 +64,11 @@ model::ModelSettings settings_of(const Config& job) {
   s.name = job.get<std::string>("model.name");
   s.init = job.get_or("model.init", std::string("default"));
   s.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
-  for (const auto& [key, entry] : job.entries())
-    if (key.starts_with("model.") && key != "model.name" && key != "model.init")
-      if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
+  for (const auto& [key, entry] : job.entries()) {
+    if (!key.starts_with("model.") || key == "model.name" || key == "model.init") continue;
+    if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
+    if (auto choice = job.find<bool>(key)) s.sizes.emplace(key.substr(6), *choice ? 1 : 0);
+  }
   return s;
 }
 
@@ -223,11 +225,15 @@ const job::Member& myself(const job::Job& joined) {
   });
 }
 
-/// Tables of figures, whose columns are the model's metrics.
-void add_tables(observe::Sinks& sinks, const Arguments& arguments, const job::Job& joined, const WorkerModel& model) {
+/// Tables of figures, whose columns are the model's metrics, and its parameters where gradients are watched.
+void add_tables(observe::Sinks& sinks, const Arguments& arguments, const job::Job& joined, const Config& job,
+                const WorkerModel& model) {
   std::vector<std::string> metrics;
   for (const auto& [name, metric] : model.metrics) metrics.push_back(name);
-  if (!arguments.csv.empty()) add(sinks, observe::Csv::create(arguments.csv, metrics));
+  std::vector<std::string> watched;
+  if (job.get<std::int64_t>("train.watch_gradients") > 0)
+    for (const auto& [name, parameter] : model.model.parameters) watched.push_back(name);
+  if (!arguments.csv.empty()) add(sinks, observe::Csv::create(arguments.csv, metrics, watched));
   if (arguments.tensorboard.empty()) return;
   const job::Member& me = myself(joined);
   add(sinks, observe::TensorBoard::create(arguments.tensorboard, me.host, me.pid));
@@ -255,7 +261,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   data::Sets data =
       or_throw(data::load(job.get<std::string>("data.name"), job.get_or("data.path", std::string()), &joined));
 
-  if (first) add_tables(sinks, arguments, joined, model);
+  if (first) add_tables(sinks, arguments, joined, job, model);
   sinks.add(std::make_unique<observe::Progress>(2, arguments.quiet || !first));
   or_throw(sinks.status());
   train::TrainerOptions options;
@@ -265,6 +271,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
                     : buffers == "own" ? train::Buffers::own
                                        : train::Buffers::worker0;
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
+  options.watch_gradients = job.get<std::int64_t>("train.watch_gradients");
   options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;
   train::FitOptions fit = loop_of(job, data.train.size());

@@ -129,9 +129,12 @@ Status RankSession::end_of(int from, StepState& state, Reader& in, ConstBytes lo
 }
 
 Status RankSession::on_facts(int from, const transport::Frame& frame) {
-  const bool owed = in_finish() && frame.clock == step_ && settings_.policy.needs_facts() &&
-                    plan_.runs_owned[from] > 0 && facts_step_[from] < step_ && frame.payload.empty();
-  if (!owed) return unexpected(from, frame);
+  const bool owed = in_finish() && frame.clock == step_ && owner_.needs_facts(step_) && plan_.runs_owned[from] > 0 &&
+                    facts_step_[from] < step_;
+  const bool fits = owed && owner_.watches(step_)
+                        ? squares_.take(frame.payload, [&](PartitionId p) { return plan_.owns(from, p); })
+                        : frame.payload.empty();
+  if (!owed || !fits) return unexpected(from, frame);
   Reader in(frame.body);
   const auto facts = update::GradientFacts::decode(in);
   if (!facts.ok()) return fail(facts.status().context(worker(from)));

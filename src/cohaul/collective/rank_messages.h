@@ -9,7 +9,8 @@
 //   each rank → those that get no last_gradient
 //   end            step         –     StepEnd                      the loop's facts, where they are longer than kFactsInBodyMax
 //   owner → all others
-//   facts          step         –     update::GradientFacts        –       (where the policy gathers facts)
+//   facts          step         –     update::GradientFacts        of a watched step the owner's squares (GradientSquares::of_owner)
+//                                                                          (where the policy gathers facts)
 //   updated        step         run   –                            the share's new parameters
 //   unchanged      step         run   –                            –       (no parameter of the share was updated)
 //   updated_all    step         –     –                            –       (parameters shared: once a step)

@@ -24,7 +24,8 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
       ranks_(ranks),
       parameters_(parameters),
       out_(out),
-      owner_(layout, settings.optimizer, settings.policy, plan_.partitions()) {
+      owner_(layout, settings.optimizer, settings.policy, plan_.partitions()),
+      squares_(layout, settings.policy.watch_every > 0) {
   const auto n = static_cast<std::size_t>(ranks);
   const std::size_t runs = layout.runs().size();
   for (StepState& s : steps_) {
@@ -218,7 +219,7 @@ Status RankSession::finish(std::span<const update::PartEnd> ends) {
   for (int r = 0; r < ranks_; ++r) {
     const bool owes = r != rank_ && plan_.runs_owned[r] > 0;
     updates_left_[r] = !owes ? 0 : settings_.shared_parameters ? 1 : plan_.runs_owned[r];
-    facts_missing_ += owes && settings_.policy.needs_facts();
+    facts_missing_ += owes && owner_.needs_facts(step_);
     updates_missing_ += owes;
   }
   send_ends(ends);
@@ -235,7 +236,7 @@ Status RankSession::proceed() {
   if (phase_ == Phase::ends && now().ranks_ended == ranks_) {
     COHAUL_TRY(agree());
     phase_ = Phase::facts;
-    if (settings_.policy.needs_facts()) measure_mine();
+    if (owner_.needs_facts(step_)) measure_mine();
   }
   if (phase_ == Phase::facts && facts_missing_ == 0) COHAUL_TRY(decide_step());
   if (phase_ == Phase::updates && updates_missing_ == 0) complete();
@@ -292,18 +293,27 @@ void RankSession::set_contributions(std::size_t owned, std::int32_t partition) {
 
 void RankSession::measure_mine() {
   if (plan_.owned.empty()) return;
+  const bool watched = owner_.watches(step_);
   update::GradientFacts mine;
   each_owned([&](std::int32_t run, std::size_t owned) {
     for (std::int32_t p = plan_.mine(run).first; p < plan_.mine(run).last; ++p) {
       set_contributions(owned, p);
-      owner_.measure(PartitionId(p), contributions_, mine);
+      owner_.measure(PartitionId(p), contributions_, mine, watched ? squares_.of(PartitionId(p)) : std::span<double>());
     }
   });
   facts_.merge(mine);
+  send_facts(mine);
+}
+
+void RankSession::send_facts(const update::GradientFacts& mine) {
   body_.clear();
   Writer writer(body_);
   mine.encode(writer);
-  send_to_others(RankKind::facts, step_, 0);
+  if (!owner_.watches(step_)) return send_to_others(RankKind::facts, step_, 0);
+  const auto squares =
+      std::make_shared<std::vector<double>>(squares_.of_owner([&](PartitionId p) { return plan_.owns(rank_, p); }));
+  for (int to = 0; to < ranks_; ++to)
+    if (to != rank_) send(to, RankKind::facts, step_, 0, std::as_bytes(std::span(*squares)), squares);
 }
 
 Status RankSession::decide_step() {
@@ -338,9 +348,11 @@ void RankSession::apply_mine() {
 void RankSession::complete() {
   outcome_ = {.loss = update::loss_of(plan_.parts, now().ends),
               .gradient_norm = step_plan_.norm,
+              .gradient_norms = {},
               .skipped = step_plan_.action == StepPlan::Action::skip,
               .counted_alike = update::counted_alike(now().ends),
               .request = update::request_of(now().ends)};
+  if (owner_.watches(step_)) outcome_.gradient_norms = squares_.norms(update::samples_of(now().ends));
   clear(now(), -1);
   next_ = step_ + 1;
   phase_ = Phase::idle;

@@ -16,6 +16,7 @@
 #include "cohaul/transport/channel.h"
 #include "cohaul/update/exchange.h"
 #include "cohaul/update/gradient_policy.h"
+#include "cohaul/update/gradient_squares.h"
 #include "cohaul/update/layout.h"
 #include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/owner.h"
@@ -107,6 +108,7 @@ class RankSession {
   Status proceed();
   Status agree();
   void measure_mine();
+  void send_facts(const update::GradientFacts& mine);
   Status decide_step();
   void apply_mine();
   void complete();
@@ -168,7 +170,8 @@ class RankSession {
   std::int32_t held_part_ = -1, held_run_ = -1;  // pushed last, and not sent yet: it travels with the end
   bool sent_ = false;                            // a gradient of this step
 
-  update::GradientFacts facts_;  // of the step, as far as they have come
+  update::GradientFacts facts_;      // of the step, as far as they have come
+  update::GradientSquares squares_;  // of a watched step, likewise
   int facts_missing_ = 0;
   std::vector<std::int64_t> facts_step_;  // by rank: the last step whose facts have come
   update::StepPlan step_plan_;

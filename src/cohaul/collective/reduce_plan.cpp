@@ -5,8 +5,7 @@
 namespace cohaul::collective {
 
 ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t slice_count)
-    : rank(r), ranks(n), runs_owned(static_cast<std::size_t>(n)) {
-  const std::vector<std::int32_t> owners = update::assign_owners(layout, n);
+    : rank(r), ranks(n), owners(update::assign_owners(layout, n)), runs_owned(static_cast<std::size_t>(n)) {
   shares.resize(layout.runs().size() * static_cast<std::size_t>(n));
   for (std::size_t run = 0; run < layout.runs().size(); ++run) {
     const update::Run& of = layout.runs()[run];

@@ -31,12 +31,14 @@ struct ReducePlan {
 
   const Share& share(std::size_t run, int of) const { return shares[run * static_cast<std::size_t>(ranks) + of]; }
   const Share& mine(std::size_t run) const { return share(run, rank); }
+  bool owns(int of, PartitionId partition) const { return owners[static_cast<std::size_t>(partition.value)] == of; }
   std::int32_t parts_of(int of) const { return part_first[of + 1] - part_first[of]; }
   /// Gradients that `from` sends this rank in a step.
   std::int32_t gradients_of(int from) const { return parts_of(from) * static_cast<std::int32_t>(owned.size()); }
   std::vector<PartitionId> partitions() const;  // that this rank owns
 
   const int rank, ranks;
+  const std::vector<std::int32_t> owners;  // by partition: the rank that owns it
   std::vector<Share> shares;               // by run, then rank
   std::vector<std::int32_t> owned;         // runs of which this rank owns a share
   std::vector<std::int32_t> owned_index;   // by run: its place in `owned`; -1

@@ -53,6 +53,17 @@ Status check_evaluations(const Config& job) {
   return {};
 }
 
+Status check_watch(const Config& job) {
+  if (job.get<Int>("train.watch_gradients") == 0) return {};
+  const auto consistency = job.get_or("strategy.consistency", std::string("sync"));
+  const bool split = job.get<std::string>("strategy.name") == "tensor";
+  if (consistency == "sync" && !split) return {};
+  return job.mistake("train.watch_gradients",
+                     "tells norms of the whole batch's gradients, which nobody has with " +
+                         (split ? std::string("strategy.name = tensor") : "strategy.consistency = " + consistency) +
+                         "; remove the key, or use single, all_reduce or synchronous servers");
+}
+
 Status check_data(const Config& job) {
   const auto name = job.get<std::string>("data.name");
   if (name == "fashion-mnist" || job.has("data.path")) return {};
@@ -165,6 +176,7 @@ Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(check_data(job));
   COHAUL_TRY(check_checkpoints(job));
   COHAUL_TRY(check_evaluations(job));
+  COHAUL_TRY(check_watch(job));
   COHAUL_TRY(check_optimizer(job));
   COHAUL_TRY(check_schedule(job));
   return check_slices(job);

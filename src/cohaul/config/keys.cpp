@@ -32,23 +32,35 @@ std::vector<KeySpec> model_keys(bool own_program) {
        .aliases = {"initialization", "initializer"}},
   };
   if (own_program) return keys;
-  keys.front().choices = {"softmax", "mlp", "cnn"};
+  keys.front().choices = {"softmax", "mlp", "cnn", "resnet18", "deep"};
   keys.push_back({.key = "model.width",
                   .type = Type::integer,
-                  .help = "units of a hidden layer; with --program any model.* is the program's",
-                  .fallback = 1024_i,
+                  .help =
+                      "units of a hidden layer (mlp 1024; deep 64), channels of the first stage (resnet18 64); with "
+                      "--program any model.* is the program's",
                   .min = 1,
                   .max = 1 << 20,
-                  .aliases = {"hidden", "hidden_size", "hidden_units"},
-                  .only = {"model.name", {"mlp"}}});
+                  .aliases = {"hidden", "hidden_size", "hidden_units", "channels"},
+                  .only = {"model.name", {"mlp", "resnet18", "deep"}}});
   keys.push_back({.key = "model.depth",
                   .type = Type::integer,
-                  .help = "hidden layers",
-                  .fallback = 2_i,
+                  .help = "hidden layers (mlp 2; deep 30)",
                   .min = 1,
                   .max = 1000,
                   .aliases = {"layers", "num_layers", "hidden_layers"},
-                  .only = {"model.name", {"mlp"}}});
+                  .only = {"model.name", {"mlp", "deep"}}});
+  keys.push_back({.key = "model.residual",
+                  .type = Type::boolean,
+                  .help = "each layer adds to its input; false: it takes its place",
+                  .fallback = true,
+                  .aliases = {"skip", "shortcut", "residuals"},
+                  .only = {"model.name", {"deep"}}});
+  keys.push_back({.key = "model.norm",
+                  .type = Type::boolean,
+                  .help = "a layer norm before each ReLU",
+                  .fallback = true,
+                  .aliases = {"layer_norm", "normalize", "norms"},
+                  .only = {"model.name", {"deep"}}});
   return keys;
 }
 
@@ -119,6 +131,15 @@ std::vector<KeySpec> train_keys() {
        .min = 1,
        .max = 1e15,
        .aliases = {"log_interval", "log_steps", "print_every"}},
+      {.key = "train.watch_gradients",
+       .type = Type::integer,
+       .help =
+           "updates between two tables of the gradients' norms, layer by layer, beside that of the first update; 0: "
+           "none",
+       .fallback = 0_i,
+       .min = 0,
+       .max = 1e15,
+       .aliases = {"watch", "grad_norm", "gradient_norms", "log_gradients"}},
   };
 }
 

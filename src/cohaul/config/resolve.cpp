@@ -34,12 +34,24 @@ void fill_optimizer(Config& job, const Schema& schema) {
   fill("optimizer.eps", is("adagrad") ? 1e-10 : 1e-8);
 }
 
+/// Sizes whose defaults are each model's own.
+void fill_model(Config& job, const Schema& schema) {
+  const bool mlp = job.get<std::string>("model.name") == "mlp";
+  const auto fill = [&](const char* key, Int value) {
+    const KeySpec* spec = schema.find(key);
+    if (spec != nullptr && !job.has(key) && is_read(job, *spec)) job.set(key, value);
+  };
+  fill("model.width", mlp ? 1024 : 64);
+  fill("model.depth", mlp ? 2 : 30);
+}
+
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
 void fill_defaults(Config& job, const Schema& schema, const Request& request) {
   const Int workers = job.get_or<Int>("job.workers", 1);
   if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
   for (const KeySpec& spec : schema.keys())
     if (spec.fallback && !job.has(spec.key) && is_read(job, spec)) job.set(spec.key, *spec.fallback);
+  fill_model(job, schema);
   fill_optimizer(job, schema);
   if (!job.has("train.slices") && request.slices) job.set("train.slices", *request.slices);
   if (!job.has("train.slices")) {

@@ -57,6 +57,13 @@ TEST(Resolve, DefaultsDependOnWorkers) {
   EXPECT_EQ(async->get<std::int64_t>("strategy.servers"), 1);
   EXPECT_EQ(async->get<std::int64_t>("train.slices"), 1);
   EXPECT_EQ(job({"model.name=mlp"})->get<std::int64_t>("model.width"), 1024);
+  EXPECT_EQ(job({"model.name=mlp"})->get<std::int64_t>("model.depth"), 2);
+  EXPECT_EQ(job({"model.name=deep"})->get<std::int64_t>("model.width"), 64);
+  EXPECT_EQ(job({"model.name=deep"})->get<std::int64_t>("model.depth"), 30);
+  EXPECT_FALSE(job({"model.name=deep", "model.norm=false"})->get<bool>("model.norm"));
+  EXPECT_TRUE(job({"model.name=deep"})->get<bool>("model.residual"));
+  EXPECT_EQ(job({"model.name=resnet18"})->get<std::int64_t>("model.width"), 64);
+  EXPECT_EQ(job({"model.name=resnet18", "model.width=16"})->get<std::int64_t>("model.width"), 16);
   EXPECT_EQ(job({"optimizer.name=adamw"})->get<double>("optimizer.weight_decay"), 0.01);
 }
 
@@ -92,7 +99,8 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "buffers, seed, log_every, eval_every, patience, keep_best, init, save, checkpoint, checkpoint_every, "
+            "buffers, seed, log_every, watch_gradients, eval_every, patience, keep_best, init, save, checkpoint, "
+            "checkpoint_every, "
             "keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
@@ -123,8 +131,9 @@ TEST(Resolve, TypesAndRanges) {
   EXPECT_EQ(refusal_of_text("[data]\nshuffle = 1\n"), "a.toml:2: data.shuffle = 1: must be true or false");
   EXPECT_EQ(refusal_of_text("[optimizer]\nlr = inf\n"), "a.toml:2: optimizer.lr = inf: must be finite");
   EXPECT_EQ(refusal_of_text("[optimizer]\nlr = -1\n"), "a.toml:2: optimizer.lr = -1: must be at least 0");
-  EXPECT_EQ(refusal_of_text("[model]\nname = \"sofmax\"\n"),
-            "a.toml:2: model.name = \"sofmax\": must be softmax or mlp or cnn; did you mean softmax?");
+  EXPECT_EQ(
+      refusal_of_text("[model]\nname = \"sofmax\"\n"),
+      "a.toml:2: model.name = \"sofmax\": must be softmax or mlp or cnn or resnet18 or deep; did you mean softmax?");
   EXPECT_EQ(refusal(job({"train.batch=ten"})), "--set train.batch=ten: must be an integer");
   EXPECT_EQ(refusal(job({"train.batch=1e3"})), "--set train.batch=1e3: must be an integer");
   EXPECT_EQ(refusal(job({"data.shuffle=yes"})), "--set data.shuffle=yes: must be true or false");
@@ -143,7 +152,8 @@ TEST(Resolve, BrokenFiles) {
   EXPECT_EQ(refusal_of_text("[train\n").substr(0, 20), "a.toml:1: not TOML: ");
   EXPECT_EQ(refusal_of_text("[train]\n[ = 1\n").substr(0, 20), "a.toml:2: not TOML: ");
   EXPECT_EQ(refusal_of_text("\xEF\xBB\xBD").substr(0, 20), "a.toml:1: not TOML: ");
-  EXPECT_EQ(refusal_of_text(""), "a.toml: model.name: missing: the model to train; one of softmax, mlp, cnn");
+  EXPECT_EQ(refusal_of_text(""),
+            "a.toml: model.name: missing: the model to train; one of softmax, mlp, cnn, resnet18, deep");
   EXPECT_EQ(refusal(resolve({.job_file = "no/such.toml"})),
             "no job file no/such.toml; give the path of a TOML file, such as jobs/softmax.toml");
   EXPECT_EQ(refusal(resolve({.job_file = "/"})), "job file / is not a file; give the path of a TOML file");
@@ -178,7 +188,8 @@ TEST(Resolve, KeysThatContradict) {
             "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
   EXPECT_EQ(refusal(job({"optimizer.clip_norm=1", "optimizer.clip_value=2"})),
             "--set: optimizer.clip_value = 2: clips as optimizer.clip_norm does (--set); choose one of them");
-  EXPECT_NE(refusal(job({"model.width=3"})).find("is read only with model.name = mlp, and model.name is softmax"),
+  EXPECT_NE(refusal(job({"model.width=3"}))
+                .find("is read only with model.name = mlp or resnet18 or deep, and model.name is softmax"),
             std::string::npos);
   EXPECT_EQ(refusal(job({"data.name=mnist"})),
             "a.toml: data.path: missing; mnist is read from a folder of IDX files: set data.path to it");
@@ -199,6 +210,18 @@ TEST(Resolve, DefaultsOfEachRule) {
   EXPECT_EQ(real("lion", "optimizer.beta2"), 0.99);
   EXPECT_EQ(real("adamw", "optimizer.weight_decay"), 0.01);
   EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
+}
+
+TEST(Resolve, WatchedGradients) {
+  EXPECT_EQ(job()->get<std::int64_t>("train.watch_gradients"), 0);
+  EXPECT_TRUE(job({"train.watch_gradients=10", "strategy.name=parameter_server"}).ok());
+  const std::vector<std::string> async{"train.watch_gradients=10", "strategy.name=parameter_server",
+                                       "strategy.consistency=async"};
+  EXPECT_EQ(refusal(job(async)),
+            "--set: train.watch_gradients = 10: tells norms of the whole batch's gradients, which nobody has with "
+            "strategy.consistency = async; remove the key, or use single, all_reduce or synchronous servers");
+  EXPECT_NE(refusal(job({"train.watch_gradients=10", "strategy.name=tensor"})).find("strategy.name = tensor"),
+            std::string::npos);
 }
 
 TEST(Resolve, Schedules) {

@@ -60,12 +60,6 @@ class Cnn : public torch::nn::Module {
   std::shared_ptr<Linear> hidden_, last_;
 };
 
-template <class Module>
-Net net_of(std::shared_ptr<Module> module) {
-  auto forward = [m = module.get()](const at::Tensor& input) { return m->forward(input); };
-  return {std::move(module), forward};
-}
-
 }  // namespace
 
 Net make_softmax(const Sizes& sizes, parallel::Factory& factory) {

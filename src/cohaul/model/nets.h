@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "cohaul/parallel/factory.h"
 
@@ -18,11 +19,20 @@ struct Net {
   std::function<at::Tensor(const at::Tensor&)> forward;
 };
 
+/// Of a module that has a forward of its own.
+template <class Module>
+Net net_of(std::shared_ptr<Module> module) {
+  auto forward = [m = module.get()](const at::Tensor& input) { return m->forward(input); };
+  return {std::move(module), forward};
+}
+
 /// Every size of the model by its key.
 using Sizes = std::map<std::string_view, std::int64_t>;
 
 Net make_softmax(const Sizes& sizes, parallel::Factory& factory);
 Net make_mlp(const Sizes& sizes, parallel::Factory& factory);
 Net make_cnn(const Sizes& sizes, parallel::Factory& factory);
+Net make_resnet18(const Sizes& sizes, parallel::Factory& factory);  // resnet.cpp
+Net make_deep(const Sizes& sizes, parallel::Factory& factory);      // deep.cpp
 
 }  // namespace cohaul::model

@@ -16,6 +16,11 @@ constexpr Size kInputs{"inputs", 784, 1, 1 << 24, "values of a sample"};
 constexpr Size kClasses{"classes", 10, 2, 1 << 24, "classes to tell apart"};
 constexpr Size kWidth{"width", 1024, 1, 1 << 20, "units of a hidden layer"};
 constexpr Size kDepth{"depth", 2, 1, 1000, "hidden layers"};
+constexpr Size kDeepWidth{"width", 64, 1, 1 << 20, "units of a layer"};
+constexpr Size kDeepDepth{"depth", 30, 1, 1000, "layers between the first and the last"};
+constexpr Size kResidual{"residual", 1, 0, 1, "1: each layer adds to its input; 0: it takes its place"};
+constexpr Size kNorm{"norm", 1, 0, 1, "1: a layer norm before each ReLU; 0: none"};
+constexpr Size kChannels{"width", 64, 1, 1 << 12, "channels of the first stage; each further one has twice as many"};
 
 struct Model {
   std::string_view name;
@@ -23,10 +28,11 @@ struct Model {
   std::vector<Size> sizes;
 };
 
-const std::array<Model, 3>& zoo() {
-  static const std::array<Model, 3> models{Model{"softmax", make_softmax, {kInputs, kClasses}},
-                                           Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
-                                           Model{"cnn", make_cnn, {kClasses}}};
+const std::array<Model, 5>& zoo() {
+  static const std::array<Model, 5> models{
+      Model{"softmax", make_softmax, {kInputs, kClasses}}, Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
+      Model{"cnn", make_cnn, {kClasses}}, Model{"resnet18", make_resnet18, {kChannels, kClasses}},
+      Model{"deep", make_deep, {kInputs, kDeepWidth, kDeepDepth, kResidual, kNorm, kClasses}}};
   return models;
 }
 

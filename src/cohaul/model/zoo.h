@@ -51,11 +51,15 @@ struct Size {
 };
 
 /// softmax: one linear layer. mlp: linear layers with ReLU between. cnn: two 5×5 convolutions with pooling, then two linear layers.
+/// resnet18: He et al., "Deep Residual Learning for Image Recognition" (2015), in the form for small images: a 3×3 stem without pooling, four
+/// stages of two basic blocks with batch norm, the mean over all pixels, one linear layer. Images are taken as they are: 28×28 pixels become
+/// 14×14, 7×7 and 4×4. Names are torchvision's; layers start as LibTorch's do by default. deep: many linear layers with ReLU, with or
+/// without residuals and layer norms (deep.cpp).
 std::vector<std::string_view> names();
 /// Empty for an unknown name.
 std::vector<Size> sizes_of(std::string_view name);
 
-/// Inputs float32 [n, 1, 28, 28] (softmax and mlp: also [n, inputs]), targets int64 [n]. The factory must outlive the entry. With a tensor-parallel
+/// Inputs float32 [n, 1, 28, 28] (softmax, mlp and deep: also [n, inputs]; resnet18: images of any size), targets int64 [n]. The factory must outlive the entry. With a tensor-parallel
 /// factory every rank calls it with the same settings.
 /// Errors: invalid (unknown name, listing the zoo; unknown size, out of bounds, unknown init), naming the key.
 Result<Entry> make(const ModelSettings& settings, parallel::Factory& factory);

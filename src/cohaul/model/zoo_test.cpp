@@ -17,6 +17,13 @@ Entry make_or_die(const ModelSettings& settings) {
   return std::move(*entry);
 }
 
+/// For models that take long otherwise.
+std::map<std::string, std::int64_t> small_sizes(std::string_view name) {
+  if (name == "resnet18") return {{"width", 8}};
+  if (name == "deep") return {{"width", 32}, {"depth", 4}};
+  return {};
+}
+
 std::int64_t count(const Entry& entry) {
   std::int64_t n = 0;
   for (const auto& [name, tensor] : entry.parameters) n += tensor.numel();
@@ -61,7 +68,7 @@ TEST(Zoo, LearnsWhatItIsShown) {
   at::manual_seed(99);  // not the models': inputs drawn as their weights are would resemble them
   data::Batch batch{at::rand({20, 1, 28, 28}), at::arange(20, at::kLong).remainder(10)};
   for (std::string_view name : names()) {
-    Entry entry = make_or_die({.name = std::string(name)});
+    Entry entry = make_or_die({.name = std::string(name), .sizes = small_sizes(name)});
     double before = entry.loss(batch).item<double>();
     EXPECT_NEAR(before, std::log(10), 0.3) << name;
     for (int step = 0; step < 8; ++step) {
@@ -101,7 +108,8 @@ TEST(Zoo, RefusesByKey) {
     EXPECT_EQ(status.code(), Code::invalid);
     return status.message();
   };
-  EXPECT_EQ(refusal({.name = "sofmax"}), "model.name = \"sofmax\": no such model; the zoo has softmax, mlp, cnn");
+  EXPECT_EQ(refusal({.name = "sofmax"}),
+            "model.name = \"sofmax\": no such model; the zoo has softmax, mlp, cnn, resnet18, deep");
   EXPECT_EQ(refusal({.name = "softmax", .sizes = {{"width", 3}}}),
             "model.width: no size of the model softmax; it has inputs, classes");
   EXPECT_EQ(refusal({.name = "mlp", .sizes = {{"width", 0}}}), "model.width = 0: must be 1 to 1048576");
@@ -125,12 +133,16 @@ class LastOfTwo : public collective::Group {
 TEST(Zoo, TensorSplitsTheLastLayerOnly) {
   LastOfTwo group;
   auto factory = parallel::tensor_parallel_layers(group);
-  const std::vector<std::pair<std::string, std::string>> last{
-      {"softmax", "weight"}, {"mlp", "4.weight"}, {"cnn", "9.weight"}};
+  const std::vector<std::pair<std::string, std::string>> last{{"softmax", "weight"},
+                                                              {"mlp", "4.weight"},
+                                                              {"cnn", "9.weight"},
+                                                              {"resnet18", "fc.weight"},
+                                                              {"deep", "out.weight"}};
   for (const auto& [name, weight] : last) {
-    auto entry = make({.name = name, .seed = 4}, *factory);
+    const ModelSettings settings{.name = name, .seed = 4, .sizes = small_sizes(name)};
+    auto entry = make(settings, *factory);
     ASSERT_TRUE(entry.ok());
-    Entry whole = make_or_die({.name = name, .seed = 4});
+    Entry whole = make_or_die(settings);
     ASSERT_EQ(entry->split.size(), 2u) << name;
     EXPECT_EQ(entry->split[0].name, weight);
     EXPECT_EQ(entry->split[0].part, (parallel::Part{5, 10, 10}));

@@ -1,13 +1,15 @@
 #include "cohaul/observe/csv.h"
 
 #include <cmath>
+#include <functional>
+#include <map>
 
 #include "cohaul/base/digits.h"
 
 namespace cohaul::observe {
 namespace {
 
-constexpr std::string_view kOfEvaluation = "evaluation_";
+constexpr std::string_view kOfEvaluation = "evaluation_", kOfGradients = "gradient_";
 
 /// Without a sign where it is not a number.
 std::string digits(double v) { return std::isnan(v) ? "nan" : digits_of(v); }
@@ -18,11 +20,19 @@ std::string line_of(const std::vector<std::string>& cells) {
   return out + "\n";
 }
 
-/// The event's figure in a column: of an evaluation without the column's prefix.
-std::optional<double> figure(const Event& event, std::string_view column) {
-  if (column == "step") return event.number(column);
-  if (event.kind == "step") return event.number(column);
-  return column.starts_with(kOfEvaluation) ? event.number(column.substr(kOfEvaluation.size())) : std::nullopt;
+/// The event's figures by column.
+std::map<std::string, double, std::less<>> figures(const Event& event) {
+  std::map<std::string, double, std::less<>> out;
+  const auto add = [&](std::string_view column) {
+    if (const auto v = event.number(column)) out.emplace(column, *v);
+  };
+  add("step");
+  for (const std::string_view name : kStepFigures)
+    if (event.kind == "step") add(name);
+  if (event.kind == "evaluation")
+    for (const auto& [name, v] : evaluation_figures(event)) out.emplace(std::string(kOfEvaluation) + name, v);
+  for (const auto& [name, v] : gradient_norms(event)) out.emplace(std::string(kOfGradients) + name, v);
+  return out;
 }
 
 }  // namespace
@@ -34,26 +44,30 @@ std::string csv_cell(std::string_view text) {
   return out + "\"";
 }
 
-Csv::Csv(Output output, const std::vector<std::string>& metrics) : output_(std::move(output)), columns_{"step"} {
+Csv::Csv(Output output, const std::vector<std::string>& metrics, const std::vector<std::string>& watched)
+    : output_(std::move(output)), columns_{"step"}, watches_(!watched.empty()) {
   columns_.insert(columns_.end(), std::begin(kStepFigures), std::end(kStepFigures));
   columns_.push_back(std::string(kOfEvaluation) + "loss");
   for (const std::string& name : metrics) columns_.push_back(std::string(kOfEvaluation) + name);
+  for (const std::string& name : watched) columns_.push_back(std::string(kOfGradients) + name);
   std::vector<std::string> heads;
   for (const std::string& column : columns_) heads.push_back(csv_cell(column));
   output_.write(line_of(heads));
 }
 
-Result<Csv> Csv::create(const std::string& path, const std::vector<std::string>& metrics) {
+Result<Csv> Csv::create(const std::string& path, const std::vector<std::string>& metrics,
+                        const std::vector<std::string>& watched) {
   COHAUL_ASSIGN(Output output, Output::create("--csv", path));
-  return Csv(std::move(output), metrics);
+  return Csv(std::move(output), metrics, watched);
 }
 
 void Csv::write(const Event& event) {
-  if (event.kind != "step" && event.kind != "evaluation") return;
+  if (event.kind != "step" && event.kind != "evaluation" && !(watches_ && event.kind == "gradients")) return;
+  const auto row = figures(event);
   std::vector<std::string> cells;
   for (const std::string& column : columns_) {
-    const std::optional<double> v = figure(event, column);
-    cells.push_back(v ? digits(*v) : "");
+    const auto v = row.find(column);
+    cells.push_back(v != row.end() ? digits(v->second) : "");
   }
   output_.write(line_of(cells));
 }

@@ -14,21 +14,23 @@ namespace cohaul::observe {
 std::string csv_cell(std::string_view text);
 
 /// A row for each step and each evaluation: `step`, a step's figures (kStepFigures), an evaluation's `evaluation_loss` and
-/// `evaluation_NAME` for each metric. The first line names the columns; all rows have all of them, and a cell is empty where the row has no such
+/// `evaluation_NAME` for each metric, and where gradients are watched a row for each such step, with `gradient_NAME` for each parameter. The first line names the columns; all rows have all of them, and a cell is empty where the row has no such
 /// figure. Lines end with a newline; doubles have all their digits, or are nan, inf, -inf. Each row is one write.
 class Csv final : public Sink {
  public:
-  /// Makes the file anew, with its first line; "-": stdout. metrics: names of the evaluations' metrics; others are left out. invalid: it cannot be
-  /// written; names --csv and the path.
-  static Result<Csv> create(const std::string& path, const std::vector<std::string>& metrics = {});
+  /// Makes the file anew, with its first line; "-": stdout. metrics: names of the evaluations' metrics; watched: of the parameters whose gradients
+  /// are watched; others are left out. invalid: it cannot be written; names --csv and the path.
+  static Result<Csv> create(const std::string& path, const std::vector<std::string>& metrics = {},
+                            const std::vector<std::string>& watched = {});
 
   void write(const Event& event) override;
   Status status() const override { return output_.status(); }
 
  private:
-  Csv(Output output, const std::vector<std::string>& metrics);
+  Csv(Output output, const std::vector<std::string>& metrics, const std::vector<std::string>& watched);
   Output output_;
   std::vector<std::string> columns_;
+  bool watches_;  // there are columns of gradients
 };
 
 }  // namespace cohaul::observe

@@ -31,11 +31,17 @@ std::string Event::text(std::string_view name) const {
   return text ? *text : std::string();
 }
 
-std::vector<std::pair<std::string, double>> evaluation_figures(const Event& event) {
-  std::vector<std::pair<std::string, double>> out;
+Figures evaluation_figures(const Event& event) {
+  Figures out;
   for (const auto& [name, value] : event.values)
     if (const auto v = number_of(value); v && name != "step" && name != "samples") out.emplace_back(name, *v);
   return out;
+}
+
+Figures gradient_norms(const Event& event) {
+  const Value* const norms = event.kind == "gradients" ? event.find("norm") : nullptr;
+  const auto* const figures = norms ? std::get_if<Figures>(norms) : nullptr;
+  return figures ? *figures : Figures();
 }
 
 void Sinks::write(const Event& event) {

@@ -21,8 +21,12 @@ struct Json {
   std::string text;
 };
 
+/// Numbers by name, such as one for each parameter.
+using Figures = std::vector<std::pair<std::string, double>>;
+
 /// null: nobody knows it. A double may be infinite or not a number.
-using Value = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, std::vector<std::string>, Json>;
+using Value =
+    std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, std::vector<std::string>, Figures, Json>;
 
 struct Event {
   std::string kind;                                     // "step", "evaluation", …
@@ -42,7 +46,9 @@ inline constexpr std::string_view kStepFigures[] = {
     "loss", "lr", "gradient_norm", "skipped", "samples_per_s", "waiting", "staleness_mean", "staleness_max", "gap_max"};
 
 /// The figures of an evaluation: its loss and metrics, by name.
-std::vector<std::pair<std::string, double>> evaluation_figures(const Event& event);
+Figures evaluation_figures(const Event& event);
+/// Of an event "gradients": the norm of each parameter's gradient.
+Figures gradient_norms(const Event& event);
 
 /// Where events go. One thread.
 class Sink {

@@ -11,6 +11,7 @@
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/observe/event.h"
 #include "cohaul/observe/format.h"
+#include "cohaul/observe/gradient_lines.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/observe/record.h"
 #include "cohaul/observe/table.h"
@@ -112,6 +113,39 @@ TEST(Event, ValuesByName) {
   EXPECT_EQ(evaluation_figures(e), (std::vector<std::pair<std::string, double>>{{"loss", 0.5}, {"accuracy", 1}}));
 }
 
+TEST(Gradients, ALineForEachLayerWithABarOfDecades) {
+  const Event e{"gradients",
+                {{"step", 1200},
+                 {"norm", Figures{{"in.weight", 3e-12},
+                                  {"in.bias", 4e-12},
+                                  {"layers.0.linear.weight", 3e-5},
+                                  {"layers.0.linear.bias", 0},
+                                  {"layers.1.linear.weight", 0.01},
+                                  {"dead.weight", 0},
+                                  {"bad.weight", kNan},
+                                  {"scale", 1}}}}};
+  const std::vector<std::string> expected{"gradients of step 1,200",
+                                          "  in               5e-12     ▊ vanishing: 5e-12 of the largest",
+                                          "  layers.0.linear  3e-05     ███████▌ vanishing: 3e-05 of the largest",
+                                          "  layers.1.linear  0.01      ██████████",
+                                          "  dead             0         zero",
+                                          "  bad              nan       not finite",
+                                          "  scale            1         ████████████"};
+  EXPECT_EQ(gradient_lines(e), expected);
+  EXPECT_EQ(progress_lines(e), expected);
+  const std::vector<std::string> styled = gradient_lines(e, true);
+  for (std::size_t i = 0; i < styled.size(); ++i) {
+    const bool red = i == 1 || i == 2 || i == 4 || i == 5;
+    EXPECT_EQ(styled[i], red ? "\x1b[31m" + expected[i] + "\x1b[0m" : expected[i]);
+  }
+  EXPECT_TRUE(gradient_norms({"step", {{"norm", Figures{{"a", 1}}}}}).empty());
+}
+
+TEST(Gradients, ThatAreAllZeroAreSaidToBe) {
+  EXPECT_EQ(gradient_lines({"gradients", {{"step", 1}, {"norm", Figures{{"a.weight", 0}}}}}).back(),
+            "  a  0         zero");
+}
+
 TEST(Record, LinesAreJsonInTheEventsOrder) {
   EXPECT_EQ(to_json({"process", {{"role", "server"}, {"rank", 1}, {"pid", 7}, {"host", "h"}, {"log", nullptr}}}),
             R"({"record":"process","role":"server","rank":1,"pid":7,"host":"h","log":null})");
@@ -119,6 +153,8 @@ TEST(Record, LinesAreJsonInTheEventsOrder) {
             R"({"record":"step","step":100,"loss":null,"samples_per_s":5.5,"whole":true})");
   EXPECT_EQ(to_json({"resumed", {{"passed_over", std::vector<std::string>{"a", "b"}}}}),
             R"({"record":"resumed","passed_over":["a","b"]})");
+  EXPECT_EQ(to_json({"gradients", {{"step", 1}, {"norm", Figures{{"a.b", 0.5}, {"step", kNan}}}}}),
+            R"({"record":"gradients","step":1,"norm":{"a.b":0.5,"step":null}})");
   EXPECT_EQ(to_json({"start", {{"job", Json{R"({"train":{"batch":100}})"}}, {"other", Json{"{"}}}}),
             R"({"record":"start","job":{"train":{"batch":100}},"other":null})");
   EXPECT_EQ(to_json({"error", {{"message", "push \xff"}}}), "{\"record\":\"error\",\"message\":\"push \xef\xbf\xbd\"}");

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cohaul/observe/format.h"
+#include "cohaul/observe/gradient_lines.h"
 
 namespace cohaul::observe {
 namespace {
@@ -46,6 +47,7 @@ std::string step_line(const Event& event, bool styled) {
 std::vector<std::string> progress_lines(const Event& event, bool styled) {
   if (event.kind == "step") return {step_line(event, styled)};
   if (event.kind == "evaluation") return {evaluation_line(event)};
+  if (event.kind == "gradients") return gradient_lines(event, styled);
   if (event.kind == "stopped_early")
     return {"stopped after step " + with_commas(step_of(event)) + ": " +
             with_commas(static_cast<std::int64_t>(event.number("evaluations").value_or(0))) +

@@ -10,7 +10,7 @@ namespace cohaul::observe {
 /// Of an event "step": "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left".
 /// styled: for a terminal, the loss in bold.
 std::string step_line(const Event& event, bool styled = false);
-/// The lines of an event, without their newlines: a step, an evaluation, where a run goes on, a checkpoint that could not be written. Others
+/// The lines of an event, without their newlines: a step, an evaluation, the gradients' norms (gradient_lines.h), where a run goes on, a checkpoint that could not be written. Others
 /// have none.
 std::vector<std::string> progress_lines(const Event& event, bool styled = false);
 

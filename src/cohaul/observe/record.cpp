@@ -17,6 +17,10 @@ OrderedJson json_of(const Value& value) {
         if constexpr (std::is_same_v<T, Json>) {
           OrderedJson parsed = OrderedJson::parse(v.text, nullptr, false);
           return parsed.is_discarded() ? OrderedJson(nullptr) : parsed;
+        } else if constexpr (std::is_same_v<T, Figures>) {
+          OrderedJson object = OrderedJson::object();
+          for (const auto& [name, figure] : v) object[name] = json_of(figure);
+          return object;
         } else if constexpr (std::is_same_v<T, double>) {
           return std::isfinite(v) ? OrderedJson(v) : OrderedJson(nullptr);
         } else {

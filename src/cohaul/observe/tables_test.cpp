@@ -61,6 +61,17 @@ TEST(Csv, ARowForEachStepAndEvaluation) {
   EXPECT_EQ(Csv::create("/no/such/folder/t.csv").status().code(), Code::invalid);
 }
 
+TEST(Csv, ARowForEachWatchedStep) {
+  auto folder = TemporaryFolder::make("cohaul-csv");
+  ASSERT_TRUE(folder.ok());
+  const Event gradients{"gradients", {{"step", 1}, {"norm", Figures{{"b", 0.5}, {"other", 3}}}}};
+  Csv::create(folder->file("t.csv"), {}, {"a", "b"})->write(gradients);
+  EXPECT_TRUE(content(folder->file("t.csv")).ends_with(",gradient_a,gradient_b\n1,,,,,,,,,,,,0.5\n"))
+      << content(folder->file("t.csv"));
+  Csv::create(folder->file("none.csv"))->write(gradients);
+  EXPECT_TRUE(content(folder->file("none.csv")).ends_with(",evaluation_loss\n"));
+}
+
 TEST(EventFile, ChecksumsOfTheStandard) {
   EXPECT_EQ(crc32c(""), 0u);
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
@@ -114,6 +125,9 @@ TEST(TensorBoard, FilesAreNamedAndFilledAtOnce) {
   EXPECT_EQ(content(path), expected);
   board->write({"evaluation", {{"step", 100}, {"loss", 0.25}, {"accuracy", 1}, {"samples", 10}}});
   expected += event_record(scalars_event(kNow, 100, {{"evaluation/loss", 0.25}, {"evaluation/accuracy", 1}}));
+  EXPECT_EQ(content(path), expected);
+  board->write({"gradients", {{"step", 200}, {"norm", Figures{{"fc.weight", 0.5}}}}});
+  expected += event_record(scalars_event(kNow, 200, {{"gradients/fc.weight", 0.5}}));
   EXPECT_EQ(content(path), expected);
   EXPECT_TRUE(board->status().ok());
 }

@@ -8,16 +8,15 @@
 namespace cohaul::observe {
 namespace {
 
-using Scalars = std::vector<std::pair<std::string, double>>;
-
-Scalars scalars_of(const Event& event) {
-  Scalars out;
+Figures scalars_of(const Event& event) {
+  Figures out;
   if (event.kind == "step") {
     for (const std::string_view name : kStepFigures)
       if (const auto v = event.number(name)) out.emplace_back("train/" + std::string(name), *v);
   } else if (event.kind == "evaluation") {
     for (const auto& [name, v] : evaluation_figures(event)) out.emplace_back("evaluation/" + name, v);
   }
+  for (const auto& [name, norm] : gradient_norms(event)) out.emplace_back("gradients/" + name, norm);
   return out;
 }
 
@@ -43,7 +42,7 @@ double TensorBoard::now_s() const { return static_cast<double>(clock_->now()) / 
 void TensorBoard::write(const Event& event) {
   const auto step = static_cast<std::int64_t>(event.number("step").value_or(0));
   if (event.kind == "resumed") output_.write(event_record(restart_event(now_s(), step + 1)));
-  const Scalars scalars = scalars_of(event);
+  const Figures scalars = scalars_of(event);
   if (!scalars.empty()) output_.write(event_record(scalars_event(now_s(), step, scalars)));
 }
 

@@ -11,7 +11,7 @@
 namespace cohaul::observe {
 
 /// Writes an event file: scalars `train/NAME` for each of a step's figures (kStepFigures), `evaluation/loss` and `evaluation/NAME` for
-/// each of an evaluation's metrics, over the updates done. Each event is one write, so that TensorBoard shows it at once. Scalars are floats of
+/// each of an evaluation's metrics, `gradients/NAME` for each parameter's norm, over the updates done. Each event is one write, so that TensorBoard shows it at once. Scalars are floats of
 /// 32 bits.
 class TensorBoard final : public Sink {
  public:

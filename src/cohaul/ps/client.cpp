@@ -47,7 +47,7 @@ class Client final : public ServerExchange, ToServers {
   Result<update::StepOutcome> finish(std::span<const update::PartEnd> ends) override;
   Status abandon() override;
   std::vector<update::StatePiece> owned() override { return {}; }
-  void set_first(std::int64_t) override {}
+  void set_first(std::int64_t updates) override { session_.set_first(updates); }
   std::size_t memory_bytes() const override { return sizeof *this; }
   Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override;
   Status restore(const std::string& checkpoint, std::int64_t updates) override;
@@ -382,6 +382,8 @@ Status check(const job::Job& job, const update::OptimizerSettings& optimizer, co
                    std::to_string(options.servers) + ": make them equal");
   }
   COHAUL_TRY(options.policy.check());
+  if (options.policy.watch_every > 0 && options.consistency.kind != Consistency::Kind::sync)
+    return invalid("watch_gradients is about steps of all workers, which asynchronous modes do not have");
   if (options.trainer < 0) return invalid("a trainer's number is below 0");
   if (options.consistency.staleness < 0) return invalid("strategy.staleness is below 0");
   const bool sync = options.consistency.kind == Consistency::Kind::sync;

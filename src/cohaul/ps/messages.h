@@ -22,7 +22,8 @@
 //   server → worker
 //   ack               its push number   partition  Ack                               –
 //   params            version           partition  the content (i64)                 the partition's parameters; none: unchanged
-//   facts             step              –          Measured                          –   (synchronous, asks for a plan)
+//   facts             step              –          Measured                          of a watched step Σ x² by segment of the server's
+//                                                                                    partitions (synchronous, asks for a plan)
 //   assigned          its assignments   partition  the content (i64)                 –
 //   grant             its clock         step       LoopState                         –
 //   finished          its clock         –          LoopState                         –

@@ -139,22 +139,28 @@ Status Server::on_push(WorkerRank from, Table& table, transport::Frame frame) {
   const bool before = table.is_measured();
   COHAUL_TRY(table.push(from, clock, push, std::move(frame)));
   if (before || !table.is_measured()) return {};
-  if (++measured_ == tables_here_) send_facts();
+  if (++measured_ < tables_here_) return {};
+  step_ = push.step.value;
+  send_facts();
   return {};
 }
 
 void Server::send_facts() {
   Measured here;
+  std::shared_ptr<std::vector<double>> squares;
+  if (owner_->watches(step_)) squares = std::make_shared<std::vector<double>>();
   for (const auto& table : tables_) {
     if (!table) continue;
     here.facts.merge(table->facts());
     here.samples = table->samples();  // each table has heard of all slices
+    if (squares) squares->insert(squares->end(), table->squares().begin(), table->squares().end());
   }
   body_.clear();
   Writer writer(body_);
   here.encode(writer);
   for (std::int32_t w = 0; w < init_->workers; ++w) {
-    if (!workers_[w].gone) send(WorkerRank(w), Kind::facts, step_);
+    if (!workers_[w].gone)
+      send(WorkerRank(w), Kind::facts, step_, squares ? std::as_bytes(std::span(*squares)) : ConstBytes(), squares);
   }
 }
 
@@ -199,13 +205,13 @@ Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
 }
 
 /// With body_.
-void Server::send(WorkerRank to, Kind kind, std::int64_t clock) {
+void Server::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,
                  .key = 0,
                  .body = body_,
-                 .payload = {},
-                 .keep = nullptr});
+                 .payload = payload,
+                 .keep = std::move(keep)});
 }
 
 Status Server::on_disk(WorkerRank from, Kind kind, const transport::Frame& frame) {

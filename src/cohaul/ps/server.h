@@ -60,7 +60,8 @@ class Server {
   Status on_push(WorkerRank from, Table& table, transport::Frame frame);
   Status on_plan(WorkerRank from, const transport::Frame& frame);
   void send_facts();
-  void send(WorkerRank to, Kind kind, std::int64_t clock);
+  void send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload = {},
+            std::shared_ptr<const void> keep = nullptr);
   Status on_disk(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status save(WorkerRank to, const transport::Frame& frame);
   Status restore(WorkerRank to, const transport::Frame& frame);
@@ -81,7 +82,7 @@ class Server {
   std::size_t tables_here_ = 0;
   // Synchronous, where the policy needs facts: a step waits for a plan when all tables have measured it.
   std::size_t measured_ = 0;  // tables
-  std::int64_t step_ = 0;     // that is gathered
+  std::int64_t step_ = 0;     // that was measured last, or the one after the last plan's
   std::optional<update::StepPlan> last_plan_;
   std::int64_t rates_set_ = 0;  // times; and the rates since then
   std::vector<double> rates_;

@@ -17,7 +17,8 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
       out_(out),
       keeps_(init.servers),
       parts_pushed_(layout.runs().size()),
-      facts_(init.servers) {
+      facts_(init.servers),
+      squares_(layout, init.policy.watch_every > 0) {
   partitions_.resize(layout.partitions().size());
   std::size_t mask = 0;
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
@@ -164,10 +165,10 @@ Status Session::begin(const update::Work& work, std::string_view facts) {
   outcome_ = {};
   sent_any_ = finishing_ = ended_ = false;
   measured_.reset();
-  if (is_sync() && init_.policy.needs_facts()) {
+  if (is_sync() && (init_.policy.needs_facts() || watches())) {
     facts_ = keeps_;
     facts_missing_ = std::count(keeps_.begin(), keeps_.end(), true);
-    if (facts_missing_ == 0) outcome_.gradient_norm = 0;
+    if (facts_missing_ == 0 && init_.policy.needs_facts()) outcome_.gradient_norm = 0;
   }
   return {};
 }
@@ -421,6 +422,9 @@ Status Session::on_facts(ServerRank from, const transport::Frame& frame) {
   const auto k = static_cast<std::size_t>(from.value);
   if (!work_ || Step(frame.clock) != step_ || k >= facts_.size() || !facts_[k]) return {};
   facts_[k] = false;
+  const auto kept = [&](PartitionId p) { return server_of(p, init_.servers) == from; };
+  if (watches() ? !squares_.take(frame.payload, kept) : !frame.payload.empty())
+    return corrupt("squares of another number of segments");
   if (!measured_) {
     measured_ = here;
   } else {
@@ -432,6 +436,7 @@ Status Session::on_facts(ServerRank from, const transport::Frame& frame) {
   if (plan.action == update::StepPlan::Action::stop)
     return update::non_finite_error(measured_->facts, layout_, step_.value);
   outcome_.gradient_norm = plan.norm;
+  if (watches()) outcome_.gradient_norms = squares_.norms(measured_->samples);
   outcome_.skipped = plan.action == update::StepPlan::Action::skip;
   for (std::int32_t s = 0; s < init_.servers; ++s) {
     if (!keeps_[s]) continue;

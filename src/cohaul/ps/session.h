@@ -16,6 +16,7 @@
 #include "cohaul/ps/outbox.h"
 #include "cohaul/transport/channel.h"
 #include "cohaul/update/exchange.h"
+#include "cohaul/update/gradient_squares.h"
 #include "cohaul/update/layout.h"
 #include "cohaul/update/owner.h"
 
@@ -61,6 +62,8 @@ class Session {
   Status finish(std::span<const update::PartEnd> ends);
   /// Gives up a step of which nothing has been sent; a granted one may be begun again. invalid: something has.
   Status abandon();
+  /// Before the first step: so many updates were done.
+  void set_first(std::int64_t updates) { first_ = updates; }
   /// A step was begun, and neither finished nor given up.
   bool has_step() const { return work_.has_value(); }
   /// A part of a step has gone to servers, and not all of it.
@@ -110,6 +113,7 @@ class Session {
   };
   bool is_sync() const { return init_.is_sync(); }
   /// Asynchronous steps are decided by their worker alone, when it has all of its gradients.
+  bool watches() const { return init_.policy.watches(first_ + step_.value); }
   bool holds_back() const { return !is_sync() && init_.policy.needs_facts(); }
   void send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
             std::shared_ptr<const void> keep = nullptr);
@@ -150,6 +154,7 @@ class Session {
 
   std::optional<update::Work> work_;       // from begin() until all that it must say of the step is said
   Step step_{-1};                          // the last one begun
+  std::int64_t first_ = 0;                 // updates before step 0
   std::vector<update::SliceRange> parts_;  // of its slices
   std::vector<Pushed> pushed_;             // by part, then run
   std::vector<std::size_t> parts_pushed_;  // by run
@@ -164,6 +169,7 @@ class Session {
   // Synchronous, where the policy needs facts.
   std::vector<bool> facts_;  // awaited; by server
   std::int64_t facts_missing_ = 0;
+  update::GradientSquares squares_;   // of a watched step, as far as they have come
   std::optional<Measured> measured_;  // merged over the servers that have told
 
   std::vector<update::Contribution> contributions_;

@@ -30,7 +30,8 @@ Table::Table(const update::Layout& layout, PartitionId id, const Init& init, upd
       out_(out),
       versions_(memory, partition_.bytes),
       workers_(init.workers),
-      held_(parts_of_step(init)) {
+      held_(parts_of_step(init)),
+      squares_(init.policy.watch_every > 0 ? partition_.segment_last - partition_.segment_first : 0) {
   contributions_.reserve(held_.size());
 }
 
@@ -102,11 +103,11 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
   gather();
   if (!is_sync()) {
     update({.factor = push.factor, .norm = {}});
-  } else if (!policy_.needs_facts()) {
+  } else if (!owner_.needs_facts(step_)) {
     update(update::decide(policy_, {}, samples_));
   } else {
     facts_ = {};
-    owner_.measure(id_, contributions_, facts_);
+    owner_.measure(id_, contributions_, facts_, owner_.watches(step_) ? std::span(squares_) : std::span<double>());
     measured_ = true;
   }
   return {};

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Table {
   /// Synchronous, where the policy needs facts: all of the step's gradients are here and measured; they wait for apply().
   bool is_measured() const { return measured_; }
   const update::GradientFacts& facts() const { return facts_; }
+  /// Of a watched step: by segment of the partition (update::measure()).
+  std::span<const double> squares() const { return squares_; }
   double samples() const { return samples_; }
   /// Makes the step that is measured. The same plan at all tables.
   void apply(const update::StepPlan& plan);
@@ -109,6 +112,7 @@ class Table {
   std::vector<update::Contribution> contributions_;
   double samples_ = 0;  // of the step that is complete
   update::GradientFacts facts_;
+  std::vector<double> squares_;  // empty: the policy watches none
   bool measured_ = false;
   std::vector<std::byte> body_;
   Stats stats_;

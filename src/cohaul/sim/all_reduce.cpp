@@ -251,6 +251,7 @@ RankScenario RankScenario::draw(std::uint64_t seed) {
   if (policy == 1) s.policy.clip_norm = 0.5;
   if (policy >= 2) s.policy.non_finite = policy == 2 ? update::NonFinite::skip : update::NonFinite::stop;
   if (policy >= 2 && random.below(2) == 0) s.not_finite_step = static_cast<std::int64_t>(random.below(s.steps));
+  s.policy.watch_every = static_cast<std::int64_t>(seed % 4);
   if (random.below(3) == 0) s.write_after = static_cast<std::int64_t>(1 + random.below(s.steps));
   const Duration typical = (s.delay_max * 6 + s.compute_max * 6) * (s.steps + 1);
   for (std::uint64_t mild = random.below(4); mild > 0; --mild) {

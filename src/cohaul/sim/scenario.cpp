@@ -107,6 +107,7 @@ Scenario Scenario::draw(std::uint64_t seed) {
   std::uint64_t policy = random.below(3);
   if (policy == 1 && s.is_sync()) s.policy.clip_norm = 3;
   if (policy == 2) s.policy.non_finite = update::NonFinite::skip;
+  if (s.is_sync()) s.policy.watch_every = static_cast<std::int64_t>(seed % 4);
   if (!s.is_sync() && s.loops > 1 && random.below(2) == 0) {
     s.leave = {.worker = static_cast<std::int32_t>(random.below(s.workers)),
                .after = static_cast<std::int64_t>(random.below(s.steps / s.workers + 1)),
@@ -131,6 +132,7 @@ std::string Scenario::describe() const {
           " steps, " + (one_host ? "one host" : "several hosts") + ", repeat rate " + std::to_string(repeat_rate) +
           (goes_on ? ", goes on" : "");
   if (policy.needs_facts()) text += policy.clip_norm > 0 ? ", clipped" : ", skips what is not finite";
+  if (policy.watch_every > 0) text += ", watched every " + std::to_string(policy.watch_every);
   if (leave) {
     text += ", worker " + std::to_string(leave->worker) + " leaves after " + std::to_string(leave->after) + " steps" +
             (leave->stop ? " and stops the loop" : "");

@@ -59,6 +59,7 @@ class ServerEngine final : public Engine {
   Status restore(const std::string& checkpoint, std::int64_t updates, const std::function<Status()>& meet,
                  Time deadline) override {
     if (job_.rank() == 0) COHAUL_TRY(exchange_->restore(checkpoint, updates));
+    exchange_->set_first(updates);
     COHAUL_TRY(meet());
     return exchange_->refresh(deadline);
   }

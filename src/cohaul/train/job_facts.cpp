@@ -87,13 +87,15 @@ void add(Lines& lines, const Schedule& s) {
 }  // namespace
 
 std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, Buffers buffers, const BorrowedModel& model) {
+                          std::uint64_t seed, Buffers buffers, std::int64_t watch_gradients,
+                          const BorrowedModel& model) {
   Lines lines;
   lines.add("strategy", strategy::name(strategy));
   if (const auto* ps = std::get_if<strategy::ParameterServer>(&strategy)) add(lines, *ps);
   if (optimizer) add(lines, *optimizer), add(lines, optimizer->schedule);
   else lines.add("optimizer", "the user's own");
   lines.add("slices", slices).add("seed", seed).add("buffers", name(buffers));
+  lines.add("watch_gradients", watch_gradients);
   if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model
   std::int64_t elements = 0;
   for (const at::Tensor& p : model.parameters()) elements += p.defined() ? p.numel() : 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cohaul/update/gradient_squares.h"
+
 namespace cohaul::train {
 
 void Telling::begin_loop(const SampleLoop& loop) {
@@ -53,6 +55,13 @@ void Telling::tell(const strategy::ReportedUpdate& update, const SampleLoop& loo
   told_at_ = now;
   waited_ = job_.waited();
   tell(out);
+}
+
+void Telling::tell_gradients(std::int64_t update, const update::Layout& layout, std::span<const double> norms) {
+  observe::Figures figures;
+  for (std::size_t p = 0; p < norms.size(); ++p)
+    if (norms[p] != update::kNoGradient) figures.emplace_back(layout.parameters()[p].name, norms[p]);
+  tell({"gradients", {{"step", update}, {"norm", std::move(figures)}}});
 }
 
 }  // namespace cohaul::train

@@ -1,6 +1,8 @@
 #pragma once
 // What a trainer tells of its steps: how long they took, and the events that worker 0 gives to its sink.
 
+#include <span>
+
 #include "cohaul/job/job.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/train/report.h"
@@ -21,6 +23,8 @@ class Telling {
   void step_done(const update::StepOutcome& outcome, std::optional<double> lr);
   /// asynchronous: whether `update.asynchrony` means something.
   void tell(const strategy::ReportedUpdate& update, const SampleLoop& loop, bool asynchronous);
+  /// Of a watched step, on worker 0 alone. norms: by parameter of the layout (StepOutcome::gradient_norms).
+  void tell_gradients(std::int64_t update, const update::Layout& layout, std::span<const double> norms);
   /// On worker 0 alone.
   void tell(const observe::Event& event) { sink_.write(event); }
   /// Since a step was last told of.

@@ -62,7 +62,10 @@ struct TrainerOptions {
   int slices = 0;  // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
   Buffers buffers = Buffers::mean;  // what becomes of the model's buffers in a step
   std::uint64_t seed = 0;           // of the order of samples and of the model's random numbers
-  observe::Sink* sink = nullptr;    // where worker 0's events go; outlives the trainer. null: progress on its stderr
+  /// Updates between two events "gradients", beside that of the first update: the norm of each parameter's mean gradient over the batch, before
+  /// clipping. 0: none. Not in asynchronous modes and under tensor (unsupported).
+  std::int64_t watch_gradients = 0;
+  observe::Sink* sink = nullptr;  // where worker 0's events go; outlives the trainer. null: progress on its stderr
   collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
 };
 

@@ -82,17 +82,31 @@ void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) con
       std::to_string(job_.world()) + ")"));
 }
 
+/// Nobody knows a whole gradient where steps are single workers', or each worker has a part of the model.
+void Trainer::Run::expect_watchable(const strategy::Strategy& strategy) const {
+  if (options_.watch_gradients < 0)
+    throw Error(invalid("TrainerOptions::watch_gradients is " + std::to_string(options_.watch_gradients) +
+                        "; it must be a number of updates, or 0 for none"));
+  const bool split = std::holds_alternative<strategy::Tensor>(strategy);
+  if (options_.watch_gradients == 0 || (!split && !strategy::is_asynchronous(strategy))) return;
+  throw Error(
+      unsupported(std::string("TrainerOptions::watch_gradients tells norms of the whole batch's gradients, which ") +
+                  (split ? "nobody has under tensor" : "asynchronous servers do not have") +
+                  ": use single, all_reduce or synchronous servers, or leave it at 0"));
+}
+
 void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   if (model.whole_batch) expect_one_slice_each(strategy);
+  expect_watchable(strategy);
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
   model_ = or_throw(BorrowedModel::of(
       std::move(model),
       optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups) : std::span<const ParameterGroup>(),
       buffers_policy(strategy)));
-  or_throw(
-      meetings_.meet("a trainer's making", 0,
-                     trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers, *model_)));
+  or_throw(meetings_.meet("a trainer's making", 0,
+                          trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers,
+                                        options_.watch_gradients, *model_)));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;
@@ -104,6 +118,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   } else {
     o.optimizer = update::RuleSettings{.kind = update::RuleSettings::Kind::store};
   }
+  o.policy.watch_every = options_.watch_gradients;
   o.slices = options_.slices;
   o.own_optimizer = !optimizer_.has_value();
   o.lend = {tensors, &small_};
@@ -462,6 +477,8 @@ StepResult Trainer::Run::end_step() {
   new_rates_.clear();
   done_ = asynchronous() ? engine_done() : step + 1;
   if (loop_.running() && job_.rank() == 0 && !asynchronous()) tell(outcome.loss);
+  if (!outcome.gradient_norms.empty() && job_.rank() == 0)
+    telling_.tell_gradients(done_, model_->layout(), outcome.gradient_norms);
   if (!asynchronous()) finished_step_ = outcome.request;
   else if (asked != 0) or_throw(engine_->leave_loop(true, false));  // the end of the round, for all
   return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};

@@ -64,6 +64,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
   void set_up(Model model, const strategy::Strategy& strategy);
   void expect_one_slice_each(const strategy::Strategy& strategy) const;
+  void expect_watchable(const strategy::Strategy& strategy) const;
   std::size_t parts_max() const;
   std::vector<strategy::Place> places() const;
   void share_first_parameters();

@@ -51,11 +51,12 @@ struct Gradient {
 
 /// What came of a step.
 struct StepOutcome {
-  double loss = 0;                      // over the whole batch of the step
-  double staleness = 0;                 // of this push: the maximum over partitions (asynchronous modes)
-  std::optional<double> gradient_norm;  // before clipping, where the policy gathers facts
-  bool skipped = false;                 // no parameter was updated, since a gradient was not finite
-  bool counted_alike = true;            // PartEnd::counters are equal
+  double loss = 0;                       // over the whole batch of the step
+  double staleness = 0;                  // of this push: the maximum over partitions (asynchronous modes)
+  std::optional<double> gradient_norm;   // before clipping, where the policy gathers facts
+  std::vector<double> gradient_norms{};  // of a watched step (GradientSquares::norms); empty: it is not watched
+  bool skipped = false;                  // no parameter was updated, since a gradient was not finite
+  bool counted_alike = true;             // PartEnd::counters are equal
   std::uint8_t request = 0;  // the strongest of all workers' PartEnd::request, alike at all of them (synchronous modes)
 };
 

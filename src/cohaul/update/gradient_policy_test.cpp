@@ -8,6 +8,8 @@
 #include <limits>
 
 #include "cohaul/update/block_ops.h"
+#include "cohaul/update/gradient_squares.h"
+#include "cohaul/update/owner.h"
 #include "cohaul/update/slices.h"
 #include "cohaul/update/testing.h"
 
@@ -116,7 +118,7 @@ TEST(Decide, StopsOrSkipsWhatIsNotFinite) {
 }
 
 TEST(GradientPolicy, DecodesWhatItEncodes) {
-  const GradientPolicy p{.clip_norm = 2, .non_finite = NonFinite::skip};
+  const GradientPolicy p{.clip_norm = 2, .non_finite = NonFinite::skip, .watch_every = 7};
   std::vector<std::byte> bytes;
   Writer writer(bytes);
   p.encode(writer);
@@ -125,6 +127,59 @@ TEST(GradientPolicy, DecodesWhatItEncodes) {
   EXPECT_FALSE((GradientPolicy{.clip_norm = -1}).check().ok());
   EXPECT_FALSE((GradientPolicy{.clip_norm = NAN}).check().ok());
   EXPECT_FALSE((GradientPolicy{.clip_norm = 1, .clip_value = 1}).check().ok());
+  EXPECT_FALSE((GradientPolicy{.watch_every = -1}).check().ok());
+}
+
+TEST(GradientPolicy, WatchesTheFirstUpdateAndEveryNth) {
+  std::vector<std::int64_t> watched;
+  for (std::int64_t update = 0; update < 13; ++update)
+    if (GradientPolicy{.watch_every = 4}.watches(update)) watched.push_back(update + 1);
+  EXPECT_EQ(watched, (std::vector<std::int64_t>{1, 4, 8, 12}));
+  EXPECT_FALSE(GradientPolicy{}.watches(0));
+}
+
+/// Owners of other partitions measure the same gradient, and tell each other.
+TEST(GradientSquares, HaveTheSameBitsWhoeverOwnsWhat) {
+  const Layout l = *Layout::of({{"large", {100'000}},
+                                {"small", {70}},
+                                {"absent", {30}},
+                                {"none", {0}},
+                                {"mean", {9}, DType::float32, true, 0, Reduce::mean}});
+  const std::vector<float> gradient = random_values<float>(l.bytes() / 4, 8);
+  const auto norms = [&](std::int32_t owners) {
+    std::vector<GradientSquares> each(static_cast<std::size_t>(owners), GradientSquares(l, true));
+    const auto owner = [&](std::int32_t k) { return [=](PartitionId p) { return p.value % owners == k; }; };
+    for (std::size_t p = 0; p < l.partitions().size(); ++p) {
+      const Partition& partition = l.partitions()[p];
+      const update::Run& run = l.runs()[static_cast<std::size_t>(partition.run)];
+      std::vector<std::byte> mask;
+      if (run.parameter_first <= 2 && 2 < run.parameter_last)
+        set_absent(mask, static_cast<std::size_t>(2 - run.parameter_first),
+                   static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+      const Contribution one{
+          std::as_bytes(std::span(gradient)).subspan(partition.offset, partition.bytes), mask, {0, 1, 1}};
+      GradientFacts facts;
+      const PartitionId id(static_cast<std::int32_t>(p));
+      measure(l, id, {&one, 1}, facts, each[p % static_cast<std::size_t>(owners)].of(id));
+    }
+    for (std::int32_t k = 1; k < owners; ++k) {
+      const std::vector<double> told = each[static_cast<std::size_t>(k)].of_owner(owner(k));
+      const ConstBytes bytes = std::as_bytes(std::span(told));
+      EXPECT_FALSE(each[0].take(bytes.first(bytes.size() - 8), owner(k)));
+      EXPECT_TRUE(each[0].take(bytes, owner(k)));
+    }
+    return each[0].norms(10);
+  };
+  const std::vector<double> alone = norms(1);
+  double squares = 0;
+  for (std::size_t i = 0; i < 100'000; ++i) squares += static_cast<double>(gradient[i]) * gradient[i];
+  EXPECT_NEAR(alone[0], std::sqrt(squares) / 10, 1e-10);
+  EXPECT_GT(alone[1], 0);
+  EXPECT_EQ(alone[2], kNoGradient);
+  EXPECT_EQ(alone[3], kNoGradient);
+  EXPECT_EQ(alone[4], kNoGradient);
+  EXPECT_EQ(norms(2), alone);
+  EXPECT_EQ(norms(5), alone);
 }
 
 TEST(Slices, AreSharedEvenlyAndCutIntoCompleteSubtrees) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cohaul/base/check.h"
+#include "cohaul/update/gradient_squares.h"
 #include "cohaul/update/owner.h"
 
 namespace cohaul::update {
@@ -20,6 +21,7 @@ class LocalExchange final : public Exchange {
       : layout_(layout),
         policy_(policy),
         owner_(layout, settings, policy, all_partitions(layout)),
+        squares_(layout, policy.watch_every > 0),
         parameters_(parameters) {
     COHAUL_CHECK(parameters.size() == layout.bytes(), "the flat area is as long as the layout says");
     COHAUL_CHECK(reinterpret_cast<std::uintptr_t>(parameters.data()) % kAlignment == 0,
@@ -59,7 +61,11 @@ class LocalExchange final : public Exchange {
   Result<StepOutcome> finish(std::span<const PartEnd> ends) override {
     for (const Pushed& p : pushed_) COHAUL_CHECK(p.here, "every run is pushed before a step is finished");
     GradientFacts facts;
-    if (policy_.needs_facts()) each_partition([&](PartitionId id) { owner_.measure(id, contributions_, facts); });
+    const bool watched = owner_.watches(step_);
+    if (owner_.needs_facts(step_))
+      each_partition([&](PartitionId id) {
+        owner_.measure(id, contributions_, facts, watched ? squares_.of(id) : std::span<double>());
+      });
     const StepPlan plan = decide(policy_, facts, samples_of(ends));
     if (plan.action == StepPlan::Action::stop) return non_finite_error(facts, layout_, step_);
     each_partition([&](PartitionId id) {
@@ -68,6 +74,7 @@ class LocalExchange final : public Exchange {
     });
     return StepOutcome{.loss = loss_of(parts_, ends),
                        .gradient_norm = plan.norm,
+                       .gradient_norms = watched ? squares_.norms(samples_of(ends)) : std::vector<double>(),
                        .skipped = plan.action == StepPlan::Action::skip,
                        .counted_alike = counted_alike(ends),
                        .request = request_of(ends)};
@@ -111,6 +118,7 @@ class LocalExchange final : public Exchange {
   const Layout& layout_;
   const GradientPolicy policy_;
   Owner owner_;
+  GradientSquares squares_;
   Bytes parameters_;
   std::int64_t step_ = 0;
   std::vector<SliceRange> parts_;

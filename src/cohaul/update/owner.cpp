@@ -11,6 +11,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/update/block_ops.h"
+#include "cohaul/update/gradient_squares.h"
 #include "cohaul/update/mean.h"
 #include "cohaul/update/sum_block.h"
 
@@ -81,14 +82,16 @@ void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::
   facts.merge(here);
 }
 
-/// `sums` gets the sum, as the partition is laid out, or is null.
+/// squares_of: by segment of the partition, or empty. `sums` gets the sum, as the partition is laid out, or is null.
 template <class T>
 void measure_as(const Layout& layout, const Partition& partition, std::span<const Contribution> contributions,
-                GradientFacts& facts, std::byte* sums) {
+                GradientFacts& facts, std::span<double> squares_of, std::byte* sums) {
   alignas(kAlignment) T scratch[kBlockElements];
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout.segments()[s];
     const SegmentSum<T> sum(layout, partition, segment, contributions);
+    double* of_segment = squares_of.empty() ? nullptr : &squares_of[s - partition.segment_first];
+    if (of_segment) *of_segment = sum.absent_in_all() ? kNoGradient : 0;
     if (sum.absent_in_all()) continue;
     for (std::uint64_t done = 0; done < segment.elements; done += kBlockElements) {
       const std::size_t n = std::min<std::uint64_t>(kBlockElements, segment.elements - done);
@@ -96,6 +99,7 @@ void measure_as(const Layout& layout, const Partition& partition, std::span<cons
       const T* block = sum.block(done, n, kept ? kept : scratch);
       if (kept && block != kept) std::copy_n(block, n, kept);
       const double square = squares(block, n);
+      if (of_segment) *of_segment += square;
       if (std::isfinite(square)) facts.squares.add(square);
       else note_non_finite(sum, segment.parameter, done, n, block, contributions, facts);
     }
@@ -110,12 +114,15 @@ void check(const Partition& partition, std::span<const Contribution> contributio
 }
 
 void measure_into(const Layout& layout, PartitionId id, std::span<const Contribution> contributions,
-                  GradientFacts& facts, std::byte* sums) {
+                  GradientFacts& facts, std::span<double> squares, std::byte* sums) {
   const Partition& partition = layout.partitions()[id.value];
   check(partition, contributions);
-  if (layout.is_of_buffers(id)) return;
-  if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts, sums);
-  else measure_as<double>(layout, partition, contributions, facts, sums);
+  if (layout.is_of_buffers(id)) {
+    std::ranges::fill(squares, kNoGradient);
+    return;
+  }
+  if (partition.dtype == DType::float32) measure_as<float>(layout, partition, contributions, facts, squares, sums);
+  else measure_as<double>(layout, partition, contributions, facts, squares, sums);
 }
 
 }  // namespace
@@ -129,21 +136,23 @@ struct Owner::State {
   bool owned = false;
 };
 
-void measure(const Layout& layout, PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
-  measure_into(layout, id, contributions, facts, nullptr);
+void measure(const Layout& layout, PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts,
+             std::span<double> squares) {
+  measure_into(layout, id, contributions, facts, squares, nullptr);
 }
 
-void Owner::measure(PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts) {
+void Owner::measure(PartitionId id, std::span<const Contribution> contributions, GradientFacts& facts,
+                    std::span<double> squares) {
   COHAUL_CHECK(owns(id), "a partition is measured by its owner");
   State& state = states_[id.value];
   // A single one is its own sum.
   state.summed = state.sum != nullptr && contributions.size() > 1 && !layout_.is_of_buffers(id);
-  measure_into(layout_, id, contributions, facts, state.summed ? state.sum : nullptr);
+  measure_into(layout_, id, contributions, facts, squares, state.summed ? state.sum : nullptr);
 }
 
 Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
              std::span<const PartitionId> owned)
-    : layout_(layout), rates_(settings), clip_value_(policy.clip_value), states_(layout.partitions().size()) {
+    : layout_(layout), rates_(settings), policy_(policy), states_(layout.partitions().size()) {
   COHAUL_CHECK(static_cast<std::size_t>(layout.groups()) <= settings.groups.size(),
                "each group of the layout has a rule");
   for (const RuleSettings& rule : settings.groups) {
@@ -282,7 +291,7 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
                      std::int64_t update, const StepPlan& plan, const std::byte* parameters_in,
                      std::byte* parameters_out) {
   alignas(kAlignment) T scratch[kBlockElements];
-  const bool scaled = plan.factor != 1 || clip_value_ > 0;
+  const bool scaled = plan.factor != 1 || policy_.clip_value > 0;
   const bool summed = std::exchange(state.summed, false);
   // A single contribution that is not scaled is used where it is; otherwise blocks are summed, and used while they are in the cache.
   const bool whole = (contributions.size() == 1 || summed) && !scaled;
@@ -309,7 +318,7 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
       const T* gradient = summed  ? reinterpret_cast<const T*>(state.sum + offset)
                           : whole ? sum.term(0, done)
                                   : sum.block(done, n, scratch);
-      if (scaled) scale(gradient, scratch, n, plan.factor, clip_value_), gradient = scratch;
+      if (scaled) scale(gradient, scratch, n, plan.factor, policy_.clip_value), gradient = scratch;
       T* arrays[kStatesMax] = {};
       for (int k = 0; k < states; ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);
       rule.apply(gradient, reinterpret_cast<const T*>(parameters_in + offset),

@@ -28,9 +28,10 @@ struct Contribution {
 };
 
 /// What is known of a partition's gradient, summed over `contributions` in tree order. They ascend, do not overlap, and cover all
-/// slices. Does not allocate, does not block.
+/// slices. squares: gets Σ x² of each of the partition's segments, or kNoGradient (gradient_squares.h); empty: not wanted. Does not allocate, does
+/// not block.
 void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
-             GradientFacts& facts);
+             GradientFacts& facts, std::span<double> squares = {});
 
 /// Consecutive elements of one parameter, and what their owner keeps of them.
 struct StatePiece {
@@ -54,7 +55,12 @@ class Owner {
 
   /// The same, and keeps the sum, so that apply() does not read the contributions again. Where the policy needs facts, apply() of the same
   /// contributions is next.
-  void measure(PartitionId partition, std::span<const Contribution> contributions, GradientFacts& facts);
+  void measure(PartitionId partition, std::span<const Contribution> contributions, GradientFacts& facts,
+               std::span<double> squares = {});
+  /// Whether the policy watches update `update`, from 0 (as apply() counts).
+  bool watches(std::int64_t update) const { return policy_.watches(first_ + update); }
+  /// Whether all gradients of that update must be measured before one is applied.
+  bool needs_facts(std::int64_t update) const { return policy_.needs_facts() || watches(update); }
 
   /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies each group's rule
   /// with its rate of update `update`, from 0.
@@ -94,7 +100,7 @@ class Owner {
   std::vector<std::unique_ptr<const Rule>> rules_;  // by group
   Rates rates_;
   std::int64_t first_ = 0;
-  double clip_value_ = 0;
+  const GradientPolicy policy_;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;
   std::size_t state_bytes_ = 0;
