@@ -76,6 +76,24 @@ TEST(Slices, UnequalOnesToo) {
   EXPECT_EQ(train(job("softmax"), common + servers(3, 2)).hash(), one.hash());
 }
 
+TEST(Layerwise, RulesHaveTheBitsOfOneProcessInEveryMode) {
+  for (const char* rule : {"lars", "lamb"}) {
+    const Arguments common = set({std::string("optimizer.name=") + rule, "optimizer.lr=0.01", "train.slices=6",
+                                  "job.threads=1", "train.steps=40", "optimizer.clip_norm=1"});
+    const RunResult one = train(job("softmax"), common);
+    ASSERT_EQ(one.exit, 0) << one.err;
+    for (const Arguments& mode : {all_reduce(3), all_reduce(2) + set({"job.transport=tcp"}), servers(3, 2)}) {
+      const RunResult many = train(job("softmax"), mode + common);
+      ASSERT_EQ(many.exit, 0) << many.err;
+      EXPECT_EQ(many.hash(), one.hash()) << rule << testing::PrintToString(mode);
+    }
+    const RunResult async =
+        train(job("softmax"), common + set({"train.slices=1"}) + servers(1, 2) + set({"strategy.consistency=async"}));
+    const RunResult alone = train(job("softmax"), common + set({"train.slices=1"}));
+    EXPECT_EQ(async.hash(), alone.hash()) << async.err;
+  }
+}
+
 TEST(Asynchronous, OneWorkerHasTheBitsOfOneProcess) {
   Arguments common = set({"job.threads=1", "train.steps=100"});
   RunResult one = train(job("softmax"), common);

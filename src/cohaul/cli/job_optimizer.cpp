@@ -50,6 +50,18 @@ train::Optimizer rule_of(const Config& job) {
     rule.beta1 = real(job, "beta1"), rule.beta2 = real(job, "beta2");
     return with_common(job, rule);
   }
+  if (name == "lars") {
+    train::Lars rule;
+    rule.momentum = real(job, "momentum"), rule.trust_coefficient = real(job, "trust_coefficient");
+    rule.trust_ratio = job.get<bool>("optimizer.trust_ratio");
+    return with_common(job, rule);
+  }
+  if (name == "lamb") {
+    train::Lamb rule;
+    rule.beta1 = real(job, "beta1"), rule.beta2 = real(job, "beta2"), rule.eps = real(job, "eps");
+    rule.trust_ratio = job.get<bool>("optimizer.trust_ratio");
+    return with_common(job, rule);
+  }
   train::Sgd rule;
   rule.momentum = real(job, "momentum"), rule.dampening = real(job, "dampening");
   rule.nesterov = job.get<bool>("optimizer.nesterov");
@@ -69,6 +81,7 @@ std::vector<train::ParameterGroup> groups_of(const Config& job) {
     g.dampening = real("dampening"), g.beta1 = real("beta1"), g.beta2 = real("beta2"), g.eps = real("eps");
     g.alpha = real("alpha"), g.lr_decay = real("lr_decay"), g.initial_accumulator = real("initial_accumulator");
     g.nesterov = flag("nesterov"), g.amsgrad = flag("amsgrad"), g.centered = flag("centered");
+    g.trust_coefficient = real("trust_coefficient"), g.trust_ratio = flag("trust_ratio");
     out.push_back(std::move(g));
   }
 }

@@ -98,7 +98,7 @@ TEST(Resolve, UnknownKeys) {
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "
             "weight_decay, clip_norm, clip_value, non_finite, beta1, beta2, eps, amsgrad, lr_decay, "
-            "initial_accumulator, alpha, centered, group.N.*");
+            "initial_accumulator, alpha, centered, trust_ratio, trust_coefficient, group.N.*");
   EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"),
             std::string::npos);
   EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"),
@@ -172,7 +172,7 @@ TEST(Resolve, KeysThatContradict) {
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.backup_workers=1"}, 2)),
             "--set: strategy.backup_workers = 1: backup workers are not available yet; remove the key");
   EXPECT_NE(refusal(job({"optimizer.name=adam", "optimizer.momentum=0.9"}))
-                .find("is read only with optimizer.name = sgd or rmsprop, and optimizer.name is adam"),
+                .find("is read only with optimizer.name = sgd or rmsprop or lars, and optimizer.name is adam"),
             std::string::npos);
   EXPECT_EQ(refusal(job({"optimizer.nesterov=true"})),
             "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
@@ -198,6 +198,16 @@ TEST(Resolve, DefaultsOfEachRule) {
   EXPECT_EQ(real("lion", "optimizer.lr"), 1e-4);
   EXPECT_EQ(real("lion", "optimizer.beta2"), 0.99);
   EXPECT_EQ(real("adamw", "optimizer.weight_decay"), 0.01);
+  EXPECT_EQ(real("sgd", "optimizer.momentum"), 0);
+  EXPECT_EQ(real("lars", "optimizer.momentum"), 0.9);
+  EXPECT_EQ(real("lars", "optimizer.lr"), 1);
+  EXPECT_EQ(real("lars", "optimizer.weight_decay"), 5e-4);
+  EXPECT_EQ(real("lars", "optimizer.trust_coefficient"), 0.001);
+  EXPECT_EQ(real("lamb", "optimizer.lr"), 1e-3);
+  EXPECT_EQ(real("lamb", "optimizer.eps"), 1e-6);
+  EXPECT_EQ(real("lamb", "optimizer.beta2"), 0.999);
+  EXPECT_EQ(real("lamb", "optimizer.weight_decay"), 0.01);
+  EXPECT_FALSE(of("lamb")->has("optimizer.trust_coefficient"));
   EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
 }
 
@@ -245,7 +255,7 @@ TEST(Resolve, Groups) {
       with("match = [\"a\"]\nlrr = 0.5\n"),
       "a.toml:12: optimizer.group.0.lrr: unknown key; did you mean optimizer.group.0.lr? [[optimizer.group]] has: "
       "match, lr, momentum, dampening, nesterov, weight_decay, beta1, beta2, eps, amsgrad, lr_decay, "
-      "initial_accumulator, alpha, centered");
+      "initial_accumulator, alpha, centered, trust_ratio, trust_coefficient");
   EXPECT_NE(refusal(job({"optimizer.group.255.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.01.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.1.match=a"})).find("optimizer.group.0.match: missing"), std::string::npos);

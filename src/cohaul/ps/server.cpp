@@ -59,8 +59,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   Reader in(encoded_layout);
   COHAUL_ASSIGN(update::Layout layout, update::Layout::decode(in));
   if (!in.done() || layout.hash() != init.layout_hash) return corrupt("a layout that is not what its hash says");
-  if (static_cast<std::size_t>(layout.groups()) > init.optimizer.groups.size())
-    return corrupt("a parameter of a group that the optimizer does not have");
+  if (Status fits = update::check_fits(layout, init.optimizer); !fits.ok()) return corrupt(fits.message());
   layout_ = std::make_unique<const update::Layout>(std::move(layout));
 
   std::vector<PartitionId> mine;

@@ -56,6 +56,7 @@ std::string text_of(const ParameterGroup& g) {
   say("beta1", g.beta1), say("beta2", g.beta2), say("eps", g.eps), say("alpha", g.alpha);
   say("lr_decay", g.lr_decay), say("initial_accumulator", g.initial_accumulator);
   say("nesterov", g.nesterov), say("amsgrad", g.amsgrad), say("centered", g.centered);
+  say("trust_coefficient", g.trust_coefficient), say("trust_ratio", g.trust_ratio);
   return out;
 }
 
@@ -68,6 +69,7 @@ void add(Lines& lines, const Optimizer& o) {
   lines.add("optimizer.amsgrad", r.amsgrad).add("optimizer.lr_decay", r.lr_decay);
   lines.add("optimizer.initial_accumulator", r.initial_accumulator);
   lines.add("optimizer.alpha", r.alpha).add("optimizer.centered", r.centered);
+  lines.add("optimizer.trust_coefficient", r.trust_coefficient).add("optimizer.trust_ratio", r.trust_ratio);
   for (std::size_t g = 0; g < o.groups.size(); ++g)
     lines.add("optimizer.group." + std::to_string(g), text_of(o.groups[g]));
   lines.add("optimizer.clip_norm", o.policy.clip_norm).add("optimizer.clip_value", o.policy.clip_value);

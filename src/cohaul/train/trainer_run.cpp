@@ -55,10 +55,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   if (model.whole_batch) expect_one_slice_each(strategy);
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
-  model_ = or_throw(BorrowedModel::of(
-      std::move(model),
-      optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups) : std::span<const ParameterGroup>(),
-      buffers_policy(strategy)));
+  model_ = or_throw(BorrowedModel::of(std::move(model), optimizer_, buffers_policy(strategy)));
   or_throw(
       meetings_.meet("a trainer's making", 0,
                      trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers, *model_)));

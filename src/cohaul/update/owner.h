@@ -32,6 +32,10 @@ struct Contribution {
 void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
              GradientFacts& facts);
 
+/// invalid where the settings do not fit the layout: a parameter of a group that they do not have, or one that is cut although its rule needs
+/// all of it.
+Status check_fits(const Layout& layout, const OptimizerSettings& settings);
+
 /// Consecutive elements of one parameter, and what their owner keeps of them.
 struct StatePiece {
   std::int32_t parameter = 0;
@@ -75,7 +79,7 @@ class Owner {
   }
   /// So many updates were done before its first: what apply() is told is counted on from there.
   void set_first(std::int64_t updates) { first_ = updates; }
-  /// Bytes of optimizer state held.
+  /// Bytes of optimizer state held, and of what an update needs besides.
   std::size_t state_bytes() const;
 
  private:
@@ -83,9 +87,13 @@ class Owner {
   std::size_t group_of(const Segment& segment) const;
   /// Arrays of state that a partition needs: the most of its groups.
   int states_of(const Partition& partition) const;
+  std::size_t direction_bytes() const;
   template <class T>
   bool reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
                       const std::byte* values_in, std::byte* values_out) const;
+  template <class T, class Gradient>
+  void apply_layerwise(const LayerwiseRule& rule, const Gradient& gradient, const T* in, T* out, T* const* arrays,
+                       std::uint64_t elements, double lr, std::int64_t count);
   template <class T>
   bool apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
                 std::int64_t update, const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
@@ -97,6 +105,7 @@ class Owner {
   double clip_value_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;
+  std::shared_ptr<std::byte> direction_;  // of the parameter that a layer-wise rule updates
   std::size_t state_bytes_ = 0;
 
  public:
