@@ -96,6 +96,8 @@ Result<train::Schedule> schedule_of(const Config& job, Int updates) {
   s.power = job.get_or("schedule.power", s.power), s.stretch = job.get_or("schedule.stretch", s.stretch);
   s.pct_start = job.get_or("schedule.pct_start", s.pct_start);
   s.div_factor = job.get_or("schedule.div_factor", s.div_factor);
+  s.factor = job.get_or("schedule.factor", s.factor), s.patience = job.get_or("schedule.patience", s.patience);
+  s.threshold = job.get_or("schedule.threshold", s.threshold), s.cooldown = job.get_or("schedule.cooldown", s.cooldown);
   s.final_div_factor = job.get_or("schedule.final_div_factor", s.final_div_factor);
   if (s.warmup_steps >= updates)
     return job.mistake("schedule.warmup_steps",

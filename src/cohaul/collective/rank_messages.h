@@ -17,6 +17,8 @@
 //   entering       steps done   op    –                            –       (to rank 0)
 //   initial        steps done   op    –                            rank 0's parameters, where not shared
 //   have           steps done   op    –                            –       (to rank 0)
+//   owner → all others, where parameters are not shared
+//   swapped        steps done   run   –                            the share's averages, or its parameters again
 //   each rank → all others
 //   left           steps done   –     –                            –       (the last frame)
 //   failed         –            –     Failure                      –
@@ -50,6 +52,7 @@ enum class RankKind : std::uint16_t {
   updated,
   unchanged,
   updated_all,
+  swapped,
   left,
   failed,
 };

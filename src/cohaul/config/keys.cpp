@@ -143,6 +143,18 @@ std::vector<KeySpec> training_run_keys() {
            "whether the result, and train.save, are of the evaluation with the smallest loss instead of the last step",
        .fallback = false,
        .aliases = {"save_best", "best", "load_best_model_at_end"}},
+      {.key = "train.ema",
+       .type = Type::real,
+       .help = "decay of an exponential moving average of the parameters, e.g. 0.999; 0: none",
+       .fallback = 0.0,
+       .min = 0,
+       .max = kBelowOne,
+       .aliases = {"ema_decay", "moving_average", "average_decay"}},
+      {.key = "train.use_ema",
+       .type = Type::boolean,
+       .help = "whether evaluations, train.keep_best and train.save are of the averages that train.ema keeps",
+       .fallback = true,
+       .aliases = {"evaluate_ema", "save_ema"}},
       {.key = "train.init", .type = Type::path, .help = "safetensors file to start from", .aliases = {"load", "from"}},
       {.key = "train.save",
        .type = Type::path,
@@ -325,10 +337,10 @@ std::vector<KeySpec> schedule_keys() {
       {.key = "schedule.name",
        .type = Type::string,
        .help = "how the learning rate changes with the number of updates, as in torch.optim.lr_scheduler; inverse_sqrt "
-               "as the square root that Transformers are trained with",
+               "as the square root that Transformers are trained with; plateau (ReduceLROnPlateau) with evaluations",
        .fallback = "constant"s,
        .choices = {"constant", "step", "multistep", "exponential", "cosine", "restarts", "polynomial", "inverse_sqrt",
-                   "one_cycle"},
+                   "one_cycle", "plateau"},
        .aliases = {"schedule", "lr_schedule", "scheduler", "lr_scheduler", "policy"}},
       {.key = "schedule.warmup_steps",
        .type = Type::integer,
@@ -374,7 +386,7 @@ std::vector<KeySpec> schedule_shape_keys() {
        .min = 0,
        .max = 1,
        .aliases = {"eta_min", "min_lr", "min_lr_ratio"},
-       .only = with_schedule({"cosine", "restarts"})},
+       .only = with_schedule({"cosine", "restarts", "plateau"})},
       {.key = "schedule.stretch",
        .type = Type::integer,
        .help = "times that each period is longer than the one before",
@@ -409,6 +421,39 @@ std::vector<KeySpec> schedule_shape_keys() {
        .fallback = 1e4,
        .min = 1,
        .only = with_schedule({"one_cycle"})},
+  };
+}
+
+std::vector<KeySpec> plateau_keys() {
+  return {
+      {.key = "schedule.factor",
+       .type = Type::real,
+       .help = "what the rate is multiplied with when evaluations get no better",
+       .fallback = 0.1,
+       .min = 0,
+       .max = kBelowOne,
+       .only = with_schedule({"plateau"})},
+      {.key = "schedule.patience",
+       .type = Type::integer,
+       .help = "evaluations in a row that may get no better before the rate falls",
+       .fallback = 10_i,
+       .min = 0,
+       .max = 1e15,
+       .only = with_schedule({"plateau"})},
+      {.key = "schedule.threshold",
+       .type = Type::real,
+       .help = "part of the smallest loss by which one must be smaller to be better",
+       .fallback = 1e-4,
+       .min = 0,
+       .max = kBelowOne,
+       .only = with_schedule({"plateau"})},
+      {.key = "schedule.cooldown",
+       .type = Type::integer,
+       .help = "evaluations after a fall that do not count",
+       .fallback = 0_i,
+       .min = 0,
+       .max = 1e15,
+       .only = with_schedule({"plateau"})},
   };
 }
 
@@ -522,7 +567,7 @@ std::vector<KeySpec> job_keys(bool own_program) {
   std::vector<KeySpec> all;
   for (auto&& keys :
        {model_keys(own_program), data_keys(), train_keys(), training_run_keys(), optimizer_keys(), adaptive_keys(),
-        group_keys(), schedule_keys(), schedule_shape_keys(), strategy_keys(), run_keys()})
+        group_keys(), schedule_keys(), schedule_shape_keys(), plateau_keys(), strategy_keys(), run_keys()})
     all.insert(all.end(), keys.begin(), keys.end());
   return all;
 }

@@ -92,7 +92,8 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "buffers, seed, log_every, eval_every, patience, keep_best, init, save, checkpoint, checkpoint_every, "
+            "buffers, seed, log_every, eval_every, patience, keep_best, ema, use_ema, init, save, checkpoint, "
+            "checkpoint_every, "
             "keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
@@ -211,7 +212,25 @@ TEST(Resolve, DefaultsOfEachRule) {
   EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
 }
 
+TEST(Resolve, Averages) {
+  EXPECT_EQ(job()->get<double>("train.ema"), 0);
+  EXPECT_TRUE(job({"train.ema=0.999"})->get<bool>("train.use_ema"));
+  EXPECT_TRUE(job({"train.use_ema=false"}).ok());
+  EXPECT_NE(refusal(job({"train.use_ema=true"})).find("is about averages, and train.ema is not set"),
+            std::string::npos);
+  EXPECT_NE(refusal(job({"train.ema=1"})), "accepted");
+}
+
 TEST(Resolve, Schedules) {
+  EXPECT_NE(refusal(job({"schedule.name=plateau"})).find("train.eval_every: missing; schedule.name = plateau follows"),
+            std::string::npos);
+  const auto plateau = job({"schedule.name=plateau", "train.eval_every=10", "schedule.min=0.01"});
+  ASSERT_TRUE(plateau.ok()) << plateau.status().message();
+  EXPECT_EQ(plateau->get<double>("schedule.factor"), 0.1);
+  EXPECT_EQ(plateau->get<std::int64_t>("schedule.patience"), 10);
+  EXPECT_EQ(plateau->get<double>("schedule.threshold"), 1e-4);
+  EXPECT_EQ(plateau->get<std::int64_t>("schedule.cooldown"), 0);
+  EXPECT_NE(refusal(job({"schedule.patience=1"})).find("is read only with schedule.name = plateau"), std::string::npos);
   EXPECT_EQ(job()->get<std::string>("schedule.name"), "constant");
   EXPECT_EQ(job({"schedule.name=multistep", "schedule.milestones=30,60"})->get<std::string>("schedule.milestones"),
             "30,60");

@@ -50,6 +50,13 @@ void Table::publish(Bytes next, ConstBytes values) {
   ++content_;
 }
 
+void Table::swap_averages() {
+  const std::byte* values = versions_.current().data();
+  owner_.swap_averages(id_, values, versions_.next().data());
+  versions_.publish();
+  ++content_;
+}
+
 bool Table::is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const {
   if (clock <= workers_[from.value].clock || applied_.contains(push.step)) return true;
   return std::any_of(held_.begin(), held_.begin() + held_count_, [&](const Held& h) {
@@ -159,7 +166,8 @@ void Table::apply(const update::StepPlan& plan) {
 
 void Table::update(const update::StepPlan& plan) {
   const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
-  if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !empty) {
+  const bool nothing = empty && !owner_.keeps_averages();  // averages move without a gradient too
+  if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !nothing) {
     const std::byte* in = versions_.current().data();
     if (owner_.apply(id_, contributions_, step_, plan, in, versions_.next().data())) {
       versions_.publish();

@@ -84,18 +84,21 @@ void add(Lines& lines, const Schedule& s) {
   lines.add("schedule.milestones", milestones).add("schedule.gamma", s.gamma).add("schedule.min", s.min);
   lines.add("schedule.power", s.power).add("schedule.pct_start", s.pct_start);
   lines.add("schedule.div_factor", s.div_factor).add("schedule.final_div_factor", s.final_div_factor);
+  lines.add("schedule.factor", s.factor).add("schedule.patience", s.patience);
+  lines.add("schedule.threshold", s.threshold).add("schedule.cooldown", s.cooldown);
 }
 
 }  // namespace
 
-std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, Buffers buffers, const BorrowedModel& model) {
+std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer,
+                          const TrainerOptions& options, const BorrowedModel& model) {
   Lines lines;
   lines.add("strategy", strategy::name(strategy));
   if (const auto* ps = std::get_if<strategy::ParameterServer>(&strategy)) add(lines, *ps);
   if (optimizer) add(lines, *optimizer), add(lines, optimizer->schedule);
   else lines.add("optimizer", "the user's own");
-  lines.add("slices", slices).add("seed", seed).add("buffers", name(buffers));
+  lines.add("slices", options.slices).add("seed", options.seed).add("buffers", name(options.buffers));
+  lines.add("ema", options.ema);
   if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model
   std::int64_t elements = 0;
   for (const at::Tensor& p : model.parameters()) elements += p.defined() ? p.numel() : 0;
@@ -126,7 +129,7 @@ std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::
 std::string rates_facts(std::span<const double> rates) {
   std::string all;
   for (const double rate : rates) all += (all.empty() ? "" : ",") + text_of(rate);
-  return Lines().add("the learning rates that set_lr() left", all).text();
+  return Lines().add("the learning rates that set_lr() or the schedule plateau left", all).text();
 }
 
 }  // namespace cohaul::train

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <utility>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/base/facts.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/checkpoint/folder.h"
@@ -58,6 +59,7 @@ Status Trainer::Run::agree(const std::string& key, const Status& mine) {
 void Trainer::Run::expect_checkpoints() {
   expect_usable();
   settle();
+  expect_own_values("a checkpoint");
   if (!optimizer_)
     throw Error(
         unsupported("a trainer without an optimizer has no checkpoints yet: save the model and your optimizer"));
@@ -75,6 +77,7 @@ checkpoint::Manifest Trainer::Run::manifest() const {
   m.updates = done_;
   m.optimizer = update::name(optimizer_->rule.kind);
   if (rates_by_hand_) m.rates.assign(rates_->own().begin(), rates_->own().end());
+  m.ema = options_.ema;
   m.strategy = strategy_;
   m.workers = job_.world();
   m.slices = engine_->slices();
@@ -266,6 +269,9 @@ void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::str
     refuse("is of the job's trainer " + std::to_string(saved.trainer) + ", this is trainer " + std::to_string(number_));
   const std::string rule(update::name(optimizer_->rule.kind));
   if (saved.optimizer != rule) refuse("its optimizer is " + saved.optimizer + ", this run's is " + rule);
+  if (saved.ema != options_.ema)
+    refuse("its moving average has the decay " + digits_of(saved.ema) + ", this run's " + digits_of(options_.ema) +
+           " (0: there is none): set ema to " + digits_of(saved.ema));
   if (!saved.rates.empty() && saved.rates.size() != rates_->own().size())
     refuse("it has learning rates for " + std::to_string(saved.rates.size()) + " groups, this run's optimizer has " +
            std::to_string(rates_->own().size()));

@@ -60,7 +60,7 @@ TEST(TwoWorkers, StartFromWorkerZerosParametersAndBuffers) {
 TEST(TwoWorkers, FollowTheScheduleInEveryMode) {
   const Schedule schedule{.kind = Schedule::Kind::cosine, .warmup_steps = 3, .steps = 8, .min = 0.1};
   double sum = 0;
-  for (int t = 0; t < 12; ++t) sum += 0.5 * schedule.factor(t);
+  for (int t = 0; t < 12; ++t) sum += 0.5 * schedule.at(t);
   for (const strategy::Strategy& s :
        {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
         strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Asynchronous{}}}})

@@ -150,6 +150,8 @@ Status check_fits(const Layout& layout, const OptimizerSettings& settings) {
 /// Of one partition. Each of the rule's arrays is laid out as the partition is, padding included.
 struct Owner::State {
   std::array<std::byte*, kStatesMax> arrays{};
+  std::byte* average = nullptr;      // of the values, laid out as the partition is; null: none is kept
+  bool averaging = false;            // it has begun
   std::byte* sum = nullptr;          // place for the sum of the contributions that were measured
   bool summed = false;               // it is there
   std::vector<std::int64_t> counts;  // of updates, by segment
@@ -170,7 +172,11 @@ void Owner::measure(PartitionId id, std::span<const Contribution> contributions,
 
 Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
              std::span<const PartitionId> owned)
-    : layout_(layout), rates_(settings), clip_value_(policy.clip_value), states_(layout.partitions().size()) {
+    : layout_(layout),
+      rates_(settings),
+      clip_value_(policy.clip_value),
+      ema_(settings.ema),
+      states_(layout.partitions().size()) {
   COHAUL_CHECK(check_fits(layout, settings).ok(), "an optimizer fits its layout");
   for (const RuleSettings& rule : settings.groups) {
     rules_.push_back(make_rule(rule));
@@ -182,6 +188,7 @@ Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const Grad
     states_[id.value].owned = true;
     state_bytes_ += static_cast<std::size_t>(states_of(layout.partitions()[id.value])) *
                     aligned(layout.partitions()[id.value].bytes);
+    state_bytes_ += average_bytes(id);
   }
   if (const std::size_t bytes = direction_bytes(); bytes > 0) direction_ = allocate_zeros(bytes);
   memory_ = allocate_zeros(state_bytes_);
@@ -199,6 +206,8 @@ Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const Grad
       states_[i].arrays[k] = next;
       next += aligned(partition.bytes);
     }
+    if (const std::size_t bytes = average_bytes(PartitionId(static_cast<std::int32_t>(i))); bytes > 0)
+      states_[i].average = next, next += bytes;
     if (next_sum == nullptr) continue;
     states_[i].sum = next_sum;
     next_sum += aligned(partition.bytes);
@@ -218,6 +227,39 @@ int Owner::states_of(const Partition& partition) const {
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
     most = std::max(most, rules_[group_of(layout_.segments()[s])]->states());
   return most;
+}
+
+std::size_t Owner::average_bytes(PartitionId id) const {
+  if (ema_ == 0 || layout_.is_of_buffers(id)) return 0;
+  return aligned(layout_.partitions()[id.value].bytes);
+}
+
+/// From the values before the first update.
+void Owner::begin_average(const Partition& partition, State& state, const std::byte* values) {
+  if (state.average == nullptr || std::exchange(state.averaging, true)) return;
+  std::memcpy(state.average, values, partition.bytes);
+}
+
+void Owner::move_average(const Partition& partition, State& state, const std::byte* values) {
+  if (state.average == nullptr) return;
+  for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+    const Segment& segment = layout_.segments()[s];
+    const std::uint64_t begin = segment.offset - partition.offset;
+    const auto move = [&]<class T>(T) {
+      update::move_average(reinterpret_cast<const T*>(values + begin), reinterpret_cast<T*>(state.average + begin),
+                           segment.elements, 1 - ema_);
+    };
+    if (partition.dtype == DType::float32) move(0.0F);
+    else move(0.0);
+  }
+}
+
+void Owner::swap_averages(PartitionId id, const std::byte* values, std::byte* averages_out) {
+  COHAUL_CHECK(owns(id), "averages are swapped by their owner");
+  State& state = states_[id.value];
+  const std::size_t bytes = layout_.partitions()[id.value].bytes;
+  if (averages_out != values) std::memcpy(averages_out, values, bytes);
+  if (state.averaging) std::swap_ranges(averages_out, averages_out + bytes, state.average);
 }
 
 bool Owner::owns(PartitionId partition) const {
@@ -246,6 +288,9 @@ std::vector<StatePiece> Owner::pieces(const std::function<std::byte*(PartitionId
       for (std::size_t k = 0; k < static_cast<std::size_t>(piece.states_used); ++k)
         piece.states[k] = {states_[i].arrays[k] + begin, segment.elements * size};
       piece.count = &states_[i].counts[s - partition.segment_first];
+      if (states_[i].average == nullptr) continue;
+      piece.average = {states_[i].average + begin, segment.elements * size};
+      piece.has_average = &states_[i].averaging;
     }
   }
   return out;
@@ -283,9 +328,14 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, s
     if (parameters_out != parameters_in) std::memcpy(parameters_out, parameters_in, partition.bytes);
     return false;
   }
-  if (partition.dtype == DType::float32)
-    return apply_as<float>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
-  return apply_as<double>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
+  State& state = states_[id.value];
+  begin_average(partition, state, parameters_in);
+  const bool updated =
+      partition.dtype == DType::float32
+          ? apply_as<float>(partition, state, contributions, update, plan, parameters_in, parameters_out)
+          : apply_as<double>(partition, state, contributions, update, plan, parameters_in, parameters_out);
+  move_average(partition, state, parameters_out);
+  return updated;
 }
 
 template <class T>

@@ -44,6 +44,8 @@ struct StatePiece {
   Bytes values;
   std::array<Bytes, kStatesMax> states{};  // `states_used` arrays of as many elements
   int states_used = 0;
+  Bytes average{};                // of the values; empty: none is kept
+  bool* has_average = nullptr;    // whether it has begun; null: none is kept
   std::int64_t* count = nullptr;  // updates of these elements
 };
 
@@ -69,6 +71,13 @@ class Owner {
   bool apply(PartitionId partition, std::span<const Contribution> contributions, std::int64_t update,
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
+  /// Whether moving averages are kept (OptimizerSettings::ema). apply() moves them after an update, those of absent parameters too, but not
+  /// where the plan skips.
+  bool keeps_averages() const { return ema_ > 0; }
+  /// values: the partition's. They become the averages, and what is kept as averages becomes the values; the same call undoes it. Before the
+  /// first update, and of buffers, both are the same. averages_out: may be values.
+  void swap_averages(PartitionId partition, const std::byte* values, std::byte* averages_out);
+
   bool owns(PartitionId partition) const;
   /// What it keeps, by partition, then as elements lie in memory: to be read between steps, and written before the first. values_of: where the
   /// values of a partition lie. Views, for as long as owner and values live.
@@ -88,6 +97,9 @@ class Owner {
   /// Arrays of state that a partition needs: the most of its groups.
   int states_of(const Partition& partition) const;
   std::size_t direction_bytes() const;
+  std::size_t average_bytes(PartitionId partition) const;
+  void begin_average(const Partition& partition, State& state, const std::byte* values);
+  void move_average(const Partition& partition, State& state, const std::byte* values);
   template <class T>
   bool reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
                       const std::byte* values_in, std::byte* values_out) const;
@@ -102,7 +114,7 @@ class Owner {
   std::vector<std::unique_ptr<const Rule>> rules_;  // by group
   Rates rates_;
   std::int64_t first_ = 0;
-  double clip_value_ = 0;
+  double clip_value_ = 0, ema_ = 0;
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;
   std::shared_ptr<std::byte> direction_;  // of the parameter that a layer-wise rule updates

@@ -192,6 +192,7 @@ TEST(RuleSettings, DecodeWhatTheyEncode) {
 TEST(OptimizerSettings, DecodeWhatTheyEncode) {
   OptimizerSettings s(RuleSettings{.lr = 0.1});
   for (int g = 0; g < 3; ++g) s.groups.push_back({.lr = 0.1 * g, .momentum = 0.5});
+  s.ema = 0.99;
   s.schedule = {.kind = Schedule::Kind::multistep, .warmup_steps = 3, .milestones = {4, 9}, .gamma = 0.3};
   std::vector<std::byte> bytes;
   Writer writer(bytes);
@@ -206,6 +207,9 @@ TEST(OptimizerSettings, DecodeWhatTheyEncode) {
   }
   s.groups.push_back({.kind = Kind::adam});
   EXPECT_EQ(s.check().message(), "the groups of an optimizer have different rules");
+  s.groups.pop_back();
+  s.ema = 1;
+  EXPECT_EQ(s.check().message(), "ema is 1; it must be at least 0 and below 1");
   s.groups.clear();
   EXPECT_EQ(s.check().code(), Code::invalid);
 }
