@@ -115,6 +115,18 @@ RC_GTEST_PROP(Layout, AWholeParameterIsInOnePieceAndTheRestIsCutAsBefore, ()) {
   for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.run_of(p) < 0 ? 0 : l.elements(p)));
 }
 
+TEST(Layout, AWholeParameterThatDoesNotFitBeginsAPartition) {
+  std::vector<ParameterSpec> parameters;  // 72 blocks, so that a partition has at most 4 of those that may be cut
+  for (int i = 0; i < 12; ++i) {
+    parameters.push_back(spec("small" + std::to_string(i), {1024}));
+    parameters.push_back(spec("whole" + std::to_string(i), {5, 1024}));
+    parameters.back().whole = true;
+  }
+  const Layout l = make(std::move(parameters));
+  EXPECT_EQ(l.segments().size(), 24u) << "one each";
+  EXPECT_EQ(l.partitions().size(), 24u);
+}
+
 TEST(Layout, AWholeParameterOfAnySizeIsOnePartition) {
   ParameterSpec large = spec("w", {3000, 1024});  // 12 MB
   large.whole = true;
