@@ -80,6 +80,24 @@ TEST(Slices, UnequalOnesToo) {
   EXPECT_EQ(train(job("softmax"), common + servers(3, 2)).hash(), one.hash());
 }
 
+TEST(Layerwise, RulesHaveTheBitsOfOneProcessInEveryMode) {
+  for (const char* rule : {"lars", "lamb"}) {
+    const Arguments common = set({std::string("optimizer.name=") + rule, "optimizer.lr=0.01", "train.slices=6",
+                                  "job.threads=1", "train.steps=40", "optimizer.clip_norm=1"});
+    const RunResult one = train(job("softmax"), common);
+    ASSERT_EQ(one.exit, 0) << one.err;
+    for (const Arguments& mode : {all_reduce(3), all_reduce(2) + set({"job.transport=tcp"}), servers(3, 2)}) {
+      const RunResult many = train(job("softmax"), mode + common);
+      ASSERT_EQ(many.exit, 0) << many.err;
+      EXPECT_EQ(many.hash(), one.hash()) << rule << testing::PrintToString(mode);
+    }
+    const RunResult async =
+        train(job("softmax"), common + set({"train.slices=1"}) + servers(1, 2) + set({"strategy.consistency=async"}));
+    const RunResult alone = train(job("softmax"), common + set({"train.slices=1"}));
+    EXPECT_EQ(async.hash(), alone.hash()) << async.err;
+  }
+}
+
 TEST(Asynchronous, OneWorkerHasTheBitsOfOneProcess) {
   Arguments common = set({"job.threads=1", "train.steps=100"});
   RunResult one = train(job("softmax"), common);
@@ -87,6 +105,47 @@ TEST(Asynchronous, OneWorkerHasTheBitsOfOneProcess) {
   RunResult async = train(job("softmax"), common + servers(1, 2) + set({"strategy.consistency=async"}));
   ASSERT_EQ(async.exit, 0) << async.err;
   EXPECT_EQ(async.hash(), one.hash());
+}
+
+TEST(Ema, TheResultIsOfTheAveragesInEveryMode) {
+  const TemporaryFolder folder = fresh_folder();
+  const std::string file = folder.file("averages.safetensors");
+  const Arguments common = set({"train.slices=6", "job.threads=1", "train.steps=40"});
+  const Arguments averaged = common + set({"train.ema=0.9", "train.save=" + file});
+  const RunResult plain = train(job("softmax"), common), one = train(job("softmax"), averaged);
+  ASSERT_EQ(one.exit, 0) << one.err;
+  EXPECT_NE(one.hash(), plain.hash());
+  EXPECT_NE(one.result().value("loss", 0.0), plain.result().value("loss", 0.0));
+  // What is saved has the result's loss: a run of one step at rate 0 from it.
+  const RunResult from = train(job("softmax"), set({"train.init=" + file, "train.steps=1", "optimizer.lr=0"}));
+  EXPECT_EQ(from.hash(), one.hash()) << from.err;
+  EXPECT_EQ(train(job("softmax"), averaged + set({"train.use_ema=false"})).hash(), plain.hash());
+  for (const Arguments& mode : {all_reduce(3), all_reduce(2) + set({"job.transport=tcp"}), servers(3, 2)}) {
+    const RunResult many = train(job("softmax"), mode + averaged);
+    EXPECT_EQ(many.hash(), one.hash()) << testing::PrintToString(mode) << many.err;
+    EXPECT_EQ(many.result().value("loss", 0.0), one.result().value("loss", 0.0));
+  }
+  const Arguments alone = set({"train.slices=1", "job.threads=1", "train.steps=40", "train.ema=0.9"});
+  const RunResult async = train(job("softmax"), alone + servers(1, 2) + set({"strategy.consistency=async"}));
+  EXPECT_EQ(async.hash(), train(job("softmax"), alone).hash()) << async.err;
+}
+
+TEST(Plateau, FollowsTheEvaluationsOfAJob) {
+  const Arguments common =
+      set({"job.threads=1", "train.slices=2", "train.steps=40", "train.log_every=1", "train.eval_every=5",
+           "schedule.name=plateau", "schedule.patience=0", "schedule.threshold=0.99", "schedule.factor=0.5"});
+  const RunResult one = train(job("softmax"), common);
+  ASSERT_EQ(one.exit, 0) << one.err;
+  // The first evaluation is the best; no other is a hundredth of it.
+  std::vector<double> rates;
+  for (const auto& line : one.record)
+    if (line.value("record", "") == "step") rates.push_back(line.value("lr", 0.0));
+  ASSERT_EQ(rates.size(), 40u);
+  for (std::size_t k = 0; k < rates.size(); ++k)
+    EXPECT_DOUBLE_EQ(rates[k], rates[0] * std::pow(0.5, k < 10 ? 0 : k / 5 - 1)) << k;
+  EXPECT_EQ(train(job("softmax"), common + servers(2, 2)).hash(), one.hash());
+  EXPECT_EQ(train(job("softmax"), common + set({"strategy.name=parameter_server", "strategy.consistency=async"})).exit,
+            2);
 }
 
 TEST(Asynchronous, ReachesTheAccuracyOfOneProcess) {

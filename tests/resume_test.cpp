@@ -33,6 +33,7 @@ slices = 6
 log_every = 500
 checkpoint = "checkpoints"
 checkpoint_every = 25
+ema = 0.9
 [optimizer]
 name = "adam"
 lr = 0.01

@@ -5,6 +5,8 @@
 Needs PyTorch for Python (2.15 made the figures that are kept). The rate is 1, so that a figure is a factor.
 """
 
+import math
+import random
 import textwrap
 import warnings
 
@@ -49,6 +51,30 @@ CASES = [
     (".kind = Schedule::Kind::inverse_sqrt, .warmup_steps = 12", lambda o: s.LambdaLR(o, lambda t: (12 / (12 + t)) ** 0.5), 60),
 ]
 
+# ReduceLROnPlateau: its settings, and the losses of the evaluations that it follows.
+PLATEAUS = [
+    (".patience = 2", dict(patience=2), 0.4, 60),
+    (".factor = 0.5, .patience = 0", dict(factor=0.5, patience=0), 0.05, 30),
+    (".factor = 0.7, .patience = 1, .threshold = 0.05, .cooldown = 3", dict(factor=0.7, patience=1, threshold=0.05, cooldown=3), 0.2, 60),
+    (".min = 0.04, .factor = 0.5, .patience = 1, .threshold = 0", dict(min_lr=0.04, factor=0.5, patience=1, threshold=0), 0.5, 60),
+    (".factor = 0.2, .patience = 3, .cooldown = 1", dict(factor=0.2, patience=3, cooldown=1), 1.0, 60),
+]
+
+
+def plateau(settings, noise, evaluations):
+    """Losses, rounded so that they are printed whole, and the rate after each."""
+    generator = random.Random(evaluations + len(settings))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = s.ReduceLROnPlateau(optimizer, **settings)
+    losses, rates = [], []
+    for k in range(evaluations):
+        loss = round(2 / (1 + 0.3 * k) + noise * generator.random(), 4)
+        schedule.step(math.nan if k == 7 else loss)
+        losses.append(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+    return losses, rates
+
+
 print("#pragma once")
 print(f"// Learning rates of torch.optim.lr_scheduler {torch.__version__.split('+')[0]}, from the first update on, where the rate is 1.")
 print("// Made by tools/schedule_figures.py.\n")
@@ -56,6 +82,8 @@ print("#include <vector>\n")
 print('#include "cohaul/update/schedule.h"\n')
 print("namespace cohaul::update {\n")
 print("struct ScheduleFigures {\n  Schedule schedule;\n  std::vector<double> factors;\n};\n")
+print("/// The loss of each evaluation, of which the eighth is not a number instead, and the rate after it.")
+print("struct PlateauFigures {\n  Schedule schedule;\n  std::vector<double> losses, rates;\n};\n")
 print("// clang-format off\ninline const std::vector<ScheduleFigures> kScheduleFigures = {")
 for settings, make, compared in CASES:
     warmup = int(settings.split("warmup_steps = ")[1].split(",")[0].rstrip("}")) if "warmup_steps" in settings else 0
@@ -73,4 +101,8 @@ for settings, make, compared in CASES:
     parts.sort(key=lambda p: order.index(p[1:].split(" ")[0]))
     numbers = ", ".join(repr(float(v)) for v in figures(make, warmup, compared))
     print("    {{" + ", ".join(parts) + "},\n" + textwrap.indent("{" + textwrap.fill(numbers, 110) + "}},", " " * 5))
+print("};\n\ninline const std::vector<PlateauFigures> kPlateauFigures = {")
+for text, settings, noise, evaluations in PLATEAUS:
+    rows = ["{" + textwrap.fill(", ".join(map(repr, row)), 110) + "}" for row in plateau(settings, noise, evaluations)]
+    print("    {{.kind = Schedule::Kind::plateau, " + text + "},\n" + textwrap.indent(",\n".join(rows) + "},", " " * 5))
 print("};\n// clang-format on\n\n}  // namespace cohaul::update")

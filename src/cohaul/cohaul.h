@@ -52,6 +52,8 @@ using train::CheckpointOptions;
 using train::Evaluation;
 using train::EvaluationOptions;
 using train::FitOptions;
+using train::Lamb;
+using train::Lars;
 using train::Lion;
 using train::Model;
 using train::NonFinite;

@@ -73,13 +73,14 @@ std::string describe(const Layer& l) {
 }
 
 std::string describe(const Rule& r) {
-  std::string out = r.kind == RuleKind::sgd ? "Sgd{" : r.kind == RuleKind::adam ? "Adam{" : "AdamW{";
-  out += ".lr = " + number(r.lr);
+  constexpr const char* kNames[] = {"Sgd", "Adam", "AdamW", "Lars", "Lamb"};
+  std::string out = std::string(kNames[static_cast<int>(r.kind)]) + "{.lr = " + number(r.lr);
   auto add = [&](const char* what, double value) {
     if (value != 0) out += std::string(", .") + what + " = " + number(value);
   };
   add("momentum", r.momentum), add("dampening", r.dampening), add("weight_decay", r.decay);
-  if (r.kind != RuleKind::sgd) add("eps", r.eps);
+  if (r.kind != RuleKind::sgd && r.kind != RuleKind::lars) add("eps", r.eps);
+  if (r.kind == RuleKind::lars) add("trust_coefficient", kTrustCoefficient);
   if (r.nesterov) out += ", .nesterov = true";
   add("clip_norm", r.clip_norm), add("clip_value", r.clip_value);
   if (r.skip) out += ", .non_finite = skip";

@@ -73,10 +73,12 @@ void draw_layers(Program& p) {
   }
 }
 
+bool has_momentum(RuleKind kind) { return kind == RuleKind::sgd || kind == RuleKind::lars; }
+
 Rule draw_rule() {
   Rule r;
-  r.kind = one_of({RuleKind::sgd, RuleKind::sgd, RuleKind::adam, RuleKind::adamw});
-  r.lr = r.kind == RuleKind::sgd ? 0.05 : 0.01;
+  r.kind = one_of({RuleKind::sgd, RuleKind::sgd, RuleKind::adam, RuleKind::adamw, RuleKind::lars, RuleKind::lamb});
+  r.lr = has_momentum(r.kind) ? 0.05 : 0.01;
   r.momentum = one_of({0.0, 0.9, 0.5});
   r.dampening = one_of({0.0, 0.0, 0.3});
   r.decay = one_of({0.0, 0.0, 0.02});
@@ -85,7 +87,7 @@ Rule draw_rule() {
   const bool by_value = in_percent(40);
   const double norm = one_of({0.5, 0.05}), value = one_of({0.1, 0.01});
   if (clipped) (by_value ? r.clip_value : r.clip_norm) = by_value ? value : norm;
-  if (r.kind != RuleKind::sgd) r.momentum = r.dampening = 0;
+  if (!has_momentum(r.kind)) r.momentum = 0;
   r.grouped = in_percent(35);
   const bool scheduled = in_percent(35);
   const int warmup = below(4);
@@ -249,10 +251,12 @@ void mend_poison(Program& p) {
 }
 
 void mend_rule(Rule& rule) {
-  if (rule.momentum == 0) rule.dampening = 0, rule.nesterov = false;
+  if (rule.momentum == 0 || rule.kind != RuleKind::sgd) rule.dampening = 0, rule.nesterov = false;
   if (rule.nesterov) rule.dampening = 0;
   if (rule.kind == RuleKind::sgd) return;
   rule.eps = 1e-6;
+  // The direction of a gradient that is nothing but rounding would be magnified.
+  if (is_layerwise(rule.kind)) rule.decay = std::max(rule.decay, 0.02);
 }
 
 }  // namespace

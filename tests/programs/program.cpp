@@ -20,7 +20,7 @@ Program from_json(const nlohmann::json& json) { return json.get<Program>(); }
 
 const std::vector<GroupOf>& groups_of_parameters() {
   static const std::vector<GroupOf> groups = {
-      {.match = {"*.bias"}, .lr = 0.5, .decay = 0, .momentum = 0},
+      {.match = {"*.bias"}, .lr = 0.5, .decay = 0, .momentum = 0, .trust = false},
       {.match = {"layer0.*", "head.*"}, .decay = 0.05, .momentum = 0.6},
   };
   return groups;

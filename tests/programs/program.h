@@ -42,18 +42,23 @@ struct GroupOf {
   std::vector<std::string> match;
   double lr = 0;  // relative to the rule's; 0: the rule's
   double decay = 0, momentum = 0;
+  bool trust = true;  // of layer-wise rules
 };
 /// Of rules that are grouped.
 const std::vector<GroupOf>& groups_of_parameters();
 /// What set_rate and set_group_rate set, relative to the rule's.
 constexpr double kRateByHand = 0.4;
 
-/// Of torch::optim, by its name.
-enum class RuleKind { sgd, adam, adamw };
+/// Of torch::optim, by its name; lars and lamb of papers.h.
+enum class RuleKind { sgd, adam, adamw, lars, lamb };
+/// Whether rates depend on norms over whole parameters.
+constexpr bool is_layerwise(RuleKind kind) { return kind == RuleKind::lars || kind == RuleKind::lamb; }
+constexpr double kTrustCoefficient = 0.4;  // of lars
 struct Rule {
   RuleKind kind = RuleKind::sgd;
   double lr = 0.05, momentum = 0, dampening = 0, decay = 0, eps = 1e-8;
   bool nesterov = false;
+  bool trust = true;  // layer-wise rules: whether the rate is multiplied with the trust ratio
   double clip_norm = 0, clip_value = 0;
   bool skip = false;     // steps whose gradients are not finite
   bool grouped = false;  // biases, and what is left of the first and last layer, are trained otherwise

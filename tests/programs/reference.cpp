@@ -11,6 +11,7 @@
 #include "cohaul/base/random.h"
 #include "cohaul/data/sampler.h"
 #include "cohaul/update/tree_fold.h"
+#include "papers.h"
 #include "play.h"
 
 namespace cohaul::programs {
@@ -39,7 +40,7 @@ Rule rule_of(Rule rule, std::size_t group) {
   if (group == 0) return rule;
   const GroupOf& g = groups_of_parameters()[group - 1];
   if (g.lr != 0) rule.lr *= g.lr;
-  rule.decay = g.decay;
+  rule.decay = g.decay, rule.trust = g.trust;
   if (rule.kind == RuleKind::sgd && !rule.nesterov) rule.momentum = g.momentum;
   return rule;
 }
@@ -77,6 +78,15 @@ std::unique_ptr<torch::optim::Optimizer> make_optimizer(Rule rule, double rate, 
     case RuleKind::adamw:
       return std::make_unique<AdamW>(param_groups<AdamWOptions>(
           rule, of, [](const Rule& r) { return AdamWOptions(r.lr).eps(r.eps).weight_decay(r.decay); }));
+    case RuleKind::lars:
+    case RuleKind::lamb:
+      return std::make_unique<Layerwise>(param_groups<LayerwiseOptions>(rule, of, [](const Rule& r) {
+        LayerwiseOptions o(r.lr);
+        o.lars = r.kind == RuleKind::lars;
+        o.momentum = r.momentum, o.decay = r.decay, o.eps = r.eps;
+        o.coefficient = kTrustCoefficient, o.trust = r.trust;
+        return o;
+      }));
   }
   return nullptr;
 }

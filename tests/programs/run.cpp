@@ -31,6 +31,21 @@ train::Optimizer plain_optimizer(const Rule& rule, double rate) {
                           .clip_norm = rule.clip_norm,
                           .clip_value = rule.clip_value,
                           .non_finite = non_finite};
+    case RuleKind::lars:
+      return train::Lars{.lr = lr,
+                         .momentum = rule.momentum,
+                         .weight_decay = rule.decay,
+                         .trust_coefficient = kTrustCoefficient,
+                         .clip_norm = rule.clip_norm,
+                         .clip_value = rule.clip_value,
+                         .non_finite = non_finite};
+    case RuleKind::lamb:
+      return train::Lamb{.lr = lr,
+                         .eps = rule.eps,
+                         .weight_decay = rule.decay,
+                         .clip_norm = rule.clip_norm,
+                         .clip_value = rule.clip_value,
+                         .non_finite = non_finite};
     case RuleKind::sgd: break;
   }
   return train::Sgd{.lr = lr,
@@ -49,6 +64,7 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
     out.schedule = {.kind = train::Schedule::Kind::exponential, .warmup_steps = rule.warmup, .gamma = rule.gamma};
   for (const GroupOf& g : rule.grouped ? groups_of_parameters() : std::vector<GroupOf>()) {
     train::ParameterGroup group{.match = g.match, .weight_decay = g.decay};
+    if (is_layerwise(rule.kind)) group.trust_ratio = g.trust;
     if (g.lr != 0) group.lr = g.lr * out.rule.lr;
     if (rule.kind == RuleKind::sgd && !rule.nesterov) group.momentum = g.momentum;
     out.groups.push_back(group);

@@ -33,6 +33,7 @@ Manifest manifest_of(const Json& json) {
   json.at("updates").get_to(m.updates);
   json.at("optimizer").get_to(m.optimizer);
   json.at("rates").get_to(m.rates);
+  m.ema = json.value("ema", 0.0);  // older ones have none
   json.at("strategy").get_to(m.strategy);
   json.at("workers").get_to(m.workers);
   json.at("slices").get_to(m.slices);
@@ -65,6 +66,7 @@ std::string Manifest::encode() const {
   Json json = {{"format", format},       {"library", library}, {"trainer", trainer},   {"updates", updates},
                {"optimizer", optimizer}, {"rates", rates},     {"strategy", strategy}, {"workers", workers},
                {"slices", slices},       {"threads", threads}, {"seed", seed}};
+  if (ema != 0) json["ema"] = ema;
   json["loop"] = {{"number", loop.number},
                   {"first", loop.first},
                   {"last", loop.last},

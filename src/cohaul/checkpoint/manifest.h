@@ -44,7 +44,8 @@ struct Manifest {
   int trainer = 0;            // which of the job's
   std::int64_t updates = 0;   // done
   std::string optimizer;      // the rule's name
-  std::vector<double> rates;  // of its groups, as set_lr() left them
+  std::vector<double> rates;  // of its groups, as set_lr() or a plateau left them
+  double ema = 0;             // decay of the parameters' moving average; 0: there is none
   std::string strategy;
   int workers = 1, slices = 1, threads = 1;
   std::uint64_t seed = 0;

@@ -10,7 +10,7 @@ namespace cohaul::checkpoint {
 namespace {
 
 // A tensor is called "what/first/parameter": "values/0/fc.weight", "state0/4096/fc.weight", "count/0/fc.weight".
-constexpr std::string_view kValues = "values", kCount = "count", kState = "state";
+constexpr std::string_view kValues = "values", kCount = "count", kState = "state", kAverage = "average";
 
 std::string tensor_name(std::string_view what, std::uint64_t first, const std::string& parameter) {
   return std::string(what) + "/" + std::to_string(first) + "/" + parameter;
@@ -49,6 +49,8 @@ Result<FileEntry> write_state(const std::string& folder, const std::string& name
                          type,
                          {n},
                          p.states[static_cast<std::size_t>(k)]});
+    if (p.has_average != nullptr && *p.has_average)
+      tensors.push_back({tensor_name(kAverage, p.first, parameter), type, {n}, p.average});
     tensors.push_back({tensor_name(kCount, p.first, parameter),
                        TensorType::i64,
                        {1},
@@ -91,6 +93,11 @@ Status SavedState::take(const TensorFile& file) {
         return invalid("tensor " + state->name + " has another size or type than the values");
       saved.states.push_back(state->data);
     }
+    if (const TensorView* average = find(tensor_name(kAverage, saved.first, parameter)); average != nullptr) {
+      if (average->type != t.type || average->shape != t.shape)
+        return invalid("tensor " + average->name + " has another size or type than the values");
+      saved.average = average->data;
+    }
     std::vector<Saved>& all = pieces_[parameter];
     all.insert(std::ranges::upper_bound(all, saved.first, {}, &Saved::first), std::move(saved));
   }
@@ -128,6 +135,10 @@ Status SavedState::read_piece(const std::string& parameter, const update::StateP
     copy(piece.values, s.values);
     for (std::size_t k = 0; with_state && k < s.states.size(); ++k) copy(piece.states[k], s.states[k]);
     if (with_state) *piece.count = s.count;
+    if (with_state && !piece.average.empty() && !s.average.empty()) {
+      copy(piece.average, s.average);
+      *piece.has_average = true;
+    }
     at += n;
   }
   if (at < end)

@@ -1,5 +1,5 @@
 #pragma once
-// What owners keep of a model, in files called owner-….safetensors: values, optimizer state and counts of updates. A file holds pieces of parameters, so whoever owns other
+// What owners keep of a model, in files called owner-….safetensors: values, optimizer state, moving averages and counts of updates. A file holds pieces of parameters, so whoever owns other
 // pieces can read it.
 
 #include <span>
@@ -26,7 +26,7 @@ class SavedState {
   static Result<SavedState> open(const std::string& checkpoint);
   /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that write_state() does not write.
   Status add(const std::string& path);
-  /// Reads a piece's values, state and count. Errors: invalid, naming the parameter: elements that no file has, another type, or another number
+  /// Reads a piece's values, state, count, and average if there is one. Errors: invalid, naming the parameter: elements that no file has, another type, or another number
   /// of states than the piece has.
   Status restore(const std::string& parameter, const update::StatePiece& piece) const {
     return read_piece(parameter, piece, true);
@@ -40,6 +40,7 @@ class SavedState {
     TensorType type = TensorType::f32;
     ConstBytes values;
     std::vector<ConstBytes> states{};
+    ConstBytes average{};  // empty: none
     std::int64_t count = 0;
   };
   Status take(const TensorFile& file);

@@ -82,10 +82,10 @@ TEST_F(Command, KeysAreDescribed) {
   EXPECT_EQ(some.exit, 0);
   EXPECT_NE(some.out.find(
                 "schedule.min = 0\n    smallest rate, as a part of optimizer.lr\n    a number from 0 to 1; only with "
-                "schedule.name = cosine or restarts\n"),
+                "schedule.name = cosine or restarts or plateau\n"),
             std::string::npos)
       << some.out;
-  EXPECT_NE(run({"keys", "momentum"}).out.find("optimizer.momentum = 0"), std::string::npos);
+  EXPECT_NE(run({"keys", "momentum"}).out.find("momentum of the gradients (0; lars 0.9)"), std::string::npos);
   EXPECT_NE(run({"keys"}).out.find("train.batch  (needed)"), std::string::npos);
   refused({"keys", "momentun"}, "no key holds momentun; did you mean momentum?");
 }

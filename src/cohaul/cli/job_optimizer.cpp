@@ -50,6 +50,18 @@ train::Optimizer rule_of(const Config& job) {
     rule.beta1 = real(job, "beta1"), rule.beta2 = real(job, "beta2");
     return with_common(job, rule);
   }
+  if (name == "lars") {
+    train::Lars rule;
+    rule.momentum = real(job, "momentum"), rule.trust_coefficient = real(job, "trust_coefficient");
+    rule.trust_ratio = job.get<bool>("optimizer.trust_ratio");
+    return with_common(job, rule);
+  }
+  if (name == "lamb") {
+    train::Lamb rule;
+    rule.beta1 = real(job, "beta1"), rule.beta2 = real(job, "beta2"), rule.eps = real(job, "eps");
+    rule.trust_ratio = job.get<bool>("optimizer.trust_ratio");
+    return with_common(job, rule);
+  }
   train::Sgd rule;
   rule.momentum = real(job, "momentum"), rule.dampening = real(job, "dampening");
   rule.nesterov = job.get<bool>("optimizer.nesterov");
@@ -69,6 +81,7 @@ std::vector<train::ParameterGroup> groups_of(const Config& job) {
     g.dampening = real("dampening"), g.beta1 = real("beta1"), g.beta2 = real("beta2"), g.eps = real("eps");
     g.alpha = real("alpha"), g.lr_decay = real("lr_decay"), g.initial_accumulator = real("initial_accumulator");
     g.nesterov = flag("nesterov"), g.amsgrad = flag("amsgrad"), g.centered = flag("centered");
+    g.trust_coefficient = real("trust_coefficient"), g.trust_ratio = flag("trust_ratio");
     out.push_back(std::move(g));
   }
 }
@@ -83,6 +96,8 @@ Result<train::Schedule> schedule_of(const Config& job, Int updates) {
   s.power = job.get_or("schedule.power", s.power), s.stretch = job.get_or("schedule.stretch", s.stretch);
   s.pct_start = job.get_or("schedule.pct_start", s.pct_start);
   s.div_factor = job.get_or("schedule.div_factor", s.div_factor);
+  s.factor = job.get_or("schedule.factor", s.factor), s.patience = job.get_or("schedule.patience", s.patience);
+  s.threshold = job.get_or("schedule.threshold", s.threshold), s.cooldown = job.get_or("schedule.cooldown", s.cooldown);
   s.final_div_factor = job.get_or("schedule.final_div_factor", s.final_div_factor);
   if (s.warmup_steps >= updates)
     return job.mistake("schedule.warmup_steps",

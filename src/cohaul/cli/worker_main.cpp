@@ -272,22 +272,31 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
                                        : train::Buffers::worker0;
   options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
   options.watch_gradients = job.get<std::int64_t>("train.watch_gradients");
+  options.ema = job.get<double>("train.ema");
   options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;
+  const bool uses_ema = options.ema > 0 && job.get<bool>("train.use_ema");
   train::FitOptions fit = loop_of(job, data.train.size());
   if (const auto every = job.find<std::int64_t>("train.eval_every"))
     fit.evaluation = {.set = &data.test,
                       .every = *every,
                       .patience = job.get_or<std::int64_t>("train.patience", 0),
                       .keep_best = job.get<bool>("train.keep_best"),
+                      .ema = uses_ema,
                       .metrics = model.metrics};
   train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
   if (const auto folder = job.resumes_from()) trainer.resume(*folder);
   trainer.fit(data.train, model.loss, fit);
   or_throw(sinks.status());
 
-  train::Evaluation test = trainer.evaluate(data.test, model.loss, model.metrics);
-  train::NamedTensors whole = trainer.parameters();
+  train::Evaluation test;
+  train::NamedTensors whole;
+  const auto take_result = [&] {
+    test = trainer.evaluate(data.test, model.loss, model.metrics);
+    whole = trainer.parameters();
+  };
+  if (uses_ema && !fit.evaluation.keep_best) trainer.with_ema(take_result);
+  else take_result();  // the best averages are the parameters now
   const std::string hash = first ? train::sha256(whole) : std::string();
   const auto asynchrony = first ? or_throw(trainer.engine().asynchrony()) : std::nullopt;
   trainer.close();

@@ -56,6 +56,13 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     return settle(session_.write(), wait);
   }
 
+  Status swap_averages(Time deadline) override {
+    note_operation("swap parameters and averages");
+    if (!failure_.ok()) return failure_;
+    const Wait wait = until(deadline, "swap parameters and averages");
+    return settle(session_.swap_averages(), wait);
+  }
+
   Status set_rates(std::span<const double> rates) override {
     COHAUL_TRY(usable());
     return checked(session_.set_rates(rates));

@@ -28,6 +28,7 @@ Status RankSession::on_frame(int from, transport::Frame frame) {
     case RankKind::updated:
     case RankKind::unchanged:
     case RankKind::updated_all: return on_updated(from, frame);
+    case RankKind::swapped: return on_swapped(from, frame);
     case RankKind::entering: return on_entering(from, frame);
     case RankKind::initial: return on_initial(from, std::move(frame));
     case RankKind::have: return on_have(from, frame);
@@ -50,7 +51,8 @@ Status RankSession::unexpected(int from, const transport::Frame& frame) {
 Status RankSession::has_left(int rank) {
   const std::string here = phase_ == Phase::spreading
                                ? "while this worker waits until all have the parameters of worker 0"
-                               : "while this worker is in step " + std::to_string(step_ + 1);
+                           : phase_ == Phase::swapping ? "while this worker waits for the averages of the parameters"
+                                                       : "while this worker is in step " + std::to_string(step_ + 1);
   return fail(invalid(worker(rank) + " left after " + std::to_string(left_[rank]) +
                       " steps (its loop, its trainer or its job ended), " + here +
                       ": all workers must do the same steps"));
@@ -164,6 +166,18 @@ Status RankSession::on_updated(int from, const transport::Frame& frame) {
   }
   if (--updates_left_[from] == 0) --updates_missing_;
   return proceed();
+}
+
+Status RankSession::on_swapped(int from, const transport::Frame& frame) {
+  const bool known = phase_ == Phase::swapping && frame.clock == next_ && updates_left_[from] > 0 &&
+                     frame.key < layout_.runs().size() && !plan_.share(frame.key, from).empty();
+  if (!known) return unexpected(from, frame);
+  const Share& share = plan_.share(frame.key, from);
+  std::uint8_t& here = swapped_[frame.key * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(from)];
+  if (std::exchange(here, 1) != 0 || frame.payload.size() != share.bytes) return unexpected(from, frame);
+  std::memcpy(parameters_.data() + share.offset, frame.payload.data(), share.bytes);
+  if (--updates_left_[from] == 0 && --updates_missing_ == 0) phase_ = Phase::idle;
+  return {};
 }
 
 Status RankSession::on_entering(int from, const transport::Frame& frame) {

@@ -18,6 +18,8 @@
 //   entering       steps done   op    –                            –       (to rank 0)
 //   initial        steps done   op    –                            rank 0's parameters, where not shared
 //   have           steps done   op    –                            –       (to rank 0)
+//   owner → all others, where parameters are not shared
+//   swapped        steps done   run   –                            the share's averages, or its parameters again
 //   each rank → all others
 //   left           steps done   –     –                            –       (the last frame)
 //   failed         –            –     Failure                      –
@@ -51,6 +53,7 @@ enum class RankKind : std::uint16_t {
   updated,
   unchanged,
   updated_all,
+  swapped,
   left,
   failed,
 };

@@ -41,6 +41,7 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
   facts_step_.assign(n, -1);
   updates_left_.resize(n);
   updated_.assign(runs * n, -1);
+  swapped_.resize(runs * n);
   have_.resize(n);
   latest_.assign(n, -1);
   left_.assign(n, kNever);
@@ -94,6 +95,35 @@ Status RankSession::spread(std::uint64_t operation) {
   }
   for (int r = 0; r < ranks_ && first_left_ != kNever; ++r)
     if (missing(r) && left_[r] != kNever) return has_left(r);
+  return {};
+}
+
+/// All ranks have met before it, and meet again before the next step, so no frame of another operation can come within it.
+Status RankSession::swap_averages() {
+  if (!failure_.ok()) return failure_;
+  if (phase_ != Phase::idle) return fail(invalid("averages take the place of parameters within a step"));
+  body_.clear();
+  for (const std::int32_t run : plan_.owned) {
+    const Share& share = plan_.mine(static_cast<std::size_t>(run));
+    for (std::int32_t p = share.first; p < share.last; ++p) {
+      std::byte* place = parameters_.data() + layout_.partitions()[static_cast<std::size_t>(p)].offset;
+      owner_.swap_averages(PartitionId(p), place, place);
+    }
+    if (!settings_.shared_parameters)
+      send_to_others(RankKind::swapped, next_, static_cast<std::uint64_t>(run),
+                     parameters_.subspan(share.offset, share.bytes));
+  }
+  if (settings_.shared_parameters) return {};
+  phase_ = Phase::swapping;
+  std::ranges::fill(swapped_, 0);
+  updates_missing_ = 0;
+  for (int r = 0; r < ranks_; ++r) {
+    updates_left_[r] = r == rank_ ? 0 : plan_.runs_owned[r];
+    updates_missing_ += updates_left_[r] > 0;
+  }
+  for (int r = 0; r < ranks_; ++r)
+    if (missing(r) && left_[r] != kNever) return has_left(r);
+  if (updates_missing_ == 0) phase_ = Phase::idle;
   return {};
 }
 
@@ -406,7 +436,8 @@ bool RankSession::missing(int rank) const {
   switch (phase_) {
     case Phase::ends: return steps_[step_ & 1].ended[rank] == 0;
     case Phase::facts: return plan_.runs_owned[rank] > 0 && facts_step_[rank] < step_;
-    case Phase::updates: return updates_left_[rank] > 0;
+    case Phase::updates:
+    case Phase::swapping: return updates_left_[rank] > 0;
     case Phase::spreading: return rank_ == 0 ? have_[rank] == 0 : rank == 0;
     default: return false;
   }

@@ -49,6 +49,8 @@ class RankSession {
   /// Rank 0's parameters become everybody's.
   Status start() { return spread(kStart); }
   Status write() { return spread(kWrite); }
+  /// Exchange::swap_averages.
+  Status swap_averages();
   /// Exchange::set_rates.
   Status set_rates(std::span<const double> rates);
   /// A step: begin, push each (part, run) once, finish. Gradients stay unchanged until the session is no longer busy with it.
@@ -75,7 +77,7 @@ class RankSession {
   void set_first(std::int64_t updates) { owner_.set_first(updates); }
 
  private:
-  enum class Phase : std::uint8_t { idle, backward, ends, facts, updates, spreading, failed, closed };
+  enum class Phase : std::uint8_t { idle, backward, ends, facts, updates, spreading, swapping, failed, closed };
   static constexpr std::uint64_t kStart = 0, kWrite = 1;
   static constexpr std::int64_t kNever = INT64_MAX;
 
@@ -139,6 +141,7 @@ class RankSession {
   Status end_of(int from, StepState& state, Reader& in, ConstBytes long_facts);
   Status on_facts(int from, const transport::Frame& frame);
   Status on_updated(int from, const transport::Frame& frame);
+  Status on_swapped(int from, const transport::Frame& frame);
   Status on_entering(int from, const transport::Frame& frame);
   Status on_initial(int from, transport::Frame frame);
   Status take_initial(const transport::Frame& frame);
@@ -178,6 +181,7 @@ class RankSession {
   std::vector<std::int32_t> updates_left_;  // by rank: words that it still owes
   int updates_missing_ = 0;                 // ranks that owe one
   std::vector<std::int64_t> updated_;       // by run, then rank: the last step in which that share came back new
+  std::vector<std::uint8_t> swapped_;       // by run, then rank: that share has come in this swap
   update::StepOutcome outcome_;
 
   std::uint64_t operation_ = kStart;  // that is being spread

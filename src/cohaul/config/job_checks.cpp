@@ -33,6 +33,8 @@ Status check_checkpoints(const Config& job) {
 }
 
 Status check_evaluations(const Config& job) {
+  if (job.set_by_user("train.use_ema") && job.get<bool>("train.use_ema") && job.get<double>("train.ema") == 0)
+    return job.mistake("train.use_ema", "is about averages, and train.ema is not set: set it, e.g. to 0.999");
   const bool best = job.get<bool>("train.keep_best");
   if (!job.has("train.eval_every")) {
     for (const char* key : {"train.patience", "train.keep_best"})
@@ -107,6 +109,10 @@ Status check_schedule(const Config& job) {
   };
   if ((name == "step" || name == "restarts") && !job.has("schedule.every"))
     return missing("schedule.every", "a number of updates, e.g. schedule.every = 1000");
+  if (name == "plateau" && !job.has("train.eval_every"))
+    return job.mistake(
+        "train.eval_every",
+        "missing; schedule.name = plateau follows the evaluations of the test set: set it to a number of updates");
   if (name != "multistep") return {};
   const auto list = job.find<std::string>("schedule.milestones");
   if (!list) return missing("schedule.milestones", "numbers of updates, e.g. schedule.milestones = [1000, 2000]");

@@ -21,17 +21,18 @@ Status check_required(const Config& job, const Schema& schema, const std::string
   return {};
 }
 
-/// Defaults that are each rule's own: torch.optim's, and Lion's as its authors give them.
+/// Defaults that are each rule's own: torch.optim's, and those of Lion, LARS and LAMB as their authors give them.
 void fill_optimizer(Config& job, const Schema& schema) {
   const auto rule = job.get<std::string>("optimizer.name");
   const auto is = [&](std::string_view name) { return rule == name; };
   const auto fill = [&](const char* key, double value) {
     if (!job.has(key) && is_read(job, *schema.find(key))) job.set(key, value);
   };
-  fill("optimizer.lr", is("adagrad") || is("rmsprop") ? 1e-2 : is("lion") ? 1e-4 : 1e-3);
-  fill("optimizer.weight_decay", is("adamw") ? 0.01 : 0.0);
+  fill("optimizer.lr", is("adagrad") || is("rmsprop") ? 1e-2 : is("lion") ? 1e-4 : is("lars") ? 1.0 : 1e-3);
+  fill("optimizer.momentum", is("lars") ? 0.9 : 0.0);
+  fill("optimizer.weight_decay", is("adamw") || is("lamb") ? 0.01 : is("lars") ? 5e-4 : 0.0);
   fill("optimizer.beta2", is("lion") ? 0.99 : 0.999);
-  fill("optimizer.eps", is("adagrad") ? 1e-10 : 1e-8);
+  fill("optimizer.eps", is("adagrad") ? 1e-10 : is("lamb") ? 1e-6 : 1e-8);
 }
 
 /// Sizes whose defaults are each model's own.

@@ -99,14 +99,15 @@ TEST(Resolve, EncodedAndBack) {
 TEST(Resolve, UnknownKeys) {
   EXPECT_EQ(refusal_of_text("[train]\nbtach = 3\n"),
             "a.toml:2: train.btach: unknown key; did you mean train.batch? [train] has: batch, steps, epochs, slices, "
-            "buffers, seed, log_every, watch_gradients, eval_every, patience, keep_best, init, save, checkpoint, "
+            "buffers, seed, log_every, watch_gradients, eval_every, patience, keep_best, ema, use_ema, init, save, "
+            "checkpoint, "
             "checkpoint_every, "
             "keep, resume");
   EXPECT_EQ(refusal(job({"optimizer.learning_rate=1"})),
             "--set optimizer.learning_rate=1: unknown key; did you mean optimizer.lr? [optimizer] has: name, lr, "
             "momentum, dampening, nesterov, "
             "weight_decay, clip_norm, clip_value, non_finite, beta1, beta2, eps, amsgrad, lr_decay, "
-            "initial_accumulator, alpha, centered, group.N.*");
+            "initial_accumulator, alpha, centered, trust_ratio, trust_coefficient, group.N.*");
   EXPECT_NE(refusal_of_text("[train]\nlr = 3\n").find("a.toml:2: train.lr: unknown key; did you mean optimizer.lr?"),
             std::string::npos);
   EXPECT_NE(refusal_of_text("[train]\nxyzzyq = 3\n").find("a.toml:2: train.xyzzyq: unknown key [train] has: batch"),
@@ -182,7 +183,7 @@ TEST(Resolve, KeysThatContradict) {
   EXPECT_EQ(refusal(job({"strategy.name=parameter_server", "strategy.backup_workers=1"}, 2)),
             "--set: strategy.backup_workers = 1: backup workers are not available yet; remove the key");
   EXPECT_NE(refusal(job({"optimizer.name=adam", "optimizer.momentum=0.9"}))
-                .find("is read only with optimizer.name = sgd or rmsprop, and optimizer.name is adam"),
+                .find("is read only with optimizer.name = sgd or rmsprop or lars, and optimizer.name is adam"),
             std::string::npos);
   EXPECT_EQ(refusal(job({"optimizer.nesterov=true"})),
             "--set: optimizer.nesterov = true: needs momentum; set optimizer.momentum above 0");
@@ -209,6 +210,16 @@ TEST(Resolve, DefaultsOfEachRule) {
   EXPECT_EQ(real("lion", "optimizer.lr"), 1e-4);
   EXPECT_EQ(real("lion", "optimizer.beta2"), 0.99);
   EXPECT_EQ(real("adamw", "optimizer.weight_decay"), 0.01);
+  EXPECT_EQ(real("sgd", "optimizer.momentum"), 0);
+  EXPECT_EQ(real("lars", "optimizer.momentum"), 0.9);
+  EXPECT_EQ(real("lars", "optimizer.lr"), 1);
+  EXPECT_EQ(real("lars", "optimizer.weight_decay"), 5e-4);
+  EXPECT_EQ(real("lars", "optimizer.trust_coefficient"), 0.001);
+  EXPECT_EQ(real("lamb", "optimizer.lr"), 1e-3);
+  EXPECT_EQ(real("lamb", "optimizer.eps"), 1e-6);
+  EXPECT_EQ(real("lamb", "optimizer.beta2"), 0.999);
+  EXPECT_EQ(real("lamb", "optimizer.weight_decay"), 0.01);
+  EXPECT_FALSE(of("lamb")->has("optimizer.trust_coefficient"));
   EXPECT_FALSE(of("sgd")->has("optimizer.eps"));
 }
 
@@ -224,7 +235,25 @@ TEST(Resolve, WatchedGradients) {
             std::string::npos);
 }
 
+TEST(Resolve, Averages) {
+  EXPECT_EQ(job()->get<double>("train.ema"), 0);
+  EXPECT_TRUE(job({"train.ema=0.999"})->get<bool>("train.use_ema"));
+  EXPECT_TRUE(job({"train.use_ema=false"}).ok());
+  EXPECT_NE(refusal(job({"train.use_ema=true"})).find("is about averages, and train.ema is not set"),
+            std::string::npos);
+  EXPECT_NE(refusal(job({"train.ema=1"})), "accepted");
+}
+
 TEST(Resolve, Schedules) {
+  EXPECT_NE(refusal(job({"schedule.name=plateau"})).find("train.eval_every: missing; schedule.name = plateau follows"),
+            std::string::npos);
+  const auto plateau = job({"schedule.name=plateau", "train.eval_every=10", "schedule.min=0.01"});
+  ASSERT_TRUE(plateau.ok()) << plateau.status().message();
+  EXPECT_EQ(plateau->get<double>("schedule.factor"), 0.1);
+  EXPECT_EQ(plateau->get<std::int64_t>("schedule.patience"), 10);
+  EXPECT_EQ(plateau->get<double>("schedule.threshold"), 1e-4);
+  EXPECT_EQ(plateau->get<std::int64_t>("schedule.cooldown"), 0);
+  EXPECT_NE(refusal(job({"schedule.patience=1"})).find("is read only with schedule.name = plateau"), std::string::npos);
   EXPECT_EQ(job()->get<std::string>("schedule.name"), "constant");
   EXPECT_EQ(job({"schedule.name=multistep", "schedule.milestones=30,60"})->get<std::string>("schedule.milestones"),
             "30,60");
@@ -268,7 +297,7 @@ TEST(Resolve, Groups) {
       with("match = [\"a\"]\nlrr = 0.5\n"),
       "a.toml:12: optimizer.group.0.lrr: unknown key; did you mean optimizer.group.0.lr? [[optimizer.group]] has: "
       "match, lr, momentum, dampening, nesterov, weight_decay, beta1, beta2, eps, amsgrad, lr_decay, "
-      "initial_accumulator, alpha, centered");
+      "initial_accumulator, alpha, centered, trust_ratio, trust_coefficient");
   EXPECT_NE(refusal(job({"optimizer.group.255.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.01.match=a"})).find("unknown key"), std::string::npos);
   EXPECT_NE(refusal(job({"optimizer.group.1.match=a"})).find("optimizer.group.0.match: missing"), std::string::npos);

@@ -199,6 +199,7 @@ class Noted final : public update::Exchange {
   Bytes parameters() override { return {}; }
   Status start(Time) override { return {}; }
   Status write(Time) override { return {}; }
+  Status swap_averages(Time) override { return {}; }
   Status set_rates(std::span<const double>) override { return {}; }
   Status begin(const update::Work&, std::string_view) override { return {}; }
   Status push(const update::Gradient& gradient) override {

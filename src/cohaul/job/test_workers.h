@@ -20,7 +20,8 @@ inline std::string free_address() {
 }
 
 /// Worker 0 hosts the rendezvous. body closes its job, or leaves without a goodbye.
-inline void with_workers(int world, const std::function<void(Job&)>& body, double peer_timeout_s = 5) {
+inline void with_workers(int world, const std::function<void(Job&)>& body, double peer_timeout_s = 5,
+                         transport::Form transport = transport::Form::auto_) {
   const std::string address = world > 1 ? free_address() : "";
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world; ++rank) {
@@ -31,6 +32,7 @@ inline void with_workers(int world, const std::function<void(Job&)>& body, doubl
       o.address = address;
       o.join_timeout_s = o.step_timeout_s = 20;
       o.peer_timeout_s = peer_timeout_s;
+      o.transport = transport;
       auto job = Job::join(o);
       ASSERT_TRUE(job.ok()) << job.status().message();
       body(**job);

@@ -40,6 +40,7 @@ class Client final : public ServerExchange, ToServers {
   Bytes parameters() override { return parameters_; }
   Status start(Time deadline) override;
   Status write(Time deadline) override;
+  Status swap_averages(Time deadline) override;
   Status refresh(Time deadline) override;
   Status set_rates(std::span<const double> rates) override;
   Status begin(const update::Work& work, std::string_view facts) override;
@@ -246,6 +247,15 @@ Status Client::write(Time deadline) {
   note_operation("give the servers new parameters");
   session_.assign();
   return settle(until(deadline)).context("write parameters");
+}
+
+Status Client::swap_averages(Time deadline) {
+  if (job_.rank() != 0) return refresh(deadline);
+  COHAUL_TRY(between_steps("averages"));
+  note_operation("swap parameters and averages");
+  session_.swap_averages();
+  COHAUL_TRY(settle(until(deadline)).context("swap parameters and averages"));
+  return refresh(deadline);
 }
 
 Status Client::refresh(Time deadline) {

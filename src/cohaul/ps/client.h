@@ -36,8 +36,8 @@ struct Counts {
 };
 
 /// One thread, the one that trains. Waits end at the job's step_timeout_s (peer_lost, naming the server and what it owes) and
-/// when somebody is lost (peer_lost, who). Errors are sticky. Of Exchange: write() at worker 0 gives its content to the servers; at the
-/// others it pulls, so worker 0's must have returned before theirs begin.
+/// when somebody is lost (peer_lost, who). Errors are sticky. Of Exchange: write() at worker 0 gives its content to the servers, and
+/// swap_averages() asks them; at the others both pull, so worker 0's must have returned before theirs begin.
 class ServerExchange : public update::Exchange {
  public:
   /// What this worker computes next of the loop; nothing: the loop is over, or this worker has left it. sync: its slices of the next step, at

@@ -18,6 +18,7 @@
 //   ask_stats         own questions     –          –                                 –
 //   save              own questions     –          the folder (text)                 –   (worker 0 only, between steps)
 //   restore           own questions     –          Restore                           –   (worker 0 only, before the first step)
+//   swap              own questions     –          –                                 –   (worker 0 only, between steps)
 //   goodbye           –                 –          –                                 –
 //   server → worker
 //   ack               its push number   partition  Ack                               –
@@ -33,6 +34,7 @@
 //   stats             –                 –          Stats of tables, of coordinator   –
 //   saved             its question      –          Saved                             –
 //   restored          its question      –          –                                 –
+//   swapped           its question      –          –                                 –
 //   refused           –                 –          Refusal                           –
 //
 // A push is known by (sender, clock, first of its slices); a content by its number, which grows whenever the values of a partition change.
@@ -73,6 +75,7 @@ enum class Kind : std::uint16_t {
   rates,
   save,
   restore,
+  swap,
   ack = 64,
   params,
   grant,
@@ -86,6 +89,7 @@ enum class Kind : std::uint16_t {
   left,
   saved,
   restored,
+  swapped,
 };
 
 constexpr std::int32_t kWorkersMax = 4096;

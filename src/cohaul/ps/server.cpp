@@ -19,6 +19,7 @@ void Server::joined(WorkerRank worker, Incarnation incarnation) {
   if (workers_.size() <= w) workers_.resize(w + 1);
   if (workers_[w].incarnation == incarnation) return;
   workers_[w].incarnation = incarnation;
+  if (w == 0) swap_ = 0;
   for (auto& table : tables_) {
     if (table && w < static_cast<std::size_t>(init_->workers)) table->forget(worker);
   }
@@ -59,8 +60,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   Reader in(encoded_layout);
   COHAUL_ASSIGN(update::Layout layout, update::Layout::decode(in));
   if (!in.done() || layout.hash() != init.layout_hash) return corrupt("a layout that is not what its hash says");
-  if (static_cast<std::size_t>(layout.groups()) > init.optimizer.groups.size())
-    return corrupt("a parameter of a group that the optimizer does not have");
+  if (Status fits = update::check_fits(layout, init.optimizer); !fits.ok()) return corrupt(fits.message());
   layout_ = std::make_unique<const update::Layout>(std::move(layout));
 
   std::vector<PartitionId> mine;
@@ -110,6 +110,7 @@ Status Server::on_known(WorkerRank from, Kind kind, transport::Frame frame, Time
     }
     case Kind::save:
     case Kind::restore: return on_disk(from, kind, frame);
+    case Kind::swap: return on_swap(from, frame);
     case Kind::goodbye: leave(from); return {};
     default: return corrupt("a message of kind " + std::to_string(static_cast<int>(kind)) + ", which no worker sends");
   }
@@ -201,6 +202,22 @@ Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
   rates_set_ = frame.clock;
   rates_ = std::move(said.rates);
   owner_->set_rates(rates_);
+  return {};
+}
+
+/// Parameters and their averages swap places. A repeated question is answered only.
+Status Server::on_swap(WorkerRank from, const transport::Frame& frame) {
+  const std::string who = "worker " + std::to_string(from.value);
+  if (from.value != 0) return corrupt(who + " swaps averages, which is worker 0's to do");
+  for (const auto& table : tables_)
+    if (table && table->is_amid_step()) return corrupt(who + " swaps averages while a step is gathered");
+  if (frame.clock > swap_) {
+    for (const auto& table : tables_)
+      if (table) table->swap_averages();
+    swap_ = frame.clock;
+  }
+  body_.clear();
+  send(from, Kind::swapped, frame.clock);
   return {};
 }
 

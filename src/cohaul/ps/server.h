@@ -67,6 +67,7 @@ class Server {
   Status restore(WorkerRank to, const transport::Frame& frame);
   std::vector<update::StatePiece> pieces(std::vector<std::byte>& values);
   Status on_rates(WorkerRank from, const transport::Frame& frame);
+  Status on_swap(WorkerRank from, const transport::Frame& frame);
   Status on_frozen(WorkerRank from, Kind kind, const transport::Frame& frame);
   Status on_coordinator(WorkerRank from, Kind kind, const transport::Frame& frame, Time now);
   void leave(WorkerRank worker);
@@ -84,6 +85,7 @@ class Server {
   std::size_t measured_ = 0;  // tables
   std::int64_t step_ = 0;     // that was measured last, or the one after the last plan's
   std::optional<update::StepPlan> last_plan_;
+  std::int64_t swap_ = 0;       // worker 0's last question for one
   std::int64_t rates_set_ = 0;  // times; and the rates since then
   std::vector<double> rates_;
   std::optional<Coordinator> coordinator_;  // server 0's

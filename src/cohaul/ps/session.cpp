@@ -313,6 +313,8 @@ void Session::restore(const std::string& checkpoint, std::int64_t updates) {
   ask_all(Kind::restore, Kind::restored, body);
 }
 
+void Session::swap_averages() { ask_all(Kind::swap, Kind::swapped, {}); }
+
 Status Session::on_saved(const transport::Frame& frame) {
   COHAUL_ASSIGN(Saved saved, Saved::decode(frame.body));
   if (!awaits(Kind::saved) || frame.clock != questions_) return {};
@@ -339,6 +341,9 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::saved: return on_saved(frame);
     case Kind::restored:
       if (awaits(Kind::restored) && frame.clock == questions_) --answers_missing_;
+      return {};
+    case Kind::swapped:
+      if (awaits(Kind::swapped) && frame.clock == questions_) --answers_missing_;
       return {};
     case Kind::facts: return on_facts(from, frame);
     case Kind::assigned: return on_assigned(frame);
@@ -491,6 +496,7 @@ std::string Session::missing() const {
   if (awaits(Kind::stats)) add("a server: its counts");
   if (awaits(Kind::saved)) add("a server: that its part of a checkpoint is written");
   if (awaits(Kind::restored)) add("a server: that it has its part of a checkpoint");
+  if (awaits(Kind::swapped)) add("a server: that its averages and parameters have swapped places");
   return text;
 }
 

@@ -78,6 +78,9 @@ class Session {
   /// Worker 0, before the first step: every server takes its part from a checkpoint. Others refresh() when that is over.
   void restore(const std::string& checkpoint, std::int64_t updates);
 
+  /// Worker 0, outside of a step: at every server, parameters and averages swap places. Others refresh() when that is over.
+  void swap_averages();
+
   /// Asks every server what it has counted.
   void ask_stats();
   /// Sum over the servers' tables; and what the coordinator counted.

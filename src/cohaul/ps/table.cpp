@@ -8,6 +8,9 @@
 namespace cohaul::ps {
 namespace {
 
+// A partition of any size travels as one payload.
+static_assert(update::kWholeBytesMax <= transport::kPayloadBytesMax);
+
 /// Contributions to one step: one for each part of each worker's slices.
 std::size_t parts_of_step(const Init& init) {
   if (!init.is_sync()) return 1;
@@ -47,6 +50,13 @@ Status Table::initial(ConstBytes parameters) {
 /// next: what versions_.next() gave.
 void Table::publish(Bytes next, ConstBytes values) {
   std::copy(values.begin(), values.end(), next.begin());
+  versions_.publish();
+  ++content_;
+}
+
+void Table::swap_averages() {
+  const std::byte* values = versions_.current().data();
+  owner_.swap_averages(id_, values, versions_.next().data());
   versions_.publish();
   ++content_;
 }
@@ -160,7 +170,8 @@ void Table::apply(const update::StepPlan& plan) {
 
 void Table::update(const update::StepPlan& plan) {
   const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
-  if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !empty) {
+  const bool nothing = empty && !owner_.keeps_averages();  // averages move without a gradient too
+  if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !nothing) {
     const std::byte* in = versions_.current().data();
     if (owner_.apply(id_, contributions_, step_, plan, in, versions_.next().data())) {
       versions_.publish();

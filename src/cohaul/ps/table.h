@@ -50,6 +50,8 @@ class Table {
   ConstBytes values() const { return versions_.current(); }
   /// Outside of a step: other values, of the same size; version and optimizer state stay.
   void replace(ConstBytes values) { publish(versions_.next(), values); }
+  /// Outside of a step: the owner's averages become the values, and the values what it keeps; version and optimizer state stay.
+  void swap_averages();
   /// The worker is gone, or a new life of it has begun: forgets its clock and what it waits for.
   void forget(WorkerRank worker);
 

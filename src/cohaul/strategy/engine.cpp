@@ -36,6 +36,10 @@ class CountedEngine final : public Engine {
   }
   LoopState loop() const override { return {loop_.first, loop_.end, next_}; }
   Status write(const std::function<Status()>&, Time deadline) override { return exchange_->write(deadline); }
+  Status swap_averages(const std::function<Status()>& meet, Time deadline) override {
+    COHAUL_TRY(exchange_->swap_averages(deadline));
+    return meet();
+  }
   collective::Group* group() override { return group_ ? &group_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
   Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {

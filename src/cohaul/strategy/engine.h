@@ -84,6 +84,9 @@ class Engine {
   virtual LoopState loop() const = 0;
   /// Worker 0 has changed exchange().parameters(): makes its content everybody's. All workers call it, having met; meet lets them meet again.
   virtual Status write(const std::function<Status()>& meet, Time deadline) = 0;
+  /// Exchange::swap_averages at all workers, which have met; meet lets them meet again. When it returns, all have the averages in place of the
+  /// parameters, or the parameters again. Not within an asynchronous loop.
+  virtual Status swap_averages(const std::function<Status()>& meet, Time deadline) = 0;
   /// Asynchronous modes, worker 0: the updates worth telling since the last call, in their order. All are here when next() says that all is done.
   virtual std::vector<ReportedUpdate> take_reports() { return {}; }
   /// Of all workers, where the engine is made for an optimizer of the user's own and there are several; else null.

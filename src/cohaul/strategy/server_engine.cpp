@@ -39,6 +39,12 @@ class ServerEngine final : public Engine {
     COHAUL_TRY(meet());
     return job_.rank() == 0 ? Status() : exchange_->write(deadline);
   }
+  Status swap_averages(const std::function<Status()>& meet, Time deadline) override {
+    if (job_.rank() == 0) COHAUL_TRY(exchange_->swap_averages(deadline));
+    COHAUL_TRY(meet());
+    if (job_.rank() != 0) COHAUL_TRY(exchange_->swap_averages(deadline));
+    return meet();
+  }
   std::vector<ReportedUpdate> take_reports() override {
     std::vector<ReportedUpdate> out;
     for (const auto& [number, u] : exchange_->take_updates())

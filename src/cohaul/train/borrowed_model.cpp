@@ -49,10 +49,10 @@ std::byte* data_of(const at::Tensor& t) {
 
 }  // namespace
 
-Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, std::span<const ParameterGroup> groups,
+Result<std::unique_ptr<BorrowedModel>> BorrowedModel::of(Model model, const std::optional<Optimizer>& optimizer,
                                                          Buffers buffers) {
   std::unique_ptr<BorrowedModel> m(new BorrowedModel(std::move(model)));
-  COHAUL_TRY(m->collect(groups, buffers));
+  COHAUL_TRY(m->collect(optimizer, buffers));
   return m;
 }
 
@@ -68,7 +68,7 @@ std::vector<checkpoint::ParameterEntry> BorrowedModel::entries() const {
 
 BorrowedModel::~BorrowedModel() { give_back(); }
 
-Status BorrowedModel::collect(std::span<const ParameterGroup> groups, Buffers buffers) {
+Status BorrowedModel::collect(const std::optional<Optimizer>& optimizer, Buffers buffers) {
   std::vector<update::ParameterSpec> specs;
   std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // place in `names`
   std::vector<std::vector<std::string>> names;                  // of each parameter, all that it has
@@ -101,12 +101,30 @@ Status BorrowedModel::collect(std::span<const ParameterGroup> groups, Buffers bu
     specs.push_back({name, t.sizes().vec(), t.scalar_type() == at::kFloat ? DType::float32 : DType::float64, true});
     names.push_back({name});
   }
-  COHAUL_ASSIGN(const std::vector<std::int32_t> group_of, assign_groups(names, groups));
-  for (std::size_t p = 0; p < specs.size(); ++p) specs[p].group = group_of[p];
+  if (optimizer) COHAUL_TRY(find_rules(*optimizer, names, specs));
   for (const auto& item : model_.buffers)
     if (item.second.defined()) buffers_.push_back(item);
   for (update::ParameterSpec& spec : buffer_specs(buffers)) specs.push_back(std::move(spec));
   COHAUL_ASSIGN(layout_, update::Layout::of(std::move(specs)));
+  return {};
+}
+
+/// By which of the optimizer's rules each parameter is updated. names: of each parameter, all that it has.
+Status BorrowedModel::find_rules(const Optimizer& optimizer, std::span<const std::vector<std::string>> names,
+                                 std::span<update::ParameterSpec> specs) const {
+  COHAUL_ASSIGN(const std::vector<std::int32_t> group_of, assign_groups(names, optimizer.groups));
+  COHAUL_ASSIGN(const update::OptimizerSettings settings, optimizer.settings());
+  for (std::size_t p = 0; p < specs.size(); ++p) {
+    const update::RuleSettings& rule = settings.groups[static_cast<std::size_t>(group_of[p])];
+    specs[p].group = group_of[p];
+    specs[p].whole = rule.needs_whole_parameters();
+    const parallel::SplitParameter* split = model_.split_of(specs[p].name);
+    if (specs[p].whole && split && split->part.size() < split->part.whole)
+      return unsupported(
+          "parameter " + specs[p].name + " is split over the workers, and " + std::string(update::name(rule.kind)) +
+          " needs the norm of all of it: put it into a group with trust_ratio = false, or choose another "
+          "optimizer or strategy");
+  }
   return {};
 }
 

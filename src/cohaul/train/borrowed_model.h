@@ -2,6 +2,7 @@
 // The model while a trainer has it: its parameters lie in the trainer's flat area. When the trainer ends, each gets memory of its own back.
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,9 +21,10 @@ class BorrowedModel {
  public:
   /// Looks at the model: parameters first (a tied one once, under its first name), then buffers.
   /// Errors: unsupported, naming the parameter: not dense float32 or float64 on the CPU, or its memory is another tensor's too.
-  /// groups: of the optimizer, by which the layout's parameters are told apart. invalid: a pattern of theirs matches no parameter.
+  /// optimizer: by whose groups the layout's parameters are told apart. invalid: a pattern of theirs matches no parameter. unsupported: a split
+  /// parameter whose rule needs the norm of all of it.
   /// buffers: how the layout has them: to be reduced by owners, or (own) as frozen entries.
-  static Result<std::unique_ptr<BorrowedModel>> of(Model model, std::span<const ParameterGroup> groups = {},
+  static Result<std::unique_ptr<BorrowedModel>> of(Model model, const std::optional<Optimizer>& optimizer = {},
                                                    Buffers buffers = Buffers::own);
   ~BorrowedModel();
   BorrowedModel(const BorrowedModel&) = delete;
@@ -77,7 +79,9 @@ class BorrowedModel {
     std::uint32_t version = 0;
   };
   explicit BorrowedModel(Model model) : model_(std::move(model)) {}
-  Status collect(std::span<const ParameterGroup> groups, Buffers buffers);
+  Status collect(const std::optional<Optimizer>& optimizer, Buffers buffers);
+  Status find_rules(const Optimizer& optimizer, std::span<const std::vector<std::string>> names,
+                    std::span<update::ParameterSpec> specs) const;
   std::vector<update::ParameterSpec> buffer_specs(Buffers buffers);
   Status may_own_storage(const Item& item) const;
   void own_storage(const Item& item) const;

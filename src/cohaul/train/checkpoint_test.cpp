@@ -50,6 +50,10 @@ Optimizer adam() {
               .groups = {{.match = {"bias"}, .lr = 0.1, .amsgrad = true}}};
 }
 
+Optimizer lamb() {
+  return Lamb{.lr = 0.1, .clip_norm = 0.5, .groups = {{.match = {"bias"}, .lr = 0.01, .trust_ratio = false}}};
+}
+
 /// How many workers do it, and how.
 struct Way {
   int workers = 1;
@@ -72,13 +76,14 @@ struct End {
   std::string hash;
   std::int64_t seen = 0, updates = 0, resumed = 0;
 };
-End train(const Way& way, const std::string& folder, std::int64_t steps, bool resume, bool left = false) {
+End train(const Way& way, const std::string& folder, std::int64_t steps, bool resume, bool left = false,
+          const Optimizer& optimizer = adam()) {
   End end;
   job::with_workers(way.workers, [&](job::Job& job) {
     Net net;
     const Line data(40);
     Silent silent;
-    Trainer t(job, net.model, way.strategy, adam(), {.slices = 4, .seed = 7, .sink = &silent});
+    Trainer t(job, net.model, way.strategy, optimizer, {.slices = 4, .seed = 7, .sink = &silent});
     const std::int64_t resumed = resume ? t.resume(folder) : 0;
     FitOptions fit{.batch = 8, .steps = kFirstLoop};
     if (!folder.empty()) fit.checkpoint = {.folder = folder, .every = 2};
@@ -122,6 +127,17 @@ TEST_F(Checkpoints, ARunThatGoesOnHasTheBitsOfTheOneThatWasNotBroken) {
       EXPECT_EQ(rest.hash, whole.hash) << one.name() << ", then " << other.name();
       EXPECT_EQ(rest.updates, whole.updates);
     }
+  }
+}
+
+TEST_F(Checkpoints, ALayerwiseRuleGoesOnAtOtherOwners) {
+  const End whole = train({1, strategy::Single{}}, "", kSecondLoop, false, false, lamb());
+  for (std::size_t first = 0; first < kWays.size(); ++first) {
+    const Way &one = kWays[first], &other = kWays[(first + 1) % kWays.size()];
+    fs::remove_all(folder_);
+    (void)train(one, folder(), kSecondLoop - 3, false, true, lamb());
+    EXPECT_EQ(train(other, folder(), kSecondLoop, true, false, lamb()).hash, whole.hash)
+        << one.name() << ", then " << other.name();
   }
 }
 

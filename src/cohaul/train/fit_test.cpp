@@ -159,6 +159,112 @@ TEST(Fit, GoesOnFromACheckpointAsIfItHadNotBeenBroken) {
   }
 }
 
+/// The same rates as a loop whose losses are known: the parameter moves by the rate at each step.
+struct Descent {
+  double height = 0;
+  std::vector<double> rates;
+};
+/// Evaluations have the losses 9, 5, 5, 5, 5, 4, 4, 4, 4, … after every second step.
+Descent descend(int workers, const strategy::Strategy& s, const Schedule& schedule, std::int64_t steps,
+                const std::string& folder = {}, std::int64_t broken_after = 0) {
+  Descent out;
+  job::with_workers(workers, [&](job::Job& job) {
+    Climber net;
+    at::Tensor other = at::full({1}, 0.0, at::kDouble).set_requires_grad(true);
+    net.model.parameters.emplace_back("other", other);
+    Told told;
+    const Sgd sgd{.lr = 1, .schedule = schedule, .groups = {{.match = {"other"}, .lr = 0.5}}};
+    Trainer t(job, net.model, s, sgd, {.slices = 3, .sink = &told});
+    if (!folder.empty()) t.resume(folder);
+    struct Broken {};
+    FitOptions o = options(steps, 2, 0, false);
+    if (!folder.empty()) o.checkpoint = {.folder = folder, .every = 1};
+    o.log_every = 1;
+    try {
+      t.fit(
+          kData,
+          [&](const data::Batch&) {
+            const std::int64_t done = t.steps_done();
+            if (broken_after > 0 && net.training && done == broken_after) throw Broken();
+            if (net.training) return -net.height.sum() - other.sum();
+            return at::full({}, done <= 2 ? 9 : done < 12 ? 5 : 4, at::kDouble);
+          },
+          o);
+    } catch (const Broken&) {
+      return;
+    }
+    EXPECT_NEAR(other.item<double>(), net.height.item<double>() / 2, 1e-12) << "groups keep their proportion";
+    if (job.rank() == 0) {
+      out.height = net.height.item<double>();
+      for (const auto& e : told.events)
+        if (e.kind == "step") out.rates.push_back(e.number("lr").value_or(-1));
+    }
+    EXPECT_TRUE(job.close().ok());
+  });
+  return out;
+}
+
+TEST(Fit, DrivesThePlateau) {
+  // Better after 2, 4 and 12; no better after 6 and 8, so it falls there. 10 is the cooldown's. No better after 14 and 16.
+  const Schedule schedule{.kind = Schedule::Kind::plateau, .min = 0.1, .factor = 0.25, .patience = 1, .cooldown = 1};
+  std::vector<double> rates;
+  for (int step = 1; step <= 20; ++step) rates.push_back(step <= 8 ? 1 : step <= 16 ? 0.25 : 0.1);
+  for (const auto& [workers, s] : kWays) {
+    const Descent end = descend(workers, s, schedule, 20);
+    EXPECT_EQ(end.rates, rates) << strategy::name(s);
+    EXPECT_NEAR(end.height, 8 + 8 * 0.25 + 4 * 0.1, 1e-12) << strategy::name(s);
+  }
+}
+
+TEST(Fit, ThePlateauBeginsAfterTheWarmUp) {
+  // The evaluations after 2 and 4 do not count; 6 is the first, 8 and 10 are worse.
+  const Schedule schedule{.kind = Schedule::Kind::plateau, .warmup_steps = 5, .factor = 0.5, .patience = 1};
+  std::vector<double> rates = {1 / 6.0, 2 / 6.0, 3 / 6.0, 4 / 6.0, 5 / 6.0, 1, 1, 1, 1, 1, 0.5, 0.5};
+  const Descent end = descend(1, strategy::Single{}, schedule, 12);
+  ASSERT_EQ(end.rates.size(), rates.size());
+  for (std::size_t k = 0; k < rates.size(); ++k) EXPECT_NEAR(end.rates[k], rates[k], 1e-12) << k;
+}
+
+TEST(Fit, ThePlateauGoesOnFromACheckpointOfAnyStep) {
+  const Schedule schedule{.kind = Schedule::Kind::plateau, .min = 0.1, .factor = 0.25, .patience = 1, .cooldown = 1};
+  for (std::int64_t broken = 1; broken < 20; ++broken) {
+    const TemporaryFolder folder = *TemporaryFolder::make("plateau");
+    descend(1, strategy::Single{}, schedule, 20, folder.path(), broken);
+    const auto& [workers, s] = kWays[static_cast<std::size_t>(broken) % kWays.size()];
+    EXPECT_NEAR(descend(workers, s, schedule, 20, folder.path()).height, 8 + 8 * 0.25 + 4 * 0.1, 1e-12) << broken;
+  }
+}
+
+TEST(Plateau, OfALoopOfOnesOwnIsTold) {
+  for (const auto& [workers, s] : kWays)
+    job::with_workers(workers, [&](job::Job& job) {
+      Climber net;
+      const Sgd sgd{.lr = 1, .schedule = {.kind = Schedule::Kind::plateau, .factor = 0.5, .patience = 0}};
+      Told told;
+      Trainer t(job, net.model, s, sgd, {.slices = 3, .sink = &told});
+      std::string why;
+      EXPECT_EQ(code_of([&] { t.fit(kData, net.loss(), {.batch = 6, .steps = 1}); }, &why), Code::invalid);
+      EXPECT_NE(why.find("the schedule plateau follows fit()'s evaluations"), std::string::npos) << why;
+      for (const data::Batch& b : t.batches(kData, {.batch = 6, .steps = 4}))
+        if (t.step(net.loss()(b)).complete) t.plateau(7);
+      EXPECT_NEAR(net.height.item<double>(), 1 + 1 + 0.5 + 0.25, 1e-12);
+      Trainer plain(job, net.model, s, Sgd{}, {.sink = &told});
+      EXPECT_EQ(code_of([&] { plain.plateau(1); }), Code::invalid);
+      EXPECT_TRUE(job.close().ok());
+    });
+}
+
+TEST(Plateau, IsRefusedInAsynchronousModes) {
+  job::with_workers(2, [](job::Job& job) {
+    Climber net;
+    const Sgd sgd{.schedule = {.kind = Schedule::Kind::plateau}};
+    const strategy::ParameterServer s{.consistency = strategy::Asynchronous{}};
+    std::string why;
+    EXPECT_EQ(code_of([&] { Trainer(job, net.model, s, sgd, {}); }, &why), Code::unsupported);
+    EXPECT_NE(why.find("the schedule plateau follows evaluations"), std::string::npos) << why;
+  });
+}
+
 TEST(Fit, RefusesWhatMakesNoSense) {
   job::with_workers(1, [](job::Job& job) {
     Climber net;

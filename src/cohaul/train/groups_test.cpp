@@ -35,6 +35,12 @@ TEST(Groups, SetWhatTheirRuleHas) {
             "optimizer.group.0: match is empty: give patterns of parameters' names, such as \"*.bias\"");
   EXPECT_EQ(message(Sgd{.groups = {{.match = {"*"}, .lr = -1}}}),
             "optimizer.group.0: lr is -1; it must be a number not below 0");
+  EXPECT_EQ(message(AdamW{.groups = {{.match = {"*"}, .trust_ratio = false}}}),
+            "optimizer.group.0: trust_ratio is not a setting of adamw");
+  EXPECT_EQ(message(Lamb{.groups = {{.match = {"*"}, .trust_coefficient = 1}}}),
+            "optimizer.group.0: trust_coefficient is not a setting of lamb");
+  EXPECT_EQ(message(Lars{.groups = {{.match = {"*"}, .momentum = 0, .trust_coefficient = 1, .trust_ratio = false}}}),
+            "");
   const auto settings = Adam{.lr = 0.5, .groups = {{.match = {"*"}, .eps = 1}}};
   const auto of_groups = Optimizer(settings).settings();
   ASSERT_TRUE(of_groups.ok());

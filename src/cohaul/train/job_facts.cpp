@@ -56,6 +56,7 @@ std::string text_of(const ParameterGroup& g) {
   say("beta1", g.beta1), say("beta2", g.beta2), say("eps", g.eps), say("alpha", g.alpha);
   say("lr_decay", g.lr_decay), say("initial_accumulator", g.initial_accumulator);
   say("nesterov", g.nesterov), say("amsgrad", g.amsgrad), say("centered", g.centered);
+  say("trust_coefficient", g.trust_coefficient), say("trust_ratio", g.trust_ratio);
   return out;
 }
 
@@ -68,6 +69,7 @@ void add(Lines& lines, const Optimizer& o) {
   lines.add("optimizer.amsgrad", r.amsgrad).add("optimizer.lr_decay", r.lr_decay);
   lines.add("optimizer.initial_accumulator", r.initial_accumulator);
   lines.add("optimizer.alpha", r.alpha).add("optimizer.centered", r.centered);
+  lines.add("optimizer.trust_coefficient", r.trust_coefficient).add("optimizer.trust_ratio", r.trust_ratio);
   for (std::size_t g = 0; g < o.groups.size(); ++g)
     lines.add("optimizer.group." + std::to_string(g), text_of(o.groups[g]));
   lines.add("optimizer.clip_norm", o.policy.clip_norm).add("optimizer.clip_value", o.policy.clip_value);
@@ -82,20 +84,22 @@ void add(Lines& lines, const Schedule& s) {
   lines.add("schedule.milestones", milestones).add("schedule.gamma", s.gamma).add("schedule.min", s.min);
   lines.add("schedule.power", s.power).add("schedule.pct_start", s.pct_start);
   lines.add("schedule.div_factor", s.div_factor).add("schedule.final_div_factor", s.final_div_factor);
+  lines.add("schedule.factor", s.factor).add("schedule.patience", s.patience);
+  lines.add("schedule.threshold", s.threshold).add("schedule.cooldown", s.cooldown);
 }
 
 }  // namespace
 
-std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, Buffers buffers, std::int64_t watch_gradients,
-                          const BorrowedModel& model) {
+std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer,
+                          const TrainerOptions& options, const BorrowedModel& model) {
   Lines lines;
   lines.add("strategy", strategy::name(strategy));
   if (const auto* ps = std::get_if<strategy::ParameterServer>(&strategy)) add(lines, *ps);
   if (optimizer) add(lines, *optimizer), add(lines, optimizer->schedule);
   else lines.add("optimizer", "the user's own");
-  lines.add("slices", slices).add("seed", seed).add("buffers", name(buffers));
-  lines.add("watch_gradients", watch_gradients);
+  lines.add("slices", options.slices).add("seed", options.seed).add("buffers", name(options.buffers));
+  lines.add("ema", options.ema);
+  lines.add("watch_gradients", options.watch_gradients);
   if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model
   std::int64_t elements = 0;
   for (const at::Tensor& p : model.parameters()) elements += p.defined() ? p.numel() : 0;
@@ -126,7 +130,7 @@ std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::
 std::string rates_facts(std::span<const double> rates) {
   std::string all;
   for (const double rate : rates) all += (all.empty() ? "" : ",") + text_of(rate);
-  return Lines().add("the learning rates that set_lr() left", all).text();
+  return Lines().add("the learning rates that set_lr() or the schedule plateau left", all).text();
 }
 
 }  // namespace cohaul::train

@@ -14,10 +14,10 @@
 namespace cohaul::train {
 
 struct FitOptions;
+struct TrainerOptions;
 
-std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer, int slices,
-                          std::uint64_t seed, Buffers buffers, std::int64_t watch_gradients,
-                          const BorrowedModel& model);
+std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer,
+                          const TrainerOptions& options, const BorrowedModel& model);
 /// number: of the loop. options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
 std::string loop_facts(std::int64_t number, const FitOptions& options, const data::DataSet& set);
 /// buffers: a hash of those that all workers should have alike.

@@ -19,6 +19,7 @@ Optimizer::Optimizer(Kind kind, const T& o)
   if constexpr (requires { o.beta1; }) rule.beta1 = o.beta1, rule.beta2 = o.beta2;
   if constexpr (requires { o.eps; }) rule.eps = o.eps;
   if constexpr (requires { o.amsgrad; }) rule.amsgrad = o.amsgrad;
+  if constexpr (requires { o.trust_ratio; }) rule.trust_ratio = o.trust_ratio;
 }
 
 Optimizer::Optimizer(const Sgd& o) : Optimizer(Kind::sgd, o) {
@@ -33,24 +34,28 @@ Optimizer::Optimizer(const RMSprop& o) : Optimizer(Kind::rmsprop, o) {
   rule.alpha = o.alpha, rule.centered = o.centered;
 }
 Optimizer::Optimizer(const Lion& o) : Optimizer(Kind::lion, o) {}
+Optimizer::Optimizer(const Lars& o) : Optimizer(Kind::lars, o) { rule.trust_coefficient = o.trust_coefficient; }
+Optimizer::Optimizer(const Lamb& o) : Optimizer(Kind::lamb, o) {}
 
 namespace {
 
 /// What a group sets that its rule does not have; empty: nothing.
 std::string foreign_setting(const ParameterGroup& g, Kind kind) {
   const auto is = [&](std::initializer_list<Kind> kinds) { return std::ranges::find(kinds, kind) != kinds.end(); };
-  const bool adam = is({Kind::adam, Kind::adamw});
-  if (g.momentum && !is({Kind::sgd, Kind::rmsprop})) return "momentum";
+  const bool adam = is({Kind::adam, Kind::adamw}), layerwise = is({Kind::lars, Kind::lamb});
+  if (g.momentum && !is({Kind::sgd, Kind::rmsprop, Kind::lars})) return "momentum";
   if (g.dampening && !is({Kind::sgd})) return "dampening";
   if (g.nesterov && !is({Kind::sgd})) return "nesterov";
-  if (g.beta1 && !adam && !is({Kind::lion})) return "beta1";
-  if (g.beta2 && !adam && !is({Kind::lion})) return "beta2";
-  if (g.eps && !adam && !is({Kind::adagrad, Kind::rmsprop})) return "eps";
+  if (g.beta1 && !adam && !is({Kind::lion, Kind::lamb})) return "beta1";
+  if (g.beta2 && !adam && !is({Kind::lion, Kind::lamb})) return "beta2";
+  if (g.eps && !adam && !is({Kind::adagrad, Kind::rmsprop, Kind::lamb})) return "eps";
   if (g.amsgrad && !adam) return "amsgrad";
   if (g.alpha && !is({Kind::rmsprop})) return "alpha";
   if (g.centered && !is({Kind::rmsprop})) return "centered";
   if (g.lr_decay && !is({Kind::adagrad})) return "lr_decay";
   if (g.initial_accumulator && !is({Kind::adagrad})) return "initial_accumulator";
+  if (g.trust_coefficient && !is({Kind::lars})) return "trust_coefficient";
+  if (g.trust_ratio && !layerwise) return "trust_ratio";
   return {};
 }
 
@@ -63,6 +68,7 @@ Result<update::RuleSettings> rule_of(const ParameterGroup& g, update::RuleSettin
   take(rule.dampening, g.dampening), take(rule.beta1, g.beta1), take(rule.beta2, g.beta2), take(rule.eps, g.eps);
   take(rule.alpha, g.alpha), take(rule.lr_decay, g.lr_decay), take(rule.initial_accumulator, g.initial_accumulator);
   take(rule.nesterov, g.nesterov), take(rule.amsgrad, g.amsgrad), take(rule.centered, g.centered);
+  take(rule.trust_coefficient, g.trust_coefficient), take(rule.trust_ratio, g.trust_ratio);
   COHAUL_TRY(rule.check());
   return rule;
 }

@@ -29,8 +29,8 @@ struct ParameterGroup {
   /// its names. Each pattern matches a parameter.
   std::vector<std::string> match{};
   std::optional<double> lr{}, weight_decay{}, momentum{}, dampening{}, beta1{}, beta2{}, eps{}, alpha{}, lr_decay{},
-      initial_accumulator{};
-  std::optional<bool> nesterov{}, amsgrad{}, centered{};
+      initial_accumulator{}, trust_coefficient{};
+  std::optional<bool> nesterov{}, amsgrad{}, centered{}, trust_ratio{};
 };
 
 struct Sgd {
@@ -81,6 +81,32 @@ struct Lion {
   std::vector<ParameterGroup> groups{};
 };
 
+// LARS and LAMB multiply a parameter's rate with a trust ratio: how large its values are beside what would move them, by norms over the whole
+// parameter (as it is registered: a "layer" of the papers is one weight or bias). It is 1 where a norm is 0. Biases and norms are usually left out,
+// by a group of their own: {.match = {"*.bias", "*norm*"}, .weight_decay = 0, .trust_ratio = false}, whose rate is then lr itself. A parameter
+// is updated by one owner, so one that is much larger than all others together leaves the other owners idle.
+
+/// λ = trust_coefficient · ‖w‖ / (‖g‖ + weight_decay · ‖w‖);  v = momentum · v + lr · λ · (g + weight_decay · w);  w −= v.
+/// (You, Gitman, Ginsburg, "Large batch training of convolutional networks", 2017, algorithm 1.)
+struct Lars {
+  double lr = 1, momentum = 0.9, weight_decay = 5e-4, trust_coefficient = 1e-3;
+  bool trust_ratio = true;
+  double clip_norm = 0, clip_value = 0;
+  NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
+  std::vector<ParameterGroup> groups{};
+};
+/// Adam's direction r, and w −= lr · ‖w‖ / ‖r + weight_decay · w‖ · (r + weight_decay · w).
+/// (You et al., "Large batch optimization for deep learning", 2020, algorithm 2, with φ(z) = z.)
+struct Lamb {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 1e-2;
+  bool trust_ratio = true;
+  double clip_norm = 0, clip_value = 0;
+  NonFinite non_finite = NonFinite::apply;
+  Schedule schedule{};
+  std::vector<ParameterGroup> groups{};
+};
+
 /// Any of them. Implicit, so that `cohaul::Sgd{.lr = 0.01}` is an optimizer.
 struct Optimizer {
   update::RuleSettings rule;  // of the parameters that no group matches
@@ -94,6 +120,8 @@ struct Optimizer {
   Optimizer(const Adagrad& o);
   Optimizer(const RMSprop& o);
   Optimizer(const Lion& o);
+  Optimizer(const Lars& o);
+  Optimizer(const Lamb& o);
 
   /// The rule of the rest, then one for each group. Errors: invalid, naming group and setting.
   Result<update::OptimizerSettings> settings() const;

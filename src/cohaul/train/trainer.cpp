@@ -37,6 +37,8 @@ StepResult Trainer::average(const at::Tensor& loss, const StepOptions& options) 
 void Trainer::stop() { run_->stop(); }
 void Trainer::set_lr(double lr) { run_->set_lr(std::nullopt, lr); }
 void Trainer::set_lr(std::size_t group, double lr) { run_->set_lr(group, lr); }
+void Trainer::with_ema(const std::function<void()>& f) { run_->with_ema(f); }
+void Trainer::plateau(double loss) { run_->plateau(loss); }
 void Trainer::write(const std::function<void()>& f) { run_->write(f); }
 Evaluation Trainer::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch) {
   return run_->evaluate(set, loss, metrics, batch);

@@ -44,6 +44,8 @@ struct EvaluationOptions {
   std::int64_t patience =
       0;  // evaluations in a row whose loss is not below the best one's, after which fit() ends; 0: it goes on
   bool keep_best = false;  // at its end the model has parameters and buffers of the evaluation with the smallest loss
+  bool ema =
+      false;  // evaluates the averages (TrainerOptions::ema); keep_best keeps those, and they become the parameters
   Metrics metrics{};
   std::int64_t batch = 500;
 };
@@ -65,6 +67,10 @@ struct TrainerOptions {
   /// Updates between two events "gradients", beside that of the first update: the norm of each parameter's mean gradient over the batch, before
   /// clipping. 0: none. Not in asynchronous modes and under tensor (unsupported).
   std::int64_t watch_gradients = 0;
+  /// Decay of an exponential moving average of the parameters (EMA), which starts from those before the first update: after each,
+  /// average = ema · average + (1 − ema) · parameter; a step that is skipped does not count. 0: none. In asynchronous modes servers average at each
+  /// push. with_ema() gives them to the model; buffers are the model's own.
+  double ema = 0;
   observe::Sink* sink = nullptr;  // where worker 0's events go; outlives the trainer. null: progress on its stderr
   collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
 };
@@ -158,11 +164,20 @@ class Trainer {
   /// an asynchronous loop.
   void write(const std::function<void()>& f);
 
+  /// Calls f while the parameters are their moving averages (TrainerOptions::ema): evaluate() and save() in it are of those. Then the parameters are
+  /// back, bit for bit, also where f throws. All workers call it between steps, and f does the same at all of them; it neither trains nor writes
+  /// parameters (invalid). Before the first update averages and parameters are the same. Not within an asynchronous loop. Blocks as write() does.
+  void with_ema(const std::function<void()>& f);
+
   /// Sets learning rates by hand, from the next step on, until they are set again; the schedule goes on multiplying them. The first sets the
   /// optimizer's own, which groups without a rate of their own follow; the second that of a group, from 0. All workers call it between the same
   /// steps, or before step() within a loop; not within an asynchronous loop. Never blocks.
   void set_lr(double lr);
   void set_lr(std::size_t group, double lr);
+
+  /// Tells the schedule plateau the loss of an evaluation, in a loop of your own; fit() does so after each of its evaluations. The rates may fall with
+  /// the next step. All workers call it with the same loss, between the same steps. What it knows is in checkpoints. Never blocks.
+  void plateau(double loss);
 
   /// Means over the test set, in evaluation mode, the same at all workers. All workers call it with the same set, loss and metrics; blocks until
   /// all are through, at most job.step_timeout_s longer than this one. Each computes a part of the batches, and the sums have the same bits for any

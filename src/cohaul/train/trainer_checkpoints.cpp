@@ -47,6 +47,7 @@ Status Trainer::Run::agree(const std::string& key, const Status& mine) {
 void Trainer::Run::expect_checkpoints() {
   expect_usable();
   settle();
+  expect_own_values("a checkpoint");
 }
 
 // ---- writing
@@ -62,6 +63,7 @@ checkpoint::Manifest Trainer::Run::manifest() const {
   m.updates = done_;
   m.optimizer = optimizer_name();
   if (rates_by_hand_) m.rates.assign(rates_->own().begin(), rates_->own().end());
+  m.ema = options_.ema;
   m.strategy = strategy_;
   m.workers = job_.world();
   m.slices = engine_->slices();

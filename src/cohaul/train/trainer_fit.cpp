@@ -34,9 +34,10 @@ std::string& Trainer::Run::value(const std::string& name) {
 void Trainer::Run::expect_evaluations(const FitOptions& options) const {
   const EvaluationOptions& e = options.evaluation;
   const auto wrong = [](const std::string& what) { throw Error(invalid("FitOptions::evaluation: " + what)); };
-  if (e.set == nullptr) wrong("every, patience and keep_best need a set");
+  if (e.set == nullptr) wrong("every, patience, keep_best and ema need a set");
   if (e.every < 1) wrong("every is " + std::to_string(e.every) + "; it must be at least 1 update");
   if (e.patience < 0) wrong("patience is " + std::to_string(e.patience) + "; it must not be below 0");
+  if (e.ema && options_.ema == 0) wrong("ema evaluates averages, and TrainerOptions::ema is 0: set it, e.g. to 0.999");
   if (asynchronous())
     throw Error(unsupported(
         "evaluations in the middle of fit() need steps that all workers count alike: in asynchronous modes there are "
@@ -47,7 +48,11 @@ void Trainer::Run::expect_evaluations(const FitOptions& options) const {
 
 void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
   const EvaluationOptions& e = options.evaluation;
-  const bool evaluates = e.set != nullptr || e.every != 0 || e.patience != 0 || e.keep_best;
+  const bool evaluates = e.set != nullptr || e.every != 0 || e.patience != 0 || e.keep_best || e.ema;
+  if (has_plateau() && !evaluates)
+    throw Error(invalid(
+        "the schedule plateau follows fit()'s evaluations, and there are none: set FitOptions::evaluation, or write a "
+        "loop of your own that calls plateau(loss)"));
   if (evaluates) expect_evaluations(options);
   const std::int64_t loop = begin_loop(set, options);
   if (evaluates) begin_evaluations();
@@ -65,12 +70,12 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
     leave_loop(false);
     if (!checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint).ok();
   }
-  if (evaluates && e.keep_best) restore_best(loop);
+  if (evaluates && e.keep_best) restore_best(loop, e.ema);
 }
 
 void Trainer::Run::begin_evaluations() {
   if (number<std::int64_t>(values_, kLoop, 0) >= loop_.number()) return;  // gone on from
-  std::erase_if(values_, [](const auto& v) { return v.first.starts_with(kFitValues); });
+  std::erase_if(values_, [](const auto& v) { return v.first.starts_with(kFitValues) && v.first != kPlateau; });
   values_[kLoop] = std::to_string(loop_.number());
   best_.clear();
 }
@@ -83,16 +88,26 @@ bool Trainer::Run::evaluation_is_due(const EvaluationOptions& e) const {
   return number<std::int64_t>(values_, kDone, -1) < done_;
 }
 
+double Trainer::Run::best_loss() const { return number(values_, kBestLoss, std::numeric_limits<double>::infinity()); }
+
 /// Returns whether training goes on. The same at all workers, as the evaluation is.
 bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& loss) {
-  const double now = evaluate(*e.set, loss, e.metrics, e.batch).loss;
-  const double best = number(values_, kBestLoss, std::numeric_limits<double>::infinity());
+  double now = 0;
+  NamedTensors copy;
+  const auto look = [&] {
+    now = evaluate(*e.set, loss, e.metrics, e.batch).loss;
+    if (e.keep_best && job_.rank() == 0 && now < best_loss()) copy = copy_of_all();
+  };
+  if (e.ema) with_ema(look);
+  else look();
+  if (has_plateau()) plateau(now);
+  const double best = best_loss();
   values_[kDone] = std::to_string(done_);
   if (now < best) {
     values_[kBestLoss] = digits_of(now);
     values_[kBest] = std::to_string(done_);
     values_[kWorse] = "0";
-    if (e.keep_best && job_.rank() == 0) best_ = copy_of_all();
+    if (job_.rank() == 0) best_ = std::move(copy);
     return true;
   }
   const std::int64_t worse = number<std::int64_t>(values_, kWorse, 0) + 1;
@@ -115,10 +130,10 @@ NamedTensors Trainer::Run::copy_of_all() {
   return out;
 }
 
-/// The model gets the parameters and buffers of this loop's best evaluation.
-void Trainer::Run::restore_best(std::int64_t loop) {
+/// The model gets the parameters and buffers of this loop's best evaluation. averages: it was of those.
+void Trainer::Run::restore_best(std::int64_t loop, bool averages) {
   const auto best = number<std::int64_t>(values_, kBest, 0);
-  if (number<std::int64_t>(values_, kLoop, 0) != loop || best == 0 || best == done_) return;
+  if (number<std::int64_t>(values_, kLoop, 0) != loop || best == 0 || (best == done_ && !averages)) return;
   if (job_.rank() == 0 && best_.empty())
     throw Error(invalid("the checkpoint that this run goes on from has no parameters of the best evaluation (step " +
                         std::to_string(best) + "): it was written without keep_best"));

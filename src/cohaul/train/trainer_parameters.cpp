@@ -10,6 +10,7 @@
 #include "cohaul/train/job_facts.h"
 #include "cohaul/train/trainer_run.h"
 #include "cohaul/train/weights.h"
+#include "cohaul/update/plateau.h"
 
 namespace cohaul::train {
 
@@ -72,6 +73,7 @@ void Trainer::Run::write(const std::function<void()>& f) {
   expect_usable();
   settle();
   expect_between_steps("write()");
+  expect_own_values("write()");
   if (loop_.running() && asynchronous())
     throw Error(
         invalid("write() within an asynchronous loop: workers are in different steps there; end the loop first"));
@@ -88,6 +90,55 @@ void Trainer::Run::write(const std::function<void()>& f) {
     if (optimizer_) or_throw(model_->follow());
   }
   spread_parameters(Spread::changed);
+}
+
+/// Averages and parameters swap places, at all workers.
+void Trainer::Run::swap_averages() {
+  const auto meet = [this] { return meetings_.meet("with_ema()", done_); };
+  or_throw(meet());
+  or_throw(engine_->swap_averages(meet, soon()));
+  model_->updated([](std::int32_t) { return true; });
+  model_->settled();
+  averaged_ = !averaged_;
+}
+
+void Trainer::Run::with_ema(const std::function<void()>& f) {
+  expect_usable();
+  settle();
+  expect_between_steps("with_ema()");
+  expect_own_values("with_ema()");
+  if (options_.ema == 0)
+    throw Error(invalid("with_ema(): this trainer keeps no averages: set TrainerOptions::ema, e.g. to 0.999"));
+  if (loop_.running() && asynchronous())
+    throw Error(
+        invalid("with_ema() within an asynchronous loop: workers are in different steps there; end the loop first"));
+  note_operation("swap parameters and averages");
+  follow_changes();
+  swap_averages();
+  try {
+    f();
+  } catch (...) {
+    // What was wrong in f is told, also where the way back fails.
+    try {
+      if (broken_.ok()) swap_averages();
+    } catch (const Error& e) {
+      broken_ = e.status();
+    }
+    throw;
+  }
+  expect_usable();
+  if (const BorrowedModel::Change change = or_throw(model_->look()); change.any()) {
+    broken_ = invalid("parameter " + (change.replaced.empty() ? change.written : change.replaced) +
+                      " was written within with_ema(f), where it is an average: write before or after it");
+    throw Error(broken_);
+  }
+  swap_averages();
+}
+
+/// That the parameters are not averages.
+void Trainer::Run::expect_own_values(const std::string& call) const {
+  if (averaged_)
+    throw Error(invalid(call + " within with_ema(f): the parameters are averages there; f evaluates and saves"));
 }
 
 void Trainer::Run::expect_between_steps(const std::string& call) const {
@@ -111,6 +162,26 @@ void Trainer::Run::set_lr(std::optional<std::size_t> group, double lr) {
   if (group) rates[*group + 1] = lr;
   for (std::size_t g = 0; !group && g < rates.size(); ++g)
     if (g == 0 || !optimizer_->groups[g - 1].lr) rates[g] = lr;
+  set_rates(rates);
+}
+
+void Trainer::Run::plateau(double loss) {
+  expect_usable();
+  settle();
+  if (!has_plateau())
+    throw Error(invalid(
+        "plateau(loss): the optimizer's schedule is not plateau: set Schedule::kind to Schedule::Kind::plateau"));
+  expect_between_steps("plateau()");
+  const Schedule& schedule = optimizer_->schedule;
+  if (done_ < schedule.warmup_steps) return;
+  update::Plateau plateau(schedule);
+  or_throw(plateau.read(values_[kPlateau]));
+  const bool falls = plateau.observe(loss);
+  values_[kPlateau] = plateau.text();
+  if (!falls) return;
+  const update::OptimizerSettings settings = or_throw(optimizer_->settings());
+  std::vector<double> rates(rates_->own().begin(), rates_->own().end());
+  for (std::size_t g = 0; g < rates.size(); ++g) rates[g] = plateau.reduced(rates[g], settings.groups[g].lr);
   set_rates(rates);
 }
 

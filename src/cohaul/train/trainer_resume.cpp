@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/base/facts.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/checkpoint/folder.h"
@@ -75,6 +76,9 @@ void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::str
     refuse("is of the job's trainer " + std::to_string(saved.trainer) + ", this is trainer " + std::to_string(number_));
   const std::string rule = optimizer_name();
   if (saved.optimizer != rule) refuse("its optimizer is " + saved.optimizer + ", this run's is " + rule);
+  if (saved.ema != options_.ema)
+    refuse("its moving average has the decay " + digits_of(saved.ema) + ", this run's " + digits_of(options_.ema) +
+           " (0: there is none): set ema to " + digits_of(saved.ema));
   if (!saved.rates.empty() && saved.rates.size() != rates_->own().size())
     refuse("it has learning rates for " + std::to_string(saved.rates.size()) + " groups, this run's optimizer has " +
            std::to_string(rates_->own().size()));

@@ -61,6 +61,9 @@ Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const Train
 std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, const strategy::Strategy& strategy,
                                                  std::optional<Optimizer> optimizer, const TrainerOptions& options) {
   if (optimizer) or_throw(optimizer->check());
+  if (options.ema != 0 && !optimizer)
+    throw Error(unsupported(
+        "TrainerOptions::ema: averages are kept where parameters are updated, and this trainer has no optimizer"));
   std::shared_ptr<Run> run(new Run(job, std::move(optimizer), options));
   run->set_up(std::move(model), strategy);
   Living::all().add(run.get());
@@ -100,19 +103,16 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   expect_watchable(strategy);
   strategy_ = strategy::name(strategy);
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
-  model_ = or_throw(BorrowedModel::of(
-      std::move(model),
-      optimizer_ ? std::span<const ParameterGroup>(optimizer_->groups) : std::span<const ParameterGroup>(),
-      buffers_policy(strategy)));
-  or_throw(meetings_.meet("a trainer's making", 0,
-                          trainer_facts(strategy, optimizer_, options_.slices, options_.seed, options_.buffers,
-                                        options_.watch_gradients, *model_)));
+  model_ = or_throw(BorrowedModel::of(std::move(model), optimizer_, buffers_policy(strategy)));
+  or_throw(meetings_.meet("a trainer's making", 0, trainer_facts(strategy, optimizer_, options_, *model_)));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;
   o.layout = &model_->layout();
   if (optimizer_) {
     o.optimizer = or_throw(optimizer_->settings());
+    o.optimizer.ema = options_.ema;
+    or_throw(o.optimizer.check().context("TrainerOptions"));
     o.policy = optimizer_->policy;
     rates_.emplace(o.optimizer);
   } else {
@@ -129,6 +129,11 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
     throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
                             std::string(strategy::name(strategy)) +
                             " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
+  if (has_plateau() && asynchronous())
+    throw Error(
+        unsupported("the schedule plateau follows evaluations between steps that all workers count alike: in "
+                    "asynchronous modes there are "
+                    "none; choose another schedule, or a synchronous strategy"));
   share_first_parameters();
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
@@ -267,6 +272,7 @@ void Trainer::Run::expect_ownership() {
 std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions& options) {
   expect_usable();
   settle();
+  expect_own_values("a loop");
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
   if (asynchronous() && !options.checkpoint.folder.empty()) {
     or_throw(meetings_.meet("an asynchronous loop with checkpoints", 0));  // all have left the one before
@@ -312,6 +318,7 @@ void Trainer::Run::stop() {
 std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
   expect_usable();
   if (!loop_.running() || loop != loop_.number()) return std::nullopt;
+  expect_own_values("the next batch");
   if (batch_out_) throw Error(invalid("a batch was not answered: call step(loss) or average(loss) once for each"));
   if (!work_ && !asynchronous()) checkpoint_if_due();
   if (!work_ && !open_step_of_loop()) {
@@ -392,6 +399,7 @@ StepResult Trainer::Run::step(const at::Tensor& loss, const StepOptions& options
     throw Error(
         invalid("StepOptions::samples is " + std::to_string(options.samples) + "; it must be a count of samples"));
   settle();
+  expect_own_values("step()");
   if (!work_ && asynchronous())
     throw Error(unsupported(
         "step(loss) without batches() has no meaning in an asynchronous mode: steps are handed out with their batch"));

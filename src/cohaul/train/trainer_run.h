@@ -40,6 +40,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void stop();
   StepResult step(const at::Tensor& loss, const StepOptions& options, bool average);
   void write(const std::function<void()>& f);
+  void plateau(double loss);
+  void with_ema(const std::function<void()>& f);
   void set_lr(std::optional<std::size_t> group, double lr);
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics, std::int64_t batch);
   void save_checkpoint(const std::string& folder);
@@ -74,7 +76,10 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void settle();
   void follow_changes();
   void set_rates(const std::vector<double>& rates);
+  bool has_plateau() const { return optimizer_ && optimizer_->schedule.kind == Schedule::Kind::plateau; }
   void expect_between_steps(const std::string& call) const;
+  void expect_own_values(const std::string& call) const;
+  void swap_averages();
   void expect_equal_replacements(const std::string& parameter);
   enum class Spread { changed, equal };  // whether other workers' parameters may change
   void spread_parameters(Spread what);
@@ -100,7 +105,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   bool evaluation_is_due(const EvaluationOptions& options) const;
   bool evaluate_and_judge(const EvaluationOptions& options, const Loss& loss);
   NamedTensors copy_of_all();
-  void restore_best(std::int64_t loop);
+  void restore_best(std::int64_t loop, bool averages);
+  double best_loss() const;
   // What workers tell each other through the job's store: a text, or what went wrong.
   Status say(const std::string& key, const Result<std::string>& what);
   Result<std::string> hear(int worker, const std::string& key);
@@ -178,14 +184,15 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   update::TreeFold<double> losses_;  // of the part
   double samples_ = 0;               // of the part
   bool batch_out_ = false;
-  at::Tensor share_;  // that backward starts from, by value
+  bool averaged_ = false;  // the parameters are averages: with_ema() runs
+  at::Tensor share_;       // that backward starts from, by value
   double share_value_ = -1;
 
   bool rates_by_hand_ = false;
   std::optional<update::Rates> rates_;  // of the optimizer's groups
   std::string new_rates_;               // that set_lr() left, as facts, until the next step is done
 
-  static constexpr const char* kFitValues = "fit.";
+  static constexpr const char *kFitValues = "fit.", *kPlateau = "fit.plateau";
   std::map<std::string, std::string> values_;  // that checkpoints keep
   NamedTensors best_;  // worker 0: parameters and buffers of the best evaluation, if they are kept
 

@@ -60,7 +60,7 @@ TEST(TwoWorkers, StartFromWorkerZerosParametersAndBuffers) {
 TEST(TwoWorkers, FollowTheScheduleInEveryMode) {
   const Schedule schedule{.kind = Schedule::Kind::cosine, .warmup_steps = 3, .steps = 8, .min = 0.1};
   double sum = 0;
-  for (int t = 0; t < 12; ++t) sum += 0.5 * schedule.factor(t);
+  for (int t = 0; t < 12; ++t) sum += 0.5 * schedule.at(t);
   for (const strategy::Strategy& s :
        {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}},
         strategy::Strategy{strategy::ParameterServer{.consistency = strategy::Asynchronous{}}}})
@@ -104,6 +104,52 @@ TEST(TwoWorkers, UnderTensorAModelWithoutSplitLayersIsRefused) {
     EXPECT_NE(why.find("tensor_parallel_layers"), std::string::npos) << why;
     EXPECT_TRUE(job.close().ok());
   });
+}
+
+TEST(TwoWorkers, UnderTensorTheNormOfASplitParameterIsRefused) {
+  job::with_workers(2, [](job::Job& job) {
+    auto workers = *strategy::Workers::connect(job, "layers", 0);
+    Numbered own(5);
+    own.model.parameters.emplace_back("part", at::full({2, 2}, 7, at::kFloat).set_requires_grad(true));
+    own.model.split = {{"part", 0, parallel::part_of(4, job.rank(), 2)}};
+    const TrainerOptions options{.layer_group = &workers->group()};
+    std::string why;
+    EXPECT_EQ(code_of([&] { Trainer(job, own.model, strategy::Tensor{}, Lamb{}, options); }, &why), Code::unsupported);
+    EXPECT_NE(why.find("parameter part is split over the workers, and lamb needs the norm of all of it"),
+              std::string::npos)
+        << why;
+    const Lamb without{.groups = {{.match = {"part"}, .trust_ratio = false}}};
+    Trainer t(job, own.model, strategy::Tensor{}, without, options);
+    t.step(own.weight.sum());
+    EXPECT_TRUE(job.close().ok());
+  });
+}
+
+TEST(TwoWorkers, LayerwiseRulesTrainEachPushWholeInAsynchronousModes) {
+  const Line data(24);
+  for (const Optimizer& optimizer : {Optimizer(Lamb{.lr = 0.1}), Optimizer(Lars{.trust_coefficient = 0.1})}) {
+    at::Tensor alone;
+    const std::vector<strategy::Strategy> all{
+        strategy::Single{}, strategy::ParameterServer{.servers = 2, .consistency = strategy::Asynchronous{}},
+        strategy::ParameterServer{.servers = 3, .consistency = strategy::Bounded{1}}};
+    for (const strategy::Strategy& s : all) {
+      job::with_workers(strategy::is_asynchronous(s) ? 2 : 1, [&](job::Job& job) {
+        at::Tensor wide = (at::arange(40'000, at::kFloat) * 0.37).sin().set_requires_grad(true);
+        Model model;
+        model.parameters = {{"wide", wide}};
+        model.train = [](bool) {};
+        Trainer t(job, model, s, optimizer, {});
+        const at::Tensor slope = (at::arange(40'000, at::kFloat) * 0.11).cos();
+        // The same gradient in all pushes, so that their order does not matter.
+        for ([[maybe_unused]] const data::Batch& b : t.batches(data, {.batch = 2, .steps = 12}))
+          t.step((wide * slope).sum());
+        const at::Tensor end = t.parameters().front().second;
+        if (!strategy::is_asynchronous(s)) alone = end;
+        else EXPECT_TRUE(at::equal(end, alone)) << name(s);
+        EXPECT_TRUE(job.close().ok());
+      });
+    }
+  }
 }
 
 /// Both workers do `body`, and job's close; each worker's error, or "".
@@ -174,8 +220,9 @@ TEST(TwoWorkers, WhoseGroupsOrRatesByHandDifferAreToldSo) {
       if (job.rank() == 1) t.set_lr(0.5);
       for (int i = 0; i < 2; ++i) t.step(own.weight.sum());
     });
-    EXPECT_TRUE(says(one_only[0] + one_only[1],
-                     "the learning rates that set_lr() left is not set at worker 0 and 0.5 at worker 1"))
+    EXPECT_TRUE(says(
+        one_only[0] + one_only[1],
+        "the learning rates that set_lr() or the schedule plateau left is not set at worker 0 and 0.5 at worker 1"))
         << name(s) << one_only[0] << one_only[1];
   }
 }

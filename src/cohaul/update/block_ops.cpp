@@ -80,6 +80,26 @@ void scale_double(const double* x, double* out, std::size_t n, double factor, do
   for_each_element<double>(n, Scale<double>{x, out, factor, limit});
 }
 
+template <class T>
+struct MoveAverage {
+  const T* __restrict x;
+  T* __restrict average;
+  T weight;
+  template <class D>
+  HWY_INLINE void operator()(D d, std::size_t i) const {
+    const auto before = hn::LoadU(d, average + i);
+    const auto way = hn::Sub(hn::LoadU(d, x + i), before);
+    hn::StoreU(hn::Add(before, hn::Mul(hn::Set(d, weight), way)), d, average + i);
+  }
+};
+
+void move_average_float(const float* x, float* average, std::size_t n, double weight) {
+  for_each_element<float>(n, MoveAverage<float>{x, average, static_cast<float>(weight)});
+}
+void move_average_double(const double* x, double* average, std::size_t n, double weight) {
+  for_each_element<double>(n, MoveAverage<double>{x, average, weight});
+}
+
 }  // namespace cohaul::update::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -91,6 +111,8 @@ HWY_EXPORT(squares_float);
 HWY_EXPORT(squares_double);
 HWY_EXPORT(scale_float);
 HWY_EXPORT(scale_double);
+HWY_EXPORT(move_average_float);
+HWY_EXPORT(move_average_double);
 
 }  // namespace
 
@@ -101,6 +123,12 @@ void scale(const float* x, float* out, std::size_t n, double factor, double limi
 }
 void scale(const double* x, double* out, std::size_t n, double factor, double limit) {
   HWY_DYNAMIC_DISPATCH(scale_double)(x, out, n, factor, limit);
+}
+void move_average(const float* x, float* average, std::size_t n, double weight) {
+  HWY_DYNAMIC_DISPATCH(move_average_float)(x, average, n, weight);
+}
+void move_average(const double* x, double* average, std::size_t n, double weight) {
+  HWY_DYNAMIC_DISPATCH(move_average_double)(x, average, n, weight);
 }
 
 }  // namespace cohaul::update

@@ -1,5 +1,5 @@
 #pragma once
-// What is done to one block of a summed gradient before the update, with the same bits on every instruction set.
+// What is done to blocks beside the rule, with the same bits on every instruction set.
 
 #include <cstddef>
 
@@ -13,5 +13,9 @@ double squares(const double* x, std::size_t n);
 /// out[i] = clamp(x[i] · factor, ±limit); limit 0: not clamped. What is not a number stays so. `out` may be x.
 void scale(const float* x, float* out, std::size_t n, double factor, double limit);
 void scale(const double* x, double* out, std::size_t n, double factor, double limit);
+
+/// average[i] += weight · (x[i] − average[i]), which stays where both are equal. Any n.
+void move_average(const float* x, float* average, std::size_t n, double weight);
+void move_average(const double* x, double* average, std::size_t n, double weight);
 
 }  // namespace cohaul::update

@@ -66,7 +66,7 @@ class Exchange {
   virtual ~Exchange() = default;
 
   /// The flat area (Layout::bytes()) that the model's parameters are views of. May be shared by the processes of a host. Only finish(),
-  /// start() and write() change it, and in asynchronous modes the engine's next().
+  /// start(), write() and swap_averages() change it, and in asynchronous modes the engine's next().
   virtual Bytes parameters() = 0;
 
   /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline` (peer_lost).
@@ -75,6 +75,11 @@ class Exchange {
   /// All workers have met, and worker 0 has changed parameters(): makes its content everybody's, once more. Not within a step.
   /// Blocks as start() does. Optimizer state stays.
   virtual Status write(Time deadline) = 0;
+
+  /// All workers have met: the owners' moving averages (OptimizerSettings::ema) take the place of the parameters, which the owners keep meanwhile;
+  /// the next call undoes it. Not within a step. Where parameters are shared, the others' are there when they have returned too; servers' are
+  /// there when worker 0 has returned, and each worker gets them by a pull. Blocks until this worker's part is done, or `deadline` (peer_lost).
+  virtual Status swap_averages(Time deadline) = 0;
 
   /// Rates of the optimizer's groups that hold from the next step on (Rates::set); all workers set the same before the same step. Not within a
   /// step. Never blocks.

@@ -65,6 +65,10 @@ Status Layout::place() {
       return invalid("parameter " + p.name + ": its group is " + std::to_string(p.group));
     groups_ = std::max(groups_, p.group + 1);
     COHAUL_ASSIGN(std::uint64_t n, count_elements(p));
+    if (p.whole && n * size_of(p.dtype) > kWholeBytesMax)
+      return invalid("parameter " + p.name +
+                     " is larger than 4 GiB, and its rule needs all of it at one owner: put it into a group of its own "
+                     "with trust_ratio = false");
     offsets_.push_back(bytes_);
     elements_.push_back(n);
     bytes_ += align(n * size_of(p.dtype));
@@ -111,19 +115,22 @@ void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
   run.partition_first = static_cast<std::int32_t>(partitions_.size());
   std::uint64_t room = 0;  // blocks that the last partition may still take
   for (std::int32_t p = run.parameter_first; p < run.parameter_last; ++p) {
+    const bool whole = parameters_[p].whole;
     for (std::uint64_t done = 0; done < elements_[p];) {
       const std::uint64_t offset = offsets_[p] + done * size;
       const std::uint64_t left = elements_[p] - done;
       // Whole blocks that fit, of those that are left; the parameter's last may be short.
       auto fitting = [&](std::uint64_t start) {
+        if (whole && start == offset) return blocks_of(left);
         std::uint64_t bytes = kPartitionBytesMax - std::min<std::uint64_t>(kPartitionBytesMax, offset - start);
         return left * size <= bytes ? blocks_of(left) : bytes / (kBlockElements * size);
       };
       std::uint64_t blocks = room == 0 ? 0 : std::min(room, fitting(partitions_.back().offset));
+      if (whole && blocks < blocks_of(left)) blocks = 0;
       if (blocks == 0) {
         auto segment = static_cast<std::uint32_t>(segments_.size());
         partitions_.push_back({index, run.dtype, offset, 0, segment, segment});
-        room = blocks_max;
+        room = whole ? std::max(blocks_max, blocks_of(left)) : blocks_max;
         blocks = std::min(room, fitting(offset));
       }
       const std::uint64_t n = std::min(left, blocks * kBlockElements);
@@ -148,13 +155,14 @@ void Layout::encode(Writer& out) const {
   out.put(static_cast<std::uint32_t>(parameters_.size()));
   for (const ParameterSpec& p : parameters_) {
     out.text(p.name).put(p.dtype).put(static_cast<std::uint8_t>(p.trainable)).put(p.group).put(p.reduce);
+    out.put(static_cast<std::uint8_t>(p.whole));
     out.put(static_cast<std::uint32_t>(p.shape.size()));
     for (std::int64_t size : p.shape) out.put(size);
   }
 }
 
 Result<Layout> Layout::decode(Reader& in) {
-  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4 + 1 + 4;
+  constexpr std::size_t kParameterBytesMin = 4 + 1 + 1 + 4 + 1 + 1 + 4;
   std::vector<ParameterSpec> parameters;
   auto count = in.get<std::uint32_t>();
   if (!in.ok() || count > in.left() / kParameterBytesMin) return corrupt("layout: more parameters announced than sent");
@@ -166,14 +174,16 @@ Result<Layout> Layout::decode(Reader& in) {
     auto trainable = in.get<std::uint8_t>();
     p.group = in.get<std::int32_t>();
     auto reduce = in.get<std::uint8_t>();
+    auto whole = in.get<std::uint8_t>();
     auto dims = in.get<std::uint32_t>();
     if (!in.ok() || dims > in.left() / sizeof(std::int64_t)) return corrupt("layout: cut short in parameter " + p.name);
-    if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1 ||
+    if (dtype > static_cast<std::uint8_t>(DType::float64) || trainable > 1 || whole > 1 ||
         reduce > static_cast<std::uint8_t>(Reduce::first))
       return corrupt("layout: parameter " + p.name + ": unknown type or flag");
     p.dtype = static_cast<DType>(dtype);
     p.reduce = static_cast<Reduce>(reduce);
     p.trainable = trainable == 1;
+    p.whole = whole == 1;
     for (std::uint32_t d = 0; d < dims; ++d) p.shape.push_back(in.get<std::int64_t>());
     parameters.push_back(std::move(p));
   }

@@ -8,7 +8,8 @@
 //              kRunParametersMax together. The gradient of a run is always one contiguous piece of memory: a large one is
 //              used where autograd left it, small ones are copied together.
 //   partition  consecutive whole blocks of one run, at most 4 MB; at least 16 partitions where there are 16 blocks.
-//              The unit that an owner (a rank, a server) owns.
+//              The unit that an owner (a rank, a server) owns. A parameter whose rule needs norms over all of it is never cut:
+//              it lies in one partition, however large.
 
 #include <cstdint>
 #include <span>
@@ -26,8 +27,9 @@ constexpr std::size_t kAlignment = 64;  // bytes
 constexpr std::size_t kBlockElements = 1024;
 constexpr std::size_t kPartitionBytesMax = 4 << 20;
 constexpr std::size_t kPartitionsMin = 16;
-constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter
-constexpr std::size_t kRunBytesMax = 1 << 20;  // of a run of small parameters
+constexpr std::uint64_t kWholeBytesMax = std::uint64_t{1} << 32;  // of a parameter that is not cut
+constexpr std::size_t kLargeBytes = 64 << 10;                     // of one parameter
+constexpr std::size_t kRunBytesMax = 1 << 20;                     // of a run of small parameters
 constexpr std::size_t kRunParametersMax = 16 << 10;
 
 /// What an owner makes of what workers send for an entry. update: gradients, which it sums and hands to the rule. mean: values of a buffer after
@@ -41,6 +43,7 @@ struct ParameterSpec {
   bool trainable = true;   // frozen ones have a place, and no partition
   std::int32_t group = 0;  // of the optimizer's, whose rule updates it
   Reduce reduce = Reduce::update;
+  bool whole = false;  // it is not cut: its rule needs all of it at one owner
   bool operator==(const ParameterSpec&) const = default;
 };
 
@@ -69,7 +72,7 @@ struct Run {
 
 class Layout {
  public:
-  /// Errors: invalid (a repeated name, a negative or overflowing size, a group below 0).
+  /// Errors: invalid (a repeated name, a negative or overflowing size, a group below 0, a whole parameter beyond kWholeBytesMax).
   static Result<Layout> of(std::vector<ParameterSpec> parameters);
 
   std::span<const ParameterSpec> parameters() const { return parameters_; }
@@ -95,7 +98,7 @@ class Layout {
   std::uint64_t bytes() const { return bytes_; }
   /// One more than the largest group of a parameter; at least 1.
   std::int32_t groups() const { return groups_; }
-  /// Of names, shapes, types, groups and trainable flags: two processes with equal hashes cut alike.
+  /// Of names, shapes, types, groups and flags: two processes with equal hashes cut alike.
   std::uint64_t hash() const { return hash_; }
 
   void encode(Writer& out) const;

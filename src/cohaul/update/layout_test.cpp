@@ -21,7 +21,8 @@ Layout make(std::vector<ParameterSpec> parameters) {
   return std::move(layout).value();
 }
 
-Layout random_layout() {
+/// wholes: some of its parameters are not cut.
+Layout random_layout(bool wholes = false) {
   std::vector<ParameterSpec> parameters;
   const int count = *rc::gen::inRange(0, 12);
   for (int i = 0; i < count; ++i) {
@@ -30,6 +31,7 @@ Layout random_layout() {
     parameters.push_back(spec("p" + std::to_string(i), {rows, columns},
                               *rc::gen::element(DType::float32, DType::float64),
                               *rc::gen::element(true, true, true, false)));
+    parameters.back().whole = wholes && *rc::gen::arbitrary<bool>();
   }
   return make(std::move(parameters));
 }
@@ -95,6 +97,47 @@ RC_GTEST_PROP(Layout, EveryTrainableElementIsInExactlyOnePartition, ()) {
   else RC_ASSERT(l.partitions().size() == blocks);
 }
 
+RC_GTEST_PROP(Layout, AWholeParameterIsInOnePieceAndTheRestIsCutAsBefore, ()) {
+  const Layout l = random_layout(true);
+  std::vector<std::uint64_t> next(l.parameters().size(), 0);
+  for (const Partition& p : l.partitions()) {
+    for (std::uint32_t s = p.segment_first; s < p.segment_last; ++s) {
+      const Segment& segment = l.segments()[s];
+      RC_ASSERT(segment.offset == l.offset(segment.parameter) + next[segment.parameter] * size_of(p.dtype));
+      next[segment.parameter] += segment.elements;
+      if (l.parameters()[segment.parameter].whole) RC_ASSERT(segment.elements == l.elements(segment.parameter));
+      RC_ASSERT(segment.offset + segment.elements * size_of(p.dtype) <= p.offset + p.bytes);
+    }
+    const bool of_one_whole =
+        p.segment_last == p.segment_first + 1 && l.parameters()[l.segments()[p.segment_first].parameter].whole;
+    if (!of_one_whole) RC_ASSERT(p.bytes <= kPartitionBytesMax);
+  }
+  for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.run_of(p) < 0 ? 0 : l.elements(p)));
+}
+
+TEST(Layout, AWholeParameterThatDoesNotFitBeginsAPartition) {
+  std::vector<ParameterSpec> parameters;  // 72 blocks, so that a partition has at most 4 of those that may be cut
+  for (int i = 0; i < 12; ++i) {
+    parameters.push_back(spec("small" + std::to_string(i), {1024}));
+    parameters.push_back(spec("whole" + std::to_string(i), {5, 1024}));
+    parameters.back().whole = true;
+  }
+  const Layout l = make(std::move(parameters));
+  EXPECT_EQ(l.segments().size(), 24u) << "one each";
+  EXPECT_EQ(l.partitions().size(), 24u);
+}
+
+TEST(Layout, AWholeParameterOfAnySizeIsOnePartition) {
+  ParameterSpec large = spec("w", {3000, 1024});  // 12 MB
+  large.whole = true;
+  const Layout l = make({large, spec("b", {10})});
+  ASSERT_EQ(l.partitions().size(), 2u);
+  EXPECT_EQ(l.partitions()[0].bytes, 3000u * 1024 * 4);
+  large.shape = {1 << 20, 1025};
+  EXPECT_NE(Layout::of({large}).status().message().find("larger than 4 GiB"), std::string::npos);
+  EXPECT_NE(l.hash(), make({spec("w", {3000, 1024}), spec("b", {10})}).hash());
+}
+
 RC_GTEST_PROP(Layout, RunsAndParametersDoNotOverlap, ()) {
   const Layout l = random_layout();
   std::uint64_t end = 0;
@@ -120,7 +163,7 @@ RC_GTEST_PROP(Layout, RunsAndParametersDoNotOverlap, ()) {
 }
 
 RC_GTEST_PROP(Layout, DecodesWhatItEncodes, ()) {
-  const Layout l = random_layout();
+  const Layout l = random_layout(true);
   std::vector<std::byte> bytes;
   Writer writer(bytes);
   l.encode(writer);
@@ -157,7 +200,7 @@ TEST(Layout, RefusesWhatCannotBe) {
 }
 
 RC_GTEST_PROP(Owners, AreContiguousInEachRunAndBalanced, ()) {
-  const Layout l = random_layout();
+  const Layout l = random_layout(*rc::gen::arbitrary<bool>());
   const int owners = *rc::gen::inRange(1, 9);
   const std::vector<std::int32_t> owner = assign_owners(l, owners);
   RC_ASSERT(owner.size() == l.partitions().size());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cohaul/base/check.h"
+#include "cohaul/base/digits.h"
 
 namespace cohaul::update {
 
@@ -10,6 +11,7 @@ void OptimizerSettings::encode(Writer& out) const {
   out.put(static_cast<std::uint32_t>(groups.size()));
   for (const RuleSettings& rule : groups) rule.encode(out);
   schedule.encode(out);
+  out.put(ema);
 }
 
 Result<OptimizerSettings> OptimizerSettings::decode(Reader& in) {
@@ -22,6 +24,8 @@ Result<OptimizerSettings> OptimizerSettings::decode(Reader& in) {
     s.groups.push_back(rule);
   }
   COHAUL_ASSIGN(s.schedule, Schedule::decode(in));
+  s.ema = in.get<double>();
+  if (!in.ok()) return corrupt("optimizer settings: cut short");
   if (Status status = s.check(); !status.ok()) return corrupt("optimizer settings: " + status.message());
   return s;
 }
@@ -34,6 +38,7 @@ Status OptimizerSettings::check() const {
     if (rule.kind != groups.front().kind) return invalid("the groups of an optimizer have different rules");
     COHAUL_TRY(rule.check());
   }
+  if (!(ema >= 0 && ema < 1)) return invalid("ema is " + digits_of(ema) + "; it must be at least 0 and below 1");
   return schedule.check();
 }
 
@@ -43,7 +48,7 @@ Rates::Rates(const OptimizerSettings& settings) : schedule_(settings.schedule) {
 
 double Rates::at(std::size_t group, std::int64_t update) const {
   if (update != update_) {
-    factor_ = schedule_.factor(update);
+    factor_ = schedule_.at(update);
     update_ = update;
   }
   return own_[group] * factor_;

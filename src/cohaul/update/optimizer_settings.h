@@ -1,5 +1,5 @@
 #pragma once
-// What updates a model: a rule for each group of its parameters, and one schedule for the rates of all groups.
+// What updates a model: a rule for each group of its parameters, one schedule for the rates of all groups, and what is averaged.
 
 #include <cstdint>
 #include <span>
@@ -18,6 +18,9 @@ struct OptimizerSettings {
   /// ParameterSpec::group is an index into it. At least one, and all of one kind.
   std::vector<RuleSettings> groups = std::vector<RuleSettings>(1);
   Schedule schedule{};
+  /// Decay of an exponential moving average of the parameters: after each update, average = ema · average + (1 − ema) · parameter. It starts from
+  /// the parameters before the first update. 0: none is kept.
+  double ema = 0;
 
   OptimizerSettings() = default;
   /// One group.

@@ -125,11 +125,40 @@ void measure_into(const Layout& layout, PartitionId id, std::span<const Contribu
   else measure_as<double>(layout, partition, contributions, facts, squares, sums);
 }
 
+/// Σ of squares: exact between blocks, so that it has the same bits whatever lies beside the parameter. Not finite where a block's is not.
+class SquareSum {
+ public:
+  void add(double square) {
+    if (std::isfinite(square)) finite_.add(square);
+    else rest_ += square;
+  }
+  double root() const { return std::sqrt(finite_.value() + rest_); }
+
+ private:
+  ExactSum finite_;
+  double rest_ = 0;
+};
+
 }  // namespace
+
+Status check_fits(const Layout& layout, const OptimizerSettings& settings) {
+  if (static_cast<std::size_t>(layout.groups()) > settings.groups.size())
+    return invalid("a parameter is of a group that the optimizer does not have");
+  for (std::size_t p = 0; p < layout.parameters().size(); ++p) {
+    const ParameterSpec& spec = layout.parameters()[p];
+    const RuleSettings& rule = settings.groups[static_cast<std::size_t>(spec.group)];
+    if (layout.is_trained(static_cast<std::int32_t>(p)) && rule.needs_whole_parameters() && !spec.whole)
+      return invalid("parameter " + spec.name + " may be cut, and " + std::string(name(rule.kind)) +
+                     " needs all of it at one owner");
+  }
+  return {};
+}
 
 /// Of one partition. Each of the rule's arrays is laid out as the partition is, padding included.
 struct Owner::State {
   std::array<std::byte*, kStatesMax> arrays{};
+  std::byte* average = nullptr;      // of the values, laid out as the partition is; null: none is kept
+  bool averaging = false;            // it has begun
   std::byte* sum = nullptr;          // place for the sum of the contributions that were measured
   bool summed = false;               // it is there
   std::vector<std::int64_t> counts;  // of updates, by segment
@@ -152,9 +181,8 @@ void Owner::measure(PartitionId id, std::span<const Contribution> contributions,
 
 Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
              std::span<const PartitionId> owned)
-    : layout_(layout), rates_(settings), policy_(policy), states_(layout.partitions().size()) {
-  COHAUL_CHECK(static_cast<std::size_t>(layout.groups()) <= settings.groups.size(),
-               "each group of the layout has a rule");
+    : layout_(layout), rates_(settings), policy_(policy), ema_(settings.ema), states_(layout.partitions().size()) {
+  COHAUL_CHECK(check_fits(layout, settings).ok(), "an optimizer fits its layout");
   for (const RuleSettings& rule : settings.groups) {
     rules_.push_back(make_rule(rule));
     COHAUL_CHECK(rules_.back()->states() <= kStatesMax, "a rule has at most kStatesMax state arrays");
@@ -165,7 +193,9 @@ Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const Grad
     states_[id.value].owned = true;
     state_bytes_ += static_cast<std::size_t>(states_of(layout.partitions()[id.value])) *
                     aligned(layout.partitions()[id.value].bytes);
+    state_bytes_ += average_bytes(id);
   }
+  if (const std::size_t bytes = direction_bytes(); bytes > 0) direction_ = allocate_zeros(bytes);
   memory_ = allocate_zeros(state_bytes_);
   if (policy.needs_facts()) {
     std::size_t bytes = 0;
@@ -181,6 +211,8 @@ Owner::Owner(const Layout& layout, const OptimizerSettings& settings, const Grad
       states_[i].arrays[k] = next;
       next += aligned(partition.bytes);
     }
+    if (const std::size_t bytes = average_bytes(PartitionId(static_cast<std::int32_t>(i))); bytes > 0)
+      states_[i].average = next, next += bytes;
     if (next_sum == nullptr) continue;
     states_[i].sum = next_sum;
     next_sum += aligned(partition.bytes);
@@ -200,6 +232,39 @@ int Owner::states_of(const Partition& partition) const {
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
     most = std::max(most, rules_[group_of(layout_.segments()[s])]->states());
   return most;
+}
+
+std::size_t Owner::average_bytes(PartitionId id) const {
+  if (ema_ == 0 || layout_.is_of_buffers(id)) return 0;
+  return aligned(layout_.partitions()[id.value].bytes);
+}
+
+/// From the values before the first update.
+void Owner::begin_average(const Partition& partition, State& state, const std::byte* values) {
+  if (state.average == nullptr || std::exchange(state.averaging, true)) return;
+  std::memcpy(state.average, values, partition.bytes);
+}
+
+void Owner::move_average(const Partition& partition, State& state, const std::byte* values) {
+  if (state.average == nullptr) return;
+  for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+    const Segment& segment = layout_.segments()[s];
+    const std::uint64_t begin = segment.offset - partition.offset;
+    const auto move = [&]<class T>(T) {
+      update::move_average(reinterpret_cast<const T*>(values + begin), reinterpret_cast<T*>(state.average + begin),
+                           segment.elements, 1 - ema_);
+    };
+    if (partition.dtype == DType::float32) move(0.0F);
+    else move(0.0);
+  }
+}
+
+void Owner::swap_averages(PartitionId id, const std::byte* values, std::byte* averages_out) {
+  COHAUL_CHECK(owns(id), "averages are swapped by their owner");
+  State& state = states_[id.value];
+  const std::size_t bytes = layout_.partitions()[id.value].bytes;
+  if (averages_out != values) std::memcpy(averages_out, values, bytes);
+  if (state.averaging) std::swap_ranges(averages_out, averages_out + bytes, state.average);
 }
 
 bool Owner::owns(PartitionId partition) const {
@@ -228,12 +293,30 @@ std::vector<StatePiece> Owner::pieces(const std::function<std::byte*(PartitionId
       for (std::size_t k = 0; k < static_cast<std::size_t>(piece.states_used); ++k)
         piece.states[k] = {states_[i].arrays[k] + begin, segment.elements * size};
       piece.count = &states_[i].counts[s - partition.segment_first];
+      if (states_[i].average == nullptr) continue;
+      piece.average = {states_[i].average + begin, segment.elements * size};
+      piece.has_average = &states_[i].averaging;
     }
   }
   return out;
 }
 
-std::size_t Owner::state_bytes() const { return state_bytes_; }
+/// Of the largest segment here that a layer-wise rule updates.
+std::size_t Owner::direction_bytes() const {
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    const Partition& partition = layout_.partitions()[i];
+    if (!states_[i].owned || layout_.is_of_buffers(PartitionId(static_cast<std::int32_t>(i)))) continue;
+    for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
+      const Segment& segment = layout_.segments()[s];
+      if (rules_[group_of(segment)]->layerwise())
+        most = std::max(most, static_cast<std::size_t>(segment.elements) * size_of(partition.dtype));
+    }
+  }
+  return most;
+}
+
+std::size_t Owner::state_bytes() const { return state_bytes_ + (direction_ ? direction_bytes() : 0); }
 
 bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, std::int64_t update,
                   const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out) {
@@ -250,9 +333,14 @@ bool Owner::apply(PartitionId id, std::span<const Contribution> contributions, s
     if (parameters_out != parameters_in) std::memcpy(parameters_out, parameters_in, partition.bytes);
     return false;
   }
-  if (partition.dtype == DType::float32)
-    return apply_as<float>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
-  return apply_as<double>(partition, states_[id.value], contributions, update, plan, parameters_in, parameters_out);
+  State& state = states_[id.value];
+  begin_average(partition, state, parameters_in);
+  const bool updated =
+      partition.dtype == DType::float32
+          ? apply_as<float>(partition, state, contributions, update, plan, parameters_in, parameters_out)
+          : apply_as<double>(partition, state, contributions, update, plan, parameters_in, parameters_out);
+  move_average(partition, state, parameters_out);
+  return updated;
 }
 
 template <class T>
@@ -286,6 +374,23 @@ bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribut
   return updated;
 }
 
+/// gradient(done, n): elements [done, done + n), n <= kBlockElements.
+template <class T, class Gradient>
+void Owner::apply_layerwise(const LayerwiseRule& rule, const Gradient& gradient, const T* in, T* out, T* const* arrays,
+                            std::uint64_t elements, double lr, std::int64_t count) {
+  T* direction = reinterpret_cast<T*>(direction_.get());
+  SquareSum of_parameter, of_direction;
+  for (std::uint64_t done = 0; done < elements; done += kBlockElements) {
+    const std::size_t n = std::min<std::uint64_t>(kBlockElements, elements - done);
+    T* at[kStatesMax] = {};
+    for (int k = 0; k < rule.states(); ++k) at[k] = arrays[k] + done;
+    rule.direct(gradient(done, n), in + done, direction + done, at, n, count);
+    of_parameter.add(squares(in + done, n));
+    of_direction.add(squares(direction + done, n));
+  }
+  rule.apply(direction, in, out, arrays, elements, lr * rule.trust({of_parameter.root(), of_direction.root()}), count);
+}
+
 template <class T>
 bool Owner::apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
                      std::int64_t update, const StepPlan& plan, const std::byte* parameters_in,
@@ -311,18 +416,27 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
     const Rule& rule = *rules_[group];
     const int states = rule.states();
     const double lr = rates_.at(group, first_ + update);
-    const std::uint64_t step = whole ? segment.elements : kBlockElements;
-    for (std::uint64_t done = 0; done < segment.elements; done += step) {
-      const std::uint64_t offset = begin + done * sizeof(T);
-      const std::uint64_t n = std::min(step, segment.elements - done);
-      const T* gradient = summed  ? reinterpret_cast<const T*>(state.sum + offset)
+    const auto gradient_at = [&](std::uint64_t done, std::size_t n) {
+      const T* gradient = summed  ? reinterpret_cast<const T*>(state.sum + begin) + done
                           : whole ? sum.term(0, done)
                                   : sum.block(done, n, scratch);
       if (scaled) scale(gradient, scratch, n, plan.factor, policy_.clip_value), gradient = scratch;
-      T* arrays[kStatesMax] = {};
-      for (int k = 0; k < states; ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + offset);
-      rule.apply(gradient, reinterpret_cast<const T*>(parameters_in + offset),
-                 reinterpret_cast<T*>(parameters_out + offset), arrays, n, lr, count);
+      return gradient;
+    };
+    const T* in = reinterpret_cast<const T*>(parameters_in + begin);
+    T* out = reinterpret_cast<T*>(parameters_out + begin);
+    T* arrays[kStatesMax] = {};
+    for (int k = 0; k < states; ++k) arrays[k] = reinterpret_cast<T*>(state.arrays[k] + begin);
+    if (const LayerwiseRule* layerwise = rule.layerwise()) {
+      apply_layerwise(*layerwise, gradient_at, in, out, arrays, segment.elements, lr, count);
+      continue;
+    }
+    const std::uint64_t step = whole ? segment.elements : kBlockElements;
+    for (std::uint64_t done = 0; done < segment.elements; done += step) {
+      const std::uint64_t n = std::min(step, segment.elements - done);
+      T* at[kStatesMax] = {};
+      for (int k = 0; k < states; ++k) at[k] = arrays[k] + done;
+      rule.apply(gradient_at(done, n), in + done, out + done, at, n, lr, count);
     }
   }
   return updated;

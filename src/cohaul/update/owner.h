@@ -33,6 +33,10 @@ struct Contribution {
 void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
              GradientFacts& facts, std::span<double> squares = {});
 
+/// invalid where the settings do not fit the layout: a parameter of a group that they do not have, or one that is cut although its rule needs
+/// all of it.
+Status check_fits(const Layout& layout, const OptimizerSettings& settings);
+
 /// Consecutive elements of one parameter, and what their owner keeps of them.
 struct StatePiece {
   std::int32_t parameter = 0;
@@ -41,6 +45,8 @@ struct StatePiece {
   Bytes values;
   std::array<Bytes, kStatesMax> states{};  // `states_used` arrays of as many elements
   int states_used = 0;
+  Bytes average{};                // of the values; empty: none is kept
+  bool* has_average = nullptr;    // whether it has begun; null: none is kept
   std::int64_t* count = nullptr;  // updates of these elements
 };
 
@@ -71,6 +77,13 @@ class Owner {
   bool apply(PartitionId partition, std::span<const Contribution> contributions, std::int64_t update,
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
+  /// Whether moving averages are kept (OptimizerSettings::ema). apply() moves them after an update, those of absent parameters too, but not
+  /// where the plan skips.
+  bool keeps_averages() const { return ema_ > 0; }
+  /// values: the partition's. They become the averages, and what is kept as averages becomes the values; the same call undoes it. Before the
+  /// first update, and of buffers, both are the same. averages_out: may be values.
+  void swap_averages(PartitionId partition, const std::byte* values, std::byte* averages_out);
+
   bool owns(PartitionId partition) const;
   /// What it keeps, by partition, then as elements lie in memory: to be read between steps, and written before the first. values_of: where the
   /// values of a partition lie. Views, for as long as owner and values live.
@@ -81,7 +94,7 @@ class Owner {
   }
   /// So many updates were done before its first: what apply() is told is counted on from there.
   void set_first(std::int64_t updates) { first_ = updates; }
-  /// Bytes of optimizer state held.
+  /// Bytes of optimizer state held, and of what an update needs besides.
   std::size_t state_bytes() const;
 
  private:
@@ -89,9 +102,16 @@ class Owner {
   std::size_t group_of(const Segment& segment) const;
   /// Arrays of state that a partition needs: the most of its groups.
   int states_of(const Partition& partition) const;
+  std::size_t direction_bytes() const;
+  std::size_t average_bytes(PartitionId partition) const;
+  void begin_average(const Partition& partition, State& state, const std::byte* values);
+  void move_average(const Partition& partition, State& state, const std::byte* values);
   template <class T>
   bool reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
                       const std::byte* values_in, std::byte* values_out) const;
+  template <class T, class Gradient>
+  void apply_layerwise(const LayerwiseRule& rule, const Gradient& gradient, const T* in, T* out, T* const* arrays,
+                       std::uint64_t elements, double lr, std::int64_t count);
   template <class T>
   bool apply_as(const Partition& partition, State& state, std::span<const Contribution> contributions,
                 std::int64_t update, const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
@@ -101,8 +121,10 @@ class Owner {
   Rates rates_;
   std::int64_t first_ = 0;
   const GradientPolicy policy_;
+  const double ema_;           // decay; 0: no average
   std::vector<State> states_;  // by partition; empty for those of others
   std::shared_ptr<std::byte> memory_, sums_;
+  std::shared_ptr<std::byte> direction_;  // of the parameter that a layer-wise rule updates
   std::size_t state_bytes_ = 0;
 
  public:

@@ -290,6 +290,65 @@ TEST(Owner, ScalesClipsAndSkipsAsThePlanSays) {
   EXPECT_EQ(updated({}, skip), std::vector<float>(2500, 0));
 }
 
+TEST(Owner, MovesAveragesAfterEachUpdateAndSwapsThem) {
+  const Layout l = layout_of({{"a", {1500}}, {"b", {40}}, {"c", {7}}});
+  OptimizerSettings settings(kAdam);
+  settings.ema = 0.9;
+  const auto trained = [&](std::vector<float>& averages) {
+    Owner owner(l, settings, {}, all(l));
+    EXPECT_TRUE(owner.keeps_averages());
+    std::vector<float> ours = random_values<float>(l.bytes() / 4, 1);
+    std::vector<double> expected(ours.begin(), ours.end());
+    const auto swap = [&] {
+      for (PartitionId id : all(l)) {
+        auto* place = reinterpret_cast<std::byte*>(ours.data()) + l.partitions()[id.value].offset;
+        owner.swap_averages(id, place, place);
+      }
+    };
+    const std::vector<float> start = ours;
+    swap();
+    EXPECT_EQ(ours, start) << "before the first update they are the parameters";
+    swap();
+    for (int t = 0; t < 5; ++t) {
+      const auto g = random_values<float>(ours.size(), 10 + t);
+      StepPlan plan;
+      if (t == 3) plan.action = StepPlan::Action::skip;
+      for (PartitionId id : all(l)) {
+        const Partition& p = l.partitions()[id.value];
+        std::vector<std::byte> absent;
+        if (t == 2)  // all of them
+          for (std::size_t k = 0; k < 3; ++k) set_absent(absent, k, 3);
+        const Contribution one = one_of(t == 2 ? ConstBytes() : piece(g, p), absent, 0, 1);
+        auto* place = reinterpret_cast<std::byte*>(ours.data()) + p.offset;
+        owner.apply(id, {&one, 1}, t, plan, place, place);
+      }
+      if (t == 3) continue;
+      for (std::size_t i = 0; i < ours.size(); ++i)
+        expected[i] = 0.9 * expected[i] + 0.1 * static_cast<double>(ours[i]);
+    }
+    const std::vector<float> parameters = ours;
+    swap();
+    averages = ours;
+    for (const std::int32_t p : {0, 1, 2})
+      for (std::uint64_t i = l.offset(p) / 4; i < l.offset(p) / 4 + l.elements(p); ++i)
+        EXPECT_NEAR(averages[i], expected[i], 1e-6);
+    EXPECT_NE(averages, parameters);
+    swap();
+    EXPECT_EQ(ours, parameters);
+    for (const StatePiece& kept : owner.pieces(Bytes(reinterpret_cast<std::byte*>(ours.data()), l.bytes()))) {
+      EXPECT_TRUE(*kept.has_average);
+      EXPECT_EQ(kept.average.size(), kept.values.size());
+    }
+  };
+  std::vector<float> first, other;
+  trained(first);
+  on_every_target([&](const char* target) {
+    trained(other);
+    EXPECT_EQ(first, other) << target;
+  });
+  EXPECT_FALSE(Owner(l, kAdam, {}, all(l)).keeps_averages());
+}
+
 TEST(LocalExchange, EqualsTheRuleOnTheWhole) {
   const Layout l =
       layout_of({{"w", {50'000}}, {"b", {10}}, {"frozen", {3}, DType::float32, false}, {"d", {5}, DType::float64}});

@@ -28,24 +28,24 @@ Status fraction(const char* setting, double value) {
 Status check_lr(double lr) { return not_negative("lr", lr); }
 
 std::string_view name(RuleSettings::Kind kind) {
-  constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "store"};
+  constexpr std::string_view kNames[] = {"sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "lars", "lamb", "store"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
 void RuleSettings::encode(Writer& out) const {
   out.put(kind).put(lr).put(momentum).put(dampening).put(weight_decay).put(beta1).put(beta2).put(eps);
-  out.put(lr_decay).put(initial_accumulator).put(alpha);
-  for (const bool flag : {nesterov, amsgrad, centered}) out.put(static_cast<std::uint8_t>(flag));
+  out.put(lr_decay).put(initial_accumulator).put(alpha).put(trust_coefficient);
+  for (const bool flag : {nesterov, amsgrad, centered, trust_ratio}) out.put(static_cast<std::uint8_t>(flag));
 }
 
 Result<RuleSettings> RuleSettings::decode(Reader& in) {
   RuleSettings s;
   const auto kind = in.get<std::uint8_t>();
   for (double* value : {&s.lr, &s.momentum, &s.dampening, &s.weight_decay, &s.beta1, &s.beta2, &s.eps, &s.lr_decay,
-                        &s.initial_accumulator, &s.alpha})
+                        &s.initial_accumulator, &s.alpha, &s.trust_coefficient})
     *value = in.get<double>();
   bool known = kind <= static_cast<std::uint8_t>(Kind::store);
-  for (bool* value : {&s.nesterov, &s.amsgrad, &s.centered}) {
+  for (bool* value : {&s.nesterov, &s.amsgrad, &s.centered, &s.trust_ratio}) {
     const auto flag = in.get<std::uint8_t>();
     known = known && flag <= 1;
     *value = flag == 1;
@@ -66,6 +66,7 @@ Status RuleSettings::check() const {
   COHAUL_TRY(not_negative("lr_decay", lr_decay));
   COHAUL_TRY(not_negative("initial_accumulator", initial_accumulator));
   COHAUL_TRY(not_negative("alpha", alpha));
+  COHAUL_TRY(not_negative("trust_coefficient", trust_coefficient));
   COHAUL_TRY(fraction("beta1", beta1));
   COHAUL_TRY(fraction("beta2", beta2));
   if (!std::isfinite(dampening)) return wrong("dampening", dampening, "a finite number");
@@ -83,6 +84,8 @@ std::unique_ptr<const Rule> make_rule(const RuleSettings& settings) {
     case RuleSettings::Kind::adagrad: return make_adagrad(settings);
     case RuleSettings::Kind::rmsprop: return make_rmsprop(settings);
     case RuleSettings::Kind::lion: return make_lion(settings);
+    case RuleSettings::Kind::lars: return make_lars(settings);
+    case RuleSettings::Kind::lamb: return make_lamb(settings);
     case RuleSettings::Kind::store: return make_store(settings);
   }
   return nullptr;

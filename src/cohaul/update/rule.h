@@ -1,6 +1,7 @@
 #pragma once
 // Update rules over spans: gradients in, new parameters out, state kept by the owner. Element by element, without
-// contraction: an element's result does not depend on its place in a span, nor on the instruction set.
+// contraction: an element's result does not depend on its place in a span, nor on the instruction set. Layer-wise rules need norms over a
+// whole parameter besides.
 
 #include <cstdint>
 #include <memory>
@@ -14,29 +15,33 @@
 
 namespace cohaul::update {
 
-/// What does not change from step to step. Names and meanings are PyTorch's (torch.optim 2.15); Lion is its authors'. Defaults that differ
+/// What does not change from step to step. Names and meanings are PyTorch's (torch.optim 2.15); Lion, LARS and LAMB are their authors'. Defaults that differ
 /// from rule to rule are with the rules that the user names (train/optimizer.h).
 struct RuleSettings {
   /// store: parameters become the gradients, for a mean gradient without an update.
-  enum class Kind : std::uint8_t { sgd, adam, adamw, adagrad, rmsprop, lion, store } kind = Kind::sgd;
+  enum class Kind : std::uint8_t { sgd, adam, adamw, adagrad, rmsprop, lion, lars, lamb, store } kind = Kind::sgd;
   double lr = 0;                      // all; the schedule multiplies it
-  double momentum = 0;                // sgd, rmsprop
+  double momentum = 0;                // sgd, rmsprop, lars
   double dampening = 0;               // sgd
-  double weight_decay = 0;            // all; decoupled from the gradient in adamw and lion
+  double weight_decay = 0;            // all; decoupled from the gradient in adamw, lion and lamb
   bool nesterov = false;              // sgd
-  double beta1 = 0.9, beta2 = 0.999;  // adam, adamw, lion
-  double eps = 1e-8;                  // adam, adamw, adagrad, rmsprop
+  double beta1 = 0.9, beta2 = 0.999;  // adam, adamw, lion, lamb
+  double eps = 1e-8;                  // adam, adamw, adagrad, rmsprop, lamb
   bool amsgrad = false;               // adam, adamw: divides by the largest mean square so far
   double lr_decay = 0;                // adagrad
   double initial_accumulator = 0;     // adagrad
   double alpha = 0.99;                // rmsprop
   bool centered = false;              // rmsprop
+  double trust_coefficient = 1e-3;    // lars
+  bool trust_ratio = true;            // lars, lamb: false: the rate is the same whatever the norms are
   bool operator==(const RuleSettings&) const = default;
 
   void encode(Writer& out) const;
   static Result<RuleSettings> decode(Reader& in);  // corrupt
   /// invalid, naming the setting: negative momentum, Nesterov without momentum, …
   Status check() const;
+  /// Whether an update needs norms over the whole parameter, so that one owner must have all of it.
+  bool needs_whole_parameters() const { return trust_ratio && (kind == Kind::lars || kind == Kind::lamb); }
 };
 
 std::string_view name(RuleSettings::Kind kind);
@@ -44,6 +49,8 @@ std::string_view name(RuleSettings::Kind kind);
 Status check_lr(double lr);
 
 constexpr int kStatesMax = 3;
+
+class LayerwiseRule;
 
 /// One rule. Stateless and thread-safe: all state is in the spans.
 class Rule {
@@ -57,6 +64,27 @@ class Rule {
                      std::size_t n, double lr, std::int64_t count) const = 0;
   virtual void apply(const double* gradient, const double* parameter_in, double* parameter_out, double* const* state,
                      std::size_t n, double lr, std::int64_t count) const = 0;
+  /// Itself, where it is layer-wise; else null.
+  virtual const LayerwiseRule* layerwise() const { return nullptr; }
+};
+
+/// Of a whole parameter: the norm of its values, and of the direction that direct() leaves.
+struct Norms {
+  double parameter = 0, direction = 0;
+};
+
+/// A rule whose rate depends on norms over the whole parameter. An update is two passes over it: direct() makes directions of gradients, then
+/// apply() takes directions in place of gradients, and its rate is lr · trust().
+class LayerwiseRule : public Rule {
+ public:
+  /// gradient[i], parameter[i], state[k][i] → direction[i], state[k][i] for i < n. Any alignment, any n. count: as apply()'s.
+  virtual void direct(const float* gradient, const float* parameter, float* direction, float* const* state,
+                      std::size_t n, std::int64_t count) const = 0;
+  virtual void direct(const double* gradient, const double* parameter, double* direction, double* const* state,
+                      std::size_t n, std::int64_t count) const = 0;
+  /// 1 where a norm is 0, and where the settings have no trust ratio.
+  virtual double trust(const Norms& norms) const = 0;
+  const LayerwiseRule* layerwise() const final { return this; }
 };
 
 /// Never null for settings whose check() is ok.

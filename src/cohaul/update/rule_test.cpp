@@ -38,6 +38,15 @@ std::vector<RuleSettings> all_rules() {
   };
 }
 
+/// And those that layerwise_test.cpp compares.
+std::vector<RuleSettings> layerwise_too() {
+  std::vector<RuleSettings> all = all_rules();
+  all.push_back({.kind = Kind::lars, .momentum = 0.9, .weight_decay = 0.01, .trust_coefficient = 0.02});
+  all.push_back({.kind = Kind::lars, .trust_ratio = false});
+  all.push_back({.kind = Kind::lamb, .weight_decay = 0.01, .beta1 = 0.8, .eps = 1e-6});
+  return all;
+}
+
 /// The documentation of torch.optim, read line by line, for one element in double precision.
 struct Reference {
   RuleSettings s;
@@ -150,7 +159,7 @@ TYPED_TEST(Rules, GiveEqualBitsOnEveryInstructionSetAndForEveryCut) {
 
 TEST(Rule, MayWriteElsewhere) {
   const auto g = random_values<float>(100, 1), p = random_values<float>(100, 2);
-  for (const RuleSettings& s : all_rules()) {
+  for (const RuleSettings& s : layerwise_too()) {
     auto rule = make_rule(s);
     std::vector<std::vector<float>> state[2];
     for (auto& own : state) own.assign(kStatesMax, std::vector<float>(100));
@@ -164,7 +173,7 @@ TEST(Rule, MayWriteElsewhere) {
 }
 
 TEST(RuleSettings, DecodeWhatTheyEncode) {
-  for (const RuleSettings& s : all_rules()) {
+  for (const RuleSettings& s : layerwise_too()) {
     std::vector<std::byte> bytes;
     Writer writer(bytes);
     s.encode(writer);
@@ -183,6 +192,7 @@ TEST(RuleSettings, DecodeWhatTheyEncode) {
 TEST(OptimizerSettings, DecodeWhatTheyEncode) {
   OptimizerSettings s(RuleSettings{.lr = 0.1});
   for (int g = 0; g < 3; ++g) s.groups.push_back({.lr = 0.1 * g, .momentum = 0.5});
+  s.ema = 0.99;
   s.schedule = {.kind = Schedule::Kind::multistep, .warmup_steps = 3, .milestones = {4, 9}, .gamma = 0.3};
   std::vector<std::byte> bytes;
   Writer writer(bytes);
@@ -197,6 +207,9 @@ TEST(OptimizerSettings, DecodeWhatTheyEncode) {
   }
   s.groups.push_back({.kind = Kind::adam});
   EXPECT_EQ(s.check().message(), "the groups of an optimizer have different rules");
+  s.groups.pop_back();
+  s.ema = 1;
+  EXPECT_EQ(s.check().message(), "ema is 1; it must be at least 0 and below 1");
   s.groups.clear();
   EXPECT_EQ(s.check().code(), Code::invalid);
 }
@@ -210,6 +223,8 @@ TEST(RuleSettings, NameTheSettingThatIsWrong) {
   EXPECT_EQ(message({.kind = Kind::adam, .beta1 = 1}), "beta1 is 1; it must be at least 0 and below 1");
   EXPECT_NE(message({.kind = Kind::adamw, .eps = -1}), "");
   EXPECT_EQ(message({.kind = Kind::adamw}), "");
+  EXPECT_EQ(message({.kind = Kind::lars, .trust_coefficient = -2}),
+            "trust_coefficient is -2; it must be a number not below 0");
 }
 
 }  // namespace

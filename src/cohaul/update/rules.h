@@ -13,6 +13,8 @@ std::unique_ptr<const Rule> make_adamw(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_adagrad(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_rmsprop(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_lion(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_lars(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_lamb(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_store(const RuleSettings& settings);
 
 }  // namespace cohaul::update

@@ -12,8 +12,9 @@
 namespace cohaul::update {
 namespace {
 
-constexpr std::array<std::string_view, 9> kNames = {"constant", "step",       "multistep",    "exponential", "cosine",
-                                                    "restarts", "polynomial", "inverse_sqrt", "one_cycle"};
+constexpr std::array<std::string_view, 10> kNames = {"constant",  "step",     "multistep",  "exponential",
+                                                     "cosine",    "restarts", "polynomial", "inverse_sqrt",
+                                                     "one_cycle", "plateau"};
 
 /// Half a cosine: `from` at part = 0, `to` at part = 1.
 double anneal(double from, double to, double part) {
@@ -67,11 +68,12 @@ Result<Schedule::Kind> schedule_kind(std::string_view name) {
   return static_cast<Schedule::Kind>(it - kNames.begin());
 }
 
-double Schedule::factor(std::int64_t update) const {
+double Schedule::at(std::int64_t update) const {
   if (update < warmup_steps) return fraction(update + 1, warmup_steps + 1);
   const std::int64_t t = update - warmup_steps;
   switch (kind) {
-    case Kind::constant: return 1;
+    case Kind::constant:
+    case Kind::plateau: return 1;
     case Kind::step: return std::pow(gamma, static_cast<double>(t / every));
     case Kind::multistep:
       return std::pow(gamma, static_cast<double>(std::ranges::upper_bound(milestones, t) - milestones.begin()));
@@ -113,6 +115,12 @@ Status Schedule::check() const {
         return wrong("steps", static_cast<double>(steps), "long enough to rise: steps · pct_start above 1");
       COHAUL_TRY(within("div_factor", div_factor, 1, kAny));
       return within("final_div_factor", final_div_factor, 1, kAny);
+    case Kind::plateau:
+      if (!(factor >= 0 && factor < 1)) return wrong("factor", factor, "at least 0 and below 1");
+      if (!(threshold >= 0 && threshold < 1)) return wrong("threshold", threshold, "at least 0 and below 1");
+      COHAUL_TRY(whole("patience", patience, 0));
+      COHAUL_TRY(whole("cooldown", cooldown, 0));
+      return within("min", min, 0, 1);
   }
   return {};
 }
@@ -120,6 +128,7 @@ Status Schedule::check() const {
 void Schedule::encode(Writer& out) const {
   out.put(kind).put(warmup_steps).put(steps).put(every).put(stretch);
   out.put(gamma).put(min).put(power).put(pct_start).put(div_factor).put(final_div_factor);
+  out.put(factor).put(threshold).put(patience).put(cooldown);
   out.put(static_cast<std::uint32_t>(milestones.size()));
   for (std::int64_t at : milestones) out.put(at);
 }
@@ -130,6 +139,8 @@ Result<Schedule> Schedule::decode(Reader& in) {
   for (std::int64_t* v : {&s.warmup_steps, &s.steps, &s.every, &s.stretch}) *v = in.get<std::int64_t>();
   for (double* v : {&s.gamma, &s.min, &s.power, &s.pct_start, &s.div_factor, &s.final_div_factor})
     *v = in.get<double>();
+  s.factor = in.get<double>(), s.threshold = in.get<double>();
+  s.patience = in.get<std::int64_t>(), s.cooldown = in.get<std::int64_t>();
   const auto count = in.get<std::uint32_t>();
   if (!in.ok() || kind >= kNames.size() || count > in.left() / sizeof(std::int64_t))
     return corrupt("an unreadable schedule");

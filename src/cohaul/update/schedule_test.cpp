@@ -16,21 +16,21 @@ TEST(Schedule, GivesTheRatesOfPyTorch) {
   for (const ScheduleFigures& figures : kScheduleFigures) {
     ASSERT_TRUE(figures.schedule.check().ok()) << figures.schedule.check().message();
     for (std::size_t t = 0; t < figures.factors.size(); ++t)
-      EXPECT_NEAR(figures.schedule.factor(static_cast<std::int64_t>(t)), figures.factors[t], 1e-9)
+      EXPECT_NEAR(figures.schedule.at(static_cast<std::int64_t>(t)), figures.factors[t], 1e-9)
           << name(figures.schedule.kind) << ", warm-up " << figures.schedule.warmup_steps << ", update " << t;
   }
 }
 
 TEST(Schedule, StaysWhereItEnds) {
   const std::int64_t far = 1'000'000'000'000;
-  EXPECT_EQ((Schedule{.kind = Kind::cosine, .steps = 10, .min = 0.25}.factor(far)), 0.25);
-  EXPECT_EQ((Schedule{.kind = Kind::polynomial, .steps = 10}.factor(10)), 0);
-  EXPECT_EQ((Schedule{.kind = Kind::polynomial, .steps = 10}.factor(far)), 0);
+  EXPECT_EQ((Schedule{.kind = Kind::cosine, .steps = 10, .min = 0.25}.at(far)), 0.25);
+  EXPECT_EQ((Schedule{.kind = Kind::polynomial, .steps = 10}.at(10)), 0);
+  EXPECT_EQ((Schedule{.kind = Kind::polynomial, .steps = 10}.at(far)), 0);
   const Schedule cycle{.kind = Kind::one_cycle, .steps = 10};
-  EXPECT_EQ(cycle.factor(far), cycle.factor(9));
-  EXPECT_NEAR(cycle.factor(9), 1 / 25e4, 1e-15);
-  EXPECT_EQ((Schedule{.warmup_steps = 4}.factor(far)), 1);
-  EXPECT_GE((Schedule{.kind = Kind::restarts, .every = 3, .stretch = 1000}.factor(far)), 0);
+  EXPECT_EQ(cycle.at(far), cycle.at(9));
+  EXPECT_NEAR(cycle.at(9), 1 / 25e4, 1e-15);
+  EXPECT_EQ((Schedule{.warmup_steps = 4}.at(far)), 1);
+  EXPECT_GE((Schedule{.kind = Kind::restarts, .every = 3, .stretch = 1000}.at(far)), 0);
 }
 
 TEST(Schedule, NamesTheSettingThatIsWrong) {
