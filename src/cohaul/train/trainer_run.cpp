@@ -296,7 +296,9 @@ void Trainer::Run::settle() {
 }
 
 void Trainer::Run::leave_loop(bool stop) {
+  left_loop_ = 0;
   const bool unfinished = work_.has_value();
+  if (!unfinished && !asynchronous()) checkpoint_if_due();  // after the last step that was done
   if (unfinished) drop_step();
   if (!broken_.ok()) throw Error(broken_);
   or_throw(engine_->leave_loop(stop, unfinished));
