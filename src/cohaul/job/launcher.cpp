@@ -23,7 +23,9 @@ namespace {
 
 using transport::Role;
 
-constexpr Duration kTermGrace = 2 * kSecond;     // from SIGTERM to SIGKILL
+constexpr Duration kTermGrace = 2 * kSecond;  // from SIGTERM to SIGKILL
+// Two signals so close are one: timeout(1) sends it to the process, and to its group.
+constexpr Duration kSameSignal = 500 * kMillisecond;
 constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the end of a process
 constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
 constexpr int kLogLines = 8;
@@ -192,7 +194,10 @@ class Launch {
   }
 
   void interrupted(int signal) {
-    if (signal_ != 0) kill_at_ = steady_clock().now();  // the second time he means it
+    const Time now = steady_clock().now();
+    if (signal_ != 0 && now - interrupted_at_ < kSameSignal) return;
+    interrupted_at_ = now;
+    if (signal_ != 0) kill_at_ = now;  // the second time he means it
     const bool first = std::exchange(signal_, signal_ == 0 ? signal : signal_) == 0;
     // Who was started in the background ignores SIGINT.
     if (first && (pass_on(signal) || pass_on(SIGTERM)))
@@ -342,6 +347,7 @@ class Launch {
   std::vector<Child> children_;
 
   int signal_ = 0;
+  Time interrupted_at_ = 0;
   std::optional<Loss> loss_;
   bool committed_ = false, warned_ = false;
   std::string stopped_;  // what worker 0 has said of it
