@@ -219,7 +219,8 @@ INSTANTIATE_TEST_SUITE_P(
         sets("BackupWorkers", servers({"strategy.backup_workers=1"}),
              {"strategy.backup_workers = 1: ", "not available yet"}),
         sets("MomentumOfAdam", {"optimizer.name=adam", "optimizer.momentum=0.9"},
-             {"optimizer.momentum = 0.9: is read only with optimizer.name = sgd or rmsprop, and optimizer.name is "
+             {"optimizer.momentum = 0.9: is read only with optimizer.name = sgd or rmsprop or lars, and optimizer.name "
+              "is "
               "adam"}),
         sets("BetaOfSgd", {"optimizer.beta1=0.9"}, {"optimizer.beta1 = 0.9: is read only with optimizer.name = adam"}),
         sets("NesterovWithoutMomentum", {"optimizer.nesterov=true"}, {"optimizer.nesterov = true: needs momentum"}),

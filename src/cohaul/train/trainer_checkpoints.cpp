@@ -173,8 +173,7 @@ Status Trainer::Run::write_part(const std::string& checkpoint, std::vector<check
   std::error_code error;
   if (work_ && slice_ != work_->slices.first)
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within a step");
-  else if (averaged_)
-    begun = invalid("trainer " + std::to_string(number_) + " of the job is within with_ema(f)");
+  else if (averaged_) begun = invalid("trainer " + std::to_string(number_) + " of the job is within with_ema(f)");
   else if (asynchronous() && loop_.running())
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within an asynchronous loop");
   else if (job_.rank() == 0 && !std::filesystem::create_directory(path, error))
