@@ -79,13 +79,9 @@ checkpoint::Manifest Trainer::Run::manifest() const {
   return m;
 }
 
-/// Without an optimizer the parameters are the program's, and the same at all workers: worker 0 writes them.
-Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_own_parameters(const std::string& folder) {
-  if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
+/// Without an optimizer: the parameters, which the program updates, as pieces of a flat area. count: of their updates.
+std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::int64_t& count) const {
   const update::Layout& layout = model_->layout();
-  std::vector<std::byte> flat(layout.bytes());
-  model_->copy_to(flat);
-  std::int64_t count = done_;
   std::vector<update::StatePiece> pieces;
   for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
     const auto p = static_cast<std::int32_t>(i);
@@ -94,12 +90,22 @@ Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_own_parameters(co
     piece.parameter = p;
     piece.dtype = layout.parameters()[i].dtype;
     piece.elements = layout.bytes(p) / size_of(piece.dtype);
-    piece.values = Bytes(flat).subspan(layout.offset(p), layout.bytes(p));
+    piece.values = flat.subspan(layout.offset(p), layout.bytes(p));
     piece.count = &count;
     pieces.push_back(piece);
   }
+  return pieces;
+}
+
+/// They are the same at all workers: worker 0 writes them.
+Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_own_parameters(const std::string& folder) {
+  if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
+  std::vector<std::byte> flat(model_->layout().bytes());
+  model_->copy_to(flat);
+  std::int64_t count = done_;
   const std::string name = std::string(checkpoint::kOwnerPrefix) + "0.safetensors";
-  COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout, pieces));
+  COHAUL_ASSIGN(checkpoint::FileEntry file,
+                checkpoint::write_state(folder, name, model_->layout(), own_parameters(flat, count)));
   return std::vector{std::move(file)};
 }
 
@@ -218,11 +224,8 @@ std::string Trainer::Run::checkpoint_facts() {
   if (!optimizer_) {
     std::vector<std::byte> flat(model_->layout().bytes());
     model_->copy_to(flat);
-    for (std::size_t i = 0; i < model_->layout().parameters().size(); ++i) {
-      const auto p = static_cast<std::int32_t>(i);
-      if (model_->layout().is_trained(p))
-        hashes += checkpoint::hash_of(ConstBytes(flat).subspan(model_->layout().offset(p), model_->layout().bytes(p)));
-    }
+    std::int64_t count = done_;
+    for (const update::StatePiece& p : own_parameters(flat, count)) hashes += checkpoint::hash_of(p.values);
     hashes = checkpoint::hash_of(as_bytes(std::string_view(hashes)));
   }
   return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
@@ -336,18 +339,17 @@ void Trainer::Run::begin_round() {
   loop_.begin_round(done_, std::min(due, loop_.last()));
 }
 
-Status Trainer::Run::say_of_round(const std::string& what) {
-  return say(meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(job_.rank()), what);
+std::string Trainer::Run::round_key(int worker) const {
+  return meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(worker);
 }
 
 /// Blocks until all workers that are in the loop are at the end of the round.
 Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
-  or_throw(say_of_round(mine));
+  or_throw(say(round_key(job_.rank()), mine));
   Round round;
   for (int r = 0; r < job_.world(); ++r) {
     if (workers_left_[static_cast<std::size_t>(r)]) continue;
-    const std::string theirs =
-        or_throw(hear(r, meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(r)));
+    const std::string theirs = or_throw(hear(r, round_key(r)));
     if (theirs == kStopped) round.stopped = true;
     else if (theirs == kLeft) workers_left_[static_cast<std::size_t>(r)] = 1;
     else round.request = std::max(round.request, static_cast<std::uint8_t>(std::stoi(theirs)));
@@ -387,7 +389,7 @@ bool Trainer::Run::next_round() {
 /// This worker leaves the loop. stop: so do all, and come here.
 void Trainer::Run::leave_round(bool stop) {
   if (stop) (void)meet_round(kStopped);
-  else or_throw(say_of_round(kLeft));
+  else or_throw(say(round_key(job_.rank()), std::string(kLeft)));
   somebody_left_ |= !stop;
 }
 

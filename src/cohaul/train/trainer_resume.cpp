@@ -101,15 +101,12 @@ Status Trainer::Run::restore_parameters(const std::string& path, std::int64_t up
   const auto meet = [&] { return meetings_.meet("resume()", done_); };
   if (optimizer_) return engine_->restore(path, updates, meet, soon()).context(path);
   COHAUL_ASSIGN(const checkpoint::SavedState saved, checkpoint::SavedState::open(path));
-  const update::Layout& layout = model_->layout();
-  std::vector<std::byte> flat(layout.bytes());
+  std::vector<std::byte> flat(model_->layout().bytes());
   model_->copy_to(flat);
-  for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
-    const auto p = static_cast<std::int32_t>(i);
-    if (!layout.is_trained(p)) continue;
-    const update::ParameterSpec& spec = layout.parameters()[i];
-    COHAUL_TRY(saved.read_values(spec.name, spec.dtype, 0, Bytes(flat).subspan(layout.offset(p), layout.bytes(p)))
-                   .context(path));
+  std::int64_t count = updates;
+  for (const update::StatePiece& p : own_parameters(flat, count)) {
+    const std::string& name = model_->layout().parameters()[static_cast<std::size_t>(p.parameter)].name;
+    COHAUL_TRY(saved.restore(name, p).context(path));
   }
   model_->copy_from(flat);
   return meet();

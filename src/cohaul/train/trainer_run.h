@@ -117,6 +117,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status hold(const std::string& folder);
   std::string optimizer_name() const;
   std::string checkpoint_facts();
+  std::vector<update::StatePiece> own_parameters(Bytes flat, std::int64_t& count) const;
   Result<std::vector<checkpoint::FileEntry>> write_own_parameters(const std::string& folder);
   Result<std::vector<checkpoint::FileEntry>> write_mine(const std::string& folder);
   Status write_part(const std::string& checkpoint, std::vector<checkpoint::FileEntry>& files);
@@ -134,7 +135,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
     bool stopped = false;      // somebody called stop()
     std::uint8_t request = 0;  // the strongest
   };
-  Status say_of_round(const std::string& what);
+  std::string round_key(int worker) const;
   Round meet_round(const std::string& mine);
   Status count_all();
   bool next_round();
