@@ -50,6 +50,22 @@ HWY_BEFORE_NAMESPACE();
 namespace cohaul::update::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+template <class V>
+struct AdamMoments {
+  V mean, square;
+};
+
+/// Moves the running means of gradients and of their squares.
+template <class T, class D, class V>
+HWY_INLINE AdamMoments<V> adam_moments(D d, V gradient, T* m, T* v, const AdamStep<T>& s) {
+  const V mean = hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m)), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
+  const V square = hn::Add(hn::Mul(hn::Set(d, s.beta2), hn::LoadU(d, v)),
+                           hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
+  hn::StoreU(mean, d, m);
+  hn::StoreU(square, d, v);
+  return {mean, square};
+}
+
 /// largest: null without amsgrad.
 template <class T, bool kDecoupled, bool kAmsgrad>
 struct Adam {
@@ -66,12 +82,7 @@ struct Adam {
     auto gradient = hn::LoadU(d, g + i);
     if constexpr (kDecoupled) parameter = hn::Mul(parameter, hn::Set(d, s.decay));
     else if (s.decay != 0) gradient = hn::Add(gradient, hn::Mul(hn::Set(d, s.decay), parameter));
-    const auto mean =
-        hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m + i)), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
-    const auto square = hn::Add(hn::Mul(hn::Set(d, s.beta2), hn::LoadU(d, v + i)),
-                                hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
-    hn::StoreU(mean, d, m + i);
-    hn::StoreU(square, d, v + i);
+    const auto [mean, square] = adam_moments(d, gradient, m + i, v + i, s);
     auto below = square;
     if constexpr (kAmsgrad) {
       // As torch's maximum: what is not a number stays so.

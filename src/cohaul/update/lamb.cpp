@@ -24,13 +24,7 @@ struct LambDirection {
   AdamStep<T> s;
   template <class D>
   HWY_INLINE void operator()(D d, std::size_t i) const {
-    const auto gradient = hn::LoadU(d, g + i);
-    const auto mean =
-        hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m + i)), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
-    const auto square = hn::Add(hn::Mul(hn::Set(d, s.beta2), hn::LoadU(d, v + i)),
-                                hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
-    hn::StoreU(mean, d, m + i);
-    hn::StoreU(square, d, v + i);
+    const auto [mean, square] = adam_moments(d, hn::LoadU(d, g + i), m + i, v + i, s);
     const auto root = hn::Add(hn::Mul(hn::Sqrt(square), hn::Set(d, s.root_scale)), hn::Set(d, s.eps));
     const auto ratio = hn::Div(hn::Mul(hn::Set(d, s.step_size), mean), root);
     hn::StoreU(hn::Add(ratio, hn::Mul(hn::Set(d, s.decay), hn::LoadU(d, p + i))), d, out + i);
