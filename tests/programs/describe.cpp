@@ -27,7 +27,9 @@ constexpr std::array kActs = {"probe: loss(batch).backward()",
                               "net.eval(), loss(test batch), net.train()",
                               "trainer.save(file)",
                               "trainer.set_lr(0.4 * lr)",
-                              "trainer.set_lr(0, 0.4 * lr)"};
+                              "trainer.set_lr(0, 0.4 * lr)",
+                              "trainer.plateau(loss)",
+                              "trainer.with_ema: evaluate"};
 constexpr std::array kWhen = {"after the step before it", "with the batch at hand", "before each slice"};
 
 template <class Names, class E>
@@ -86,6 +88,8 @@ std::string describe(const Rule& r) {
   if (r.skip) out += ", .non_finite = skip";
   if (r.grouped) out += ", .groups = {{{*.bias}, lr / 2}, {{layer0.*, head.*}, other decay and momentum}}";
   if (r.gamma != 1) out += ", .schedule = " + std::to_string(r.warmup) + " steps up, then * " + number(r.gamma);
+  if (r.plateau) out += ", .schedule = " + std::to_string(r.warmup) + " steps up, then plateau";
+  add("ema", r.ema);
   return out + "}";
 }
 

@@ -89,9 +89,11 @@ Rule draw_rule() {
   if (clipped) (by_value ? r.clip_value : r.clip_norm) = by_value ? value : norm;
   if (!has_momentum(r.kind)) r.momentum = 0;
   r.grouped = in_percent(35);
-  const bool scheduled = in_percent(35);
+  const bool scheduled = in_percent(40);
   const int warmup = below(4);
-  if (scheduled) r.gamma = 0.8, r.warmup = warmup;
+  const bool plateau = in_percent(55);
+  if (scheduled) r.warmup = warmup, r.plateau = plateau, r.gamma = plateau ? 1 : 0.8;
+  r.ema = in_percent(35) ? 0.75 : 0;
   return r;
 }
 
@@ -137,6 +139,8 @@ void draw_events(Program& p) {
   maybe(15, {Act::save});
   maybe(25, {Act::set_rate, Act::set_group_rate});
   maybe(10, {Act::freeze});
+  for (int i = 0; i < 3; ++i) maybe(100, {Act::tell_plateau});
+  maybe(50, {Act::evaluate_averages});
   const bool unfrozen = in_percent(28);
   const Event e = draw_event({Act::unfreeze});
   if (!unfrozen) return;
@@ -227,6 +231,9 @@ bool is_probe(Act act) { return act == Act::probe_backward || act == Act::probe_
 /// Within the program's steps, and where fit() leaves room for it.
 void mend_events(Program& p) {
   const bool has_statistics = std::ranges::any_of(p.layers, [](const Layer& l) { return l.statistics; });
+  std::erase_if(p.events, [&](const Event& e) {
+    return (e.act == Act::tell_plateau && !p.rule.plateau) || (e.act == Act::evaluate_averages && !keeps_averages(p));
+  });
   for (Event& e : p.events) {
     e.step = std::clamp(e.step, 1, p.steps() - 1);
     e.layer %= static_cast<int>(p.layers.size());

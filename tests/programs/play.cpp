@@ -16,7 +16,7 @@
 namespace cohaul::programs {
 namespace {
 
-constexpr std::uint64_t kOwnNumbers = 0x6f776e, kLoaded = 0x6c6f6164;
+constexpr std::uint64_t kOwnNumbers = 0x6f776e, kLoaded = 0x6c6f6164, kPlateauLosses = 0x706c6174;
 constexpr double kOfSecond = 0.3;  // how much of the model's loss is about what the second one makes
 
 std::string before(int step) { return "before step " + std::to_string(step) + ": "; }
@@ -110,7 +110,27 @@ void Play::perform(const Event& event, Hands& hands) {
     case Act::save: return hands.save();
     case Act::set_rate: return hands.set_rate(false, kRateByHand * program.rule.lr);
     case Act::set_group_rate: return hands.set_rate(true, kRateByHand * program.rule.lr);
+    case Act::tell_plateau: {
+      const std::uint64_t number = mix_seed(program.seed, kPlateauLosses, static_cast<std::uint64_t>(event.step));
+      return hands.tell_plateau(static_cast<double>(1 + number % 3));
+    }
+    case Act::evaluate_averages: return averages(event.step, hands);
   }
+}
+
+void Play::averages(int step, Hands& hands) {
+  if (model_keeps_averages(program))
+    hands.with_averages(Which::model, [&] {
+      const Pass pass{.place = {step, 0}};
+      note(before(step) + "evaluation of averages",
+           hands.evaluate([&](const data::Batch& b) { return net->loss(b, pass); }));
+    });
+  if (program.second && program.second_rule.ema > 0)
+    hands.with_averages(Which::second, [&] {
+      std::vector<at::Tensor> all;
+      for (const auto& [name, p] : distinct_parameters(*second)) all.push_back(p);
+      note(before(step) + "norm of the second model's averages", norm(all));
+    });
 }
 
 void Play::probe(const Event& event, bool everywhere) {

@@ -8,6 +8,8 @@
 
 namespace cohaul::programs {
 
+enum class Which { model, second };
+
 /// What differs: the hands of torch::optim, or a trainer's.
 class Hands {
  public:
@@ -19,6 +21,10 @@ class Hands {
   virtual void save() = 0;
   /// Of the model's optimizer: of all that have no rate of their own, or of the first group.
   virtual void set_rate(bool of_group, double lr) = 0;
+  /// Of the model's schedule.
+  virtual void tell_plateau(double loss) = 0;
+  /// Calls f while a model's parameters are their moving averages.
+  virtual void with_averages(Which which, const std::function<void()>& f) = 0;
 };
 
 /// A step as the program sees it.
@@ -28,8 +34,6 @@ struct SeenStep {
   bool skipped = false;
   std::int64_t update = 0;
 };
-
-enum class Which { model, second };
 
 class Play {
  public:
@@ -53,6 +57,8 @@ class Play {
 
   /// All trainers are made: the parameters as they are now.
   void begin();
+  /// Looks at the moving averages, if there are any.
+  void averages(int step, Hands& hands);
   /// All trainers are gone: what came out.
   Outcome finish();
 

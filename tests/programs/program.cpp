@@ -7,7 +7,7 @@ namespace cohaul::programs {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Layer, kind, activation, wide, strides, detached, unused, twice, recomputed, frozen,
                                    dropout, dropout_off, statistics, tied)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Rule, kind, lr, momentum, dampening, decay, eps, nesterov, clip_norm, clip_value,
-                                   skip, grouped, warmup, gamma)
+                                   skip, grouped, warmup, gamma, plateau, ema)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Loop, kind, steps, left, batch, shuffle, uneven, remade, rate)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Event, step, act, when, layer, first_only)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Poison, step, slice, loss)
@@ -40,6 +40,11 @@ bool is_used(const Layer& layer, const Place& place) {
     case Unused::most: return place.slice == 0;
   }
   return true;
+}
+
+bool model_keeps_averages(const Program& program) { return program.rule.ema > 0 && !program.own_optimizer; }
+bool keeps_averages(const Program& program) {
+  return model_keeps_averages(program) || (program.second && program.second_rule.ema > 0);
 }
 
 int own_samples(const Loop& loop, const Place& place) {
@@ -128,7 +133,9 @@ constexpr Feature kFeatures[] = {
     {"disagreement", [](P p) { return p.disagrees; }},
     {"adaptive rule", [](P p) { return p.rule.kind != RuleKind::sgd; }},
     {"groups", [](P p) { return p.rule.grouped; }},
-    {"schedule", [](P p) { return p.rule.gamma != 1; }},
+    {"schedule", [](P p) { return p.rule.gamma != 1 || p.rule.plateau; }},
+    {"plateau", [](P p) { return has_act(p, {Act::tell_plateau}); }},
+    {"averages", [](P p) { return keeps_averages(p); }},
     {"rate by hand",
      [](P p) {
        return has_act(p, {Act::set_rate, Act::set_group_rate});

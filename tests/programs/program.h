@@ -54,6 +54,7 @@ enum class RuleKind { sgd, adam, adamw, lars, lamb };
 /// Whether rates depend on norms over whole parameters.
 constexpr bool is_layerwise(RuleKind kind) { return kind == RuleKind::lars || kind == RuleKind::lamb; }
 constexpr double kTrustCoefficient = 0.4;  // of lars
+constexpr double kPlateauFactor = 0.5;
 struct Rule {
   RuleKind kind = RuleKind::sgd;
   double lr = 0.05, momentum = 0, dampening = 0, decay = 0, eps = 1e-8;
@@ -64,6 +65,8 @@ struct Rule {
   bool grouped = false;  // biases, and what is left of the first and last layer, are trained otherwise
   int warmup = 0;        // steps in which the rates rise, after which they fall
   double gamma = 1;      // by this at each step
+  bool plateau = false;  // or when a loss falls no more
+  double ema = 0;        // decay of moving averages of the parameters; 0: none
   bool operator==(const Rule&) const = default;
 };
 
@@ -99,6 +102,8 @@ enum class Act {
   save,
   set_rate,        // of the model's trainer
   set_group_rate,  // of its first group
+  tell_plateau,       // a loss
+  evaluate_averages,  // of the parameters
 };
 /// When, in its step: after the step before it, with the batch at hand, or before each of the worker's slices.
 enum class When { between, fetched, slices };
@@ -149,6 +154,9 @@ struct Place {
   int step = 0, slice = 0;
 };
 bool is_used(const Layer& layer, const Place& place);
+/// Whether a trainer of the program keeps moving averages: the model's, or the second one's.
+bool keeps_averages(const Program& program);
+bool model_keeps_averages(const Program& program);
 /// Samples of a slice of an own loop.
 int own_samples(const Loop& loop, const Place& place);
 /// Whether the slices of a step are of unequal size.

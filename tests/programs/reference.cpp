@@ -3,6 +3,7 @@
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
 #include <torch/optim/sgd.h>
 #include <torch/utils.h>
 
@@ -97,6 +98,9 @@ TorchOptimizer::TorchOptimizer(const Rule& rule, double rate, const Names& param
     : rule_(rule), optimizer_(make_optimizer(rule, rate, parameters)) {
   for (const auto& [name, p] : parameters) parameters_.push_back(p);
   for (const auto& group : optimizer_->param_groups()) rates_.push_back(group.options().get_lr());
+  if (!rule.plateau) return;
+  using Plateau = torch::optim::ReduceLROnPlateauScheduler;
+  plateau_ = std::make_shared<Plateau>(*optimizer_, Plateau::min, static_cast<float>(kPlateauFactor), /*patience=*/0);
 }
 
 void TorchOptimizer::set_rate(bool of_group, double lr) {
@@ -106,9 +110,17 @@ void TorchOptimizer::set_rate(bool of_group, double lr) {
   }
 }
 
+void TorchOptimizer::tell_plateau(double loss) {
+  if (steps_ < rule_.warmup) return;
+  for (std::size_t g = 0; g < rates_.size(); ++g) optimizer_->param_groups()[g].options().set_lr(rates_[g]);
+  plateau_->step(static_cast<float>(loss));
+  for (std::size_t g = 0; g < rates_.size(); ++g) rates_[g] = optimizer_->param_groups()[g].options().get_lr();
+}
+
 double TorchOptimizer::schedule_factor() const {
-  if (rule_.gamma == 1) return 1;
+  if (rule_.gamma == 1 && !rule_.plateau) return 1;
   if (steps_ < rule_.warmup) return static_cast<double>(steps_ + 1) / static_cast<double>(rule_.warmup + 1);
+  if (rule_.plateau) return 1;
   return std::pow(rule_.gamma, static_cast<double>(steps_ - rule_.warmup));
 }
 
@@ -138,7 +150,17 @@ class Side {
     for (const auto& [name, p] : named_) parameters_.push_back(p);
     sums_.resize(parameters_.size());
   }
-  void make(double rate) { optimizer_.emplace(rule(), rate, named_); }
+  void make(double rate) {
+    optimizer_.emplace(rule(), rate, named_);
+    averages_.clear();
+  }
+  void tell_plateau(double loss) { optimizer_->tell_plateau(loss); }
+  void with_averages(const std::function<void()>& f) {
+    const std::vector<at::Tensor> now = copies();
+    if (!averages_.empty()) take(averages_);
+    f();
+    take(now);
+  }
   void set_rate(bool of_group, double lr) { optimizer_->set_rate(of_group, lr); }
   std::int64_t steps() const { return optimizer_->steps(); }
 
@@ -175,12 +197,28 @@ class Side {
     }
     // average() knows no norm.
     if (!is_own() && (rule().clip_norm > 0 || rule().skip)) seen.norm = norm(having);
+    const std::vector<at::Tensor> before = rule().ema > 0 ? copies() : std::vector<at::Tensor>();
     seen.skipped = !optimizer_->step();
+    if (!seen.skipped && rule().ema > 0) average(before);
     forget_gradients();
     if (is_seen) play_.note(step, which_, seen);
   }
 
  private:
+  std::vector<at::Tensor> copies() const {
+    std::vector<at::Tensor> out;
+    for (const at::Tensor& p : parameters_) out.push_back(p.detach().clone());
+    return out;
+  }
+  void take(const std::vector<at::Tensor>& values) {
+    torch::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i].copy_(values[i]);
+  }
+  void average(const std::vector<at::Tensor>& before) {
+    if (averages_.empty()) averages_ = before;
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      averages_[i].mul_(rule().ema).add_(parameters_[i].detach(), 1 - rule().ema);
+  }
   static at::Tensor sum(const at::Tensor& a, const at::Tensor& b) { return a + b; }
   struct Mean {
     at::Tensor values;
@@ -215,6 +253,7 @@ class Side {
   Which which_;
   Names named_;
   std::vector<at::Tensor> parameters_;
+  std::vector<at::Tensor> averages_;  // from the first update on
   std::vector<update::TreeFold<at::Tensor>> sums_;
   update::TreeFold<double> losses_;
   std::optional<TorchOptimizer> optimizer_;
@@ -235,6 +274,7 @@ class Reference final : public Hands {
       if (loop.remade != Remade::no) make(loop.rate);
       run(loop);
     }
+    play_.averages(step_, *this);
     return play_.finish();
   }
 
@@ -250,6 +290,11 @@ class Reference final : public Hands {
   }
   void save() override {}
   void set_rate(bool of_group, double lr) override { model_.set_rate(of_group, lr); }
+  void tell_plateau(double loss) override { model_.tell_plateau(loss); }
+  void with_averages(Which which, const std::function<void()>& f) override {
+    if (which == Which::model) model_.with_averages(f);
+    else second_->with_averages(f);
+  }
 
  private:
   void make(double rate) {
@@ -296,6 +341,9 @@ class Reference final : public Hands {
         second_->slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
       }
       if (second_) second_->update(step_, by_samples ? samples : 0, is_seen);
+      // fit() evaluates for it.
+      if (program_.rule.plateau && loop.kind == LoopKind::fit)
+        model_.tell_plateau(evaluate([&](const data::Batch& b) { return play_.net->loss(b, {}); }));
     }
   }
 

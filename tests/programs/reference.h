@@ -11,6 +11,7 @@
 
 namespace torch::optim {
 class Optimizer;
+class ReduceLROnPlateauScheduler;
 }
 
 namespace cohaul::programs {
@@ -25,12 +26,15 @@ class TorchOptimizer {
   std::int64_t steps() const { return steps_; }
   /// See Hands::set_rate.
   void set_rate(bool of_group, double lr);
+  /// See Hands::tell_plateau.
+  void tell_plateau(double loss);
 
  private:
   double schedule_factor() const;
   const Rule rule_;
   std::vector<at::Tensor> parameters_;
   std::unique_ptr<torch::optim::Optimizer> optimizer_;
+  std::shared_ptr<torch::optim::ReduceLROnPlateauScheduler> plateau_;
   std::vector<double> rates_;  // of its groups, before the schedule
   std::int64_t steps_ = 0;
 };

@@ -62,6 +62,11 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
   train::Optimizer out = plain_optimizer(rule, rate);
   if (rule.gamma != 1)
     out.schedule = {.kind = train::Schedule::Kind::exponential, .warmup_steps = rule.warmup, .gamma = rule.gamma};
+  if (rule.plateau)
+    out.schedule = {.kind = train::Schedule::Kind::plateau,
+                    .warmup_steps = rule.warmup,
+                    .factor = kPlateauFactor,
+                    .patience = 0};
   for (const GroupOf& g : rule.grouped ? groups_of_parameters() : std::vector<GroupOf>()) {
     train::ParameterGroup group{.match = g.match, .weight_decay = g.decay};
     if (is_layerwise(rule.kind)) group.trust_ratio = g.trust;
@@ -101,6 +106,7 @@ class Run final : public Hands {
         case LoopKind::fit: fit(loop); break;
       }
     }
+    play_.averages(step_, *this);
     model_.reset(), second_.reset();
     return play_.finish();
   }
@@ -115,13 +121,20 @@ class Run final : public Hands {
     if (of_group) model_->set_lr(0, lr);
     else model_->set_lr(lr);
   }
+  void tell_plateau(double loss) override {
+    if (own_) own_->tell_plateau(loss);
+    else model_->plateau(loss);
+  }
+  void with_averages(Which which, const std::function<void()>& f) override {
+    (which == Which::model ? model_ : second_)->with_ema(f);
+  }
   void save() override { model_->save(folder_ + "/saved.safetensors"); }
 
  private:
   using Kept = std::vector<std::pair<data::Batch, Place>>;
 
-  train::TrainerOptions trainer_options() {
-    return {.slices = program_.slices, .seed = program_.seed, .sink = &silent_};
+  train::TrainerOptions trainer_options(double ema) {
+    return {.slices = program_.slices, .seed = program_.seed, .ema = ema, .sink = &silent_};
   }
 
   /// All workers are told that the last one has another rate, and can go on.
@@ -129,7 +142,8 @@ class Run final : public Hands {
     const bool other = job_.rank() + 1 == job_.world();
     std::string why = "nothing";
     try {
-      train::Trainer(job_, play_.net, strategy_, optimizer_of(program_.rule, other ? 0.5 : 1), trainer_options());
+      train::Trainer(job_, play_.net, strategy_, optimizer_of(program_.rule, other ? 0.5 : 1),
+                     trainer_options(program_.rule.ema));
     } catch (const Error& e) {
       why = e.what();
     }
@@ -138,16 +152,17 @@ class Run final : public Hands {
   }
 
   void make(double rate) {
-    const train::TrainerOptions options = trainer_options();
     if (program_.own_optimizer) {
-      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, options);
+      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, trainer_options(0));
       own_.emplace(program_.rule, rate, distinct_parameters(*play_.net));
     } else {
-      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate), options);
+      model_ = std::make_unique<train::Trainer>(job_, play_.net, strategy_, optimizer_of(program_.rule, rate),
+                                                trainer_options(program_.rule.ema));
     }
     if (program_.second)
       second_ = std::make_unique<train::Trainer>(job_, play_.second, strategy_,
-                                                 optimizer_of(program_.second_rule, rate), options);
+                                                 optimizer_of(program_.second_rule, rate),
+                                                 trainer_options(program_.second_rule.ema));
   }
 
   static train::StepOptions options(const Loop& loop, int slices, const data::Batch& batch) {
@@ -222,12 +237,16 @@ class Run final : public Hands {
     const Samples set = training_set(program_);
     const int end = step_ + loop.steps;
     int v = mine_.first;
+    const Samples test = test_set(program_);
     auto loss = [&](const data::Batch& batch) {
+      if (!play_.net->is_training()) return play_.net->loss(batch, {});
       at::Tensor out = play_.loss(Which::model, batch, {step_, v});
       if (++v == mine_.last) v = mine_.first, ++step_;
       return out;
     };
-    model_->fit(set, loss, fit_options(loop));
+    train::FitOptions options = fit_options(loop);
+    if (program_.rule.plateau) options.evaluation = {.set = &test, .every = 1, .batch = kTestBatch};
+    model_->fit(set, loss, options);
     if (step_ != end) throw std::logic_error("fit ended at step " + std::to_string(step_));
   }
 

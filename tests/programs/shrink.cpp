@@ -60,7 +60,8 @@ std::vector<Program> simpler(const Program& p) {
     q.rule.skip = p.rule.skip;
   });
   with([&](Program& q) { q.rule.grouped = false; });
-  with([&](Program& q) { q.rule.warmup = 0, q.rule.gamma = 1; });
+  with([&](Program& q) { q.rule.warmup = 0, q.rule.gamma = 1, q.rule.plateau = false; });
+  with([&](Program& q) { q.rule.ema = q.second_rule.ema = 0; });
   with([&](Program& q) { q.rule.clip_norm = q.rule.clip_value = 0; });
   for (std::size_t i = 0; i < p.loops.size(); ++i) {
     with([&](Program& q) { q.loops[i].kind = LoopKind::own; });
