@@ -32,7 +32,7 @@ FAULTS = [
     Fault("kind_gradient_left", "a gradient left in .grad enters the next update", [
         (f"{GRADIENT}/reducer.cpp", "  s.clear_gradients();\n  std::fill(s.taken", "  std::fill(s.taken")]),
     Fault("kind_backward_inside", "a layer recomputed twice inside backward counts once", [
-        (f"{GRADIENT}/reducer.cpp", "s.eager = !may_run_backward_inside(loss);", "s.eager = true;"),
+        (f"{GRADIENT}/reducer.cpp", "s.eager = !graph.has_own_functions;", "s.eager = true;"),
         (f"{GRADIENT}/reducer.cpp", "    if (taken[at(p)]) {\n", "    if (taken[at(p)]) parameters[at(p)].mutable_grad() = at::Tensor();\n    if (taken[at(p)]) return;\n    if (false) {\n")]),
     Fault("kind_unfrozen", "what was frozen when the trainer was made is never trained", [
         (f"{TRAIN}/borrowed_model.cpp", "DType::float32 : DType::float64, true});", "DType::float32 : DType::float64, t.requires_grad()});")]),

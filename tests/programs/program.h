@@ -100,8 +100,8 @@ enum class Act {
   evaluate,
   evaluate_by_hand,
   save,
-  set_rate,        // of the model's trainer
-  set_group_rate,  // of its first group
+  set_rate,           // of the model's trainer
+  set_group_rate,     // of its first group
   tell_plateau,       // a loss
   evaluate_averages,  // of the parameters
 };

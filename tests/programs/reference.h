@@ -12,7 +12,7 @@
 namespace torch::optim {
 class Optimizer;
 class ReduceLROnPlateauScheduler;
-}
+}  // namespace torch::optim
 
 namespace cohaul::programs {
 

@@ -63,10 +63,8 @@ train::Optimizer optimizer_of(const Rule& rule, double rate) {
   if (rule.gamma != 1)
     out.schedule = {.kind = train::Schedule::Kind::exponential, .warmup_steps = rule.warmup, .gamma = rule.gamma};
   if (rule.plateau)
-    out.schedule = {.kind = train::Schedule::Kind::plateau,
-                    .warmup_steps = rule.warmup,
-                    .factor = kPlateauFactor,
-                    .patience = 0};
+    out.schedule = {
+        .kind = train::Schedule::Kind::plateau, .warmup_steps = rule.warmup, .factor = kPlateauFactor, .patience = 0};
   for (const GroupOf& g : rule.grouped ? groups_of_parameters() : std::vector<GroupOf>()) {
     train::ParameterGroup group{.match = g.match, .weight_decay = g.decay};
     if (is_layerwise(rule.kind)) group.trust_ratio = g.trust;
@@ -160,9 +158,9 @@ class Run final : public Hands {
                                                 trainer_options(program_.rule.ema));
     }
     if (program_.second)
-      second_ = std::make_unique<train::Trainer>(job_, play_.second, strategy_,
-                                                 optimizer_of(program_.second_rule, rate),
-                                                 trainer_options(program_.second_rule.ema));
+      second_ =
+          std::make_unique<train::Trainer>(job_, play_.second, strategy_, optimizer_of(program_.second_rule, rate),
+                                           trainer_options(program_.second_rule.ema));
   }
 
   static train::StepOptions options(const Loop& loop, int slices, const data::Batch& batch) {

@@ -77,8 +77,10 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
   Status push(const update::Gradient& gradient) override {
     COHAUL_TRY(usable());
     note_operation("send gradient of run, step", gradient.run, step_);
-    COHAUL_TRY(checked(session_.push(gradient)));
-    return pump("send a gradient");
+    Status pushed = session_.push(gradient);
+    if (pushed.ok()) pushed = pump(gradient.ends.empty() ? "send a gradient" : "finish a step");
+    if (!session_.failure().ok()) tell_all(links_.poller().clock().now() + links_.timeout());
+    return checked(pushed);
   }
 
   Result<update::StepOutcome> finish(std::span<const update::PartEnd> ends) override {

@@ -80,7 +80,7 @@ void RankSession::tell(int to, const Status& why) {
 
 Status RankSession::spread(std::uint64_t operation) {
   if (!failure_.ok()) return failure_;
-  if (phase_ != Phase::idle) return fail(invalid("parameters are to be given to all within a step"));
+  if (!is_idle()) return fail(invalid("parameters are to be given to all within a step"));
   phase_ = Phase::spreading;
   operation_ = operation;
   body_.clear();
@@ -101,7 +101,7 @@ Status RankSession::spread(std::uint64_t operation) {
 /// All ranks have met before it, and meet again before the next step, so no frame of another operation can come within it.
 Status RankSession::swap_averages() {
   if (!failure_.ok()) return failure_;
-  if (phase_ != Phase::idle) return fail(invalid("averages take the place of parameters within a step"));
+  if (!is_idle()) return fail(invalid("averages take the place of parameters within a step"));
   body_.clear();
   for (const std::int32_t run : plan_.owned) {
     const Share& share = plan_.mine(static_cast<std::size_t>(run));
@@ -129,14 +129,14 @@ Status RankSession::swap_averages() {
 
 Status RankSession::set_rates(std::span<const double> rates) {
   if (!failure_.ok()) return failure_;
-  if (phase_ != Phase::idle) return fail(invalid("rates are set within a step"));
+  if (!is_idle()) return fail(invalid("rates are set within a step"));
   owner_.set_rates(rates);
   return {};
 }
 
 Status RankSession::begin(const update::Work& work, std::string_view facts) {
   if (!failure_.ok()) return failure_;
-  if (phase_ != Phase::idle) return fail(invalid("a step begins before the one before it is finished"));
+  if (!is_idle()) return fail(invalid("a step begins before the one before it is finished"));
   if (work.slices != plan_.slices[rank_])
     return invalid("slices [" + std::to_string(work.slices.first) + ", " + std::to_string(work.slices.last) + ") of " +
                    std::to_string(work.slices.count) + " are not " + worker(rank_) + "'s");
@@ -192,9 +192,14 @@ Status RankSession::push(const update::Gradient& gradient) {
     slot.absent = p.absent;
     slot.here = true;
   }
-  if (--pushes_left_ == 0) held_part_ = gradient.part, held_run_ = gradient.run;
-  else send_gradient(gradient.part, gradient.run, nullptr);
-  return {};
+  if (--pushes_left_ > 0) {
+    send_gradient(gradient.part, gradient.run, nullptr);
+    return {};
+  }
+  held_part_ = gradient.part, held_run_ = gradient.run;
+  if (gradient.ends.empty()) return {};
+  ended_early_ = true;
+  return end_step(gradient.ends);
 }
 
 void RankSession::send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end) {
@@ -234,9 +239,15 @@ void RankSession::send_ends(std::span<const update::PartEnd> ends) {
 
 Status RankSession::finish(std::span<const update::PartEnd> ends) {
   if (!failure_.ok()) return failure_;
+  if (std::exchange(ended_early_, false)) return {};
   if (phase_ != Phase::backward) return fail(invalid("the end of a step that was not begun"));
   if (pushes_left_ > 0)
     return fail(invalid(std::to_string(pushes_left_) + " gradients were not pushed before the end of the step"));
+  return end_step(ends);
+}
+
+/// This rank's backward is over.
+Status RankSession::end_step(std::span<const update::PartEnd> ends) {
   if (ends.size() != static_cast<std::size_t>(plan_.parts_of(rank_)))
     return fail(invalid("a step ends with another number of parts than it has"));
   phase_ = Phase::ends;
@@ -390,7 +401,7 @@ void RankSession::complete() {
 
 Status RankSession::abandon() {
   if (!failure_.ok()) return failure_;
-  if (phase_ == Phase::idle) return {};
+  if (is_idle()) return {};
   if (phase_ != Phase::backward || sent_) {
     const Status why = invalid(worker(rank_) + " gave up step " + std::to_string(step_ + 1) +
                                ", of which gradients had gone to others: nothing more can be done with this trainer");

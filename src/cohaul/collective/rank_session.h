@@ -107,6 +107,7 @@ class RankSession {
 
   // rank_session.cpp
   Status spread(std::uint64_t operation);
+  Status end_step(std::span<const update::PartEnd> ends);
   Status proceed();
   Status agree();
   void measure_mine();
@@ -129,6 +130,7 @@ class RankSession {
   Pushed& pushed(std::int32_t part, std::int32_t run) {
     return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
   }
+  bool is_idle() const { return phase_ == Phase::idle && !ended_early_; }
   bool in_step() const { return phase_ >= Phase::backward && phase_ <= Phase::updates; }
   bool in_finish() const { return phase_ >= Phase::ends && phase_ <= Phase::updates; }
   /// The step that others may be in, or one before.
@@ -172,6 +174,7 @@ class RankSession {
   std::int32_t pushes_left_ = 0;
   std::int32_t held_part_ = -1, held_run_ = -1;  // pushed last, and not sent yet: it travels with the end
   bool sent_ = false;                            // a gradient of this step
+  bool ended_early_ = false;  // the step's ends came with its last gradient, and finish() did not yet
 
   update::GradientFacts facts_;      // of the step, as far as they have come
   update::GradientSquares squares_;  // of a watched step, likewise

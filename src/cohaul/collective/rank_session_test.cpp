@@ -46,15 +46,14 @@ struct Pair {
     }
   }
   static Bytes bytes(std::vector<double>& v) { return {reinterpret_cast<std::byte*>(v.data()), v.size() * 8}; }
+  ConstBytes of_run(int r, std::size_t run) {
+    const update::Run& at = layout.runs()[run];
+    return bytes(gradient[r]).subspan(at.offset, at.bytes);
+  }
   void begin_and_push(int r, std::int64_t step) {
     ASSERT_TRUE(sessions[r]->begin({Step(step), update::slices_of(2, r, 2)}, {}).ok());
-    for (std::size_t run = 0; run < layout.runs().size(); ++run) {
-      const update::Run& at = layout.runs()[run];
-      ASSERT_TRUE(
-          sessions[r]
-              ->push({.run = static_cast<std::int32_t>(run), .bytes = bytes(gradient[r]).subspan(at.offset, at.bytes)})
-              .ok());
-    }
+    for (std::size_t run = 0; run < layout.runs().size(); ++run)
+      ASSERT_TRUE(sessions[r]->push({.run = static_cast<std::int32_t>(run), .bytes = of_run(r, run)}).ok());
   }
   Status finish(int r) {
     const update::PartEnd end{1, 0};
@@ -160,6 +159,57 @@ TEST(RankSession, RefusesAGradientTwice) {
   ASSERT_EQ(s.kind, RankKind::gradient);
   ASSERT_TRUE(p.sessions[1]->on_frame(0, frame_of(s)).ok());
   EXPECT_EQ(p.sessions[1]->on_frame(0, frame_of(s)).code(), Code::corrupt);
+}
+
+/// A rank whose ends came with its last gradient is done with the step as soon as the others are; finish() gives the outcome.
+TEST(RankSession, EndsAStepWithItsLastGradient) {
+  const Layout layout = softmax();
+  for (const bool finishes_late : {false, true}) {
+    Pair p(layout, {.slices = 2});
+    for (std::int64_t step = 0; step < 3; ++step) {
+      const update::PartEnd end{0.5, 0};
+      ASSERT_TRUE(p.sessions[0]->begin({Step(step), update::slices_of(2, 0, 2)}, {}).ok());
+      ASSERT_TRUE(p.sessions[0]->push({.run = 0, .bytes = p.of_run(0, 0), .ends = {&end, 1}}).ok());
+      ASSERT_EQ(p.ears[0].said.size(), 1u);
+      EXPECT_EQ(p.ears[0].said[0].kind, RankKind::last_gradient);
+      EXPECT_TRUE(p.sessions[0]->busy());
+      p.begin_and_push(1, step);
+      ASSERT_TRUE(p.finish(1).ok());
+      if (!finishes_late) EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      for (int round = 0; p.sessions[0]->busy() || p.sessions[1]->busy(); ++round) {
+        ASSERT_LT(round, 5);
+        ASSERT_TRUE(p.hand_on(0).ok());
+        ASSERT_TRUE(p.hand_on(1).ok());
+      }
+      if (finishes_late) EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      EXPECT_FALSE(p.sessions[0]->busy());
+      EXPECT_EQ(p.sessions[0]->outcome().loss, 1.5);
+      EXPECT_EQ(p.sessions[1]->outcome().loss, 1.5);
+    }
+  }
+}
+
+TEST(RankSession, AStepThatEndedWithItsLastGradientIsToBeFinished) {
+  const Layout layout = softmax();
+  const update::PartEnd end{1, 0};
+  auto after = [&](auto call) {
+    Pair p(layout, {.slices = 2});
+    EXPECT_TRUE(p.sessions[0]->begin({Step(0), update::slices_of(2, 0, 2)}, {}).ok());
+    EXPECT_TRUE(p.sessions[0]->push({.run = 0, .bytes = p.of_run(0, 0), .ends = {&end, 1}}).ok());
+    p.begin_and_push(1, 0);
+    EXPECT_TRUE(p.finish(1).ok());
+    EXPECT_TRUE(p.hand_on(1).ok());
+    EXPECT_TRUE(p.hand_on(0).ok());
+    EXPECT_TRUE(p.hand_on(1).ok());
+    EXPECT_FALSE(p.sessions[0]->busy()) << "all is done";
+    return call(*p.sessions[0]);
+  };
+  auto begins = [](RankSession& s) { return s.begin({Step(1), update::slices_of(2, 0, 2)}, {}); };
+  EXPECT_EQ(after(begins).code(), Code::invalid);
+  EXPECT_EQ(after([](RankSession& s) { return s.write(); }).code(), Code::invalid);
+  const Status gone = after([](RankSession& s) { return s.abandon(); });
+  EXPECT_EQ(gone.code(), Code::invalid);
+  EXPECT_NE(gone.message().find("gave up step 1, of which gradients had gone to others"), std::string::npos);
 }
 
 TEST(RankSession, SendsNothingOfAShareOfWhichAllIsAbsent) {

@@ -85,7 +85,8 @@ class Gradients {
   std::int32_t parts() const { return static_cast<std::int32_t>(parts_.size()); }
   std::span<const update::PartEnd> ends() const { return ends_; }
 
-  Status push(update::Exchange& exchange, std::int32_t part, std::int32_t run) const {
+  /// last: of the step; the ends go with it.
+  Status push(update::Exchange& exchange, std::int32_t part, std::int32_t run, bool last = false) const {
     const update::Run& r = layout_.runs()[static_cast<std::size_t>(run)];
     const auto k = static_cast<std::size_t>(part);
     std::vector<std::byte> mask;
@@ -100,13 +101,15 @@ class Gradients {
                           .run = run,
                           .bytes = all ? ConstBytes() : place_.subspan(k * layout_.bytes() + r.offset, r.bytes),
                           .absent = mask,
-                          .samples = ends_[k].samples});
+                          .samples = ends_[k].samples,
+                          .ends = last ? ends() : std::span<const update::PartEnd>()});
   }
-  /// All (part, run) in an order of this worker's own, but the last `without`.
-  Status push_all(update::Exchange& exchange, int rank, std::int64_t step, std::size_t without = 0) const {
+  /// All (part, run) in an order of this worker's own, but the last `without`. early: the ends go with the last one.
+  Status push_all(update::Exchange& exchange, int rank, std::int64_t step, std::size_t without = 0,
+                  bool early = false) const {
     const auto order = pushes(rank, step);
     for (std::size_t i = 0; i + without < order.size(); ++i)
-      COHAUL_TRY(push(exchange, order[i].first, order[i].second));
+      COHAUL_TRY(push(exchange, order[i].first, order[i].second, early && i + 1 == order.size()));
     return {};
   }
   std::vector<std::pair<std::int32_t, std::int32_t>> pushes(int rank, std::int64_t step) const {
@@ -225,9 +228,10 @@ struct Worker {
     return gradients.push_all(*exchange, rank, step, without);
   }
   Result<update::StepOutcome> finish() { return exchange->finish(gradients.ends()); }
+  /// Of the ranks that begin a step, every other one ends it with its last gradient.
   Result<update::StepOutcome> step(std::int64_t step, std::string_view facts = {}) {
     COHAUL_TRY(begin(step, facts));
-    COHAUL_TRY(push_all(step));
+    COHAUL_TRY(gradients.push_all(*exchange, rank, step, 0, (rank + step) % 2 == 0));
     return finish();
   }
   Status steps(std::int64_t first, std::int64_t end) {

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "cohaul/gradient/own_functions.h"
+#include "cohaul/gradient/graph.h"
 #include "cohaul/update/sum.h"
 #include "cohaul/update/tree_fold.h"
 
@@ -77,8 +77,9 @@ struct Reducer::State {
   std::vector<char> pushed;                    // by run
   std::vector<std::vector<std::byte>> absent;  // by run
   // The slice.
-  bool open = false;   // hooks take gradients
-  bool eager = false;  // they do so at once: each comes only once
+  bool open = false;                      // hooks take gradients
+  bool eager = false;                     // they do so at once: each comes only once
+  std::span<const update::PartEnd> ends;  // Gradient::ends
   std::vector<char> taken;
   Status status;
 
@@ -180,8 +181,8 @@ struct Reducer::State {
   void push(std::size_t run, ConstBytes bytes) {
     pushed[run] = 1;
     if (status.ok())
-      status =
-          exchange.push({static_cast<std::int32_t>(part), static_cast<std::int32_t>(run), bytes, absent[run], samples});
+      status = exchange.push(
+          {static_cast<std::int32_t>(part), static_cast<std::int32_t>(run), bytes, absent[run], samples, ends});
   }
 
   /// After backward of a slice. Parameters without a gradient: the slice counts all the same, so that the next one is not taken for it.
@@ -264,13 +265,19 @@ void Reducer::begin(const update::SliceRange& slices) {
   std::fill(s.present.begin(), s.present.end(), 0);
 }
 
-Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double samples) {
+Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double samples,
+                         std::span<const update::PartEnd> ends) {
   State& s = *state_;
   if (s.slice == s.parts[s.part].first) s.begin_part();
   s.samples = samples;
   s.clear_gradients();
   std::fill(s.taken.begin(), s.taken.end(), 0);
-  s.eager = !may_run_backward_inside(loss);
+  const Graph graph = look_at_graph(loss, [&s](const at::Tensor& leaf) {
+    const Hook* hook = reducers_hook(leaf);
+    return hook != nullptr && hook->owner == s.number;
+  });
+  s.eager = !graph.has_own_functions;
+  s.ends = graph.ends_in_known_leaves ? ends : std::span<const update::PartEnd>();
   s.open = true;
   try {
     loss.backward(share);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "cohaul/base/bytes.h"
@@ -35,9 +36,11 @@ class Reducer {
   /// A step begins: this worker computes these slices of it, in their order.
   void begin(const update::SliceRange& slices);
   /// Clears the parameters' `.grad`, runs backward of `loss` from `share`, and takes the gradients. After the last slice of a part all its runs are
-  /// pushed. samples: of the part so far, as Gradient::samples. Errors: unsupported (a sparse gradient, one that changes after it was
+  /// pushed. samples: of the part so far, as Gradient::samples. ends: of a step's last slice, what finish() will be told; or empty. They go with the
+  /// last gradients where backward has nothing more to do after them. Errors: unsupported (a sparse gradient, one that changes after it was
   /// pushed), and the exchange's. What backward throws passes through; then abandon() is due.
-  Status backward(const at::Tensor& loss, const at::Tensor& share, double samples);
+  Status backward(const at::Tensor& loss, const at::Tensor& share, double samples,
+                  std::span<const update::PartEnd> ends = {});
   /// After the exchange's finish(): gives the gradients' memory back.
   void release();
   /// Forgets the gradients of the step so far.

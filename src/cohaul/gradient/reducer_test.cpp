@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "cohaul/gradient/own_functions.h"
+#include "cohaul/gradient/graph.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/update/local_exchange.h"
 
@@ -127,7 +127,7 @@ TEST_F(Reduced, BackwardWithinBackwardLosesNothing) {
     for (int v = 0; v < slices; ++v) {
       at::Tensor x = at::ones({8}).requires_grad_();
       at::Tensor twice = Recomputed::apply(Recomputed::apply(x, parameters_[0]), parameters_[0]);
-      EXPECT_TRUE(may_run_backward_inside(twice.sum()));
+      EXPECT_TRUE(look_at_graph(twice.sum(), [](const at::Tensor&) { return true; }).has_own_functions);
       ASSERT_TRUE(backward(twice.sum() + (parameters_[0] * 5).sum()).ok());
     }
     finish();
@@ -205,6 +205,7 @@ class Noted final : public update::Exchange {
   Status push(const update::Gradient& gradient) override {
     events_.push_back("push " + std::to_string(gradient.run));
     parts.push_back(gradient.part);
+    with_ends.push_back(!gradient.ends.empty());
     return gradient.run == refused ? peer_lost("worker 1") : Status{};
   }
   Result<update::StepOutcome> finish(std::span<const update::PartEnd>) override { return update::StepOutcome(); }
@@ -215,6 +216,7 @@ class Noted final : public update::Exchange {
 
   std::int32_t refused = -1;
   std::vector<std::int32_t> parts;
+  std::vector<bool> with_ends;
 
  private:
   std::vector<std::string>& events_;
@@ -282,6 +284,46 @@ TEST_F(Overlap, SlicesThatAreNoCompleteSubtreeArePushedInParts) {
   EXPECT_EQ(exchange_.parts, (std::vector<std::int32_t>{0, 0, 0}));
   ASSERT_TRUE(slice().ok());
   EXPECT_EQ(exchange_.parts, (std::vector<std::int32_t>{0, 0, 0, 1, 1, 1}));
+}
+
+/// Ends may go with the gradients only where backward reads no parameter after them.
+TEST_F(Overlap, EndsAreGivenWhereBackwardHasNothingMoreToDo) {
+  const update::PartEnd end{1, 0};
+  auto given = [&](const at::Tensor& loss, bool last = true) {
+    exchange_.with_ends.clear();
+    reducer_->begin({0, 1, 1});
+    EXPECT_TRUE(reducer_
+                    ->backward(loss, at::ones({}), 0,
+                               last ? std::span<const update::PartEnd>(&end, 1) : std::span<const update::PartEnd>())
+                    .ok());
+    return exchange_.with_ends;
+  };
+  const std::vector<bool> yes(3, true), no(3, false);
+  auto all = [&] { return (parameters_[0] * parameters_[1] * parameters_[2]).sum(); };
+  EXPECT_EQ(given(all()), yes);
+  EXPECT_EQ(given(all(), false), no) << "not the step's last slice";
+
+  at::Tensor input = at::ones({kWide}).requires_grad_();
+  EXPECT_EQ(given((parameters_[0] * parameters_[1] * parameters_[2] * input).sum()), no)
+      << "the input's gradient is computed from parameters, and may come last";
+  EXPECT_EQ(given(all() + at::ones({}).requires_grad_()), no);
+  EXPECT_EQ(given(at::ones({}).requires_grad_() + all()), no);
+
+  at::Tensor recomputed = at::ones({8}).requires_grad_();
+  EXPECT_EQ(given(all() + Recomputed::apply(parameters_[0], recomputed).sum()), no);
+
+  // Whoever waits for the gradient itself may read parameters after our hook.
+  struct After final : torch::autograd::FunctionPostHook {
+    torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                              const torch::autograd::variable_list&) override {
+      return outputs;
+    }
+  };
+  const auto leaf = torch::autograd::impl::grad_accumulator(parameters_[1]);
+  const auto key = leaf->add_post_hook(std::make_unique<After>());
+  EXPECT_EQ(given(all()), no);
+  leaf->del_post_hook(key);
+  EXPECT_EQ(given(all()), yes);
 }
 
 TEST_F(Overlap, AFailedPushEndsTheStepNotTheProcess) {

@@ -85,7 +85,7 @@ void RankProcess::turn(Time now) {
     status = session_.start();
   }
   if (status.ok()) status = receive();
-  while (status.ok() && state_ == State::running && !session_.busy()) {
+  while (status.ok() && state_ == State::running && (!session_.busy() || phase_ == Phase::computing)) {
     const Phase before = phase_;
     status = advance(now);
     if (phase_ == before || phase_ == Phase::computing) break;
@@ -163,6 +163,7 @@ Status RankProcess::begin(Time now) {
   COHAUL_TRY(session_.begin({Step(step_), update::slices_of(s.slices, rank_, s.ranks)}, facts));
   seen_.assign(parameters_.begin(), parameters_.end());
   pushed_ = 0;
+  ended_ = false;
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(s.compute_max)) + std::exchange(slower_, 0);
   return {};
 }
@@ -171,7 +172,10 @@ Status RankProcess::begin(Time now) {
 Status RankProcess::compute_one(Time now) {
   const RankScenario& s = world_.scenario;
   const std::size_t runs = world_.layout.runs().size();
-  if (!std::ranges::equal(seen_, parameters_)) world_.broken(describe() + ": parameters change within backward");
+  std::vector<update::PartEnd> ends;
+  for (const update::SliceRange& part : parts_) ends.push_back(stub_ends(Step(step_), part).front());
+  if (!ended_ && !std::ranges::equal(seen_, parameters_))
+    world_.broken(describe() + ": parameters change within backward");
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(s.compute_max)) + std::exchange(slower_, 0);
   if (pushed_ < parts_.size() * runs) {
     const std::size_t part = pushed_ / runs, r = runs - 1 - pushed_ % runs;
@@ -181,12 +185,14 @@ Status RankProcess::compute_one(Time now) {
         gradients_.subspan(part * own_.size() + run.offset / sizeof(double), run.bytes / sizeof(double));
     fill_gradient(s.problem(), run, Step(step_), parts_[part], gradient);
     if (step_ == s.not_finite_step && parts_[part].first == 0) gradient[0] = std::numeric_limits<double>::infinity();
+    ended_ = pushed_ == parts_.size() * runs && random_.below(2) == 0;
     return session_.push(
-        {.part = static_cast<std::int32_t>(part), .run = static_cast<std::int32_t>(r), .bytes = as_bytes(gradient)});
+        {.part = static_cast<std::int32_t>(part),
+         .run = static_cast<std::int32_t>(r),
+         .bytes = as_bytes(gradient),
+         .ends = ended_ ? std::span<const update::PartEnd>(ends) : std::span<const update::PartEnd>()});
   }
   phase_ = Phase::finishing;
-  std::vector<update::PartEnd> ends;
-  for (const update::SliceRange& part : parts_) ends.push_back(stub_ends(Step(step_), part).front());
   return session_.finish(ends);
 }
 

@@ -83,6 +83,7 @@ class RankProcess final : collective::ToRanks {
   State state_ = State::running;
   std::int64_t step_ = 0, sends_ = 0;
   bool written_ = false, is_stopped_ = false;
+  bool ended_ = false;  // the step, with its last gradient
   std::vector<update::SliceRange> parts_;
   std::size_t pushed_ = 0;
   Time computed_at_ = 0, stopped_until_ = 0;

@@ -28,6 +28,7 @@ class StepBuffers {
   /// which the first values come back. samples: of the part so far, as its gradients say. Errors: invalid (a buffer has another size than it had; slices leave different counters), and
   /// the exchange's.
   Status end_slice(bool more, double samples);
+  bool empty() const { return entries_.empty(); }
   /// Of the buffers that have no mean, after the last slice: PartEnd::counters.
   std::uint64_t counters() const { return counters_; }
   /// After the exchange's finish(): what came of the buffers.

@@ -432,21 +432,26 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
     share_ = at::scalar_tensor(share, loss.options().requires_grad(false));
     share_value_ = share;
   }
+  const bool ends_part = slice_ + 1 == parts_[ends_.size()].last, is_last = slice_ + 1 == work_->slices.last;
+  const double samples = samples_;
+  if (ends_part) {
+    ends_.push_back({losses_.take([](double left, double right) { return left + right; }).value_or(0), samples});
+    samples_ = 0;
+  }
+  if (is_last) ends_.back().request = request();
   Status taken;
   try {
-    taken = reducer_->backward(loss, loss.dim() == 0 ? share_ : share_.expand(loss.sizes()), samples_);
+    const bool may_end = is_last && buffers_->empty() && !asynchronous();
+    taken = reducer_->backward(loss, loss.dim() == 0 ? share_ : share_.expand(loss.sizes()), samples,
+                               may_end ? std::span<const update::PartEnd>(ends_) : std::span<const update::PartEnd>());
   } catch (...) {
     give_up_backward();
     throw;
   }
-  if (taken.ok()) taken = buffers_->end_slice(slice_ + 1 < work_->slices.last, samples_);
+  if (taken.ok()) taken = buffers_->end_slice(!is_last, samples);
   if (!taken.ok()) broken_ = taken;
   or_throw(taken);
-  if (slice_ + 1 == parts_[ends_.size()].last) {
-    ends_.push_back({losses_.take([](double left, double right) { return left + right; }).value_or(0), samples_,
-                     buffers_->counters()});
-    samples_ = 0;
-  }
+  if (ends_part) ends_.back().counters = buffers_->counters();
 }
 
 /// Backward has thrown. A worker alone goes on with the next step; where others wait for this one, it is to be done again.
@@ -463,8 +468,7 @@ void Trainer::Run::give_up_backward() {
 }
 
 StepResult Trainer::Run::end_step() {
-  const std::uint8_t asked = request();
-  ends_.back().request = asked;
+  const std::uint8_t asked = ends_.back().request;
   meetings_.enter(asynchronous() ? -1 : work_->step.value);
   auto finished = engine_->exchange().finish(ends_);
   meetings_.leave();

@@ -47,6 +47,9 @@ struct Gradient {
   AbsentMask absent{};  // the parameters that got no gradient in this part; their bytes are not read
   double samples =
       0;  // over which it is still to be averaged: the gradient is of Σ samples_v · loss_v; 0: it is averaged already
+  /// What finish() will be told. Given with the last gradients of a step where this worker's backward uses no parameter after them; else empty. The
+  /// other workers need not wait for finish() then.
+  std::span<const PartEnd> ends{};
 };
 
 /// What came of a step.
@@ -66,7 +69,7 @@ class Exchange {
   virtual ~Exchange() = default;
 
   /// The flat area (Layout::bytes()) that the model's parameters are views of. May be shared by the processes of a host. Only finish(),
-  /// start(), write() and swap_averages() change it, and in asynchronous modes the engine's next().
+  /// start(), write() and swap_averages() change it, a push with Gradient::ends, and in asynchronous modes the engine's next().
   virtual Bytes parameters() = 0;
 
   /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline` (peer_lost).
@@ -90,7 +93,7 @@ class Exchange {
   virtual Status begin(const Work& work, std::string_view facts) = 0;
 
   /// `gradient.bytes` stays readable and unchanged until finish() returns, `gradient.absent` is copied. Each (part, run) exactly once a
-  /// step, in any order. May send; never waits, and changes no parameter.
+  /// step, in any order. May send, and never waits. No parameter changes before all have come, and that with Gradient::ends or finish().
   virtual Status push(const Gradient& gradient) = 0;
 
   /// Ends the step, after this worker's last use of the parameters in backward: returns when all new parameters are in parameters() and the

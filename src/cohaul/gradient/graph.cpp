@@ -1,6 +1,7 @@
-#include "cohaul/gradient/own_functions.h"
+#include "cohaul/gradient/graph.h"
 
 #include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 #include <cstring>
 #include <typeinfo>
@@ -26,23 +27,35 @@ bool is_own(const Node& node) {
   return it->second;
 }
 
+bool is_known_leaf(Node& node, const std::function<bool(const at::Tensor&)>& is_known) {
+  if (typeid(node) != typeid(torch::autograd::AccumulateGrad)) return false;
+  return node.post_hooks().empty() && is_known(static_cast<torch::autograd::AccumulateGrad&>(node).variable);
+}
+
 }  // namespace
 
-bool may_run_backward_inside(const at::Tensor& loss) {
+Graph look_at_graph(const at::Tensor& loss, const std::function<bool(const at::Tensor&)>& is_known) {
   thread_local std::vector<const Node*> open;
   thread_local std::unordered_set<const Node*> seen;
   open.clear(), seen.clear();
-  if (!loss.grad_fn()) return false;
+  if (!loss.grad_fn()) return {};
+  bool ends_in_known = true;
   open.push_back(loss.grad_fn().get());
   while (!open.empty()) {
     const Node* node = open.back();
     open.pop_back();
     if (!seen.insert(node).second) continue;
-    if (is_own(*node)) return true;
-    for (const auto& edge : node->next_edges())
-      if (edge.function && edge.function->num_outputs() > 0) open.push_back(edge.function.get());
+    if (is_own(*node)) return {.has_own_functions = true};
+    bool leads_on = false;
+    for (const auto& edge : node->next_edges()) {
+      if (!edge.function) continue;
+      leads_on = true;
+      if (edge.function->num_outputs() > 0) open.push_back(edge.function.get());
+      else if (ends_in_known) ends_in_known = is_known_leaf(*edge.function, is_known);
+    }
+    if (!leads_on) ends_in_known = false;
   }
-  return false;
+  return {.ends_in_known_leaves = ends_in_known};
 }
 
 }  // namespace cohaul::gradient
