@@ -32,7 +32,7 @@ void decode_all(ConstBytes in) {
   (void)Measured::decode(in);
   (void)Rates::decode(in);
   (void)Restore::decode(in);
-  (void)Saved::decode(in);
+  (void)Save::decode(in);
   (void)Ready::decode(in);
   (void)LeaveLoop::decode(in);
   (void)LoopState::decode(in);

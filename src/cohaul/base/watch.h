@@ -18,11 +18,26 @@ class Watch {
   virtual Status overdue(Duration waited) = 0;
 };
 
+/// While it lives, this thread's waits are not told: it is not the process's training thread.
+class InBackground {
+ public:
+  InBackground() { here = true; }
+  ~InBackground() { here = false; }
+  InBackground(const InBackground&) = delete;
+  InBackground& operator=(const InBackground&) = delete;
+
+ private:
+  friend class Waiting;
+  static inline thread_local bool here = false;
+};
+
 /// The training thread waits for others while this lives; any progress ends one wait and begins another.
 class Waiting {
  public:
-  explicit Waiting(Watch& watch) : watch_(watch), before_(watch.set_waiting(true)) {}
-  ~Waiting() { watch_.set_waiting(before_); }
+  explicit Waiting(Watch& watch) : watch_(watch), before_(!InBackground::here && watch.set_waiting(true)) {}
+  ~Waiting() {
+    if (!InBackground::here) watch_.set_waiting(before_);
+  }
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
 

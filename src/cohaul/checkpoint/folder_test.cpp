@@ -105,13 +105,16 @@ class Folder : public testing::Test {
                     {"double", {2000}, {1}, DType::float64}};
     return m;
   }
+  static FileEntry write_owner(const std::string& place, Owners& owners, std::size_t k) {
+    const FileImage image =
+        state_image(kOwnerPrefix + std::to_string(k) + ".safetensors", owners.layout, owners.pieces(k)).value();
+    return write_images(place, {&image, 1}).value().front();
+  }
   std::string write(Owners& owners, std::int64_t updates) {
     const std::string place = begin(path(), updates).value();
     Manifest m = manifest(updates);
     for (std::size_t k = 0; k < owners.owners.size(); ++k)
-      m.files.push_back(
-          write_state(place, kOwnerPrefix + std::to_string(k) + ".safetensors", owners.layout, owners.pieces(k))
-              .value());
+      m.files.push_back(write_owner(place, owners, k));
     EXPECT_TRUE(commit(path(), m).ok());
     return path() + "/" + folder_name(updates);
   }
@@ -211,12 +214,37 @@ TEST_F(Folder, ExportPutsElementsIntoRowMajorOrder) {
   EXPECT_EQ(export_parameters(checkpoint, wrong, file).code(), Code::invalid);
 }
 
+/// What an owner says of its files is read as it was said; names have no spaces.
+TEST(FileImages, AreWhatWriteWrites) {
+  const fs::path folder = fs::path(testing::TempDir()) / "images";
+  fs::create_directories(folder);
+  const std::vector<float> values = {1, 2, 3};
+  const TensorView t{"t", TensorType::f32, {3}, as_bytes(std::span(values))};
+  const FileImage image = make_image("a.safetensors", {&t, 1}, {{"format", "pt"}}).value();
+  ASSERT_TRUE(checkpoint::write((folder / "b.safetensors").string(), {&t, 1}, {{"format", "pt"}}).ok());
+  const FileEntry a = write_images(folder.string(), {&image, 1}).value().front();
+  const FileEntry b = entry_of(folder.string(), "b.safetensors").value();
+  EXPECT_EQ(a.hash, b.hash);
+  EXPECT_EQ(a.bytes, b.bytes);
+  const std::vector<FileEntry> both = {a, b};
+  const std::vector<FileEntry> read = files_of(text_of(both)).value();
+  ASSERT_EQ(read.size(), 2u);
+  EXPECT_EQ(read[1].name, "b.safetensors");
+  EXPECT_EQ(read[1].bytes, b.bytes);
+  EXPECT_EQ(read[1].hash, b.hash);
+  EXPECT_TRUE(files_of(text_of(std::vector<FileEntry>())).value().empty());
+  const Result<std::vector<FileEntry>> failed = files_of(text_of(invalid("full")));
+  EXPECT_EQ(failed.status().message(), "full");
+  EXPECT_NE(write_images("/nowhere", {&image, 1}).status().message().find("/nowhere/a.safetensors"), std::string::npos);
+  fs::remove_all(folder);
+}
+
 TEST_F(Folder, WhatAFileLacksIsNamed) {
   const update::Layout l = layout();
   Owners owners(l, 2);
   SavedState half;
   const std::string place = begin(path(), 1).value();
-  (void)write_state(place, "owner-1.safetensors", l, owners.pieces(1)).value();
+  (void)write_owner(place, owners, 1);
   ASSERT_TRUE(half.add(place + "/owner-1.safetensors").ok());
   update::StatePiece whole;
   std::vector<std::byte> values(l.bytes(0));

@@ -36,7 +36,7 @@ std::optional<Parts> parts_of(std::string_view name) {
 
 }  // namespace
 
-Result<FileEntry> write_state(const std::string& folder, const std::string& name, const update::Layout& layout,
+Result<FileImage> state_image(std::string name, const update::Layout& layout,
                               std::span<const update::StatePiece> pieces) {
   std::vector<TensorView> tensors;
   for (const update::StatePiece& p : pieces) {
@@ -56,9 +56,7 @@ Result<FileEntry> write_state(const std::string& folder, const std::string& name
                        {1},
                        as_bytes(std::span<const std::int64_t>(p.count, 1))});
   }
-  const std::string path = folder + "/" + name;
-  COHAUL_TRY(write(path, tensors));
-  return entry_of(folder, name);
+  return make_image(std::move(name), tensors);
 }
 
 Status SavedState::add(const std::string& path) {

@@ -9,14 +9,15 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
+#include "cohaul/checkpoint/image.h"
 #include "cohaul/checkpoint/manifest.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/update/owner.h"
 
 namespace cohaul::checkpoint {
 
-/// Writes the pieces into a new file `folder`/`name`. Blocks until it is on the disk. Errors: invalid, naming the file and the reason.
-Result<FileEntry> write_state(const std::string& folder, const std::string& name, const update::Layout& layout,
+/// Copies the pieces into a file's content.
+Result<FileImage> state_image(std::string name, const update::Layout& layout,
                               std::span<const update::StatePiece> pieces);
 
 /// The pieces of all owners of a checkpoint. Any thread may read.
@@ -24,7 +25,7 @@ class SavedState {
  public:
   /// Of all owners' files of a checkpoint. Errors: invalid, naming the file.
   static Result<SavedState> open(const std::string& checkpoint);
-  /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that write_state() does not write.
+  /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that no state_image() has.
   Status add(const std::string& path);
   /// Reads a piece's values, state, count, and average if there is one. Errors: invalid, naming the parameter: elements that no file has, another type, or another number
   /// of states than the piece has.

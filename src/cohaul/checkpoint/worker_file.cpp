@@ -24,15 +24,14 @@ std::string text_of(const TensorView& tensor) {
 
 }  // namespace
 
-Result<FileEntry> write_worker(const std::string& folder, int rank, const WorkerState& state) {
+Result<FileImage> worker_image(int rank, const WorkerState& state) {
   std::vector<TensorView> tensors{bytes_of(kGenerator, state.generator)};
   for (int i = 0; const auto& [name, value] : state.values) {
     tensors.push_back(bytes_of(kName + std::to_string(i), name));
     tensors.push_back(bytes_of(kValue + std::to_string(i), value));
     ++i;
   }
-  COHAUL_TRY(write(folder + "/" + file_name(rank), tensors));
-  return entry_of(folder, file_name(rank));
+  return make_image(file_name(rank), tensors);
 }
 
 Result<WorkerState> read_worker(const std::string& checkpoint, int rank) {

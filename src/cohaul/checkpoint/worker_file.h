@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cohaul/base/status.h"
-#include "cohaul/checkpoint/manifest.h"
+#include "cohaul/checkpoint/image.h"
 
 namespace cohaul::checkpoint {
 
@@ -15,9 +15,8 @@ struct WorkerState {
   bool operator==(const WorkerState&) const = default;
 };
 
-/// Blocks until the file is on the disk. Errors: invalid, naming the file and the reason.
-Result<FileEntry> write_worker(const std::string& folder, int rank, const WorkerState& state);
-/// Errors: invalid, naming the file: it is not there, or not what write_worker() writes.
+Result<FileImage> worker_image(int rank, const WorkerState& state);
+/// Errors: invalid, naming the file: it is not there, or not what a worker_image() has.
 Result<WorkerState> read_worker(const std::string& checkpoint, int rank);
 
 }  // namespace cohaul::checkpoint

@@ -175,13 +175,17 @@ TEST(RankSession, EndsAStepWithItsLastGradient) {
       EXPECT_TRUE(p.sessions[0]->busy());
       p.begin_and_push(1, step);
       ASSERT_TRUE(p.finish(1).ok());
-      if (!finishes_late) EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      if (!finishes_late) {
+        EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      }
       for (int round = 0; p.sessions[0]->busy() || p.sessions[1]->busy(); ++round) {
         ASSERT_LT(round, 5);
         ASSERT_TRUE(p.hand_on(0).ok());
         ASSERT_TRUE(p.hand_on(1).ok());
       }
-      if (finishes_late) EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      if (finishes_late) {
+        EXPECT_TRUE(p.sessions[0]->finish({&end, 1}).ok());
+      }
       EXPECT_FALSE(p.sessions[0]->busy());
       EXPECT_EQ(p.sessions[0]->outcome().loss, 1.5);
       EXPECT_EQ(p.sessions[1]->outcome().loss, 1.5);

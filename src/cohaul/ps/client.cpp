@@ -50,7 +50,7 @@ class Client final : public ServerExchange, ToServers {
   std::vector<update::StatePiece> owned() override { return {}; }
   void set_first(std::int64_t updates) override { session_.set_first(updates); }
   std::size_t memory_bytes() const override { return sizeof *this; }
-  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override;
+  Status save(const std::string& folder, const std::string& key) override;
   Status restore(const std::string& checkpoint, std::int64_t updates) override;
   Result<std::optional<update::Work>> next(const update::Loop& loop) override;
   Status leave_loop(bool stop) override;
@@ -340,13 +340,11 @@ Status Client::abandon() {
   return given_up.ok() ? given_up : fail(given_up);
 }
 
-Result<std::vector<checkpoint::FileEntry>> Client::save(const std::string& folder) {
+Status Client::save(const std::string& folder, const std::string& key) {
   COHAUL_TRY(between_steps("a checkpoint"));
   note_operation("let the servers write a checkpoint");
-  session_.save(folder);
-  COHAUL_TRY(settle(of_step()).context("write a checkpoint"));
-  if (!session_.not_saved().empty()) return invalid(session_.not_saved());
-  return session_.saved();
+  session_.save(folder, key);
+  return settle(of_step()).context("write a checkpoint");
 }
 
 Status Client::restore(const std::string& checkpoint, std::int64_t updates) {

@@ -59,7 +59,7 @@ class ServerExchange : public update::Exchange {
   virtual Status refresh(Time deadline) = 0;
   /// Worker 0, all workers between the same two steps: every server writes what it keeps into the folder. Blocks until all have. Returns their
   /// files; invalid: one could not be written (not sticky).
-  virtual Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) = 0;
+  virtual Status save(const std::string& folder, const std::string& key) = 0;
   /// Worker 0, before the first step: every server takes its part of a checkpoint of so many updates. Blocks until all have; then all refresh().
   virtual Status restore(const std::string& checkpoint, std::int64_t updates) = 0;
   /// Asks all servers; blocks for their answers. Not within a step.

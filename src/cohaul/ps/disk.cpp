@@ -1,5 +1,9 @@
 #include "cohaul/ps/disk.h"
 
+#include <future>
+#include <utility>
+
+#include "cohaul/base/watch.h"
 #include "cohaul/checkpoint/state_file.h"
 
 namespace cohaul::ps {
@@ -7,21 +11,29 @@ namespace {
 
 class RealDisk final : public Disk {
  public:
-  Result<checkpoint::FileEntry> save(const std::string& folder, const std::string& name, const update::Layout& layout,
-                                     std::span<const update::StatePiece> pieces) override {
-    return checkpoint::write_state(folder, name, layout, pieces);
+  explicit RealDisk(job::Job& job) : job_(job) {}
+  void save(const std::string& folder, const std::string& name, const std::string& key, const update::Layout& layout,
+            std::span<const update::StatePiece> pieces) override {
+    Result<checkpoint::FileImage> image = checkpoint::state_image(name, layout, pieces);
+    writing_ = std::async(std::launch::async, [this, folder, key, image = std::move(image)] {
+      const InBackground here;
+      const Result<std::vector<checkpoint::FileEntry>> written =
+          image.ok() ? checkpoint::write_images(folder, {&*image, 1}) : image.status();
+      (void)job_.set(key, checkpoint::text_of(written)).ok();  // the job is broken, and worker 0 knows
+    });
   }
   Status restore(const std::string& checkpoint, const update::Layout& layout,
                  std::span<const update::StatePiece> pieces) override {
     return checkpoint::restore(checkpoint, layout, pieces);
   }
+
+ private:
+  job::Job& job_;
+  std::future<void> writing_;  // to give it another value, and to end it, waits
 };
 
 }  // namespace
 
-Disk& real_disk() {
-  static RealDisk disk;
-  return disk;
-}
+std::unique_ptr<Disk> make_disk(job::Job& job) { return std::make_unique<RealDisk>(job); }
 
 }  // namespace cohaul::ps

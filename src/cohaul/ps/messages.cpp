@@ -142,16 +142,14 @@ Result<Restore> Restore::decode(ConstBytes body) {
   return m;
 }
 
-void Saved::encode(Writer& out) const { out.text(file.name).put(file.bytes).text(file.hash).text(why); }
+void Save::encode(Writer& out) const { out.text(folder).text(key); }
 
-Result<Saved> Saved::decode(ConstBytes body) {
+Result<Save> Save::decode(ConstBytes body) {
   Reader in(body);
-  Saved m;
-  m.file.name = in.text();
-  m.file.bytes = in.get<std::uint64_t>();
-  m.file.hash = in.text();
-  m.why = in.text();
-  if (!in.done()) return corrupt("an unreadable answer to a question for a checkpoint");
+  Save m;
+  m.folder = in.text();
+  m.key = in.text();
+  if (!in.done()) return corrupt("an unreadable question for a checkpoint");
   return m;
 }
 

@@ -16,7 +16,7 @@
 //   leave_loop        own clock         –          LeaveLoop                         –   (to the coordinator)
 //   step_done         step              –          StepDone                          –   (to the coordinator)
 //   ask_stats         own questions     –          –                                 –
-//   save              own questions     –          the folder (text)                 –   (worker 0 only, between steps)
+//   save              own questions     –          Save                              –   (worker 0 only, between steps)
 //   restore           own questions     –          Restore                           –   (worker 0 only, before the first step)
 //   swap              own questions     –          –                                 –   (worker 0 only, between steps)
 //   goodbye           –                 –          –                                 –
@@ -32,7 +32,7 @@
 //   step_report       step              –          StepReport                        –   (synchronous)
 //   update_report     updates done      –          UpdateReport                      –   (asynchronous; to worker 0)
 //   stats             –                 –          Stats of tables, of coordinator   –
-//   saved             its question      –          Saved                             –
+//   saved             its question      –          –                                 –   (it has copied what it saves)
 //   restored          its question      –          –                                 –
 //   swapped           its question      –          –                                 –
 //   refused           –                 –          Refusal                           –
@@ -51,7 +51,6 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
-#include "cohaul/checkpoint/manifest.h"
 #include "cohaul/ps/consistency.h"
 #include "cohaul/update/absent.h"
 #include "cohaul/update/gradient_policy.h"
@@ -246,13 +245,12 @@ struct Restore {
   static Result<Restore> decode(ConstBytes body);
 };
 
-/// The file that a server has written for a checkpoint, or why it could not.
-struct Saved {
-  checkpoint::FileEntry file;
-  std::string why;  // empty: it is written
+/// The folder that a server writes its file into, and the beginning of the key, its rank follows, under which it says so in the job's store.
+struct Save {
+  std::string folder, key;
 
   void encode(Writer& out) const;
-  static Result<Saved> decode(ConstBytes body);
+  static Result<Save> decode(ConstBytes body);
 };
 
 constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; what is longer is cut

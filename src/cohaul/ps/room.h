@@ -6,6 +6,7 @@
 
 #include "cohaul/base/status.h"
 #include "cohaul/ps/arena_memory.h"
+#include "cohaul/ps/disk.h"
 #include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/server.h"
 #include "cohaul/transport/channel.h"
@@ -16,11 +17,12 @@ namespace cohaul::ps {
 /// One thread. `poller` outlives it.
 class Room final : ToWorkers {
  public:
-  Room(transport::Poller& poller, ServerRank rank, int workers)
-      : poller_(poller), server_(rank, memory_, *this, &real_disk()), peers_(workers) {}
+  /// job: outlives it.
+  Room(transport::Poller& poller, ServerRank rank, job::Job& job)
+      : poller_(poller), disk_(make_disk(job)), server_(rank, memory_, *this, disk_.get()), peers_(job.world()) {}
   ~Room() override;
 
-  /// A worker has come; one of the same rank that was here before is parted with. channel->peer().rank is below `workers`.
+  /// A worker has come; one of the same rank that was here before is parted with. channel->peer().rank is below the job's world().
   Status enter(std::unique_ptr<transport::Channel> channel);
   /// Takes what has come. True: something had.
   bool turn();
@@ -44,6 +46,7 @@ class Room final : ToWorkers {
 
   transport::Poller& poller_;
   ArenaMemory memory_;
+  std::unique_ptr<Disk> disk_;
   Server server_;
   std::vector<std::unique_ptr<Peer>>
       peers_;  // by worker; null: not there. After the server, whose versions their frames pin

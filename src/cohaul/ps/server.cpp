@@ -253,20 +253,15 @@ std::vector<update::StatePiece> Server::pieces(std::vector<std::byte>& values) {
 }
 
 Status Server::save(WorkerRank to, const transport::Frame& frame) {
-  const std::string folder(reinterpret_cast<const char*>(frame.body.data()), frame.body.size());
+  COHAUL_ASSIGN(const Save question, Save::decode(frame.body));
   std::vector<std::byte> values;
   const std::vector<update::StatePiece> mine = pieces(values);
   auto* next = values.data();
   for (const auto& table : tables_)
     if (table) next = std::ranges::copy(table->values(), next).out;
-  Saved saved;
   const std::string name = checkpoint::kOwnerPrefix + std::to_string(rank_.value) + ".safetensors";
-  Result<checkpoint::FileEntry> written = disk_->save(folder, name, *layout_, mine);
-  if (written.ok()) saved.file = *written;
-  else saved.why = written.status().message();
+  disk_->save(question.folder, name, question.key + std::to_string(rank_.value), *layout_, mine);
   body_.clear();
-  Writer writer(body_);
-  saved.encode(writer);
   send(to, Kind::saved, frame.clock);
   return {};
 }

@@ -75,7 +75,7 @@ Result<bool> Service::accept() {
   const bool is_ours = trainer && (!trainer_ || trainer == trainer_);
   if (!is_ours || who.role != transport::Role::worker || who.rank < 0 || who.rank >= job_.world())
     return true;  // dropped: nobody that this job's servers serve
-  auto [room, is_new] = rooms_.try_emplace(*trainer, *poller_, rank_, job_.world());
+  auto [room, is_new] = rooms_.try_emplace(*trainer, *poller_, rank_, job_);
   COHAUL_TRY(room->second.enter(std::move(channel)));
   return true;
 }

@@ -299,11 +299,11 @@ void Session::ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body
   }
 }
 
-void Session::save(const std::string& folder) {
-  saved_.clear();
-  not_saved_.clear();
-  const ConstBytes text = as_bytes(std::string_view(folder));
-  ask_all(Kind::save, Kind::saved, {text.begin(), text.end()});
+void Session::save(const std::string& folder, const std::string& key) {
+  std::vector<std::byte> body;
+  Writer writer(body);
+  Save{folder, key}.encode(writer);
+  ask_all(Kind::save, Kind::saved, body);
 }
 
 void Session::restore(const std::string& checkpoint, std::int64_t updates) {
@@ -314,15 +314,6 @@ void Session::restore(const std::string& checkpoint, std::int64_t updates) {
 }
 
 void Session::swap_averages() { ask_all(Kind::swap, Kind::swapped, {}); }
-
-Status Session::on_saved(const transport::Frame& frame) {
-  COHAUL_ASSIGN(Saved saved, Saved::decode(frame.body));
-  if (!awaits(Kind::saved) || frame.clock != questions_) return {};
-  --answers_missing_;
-  if (saved.why.empty()) saved_.push_back(std::move(saved.file));
-  else if (not_saved_.empty()) not_saved_ = std::move(saved.why);
-  return {};
-}
 
 void Session::ask_stats() {
   tables_ = coordinator_ = {};
@@ -338,7 +329,9 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::ack: return on_ack(frame);
     case Kind::params: return on_params(frame);
     case Kind::stats: return on_stats(frame);
-    case Kind::saved: return on_saved(frame);
+    case Kind::saved:
+      if (awaits(Kind::saved) && frame.clock == questions_) --answers_missing_;
+      return {};
     case Kind::restored:
       if (awaits(Kind::restored) && frame.clock == questions_) --answers_missing_;
       return {};
@@ -494,7 +487,7 @@ std::string Session::missing() const {
   if (awaits(Kind::left)) add("server 0: that it has heard the goodbye to a loop");
   if (awaits(Kind::step_report)) add("server 0: the step's loss");
   if (awaits(Kind::stats)) add("a server: its counts");
-  if (awaits(Kind::saved)) add("a server: that its part of a checkpoint is written");
+  if (awaits(Kind::saved)) add("a server: that its part of a checkpoint is copied");
   if (awaits(Kind::restored)) add("a server: that it has its part of a checkpoint");
   if (awaits(Kind::swapped)) add("a server: that its averages and parameters have swapped places");
   return text;

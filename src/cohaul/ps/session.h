@@ -70,11 +70,8 @@ class Session {
   bool is_amid_step() const { return work_ && sent_any_; }
   const update::StepOutcome& outcome() const { return outcome_; }
 
-  /// Worker 0, outside of a step: every server writes what it keeps into the folder.
-  void save(const std::string& folder);
-  /// Then: their files, or why one could not be written.
-  const std::vector<checkpoint::FileEntry>& saved() const { return saved_; }
-  const std::string& not_saved() const { return not_saved_; }
+  /// Worker 0, outside of a step: every server copies what it keeps, and writes it into the folder meanwhile. See Save::key.
+  void save(const std::string& folder, const std::string& key);
   /// Worker 0, before the first step: every server takes its part from a checkpoint. Others refresh() when that is over.
   void restore(const std::string& checkpoint, std::int64_t updates);
 
@@ -135,7 +132,6 @@ class Session {
   Status on_assigned(const transport::Frame& frame);
   Status on_loop_state(Kind kind, const transport::Frame& frame);
   Status on_stats(const transport::Frame& frame);
-  Status on_saved(const transport::Frame& frame);
   void ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body);
 
   const update::Layout& layout_;
@@ -177,8 +173,6 @@ class Session {
 
   std::vector<update::Contribution> contributions_;
   std::vector<ToldUpdate> updates_;
-  std::vector<checkpoint::FileEntry> saved_;
-  std::string not_saved_;
   Stats tables_, coordinator_;
   std::vector<std::byte> body_;
 };

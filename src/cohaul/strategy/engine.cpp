@@ -42,12 +42,14 @@ class CountedEngine final : public Engine {
   }
   collective::Group* group() override { return group_ ? &group_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
-  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {
+  Result<std::vector<checkpoint::FileImage>> save(const std::string&, const std::string&) override {
     const std::string name = checkpoint::kOwnerPrefix + std::to_string(job_.rank()) + ".safetensors";
     std::vector<update::StatePiece> pieces = placed(exchange_->owned());
     std::erase_if(pieces, [this](const update::StatePiece& p) { return !place_of(p.parameter).saves; });
-    COHAUL_ASSIGN(checkpoint::FileEntry file, checkpoint::write_state(folder, name, layout_, pieces));
-    return std::vector{std::move(file)};
+    COHAUL_ASSIGN(checkpoint::FileImage image, checkpoint::state_image(name, layout_, pieces));
+    std::vector<checkpoint::FileImage> images;
+    images.push_back(std::move(image));
+    return images;
   }
   Status restore(const std::string& path, std::int64_t updates, const std::function<Status()>& meet, Time) override {
     COHAUL_ASSIGN(const checkpoint::SavedState saved, checkpoint::SavedState::open(path));

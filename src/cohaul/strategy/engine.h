@@ -10,7 +10,7 @@
 
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
-#include "cohaul/checkpoint/manifest.h"
+#include "cohaul/checkpoint/image.h"
 #include "cohaul/collective/group.h"
 #include "cohaul/job/job.h"
 #include "cohaul/strategy/strategy.h"
@@ -93,9 +93,12 @@ class Engine {
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
   virtual Result<std::optional<Asynchrony>> asynchrony() = 0;
-  /// Writes what this worker owns, at worker 0 also what servers own, into a checkpoint's folder. Not within a step; all workers call it between the
-  /// same two. Blocks until it is on the disk. Returns the files. invalid: one could not be written (not sticky).
-  virtual Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) = 0;
+  /// Copies what this worker owns, for a checkpoint. At worker 0 servers copy what they own, and write it into `folder` meanwhile; what came of it
+  /// they say in the job's store under `key` and their rank (checkpoint::text_of). Not within a step; all workers call it between the same two.
+  /// Blocks until all is copied.
+  virtual Result<std::vector<checkpoint::FileImage>> save(const std::string& folder, const std::string& key) = 0;
+  /// Servers that save() lets write.
+  virtual int saving_servers() const { return 0; }
   /// Before the first step: takes parameters and optimizer state from a verified checkpoint of so many updates. All workers call it; meet lets them
   /// meet. When it returns, all have them. invalid: the checkpoint does not fit.
   virtual Status restore(const std::string& checkpoint, std::int64_t updates, const std::function<Status()>& meet,

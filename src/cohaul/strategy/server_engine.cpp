@@ -21,8 +21,8 @@ Asynchrony counted(std::int64_t pushes, std::int64_t staleness_sum, std::int64_t
 
 class ServerEngine final : public Engine {
  public:
-  ServerEngine(job::Job& job, bool asynchronous, int slices)
-      : job_(job), asynchronous_(asynchronous), slices_(slices) {}
+  ServerEngine(job::Job& job, bool asynchronous, int slices, int servers)
+      : job_(job), asynchronous_(asynchronous), slices_(slices), servers_(servers) {}
 
   Capabilities capabilities() const override { return {asynchronous_, false, job_.world()}; }
   int slices() const override { return slices_; }
@@ -58,10 +58,11 @@ class ServerEngine final : public Engine {
     const ps::Stats& c = counts.coordinator;
     return std::optional(counted(c.pushes, c.staleness_sum, c.staleness_max, c.gap_max));
   }
-  Result<std::vector<checkpoint::FileEntry>> save(const std::string& folder) override {
-    if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
-    return exchange_->save(folder);
+  Result<std::vector<checkpoint::FileImage>> save(const std::string& folder, const std::string& key) override {
+    if (job_.rank() == 0) COHAUL_TRY(exchange_->save(folder, key));
+    return std::vector<checkpoint::FileImage>();
   }
+  int saving_servers() const override { return servers_; }
   Status restore(const std::string& checkpoint, std::int64_t updates, const std::function<Status()>& meet,
                  Time deadline) override {
     if (job_.rank() == 0) COHAUL_TRY(exchange_->restore(checkpoint, updates));
@@ -83,7 +84,7 @@ class ServerEngine final : public Engine {
  private:
   job::Job& job_;
   bool asynchronous_;
-  int slices_;
+  int slices_, servers_;
   std::shared_ptr<transport::Arena> memory_;
   std::unique_ptr<ps::ServerExchange> exchange_;
 };
@@ -103,7 +104,7 @@ Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strate
   ps.watch = options.watch;
   ps.trainer = options.trainer;
   ps.lend = options.lend;
-  auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices);
+  auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices, strategy.servers);
   COHAUL_TRY(engine->connect(options, ps));
   return std::unique_ptr<Engine>(std::move(engine));
 }

@@ -19,24 +19,6 @@
 #include "cohaul/train/weights.h"
 
 namespace cohaul::train {
-namespace {
-
-/// Files as lines of the store: "name bytes hash".
-std::string text_of(const std::vector<checkpoint::FileEntry>& files) {
-  std::string out;
-  for (const checkpoint::FileEntry& f : files) out += f.name + " " + std::to_string(f.bytes) + " " + f.hash + "\n";
-  return out;
-}
-
-std::vector<checkpoint::FileEntry> files_of(const std::string& text) {
-  std::vector<checkpoint::FileEntry> out;
-  std::istringstream in(text);
-  for (checkpoint::FileEntry f; in >> f.name >> f.bytes >> f.hash;) out.push_back(f);
-  return out;
-}
-
-}  // namespace
-
 /// Worker 0's outcome, which all hear.
 Status Trainer::Run::agree(const std::string& key, const Status& mine) {
   if (job_.rank() != 0) return hear(0, key).status();
@@ -97,50 +79,34 @@ std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::in
   return pieces;
 }
 
-/// They are the same at all workers: worker 0 writes them.
-Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_own_parameters(const std::string& folder) {
-  if (job_.rank() != 0) return std::vector<checkpoint::FileEntry>();
+/// They are the same at all workers: worker 0 has them.
+Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
+  std::vector<checkpoint::FileImage> images;
+  if (job_.rank() != 0) return images;
   std::vector<std::byte> flat(model_->layout().bytes());
   model_->copy_to(flat);
   std::int64_t count = done_;
-  const std::string name = std::string(checkpoint::kOwnerPrefix) + "0.safetensors";
-  COHAUL_ASSIGN(checkpoint::FileEntry file,
-                checkpoint::write_state(folder, name, model_->layout(), own_parameters(flat, count)));
-  return std::vector{std::move(file)};
+  COHAUL_ASSIGN(checkpoint::FileImage image,
+                checkpoint::state_image(std::string(checkpoint::kOwnerPrefix) + "0.safetensors", model_->layout(),
+                                        own_parameters(flat, count)));
+  images.push_back(std::move(image));
+  return images;
 }
 
-Result<std::vector<checkpoint::FileEntry>> Trainer::Run::write_mine(const std::string& folder) {
-  COHAUL_ASSIGN(std::vector<checkpoint::FileEntry> files,
-                optimizer_ ? engine_->save(folder) : write_own_parameters(folder));
+/// What this worker writes of the part; servers copy theirs.
+Status Trainer::Run::copy_mine(CheckpointPart& part) {
+  COHAUL_ASSIGN(part.images, optimizer_ ? engine_->save(part.folder, server_key(part.key)) : copy_own_parameters());
+  part.servers = optimizer_ ? engine_->saving_servers() : 0;
   const at::Tensor generator = at::detail::getDefaultCPUGenerator().get_state();
   const checkpoint::WorkerState state{
       values_, {static_cast<const char*>(generator.const_data_ptr()), static_cast<std::size_t>(generator.nbytes())}};
-  COHAUL_ASSIGN(checkpoint::FileEntry own, checkpoint::write_worker(folder, job_.rank(), state));
-  files.push_back(std::move(own));
-  return files;
-}
-
-/// This worker's files; at worker 0 those of all.
-Status Trainer::Run::write_files(const std::string& folder, const std::string& key,
-                                 std::vector<checkpoint::FileEntry>& files) {
-  Result<std::vector<checkpoint::FileEntry>> mine = write_mine(folder);
-  const auto of = [&](int rank) { return key + "/files/" + std::to_string(rank); };
-  if (job_.rank() != 0) return say(of(job_.rank()), mine.ok() ? Result<std::string>(text_of(*mine)) : mine.status());
-  Status failed = mine.status();
-  if (mine.ok()) files.insert(files.end(), mine->begin(), mine->end());
-  for (int r = 1; r < job_.world(); ++r) {
-    const Result<std::string> theirs = hear(r, of(r));
-    if (!theirs.ok() && theirs.status().code() != Code::invalid) return theirs.status();
-    if (!theirs.ok() && failed.ok()) failed = theirs.status();
-    if (!theirs.ok()) continue;
-    for (checkpoint::FileEntry& f : files_of(*theirs)) files.push_back(std::move(f));
-  }
-  COHAUL_TRY(failed);
+  COHAUL_ASSIGN(checkpoint::FileImage own, checkpoint::worker_image(job_.rank(), state));
+  part.images.push_back(std::move(own));
+  if (job_.rank() != 0) return {};
   const auto add = [&](const char* name, const NamedTensors& tensors) -> Status {
     if (tensors.empty()) return {};
-    COHAUL_TRY(train::save(folder + "/" + name, {}, tensors));
-    COHAUL_ASSIGN(checkpoint::FileEntry entry, checkpoint::entry_of(folder, name));
-    files.push_back(std::move(entry));
+    COHAUL_ASSIGN(checkpoint::FileImage image, image_of(name, {}, tensors));
+    part.images.push_back(std::move(image));
     return {};
   };
   COHAUL_TRY(add(checkpoint::kBuffersName, model_->buffers()));
@@ -148,7 +114,8 @@ Status Trainer::Run::write_files(const std::string& folder, const std::string& k
 }
 
 /// Nobody else's checkpoints are among this trainer's: a later run could not tell which to go on from.
-Status Trainer::Run::expect_own_folder(const std::string& folder) const {
+Status Trainer::Run::expect_own_folder(const std::string& folder) {
+  if (own_folder_ == folder) return {};
   for (const std::int64_t updates : checkpoint::list(folder)) {
     const std::string path = folder + "/" + checkpoint::folder_name(updates);
     const Result<checkpoint::Manifest> there = checkpoint::read_manifest(path);
@@ -161,6 +128,7 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) const {
                      " is of another run, which had come further than this one: remove the folder's checkpoints, go "
                      "on from them with resume, or choose another folder");
   }
+  own_folder_ = folder;
   return {};
 }
 
@@ -171,10 +139,10 @@ Status Trainer::Run::hold(const std::string& folder) {
   return {};
 }
 
-/// This trainer's part of the checkpoint that another one writes, of all workers. At worker 0 `files` gets its manifest.
-Status Trainer::Run::write_part(const std::string& checkpoint, std::vector<checkpoint::FileEntry>& files) {
-  const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
-  const std::string name = checkpoint::trainer_name(number_), path = checkpoint + "/" + name;
+/// This trainer's part of the checkpoint that another one writes, of all workers.
+Status Trainer::Run::copy_part(const std::string& checkpoint, CheckpointPart& part) {
+  part.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
+  part.folder = checkpoint + "/" + checkpoint::trainer_name(number_);
   Status begun;
   std::error_code error;
   if (work_ && slice_ != work_->slices.first)
@@ -182,39 +150,33 @@ Status Trainer::Run::write_part(const std::string& checkpoint, std::vector<check
   else if (averaged_) begun = invalid("trainer " + std::to_string(number_) + " of the job is within with_ema(f)");
   else if (asynchronous() && loop_.running())
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within an asynchronous loop");
-  else if (job_.rank() == 0 && !std::filesystem::create_directory(path, error))
-    begun = invalid(path + ": cannot be made: " + error.message());
-  COHAUL_TRY(agree(key + "/begun", begun));
+  else if (job_.rank() == 0 && !std::filesystem::create_directory(part.folder, error))
+    begun = invalid(part.folder + ": cannot be made: " + error.message());
+  COHAUL_TRY(agree(part.key + "/begun", begun));
   COHAUL_TRY(begun);
   COHAUL_TRY(count_all());
-  checkpoint::Manifest m = manifest();
-  Status written = write_files(path, key, m.files);
-  if (job_.rank() == 0 && written.ok()) written = checkpoint::write_manifest(path, m);
-  if (job_.rank() == 0 && written.ok()) {
-    Result<checkpoint::FileEntry> entry = checkpoint::entry_of(checkpoint, name + "/" + checkpoint::kManifestName);
-    written = entry.status();
-    if (entry.ok()) files.push_back(*std::move(entry));
-  }
-  return agree(key + "/done", written);
+  part.manifest = manifest();
+  part.copied = copy_mine(part);
+  return part.copied.code() == Code::peer_lost ? part.copied : Status();
 }
 
-/// Of all workers. m: gets the files, at worker 0.
-Status Trainer::Run::write_whole(const std::string& folder, int keep, checkpoint::Manifest& m) {
-  const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
+/// Of all workers: the parts of all trainers, as they are between these two steps.
+Status Trainer::Run::copy_all(const std::string& folder, CheckpointPart& whole, std::vector<CheckpointPart>& parts) {
+  whole.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
+  whole.folder = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
   Status begun;
   if (job_.rank() == 0) begun = expect_own_folder(folder);
   if (begun.ok()) begun = hold(folder);
   if (begun.code() == Code::unavailable) begun = invalid(begun.message());
   if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
-  COHAUL_TRY(agree(key + "/begun", begun));
-  const std::string path = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
-  Status written;
-  for (Run* other : others_)
-    if (written.ok()) written = other->write_part(path, m.files);
-  if (written.ok()) written = write_files(path, key, m.files);
-  if (job_.rank() == 0 && written.ok()) written = checkpoint::commit(folder, m);
-  if (job_.rank() == 0 && written.ok()) checkpoint::prune(folder, keep);
-  return agree(key + "/done", written);
+  COHAUL_TRY(agree(whole.key + "/begun", begun));
+  for (Run* other : others_) COHAUL_TRY(other->copy_part(whole.folder, parts.emplace_back()));
+  whole.copied = copy_mine(whole);
+  if (whole.copied.code() == Code::peer_lost) return whole.copied;
+  // A worker that goes on would change what servers have not copied, and other workers have not counted.
+  const auto has_servers = [](const CheckpointPart& p) { return p.servers > 0; };
+  const bool all_wait = has_servers(whole) || std::ranges::any_of(parts, has_servers);
+  return all_wait ? meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_) : Status();
 }
 
 /// What all workers must agree on before they write.
@@ -231,25 +193,52 @@ std::string Trainer::Run::checkpoint_facts() {
   return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
 }
 
-/// Errors: what the disk says, at all workers alike; or peer_lost.
-Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
-  const Time began = steady_clock().now();
-  note_operation("write a checkpoint after step", done_);
+/// Returns when all is copied; it is written meanwhile. Errors: what the disk says, at all workers alike; or peer_lost.
+Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep) {
+  (void)finish_checkpoint().ok();  // the one before
+  checkpoint_begun_ = steady_clock().now();
+  note_operation("copy for a checkpoint after step", done_);
   others_ = living_trainers(job_);
   std::erase_if(others_, [this](const Run* r) { return r == this || !r->broken_.ok(); });
   COHAUL_TRY(meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_, checkpoint_facts()));
   COHAUL_TRY(count_all());
-  checkpoint::Manifest m = manifest();
-  const Status written = write_whole(folder, keep, m);
-  if (job_.rank() != 0) return written;
-  observe::Event told{"checkpoint", {{"step", done_}, {"path", folder + "/" + checkpoint::folder_name(done_)}}};
-  std::uint64_t bytes = 0;
-  for (const checkpoint::FileEntry& f : m.files) bytes += f.bytes;
-  if (written.ok()) told.add("bytes", static_cast<std::int64_t>(bytes));
-  told.add("seconds", static_cast<double>(steady_clock().now() - began) / 1e9);
-  if (!written.ok()) told.add("error", written.message());
-  telling_.tell(told);
-  return written;
+  CheckpointPart whole;
+  std::vector<CheckpointPart> parts;
+  whole.manifest = manifest();
+  const Status copied = copy_all(folder, whole, parts);
+  if (job_.rank() == 0) {
+    checkpoint_told_ =
+        observe::Event{"checkpoint", {{"step", done_}, {"path", folder + "/" + checkpoint::folder_name(done_)}}};
+    checkpoint_told_->add("held_s", static_cast<double>(steady_clock().now() - checkpoint_begun_) / 1e9);
+  }
+  if (copied.ok()) {
+    writer_.start(folder, keep, std::move(whole), std::move(parts));
+    return {};
+  }
+  if (checkpoint_told_) checkpoint_told_->add("error", copied.message());
+  if (checkpoint_told_) telling_.tell(*std::exchange(checkpoint_told_, std::nullopt));
+  return copied;
+}
+
+/// Blocks until the checkpoint that is being written is on the disk. Returns, at worker 0, what became of it.
+Status Trainer::Run::finish_checkpoint() {
+  if (!writer_.is_writing()) return {};
+  const WrittenCheckpoint written = writer_.finish();
+  if (std::optional<observe::Event> told = std::exchange(checkpoint_told_, std::nullopt)) {
+    if (written.status.ok()) told->add("bytes", static_cast<std::int64_t>(written.bytes));
+    told->add("seconds", static_cast<double>(written.at - checkpoint_begun_) / 1e9);
+    if (!written.status.ok()) told->add("error", written.status.message());
+    telling_.tell(*told);
+  }
+  return written.status;
+}
+
+/// Blocks until it is on the disk. Errors: as begin_checkpoint()'s.
+Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
+  COHAUL_TRY(begin_checkpoint(folder, keep));
+  note_operation("write a checkpoint after step", done_);
+  const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++) + "/done";
+  return agree(key, finish_checkpoint());
 }
 
 void Trainer::Run::save_checkpoint(const std::string& folder) {
@@ -267,10 +256,11 @@ void Trainer::Run::save_checkpoint(const std::string& folder) {
 // ---- of a loop
 
 /// What the disk says is reported, and training goes on.
-Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options) {
+Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait wait) {
   expect_checkpoints();
   if (requests_) requests_->checkpoint_begins();
-  Status written = write_checkpoint(absolute_path(options.folder), options.keep);
+  const std::string folder = absolute_path(options.folder);
+  Status written = wait == Wait::yes ? write_checkpoint(folder, options.keep) : begin_checkpoint(folder, options.keep);
   checkpoint_at_ = steady_clock().now();
   if (written.ok() || written.code() == Code::invalid) return written;
   broken_ = written;
@@ -314,13 +304,14 @@ std::uint8_t Trainer::Run::request() {
 
 /// After a step that all workers count alike, when the program has done with it what it wanted.
 void Trainer::Run::checkpoint_if_due() {
+  if (writer_.is_done()) (void)finish_checkpoint().ok();
   const std::optional<std::uint8_t> request = std::exchange(finished_step_, std::nullopt);
   if (!request || !takes_checkpoints()) return;
   const CheckpointOptions options = loop_.options().checkpoint;
   const bool by_count = options.every > 0 && (done_ - loop_.first()) % options.every == 0;
   const bool due = done_ < loop_.last() && (by_count || *request != 0);  // the end of the loop writes one anyhow
   if (!due && !job::is_stop(*request)) return;
-  const Status written = checkpoint_of_loop(options);
+  const Status written = checkpoint_of_loop(options, job::is_stop(*request) ? Wait::yes : Wait::no);
   if (job::is_stop(*request)) stop_for(*request, absolute_path(options.folder), written);
 }
 
@@ -378,7 +369,7 @@ bool Trainer::Run::next_round() {
   }
   if (round.stopped || (somebody_left_ && done_ < loop_.round_last())) return false;
   if (!somebody_left_ && (done_ < loop_.last() || job::is_stop(round.request))) {
-    const Status written = checkpoint_of_loop(options);
+    const Status written = checkpoint_of_loop(options, job::is_stop(round.request) ? Wait::yes : Wait::no);
     if (job::is_stop(round.request)) stop_for(round.request, absolute_path(options.folder), written);
   }
   if (done_ >= loop_.last()) return false;

@@ -68,7 +68,7 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
   if (!goes_on) {
     const CheckpointOptions checkpoint = loop_.options().checkpoint;
     leave_loop(false);
-    if (!checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint).ok();
+    if (!checkpoint.folder.empty()) (void)checkpoint_of_loop(checkpoint, Wait::yes).ok();
   }
   if (evaluates && e.keep_best) restore_best(loop, e.ema);
 }

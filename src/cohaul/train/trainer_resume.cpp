@@ -137,6 +137,7 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   or_throw(meetings_.meet("resume()", done_));
   const std::string path = find_checkpoint(absolute_path(folder));
   if (path.empty()) return 0;
+  own_folder_.clear();
   const checkpoint::Manifest saved = or_throw(checkpoint::read_manifest(path));
   expect_fits(saved, path);
   if (optimizer_)

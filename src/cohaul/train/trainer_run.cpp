@@ -56,7 +56,8 @@ Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const Train
       options_(options),
       number_(job.count("trainer")),
       meetings_(job, number_),
-      telling_(job, options.sink) {}
+      telling_(job, options.sink),
+      writer_(job) {}
 
 std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, const strategy::Strategy& strategy,
                                                  std::optional<Optimizer> optimizer, const TrainerOptions& options) {
@@ -198,6 +199,7 @@ Trainer::Run::~Run() { end(); }
 // What others still need of this process was sent at the end of the last step.
 void Trainer::Run::end() {
   if (std::exchange(ended_, true)) return;
+  (void)finish_checkpoint().ok();
   Living::all().remove(this);
   if (broken_.ok()) broken_ = invalid("the trainer has ended");
   requests_.reset();
@@ -212,6 +214,7 @@ void Trainer::Run::end() {
 
 Status Trainer::Run::close() {
   if (ended_ || !engine_) return {};
+  (void)finish_checkpoint().ok();
   if (!broken_.ok()) return broken_;
   try {
     settle();
@@ -308,7 +311,8 @@ void Trainer::Run::leave_loop(bool stop) {
   if (rounds) leave_round(stop);
   telling_.end_loop(done_ - loop_.start());
   loop_.end();
-  if (rounds && !somebody_left_) (void)checkpoint_of_loop(checkpoint).ok();
+  if (rounds && !somebody_left_) (void)checkpoint_of_loop(checkpoint, Wait::yes).ok();
+  (void)finish_checkpoint().ok();
   end_requests();
 }
 
@@ -329,7 +333,7 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
     const CheckpointOptions checkpoint = loop_.options().checkpoint;
     const bool grown = done_ > loop_.start();
     loop_.end();
-    if (grown && !checkpoint.folder.empty() && !somebody_left_) (void)checkpoint_of_loop(checkpoint).ok();
+    if (grown && !checkpoint.folder.empty() && !somebody_left_) (void)checkpoint_of_loop(checkpoint, Wait::yes).ok();
     end_requests();
     return std::nullopt;
   }

@@ -13,6 +13,7 @@
 #include "cohaul/gradient/reducer.h"
 #include "cohaul/job/requests.h"
 #include "cohaul/train/borrowed_model.h"
+#include "cohaul/train/checkpoint_writer.h"
 #include "cohaul/train/meetings.h"
 #include "cohaul/train/sample_loop.h"
 #include "cohaul/train/step_buffers.h"
@@ -113,17 +114,18 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   // Of checkpoints (trainer_checkpoints.cpp).
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();
-  Status expect_own_folder(const std::string& folder) const;
+  Status expect_own_folder(const std::string& folder);
   Status hold(const std::string& folder);
   std::string optimizer_name() const;
   std::string checkpoint_facts();
   std::vector<update::StatePiece> own_parameters(Bytes flat, std::int64_t& count) const;
-  Result<std::vector<checkpoint::FileEntry>> write_own_parameters(const std::string& folder);
-  Result<std::vector<checkpoint::FileEntry>> write_mine(const std::string& folder);
-  Status write_part(const std::string& checkpoint, std::vector<checkpoint::FileEntry>& files);
-  Status write_whole(const std::string& folder, int keep, checkpoint::Manifest& m);
+  Result<std::vector<checkpoint::FileImage>> copy_own_parameters();
+  Status copy_mine(CheckpointPart& part);
+  Status copy_part(const std::string& checkpoint, CheckpointPart& part);
+  Status copy_all(const std::string& folder, CheckpointPart& whole, std::vector<CheckpointPart>& parts);
+  Status begin_checkpoint(const std::string& folder, int keep);
+  Status finish_checkpoint();
   Status write_checkpoint(const std::string& folder, int keep);
-  Status write_files(const std::string& folder, const std::string& key, std::vector<checkpoint::FileEntry>& files);
   checkpoint::Manifest manifest() const;
   bool takes_checkpoints() const;
   void begin_checkpoints();
@@ -140,7 +142,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status count_all();
   bool next_round();
   void leave_round(bool stop);
-  Status checkpoint_of_loop(const CheckpointOptions& options);
+  enum class Wait { yes, no };  // until a checkpoint is on the disk
+  Status checkpoint_of_loop(const CheckpointOptions& options, Wait wait);
   [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
   void end_requests();
   // Of going on from one (trainer_resume.cpp).
@@ -198,11 +201,14 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   NamedTensors best_;  // worker 0: parameters and buffers of the best evaluation, if they are kept
 
   std::int64_t done_ = 0;
-  std::int64_t offset_ = 0;                       // updates before resume()
-  std::optional<checkpoint::LoopEntry> resumed_;  // the loop that the checkpoint was in
-  std::optional<checkpoint::FolderLock> lock_;    // worker 0: of the folder that it writes into
-  std::vector<Run*> others_;                      // trainers of the job that are written with this one
-  Time checkpoint_at_ = 0;                        // when the last one of the loop was written, or the loop began
+  std::int64_t offset_ = 0;                        // updates before resume()
+  std::optional<checkpoint::LoopEntry> resumed_;   // the loop that the checkpoint was in
+  std::optional<checkpoint::FolderLock> lock_;     // worker 0: of the folder that it writes into
+  std::vector<Run*> others_;                       // trainers of the job that are written with this one
+  std::optional<observe::Event> checkpoint_told_;  // of the checkpoint that is being written, at worker 0
+  Time checkpoint_begun_ = 0;
+  std::string own_folder_;  // that holds no other run's checkpoints
+  Time checkpoint_at_ = 0;  // when the last one of the loop was written, or the loop began
   std::optional<std::uint8_t>
       finished_step_;               // what all were asked for with a step that no checkpoint was written after yet
   std::vector<char> workers_left_;  // by worker: it has left the asynchronous loop
@@ -213,6 +219,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t left_loop_ = 0;      // number of a loop that was left, and is to be ended
   Status broken_;                   // why it cannot be used any more
   bool ended_ = false;
+  CheckpointWriter writer_;  // last: it uses the lock's folder
 };
 
 }  // namespace cohaul::train

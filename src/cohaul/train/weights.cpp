@@ -115,9 +115,14 @@ Result<NamedTensors> whole_parameters(const Model& model, collective::Group* gro
   return out;
 }
 
-Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers) {
+namespace {
+
+const checkpoint::Metadata kMetadata = {{"format", "pt"}};
+
+/// kept: owns what the views are of.
+Result<std::vector<checkpoint::TensorView>> views_of(const NamedTensors& parameters, const NamedTensors& buffers,
+                                                     NamedTensors& kept) {
   std::vector<checkpoint::TensorView> views;
-  NamedTensors kept;
   for (const NamedTensors* list : {&parameters, &buffers})
     for (const auto& [name, t] : *list) {
       if (!t.defined()) continue;
@@ -125,7 +130,21 @@ Status save(const std::string& path, const NamedTensors& parameters, const Named
       kept.emplace_back(name, t.detach().contiguous());
       views.push_back({name, type, t.sizes().vec(), bytes_of(kept.back().second)});
     }
-  return checkpoint::write(path, views, {{"format", "pt"}});
+  return views;
+}
+
+}  // namespace
+
+Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers) {
+  NamedTensors kept;
+  COHAUL_ASSIGN(const std::vector<checkpoint::TensorView> views, views_of(parameters, buffers, kept));
+  return checkpoint::write(path, views, kMetadata);
+}
+
+Result<checkpoint::FileImage> image_of(std::string name, const NamedTensors& parameters, const NamedTensors& buffers) {
+  NamedTensors kept;
+  COHAUL_ASSIGN(const std::vector<checkpoint::TensorView> views, views_of(parameters, buffers, kept));
+  return checkpoint::make_image(std::move(name), views, kMetadata);
 }
 
 std::string sha256(const NamedTensors& parameters) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cohaul/base/status.h"
+#include "cohaul/checkpoint/image.h"
 #include "cohaul/train/model.h"
 
 namespace cohaul::train {
@@ -17,6 +18,8 @@ Status load_tensors(const NamedTensors& tensors, const std::string& path);
 
 /// Copies of the parameters, whole (parts gathered: then every worker must call) and contiguous, on this worker.
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group);
+/// A file of them, copied.
+Result<checkpoint::FileImage> image_of(std::string name, const NamedTensors& parameters, const NamedTensors& buffers);
 /// Writes parameters and buffers.
 Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers);
 /// Of whole parameters.

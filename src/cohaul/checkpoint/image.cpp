@@ -1,0 +1,54 @@
+#include "cohaul/checkpoint/image.h"
+
+#include <algorithm>
+#include <sstream>
+#include <utility>
+
+#include "cohaul/checkpoint/file.h"
+#include "cohaul/checkpoint/header.h"
+#include "cohaul/checkpoint/sha256.h"
+
+namespace cohaul::checkpoint {
+
+// "+" and lines "name bytes hash", or "!" and the reason.
+constexpr char kWritten = '+', kNotWritten = '!';
+
+Result<FileImage> make_image(std::string name, std::span<const TensorView> tensors, const Metadata& metadata) {
+  Result<std::string> header = make_header(tensors, metadata);
+  if (!header.ok()) return header.status().context(name);
+  const std::uint64_t length = header->size();
+  FileImage image{.name = std::move(name), .size = sizeof length + length};
+  for (const TensorView& t : tensors) image.size += t.data.size();
+  image.data.reset(new std::byte[image.size]);  // not set to zero first
+  std::byte* to = std::ranges::copy(as_bytes(std::span(&length, 1)), image.data.get()).out;
+  to = std::ranges::copy(as_bytes(std::string_view(*header)), to).out;
+  for (const TensorView& t : tensors) to = std::ranges::copy(t.data, to).out;
+  return image;
+}
+
+Result<std::vector<FileEntry>> write_images(const std::string& folder, std::span<const FileImage> images) {
+  std::vector<FileEntry> out;
+  for (const FileImage& image : images) {
+    const ConstBytes bytes = image.bytes();
+    COHAUL_TRY(write_file(folder + "/" + image.name, {&bytes, 1}));
+    out.push_back({image.name, bytes.size(), hash_of(bytes)});
+  }
+  return out;
+}
+
+std::string text_of(const Result<std::vector<FileEntry>>& written) {
+  if (!written.ok()) return kNotWritten + written.status().message();
+  std::string out(1, kWritten);
+  for (const FileEntry& f : *written) out += f.name + " " + std::to_string(f.bytes) + " " + f.hash + "\n";
+  return out;
+}
+
+Result<std::vector<FileEntry>> files_of(const std::string& text) {
+  if (!text.starts_with(kWritten)) return invalid(text.substr(text.starts_with(kNotWritten) ? 1 : 0));
+  std::vector<FileEntry> out;
+  std::istringstream in(text.substr(1));
+  for (FileEntry f; in >> f.name >> f.bytes >> f.hash;) out.push_back(f);
+  return out;
+}
+
+}  // namespace cohaul::checkpoint

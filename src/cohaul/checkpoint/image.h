@@ -1,0 +1,34 @@
+#pragma once
+// Files in memory: copies that training cannot change any more, which somebody writes while it goes on.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+#include "cohaul/checkpoint/manifest.h"
+#include "cohaul/checkpoint/safetensors.h"
+
+namespace cohaul::checkpoint {
+
+/// A file's name in its folder, and its content. Move-only.
+struct FileImage {
+  std::string name;
+  std::unique_ptr<std::byte[]> data;
+  std::size_t size = 0;
+  ConstBytes bytes() const { return {data.get(), size}; }
+};
+
+/// Copies the tensors into what write() would write of them. Errors: as write()'s, but for those of the disk.
+Result<FileImage> make_image(std::string name, std::span<const TensorView> tensors, const Metadata& metadata = {});
+
+/// Writes the images into a folder. Blocks until they are on the disk. Errors: invalid, naming the file and the reason. Any thread.
+Result<std::vector<FileEntry>> write_images(const std::string& folder, std::span<const FileImage> images);
+
+/// What an owner says in the job's store of the files that it has written, or why it could not: as text, and back.
+std::string text_of(const Result<std::vector<FileEntry>>& written);
+Result<std::vector<FileEntry>> files_of(const std::string& text);
+
+}  // namespace cohaul::checkpoint
