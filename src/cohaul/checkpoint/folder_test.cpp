@@ -113,8 +113,7 @@ class Folder : public testing::Test {
   std::string write(Owners& owners, std::int64_t updates) {
     const std::string place = begin(path(), updates).value();
     Manifest m = manifest(updates);
-    for (std::size_t k = 0; k < owners.owners.size(); ++k)
-      m.files.push_back(write_owner(place, owners, k));
+    for (std::size_t k = 0; k < owners.owners.size(); ++k) m.files.push_back(write_owner(place, owners, k));
     EXPECT_TRUE(commit(path(), m).ok());
     return path() + "/" + folder_name(updates);
   }

@@ -7,7 +7,11 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <random>
+#include <string_view>
 #include <utility>
+
+#include "cohaul/checkpoint/file.h"
 
 namespace cohaul::checkpoint {
 
@@ -20,16 +24,30 @@ Result<FolderLock> FolderLock::take(const std::string& folder) {
   if (file < 0) return invalid(path + ": cannot be opened: " + std::strerror(errno));
   FolderLock lock(folder, file);
   if (::flock(file, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return lock;  // a file system without locks: as before there were any
+    if (errno != EWOULDBLOCK) return lock;  // a file system without locks
     char holder[24] = {};
     const ssize_t n = ::pread(file, holder, sizeof holder - 1, 0);
+    const std::string process(holder, std::strcspn(holder, " "));
     return unavailable(folder + ": another job writes its checkpoints into this folder" +
-                       (n > 0 ? " (process " + std::string(holder) + ")" : std::string()) +
+                       (n > 0 ? " (process " + process + ")" : std::string()) +
                        ": give each job a folder of its own, or wait until it has ended");
   }
-  const std::string me = std::to_string(::getpid());
-  if (::ftruncate(file, 0) == 0) (void)!::pwrite(file, me.data(), me.size(), 0);
+  std::random_device random;
+  const std::string mark =
+      std::to_string(::getpid()) + " " + std::to_string((std::uint64_t{random()} << 32) | random());
+  const bool written =
+      ::ftruncate(file, 0) == 0 && ::pwrite(file, mark.data(), mark.size(), 0) == static_cast<ssize_t>(mark.size());
+  if (written) lock.mark_ = mark;  // a full disk tells so with each checkpoint
   return lock;
+}
+
+Status expect_shared(const std::string& folder, const std::string& mark) {
+  const Result<MappedFile> file = map_file(folder + "/.lock");
+  const auto* text = file.ok() ? reinterpret_cast<const char*>(file->bytes.data()) : nullptr;
+  if (file.ok() && mark == std::string_view(text, file->bytes.size())) return {};
+  return invalid(folder + ": this process sees another folder there than worker 0, which writes checkpoints into it" +
+                 (file.ok() ? std::string() : " (" + file.status().message() + ")") +
+                 ": all hosts of a job need one folder that they share, and all workers the same path");
 }
 
 FolderLock::~FolderLock() {
@@ -37,10 +55,11 @@ FolderLock::~FolderLock() {
 }
 
 FolderLock::FolderLock(FolderLock&& other) noexcept
-    : folder_(std::move(other.folder_)), file_(std::exchange(other.file_, -1)) {}
+    : folder_(std::move(other.folder_)), mark_(std::move(other.mark_)), file_(std::exchange(other.file_, -1)) {}
 
 FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
   std::swap(folder_, other.folder_);
+  std::swap(mark_, other.mark_);
   std::swap(file_, other.file_);
   return *this;
 }

@@ -17,11 +17,16 @@ class FolderLock {
   FolderLock& operator=(FolderLock&& other) noexcept;
 
   const std::string& folder() const { return folder_; }
+  /// What stands in the lock's file: no other lock has the same.
+  const std::string& mark() const { return mark_; }
 
  private:
   FolderLock(std::string folder, int file) : folder_(std::move(folder)), file_(file) {}
-  std::string folder_;
+  std::string folder_, mark_;
   int file_;
 };
+
+/// That the folder which this process sees is the one that is locked with the mark. Errors: invalid, naming the folder and the fix.
+Status expect_shared(const std::string& folder, const std::string& mark);
 
 }  // namespace cohaul::checkpoint

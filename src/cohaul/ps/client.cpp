@@ -51,6 +51,7 @@ class Client final : public ServerExchange, ToServers {
   void set_first(std::int64_t updates) override { session_.set_first(updates); }
   std::size_t memory_bytes() const override { return sizeof *this; }
   Status save(const std::string& folder, const std::string& key) override;
+  Status look(const std::string& folder, const std::string& mark) override;
   Status restore(const std::string& checkpoint, std::int64_t updates) override;
   Result<std::optional<update::Work>> next(const update::Loop& loop) override;
   Status leave_loop(bool stop) override;
@@ -343,8 +344,14 @@ Status Client::abandon() {
 Status Client::save(const std::string& folder, const std::string& key) {
   COHAUL_TRY(between_steps("a checkpoint"));
   note_operation("let the servers write a checkpoint");
-  session_.save(folder, key);
+  session_.save({folder, key, {}});
   return settle(of_step()).context("write a checkpoint");
+}
+
+Status Client::look(const std::string& folder, const std::string& mark) {
+  COHAUL_TRY(between_steps("a look at a folder"));
+  session_.save({folder, {}, mark});
+  return settle(of_step()).context("look at the folder of checkpoints");
 }
 
 Status Client::restore(const std::string& checkpoint, std::int64_t updates) {

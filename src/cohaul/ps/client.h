@@ -60,6 +60,9 @@ class ServerExchange : public update::Exchange {
   /// Worker 0, all workers between the same two steps: every server writes what it keeps into the folder. Blocks until all have. Returns their
   /// files; invalid: one could not be written (not sticky).
   virtual Status save(const std::string& folder, const std::string& key) = 0;
+  /// Worker 0, outside of a step: whether all servers see the folder that has this mark (checkpoint::expect_shared). Blocks for an answer. invalid,
+  /// and sticky: one does not.
+  virtual Status look(const std::string& folder, const std::string& mark) = 0;
   /// Worker 0, before the first step: every server takes its part of a checkpoint of so many updates. Blocks until all have; then all refresh().
   virtual Status restore(const std::string& checkpoint, std::int64_t updates) = 0;
   /// Asks all servers; blocks for their answers. Not within a step.

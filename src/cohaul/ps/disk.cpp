@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cohaul/base/watch.h"
+#include "cohaul/checkpoint/lock.h"
 #include "cohaul/checkpoint/state_file.h"
 
 namespace cohaul::ps {
@@ -21,6 +22,9 @@ class RealDisk final : public Disk {
           image.ok() ? checkpoint::write_images(folder, {&*image, 1}) : image.status();
       (void)job_.set(key, checkpoint::text_of(written)).ok();  // the job is broken, and worker 0 knows
     });
+  }
+  Status look(const std::string& folder, const std::string& mark) override {
+    return checkpoint::expect_shared(folder, mark);
   }
   Status restore(const std::string& checkpoint, const update::Layout& layout,
                  std::span<const update::StatePiece> pieces) override {

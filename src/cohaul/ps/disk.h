@@ -19,6 +19,8 @@ class Disk {
   /// (checkpoint::text_of). Blocks while an earlier one is written.
   virtual void save(const std::string& folder, const std::string& name, const std::string& key,
                     const update::Layout& layout, std::span<const update::StatePiece> pieces) = 0;
+  /// checkpoint::expect_shared.
+  virtual Status look(const std::string& folder, const std::string& mark) = 0;
   /// Reads the pieces out of the files of a checkpoint. Errors: invalid, naming file or parameter.
   virtual Status restore(const std::string& checkpoint, const update::Layout& layout,
                          std::span<const update::StatePiece> pieces) = 0;

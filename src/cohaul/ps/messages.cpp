@@ -142,13 +142,14 @@ Result<Restore> Restore::decode(ConstBytes body) {
   return m;
 }
 
-void Save::encode(Writer& out) const { out.text(folder).text(key); }
+void Save::encode(Writer& out) const { out.text(folder).text(key).text(mark); }
 
 Result<Save> Save::decode(ConstBytes body) {
   Reader in(body);
   Save m;
   m.folder = in.text();
   m.key = in.text();
+  m.mark = in.text();
   if (!in.done()) return corrupt("an unreadable question for a checkpoint");
   return m;
 }

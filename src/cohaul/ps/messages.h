@@ -245,9 +245,10 @@ struct Restore {
   static Result<Restore> decode(ConstBytes body);
 };
 
-/// The folder that a server writes its file into, and the beginning of the key, its rank follows, under which it says so in the job's store.
+/// The folder that a server writes its file into, and the beginning of the key, its rank follows, under which it says so in the job's store. No
+/// key: it writes nothing, and refuses where the folder that it sees has not this mark (checkpoint::expect_shared).
 struct Save {
-  std::string folder, key;
+  std::string folder, key, mark;
 
   void encode(Writer& out) const;
   static Result<Save> decode(ConstBytes body);

@@ -254,6 +254,12 @@ std::vector<update::StatePiece> Server::pieces(std::vector<std::byte>& values) {
 
 Status Server::save(WorkerRank to, const transport::Frame& frame) {
   COHAUL_ASSIGN(const Save question, Save::decode(frame.body));
+  if (question.key.empty()) {
+    COHAUL_TRY(disk_->look(question.folder, question.mark));
+    body_.clear();
+    send(to, Kind::saved, frame.clock);
+    return {};
+  }
   std::vector<std::byte> values;
   const std::vector<update::StatePiece> mine = pieces(values);
   auto* next = values.data();

@@ -299,10 +299,10 @@ void Session::ask_all(Kind kind, Kind answer, const std::vector<std::byte>& body
   }
 }
 
-void Session::save(const std::string& folder, const std::string& key) {
+void Session::save(const Save& question) {
   std::vector<std::byte> body;
   Writer writer(body);
-  Save{folder, key}.encode(writer);
+  question.encode(writer);
   ask_all(Kind::save, Kind::saved, body);
 }
 

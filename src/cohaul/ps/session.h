@@ -70,8 +70,8 @@ class Session {
   bool is_amid_step() const { return work_ && sent_any_; }
   const update::StepOutcome& outcome() const { return outcome_; }
 
-  /// Worker 0, outside of a step: every server copies what it keeps, and writes it into the folder meanwhile. See Save::key.
-  void save(const std::string& folder, const std::string& key);
+  /// Worker 0, outside of a step: every server copies what it keeps, and writes it into the folder meanwhile; without a key it looks at it alone.
+  void save(const Save& question);
   /// Worker 0, before the first step: every server takes its part from a checkpoint. Others refresh() when that is over.
   void restore(const std::string& checkpoint, std::int64_t updates);
 

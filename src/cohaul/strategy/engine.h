@@ -97,6 +97,8 @@ class Engine {
   /// they say in the job's store under `key` and their rank (checkpoint::text_of). Not within a step; all workers call it between the same two.
   /// Blocks until all is copied.
   virtual Result<std::vector<checkpoint::FileImage>> save(const std::string& folder, const std::string& key) = 0;
+  /// Worker 0, before save(): whether the servers see the folder of checkpoints that has this mark (checkpoint::expect_shared). Blocks for an answer.
+  virtual Status look(const std::string& /*folder*/, const std::string& /*mark*/) { return {}; }
   /// Servers that save() lets write.
   virtual int saving_servers() const { return 0; }
   /// Before the first step: takes parameters and optimizer state from a verified checkpoint of so many updates. All workers call it; meet lets them

@@ -62,6 +62,7 @@ class ServerEngine final : public Engine {
     if (job_.rank() == 0) COHAUL_TRY(exchange_->save(folder, key));
     return std::vector<checkpoint::FileImage>();
   }
+  Status look(const std::string& folder, const std::string& mark) override { return exchange_->look(folder, mark); }
   int saving_servers() const override { return servers_; }
   Status restore(const std::string& checkpoint, std::int64_t updates, const std::function<Status()>& meet,
                  Time deadline) override {

@@ -242,6 +242,39 @@ TEST_F(Checkpoints, AreNotWrittenAmongThoseOfAnotherRunOrTrainer) {
   });
 }
 
+/// As on hosts that do not share the folder: it is another one at each worker.
+TEST_F(Checkpoints, WorkersThatSeeAnotherFolderAreNamed) {
+  for (const bool exists : {false, true}) {
+    const std::string second = folder() + "-of-worker-1";
+    if (exists) std::filesystem::create_directories(second);
+    if (exists) std::ofstream(second + "/.lock") << "1 2";
+    job::with_workers(2, [&](job::Job& job) {
+      Net net;
+      const Line data(40);
+      Silent silent;
+      const std::string mine = job.rank() == 0 ? folder() : second;
+      Trainer t(job, net.model, strategy::AllReduce{}, adam(), {.slices = 4, .sink = &silent});
+      FitOptions fit{.batch = 8, .steps = 4};
+      fit.checkpoint = {.folder = mine, .every = 1};
+      std::string why;
+      EXPECT_EQ(code_of(
+                    [&] {
+                      t.fit(
+                          data, [&](const data::Batch& b) { return net.loss(b); }, fit);
+                    },
+                    &why),
+                Code::invalid);
+      EXPECT_NE(why.find("worker 1: " + second + ": this process sees another folder there than worker 0"),
+                std::string::npos)
+          << why;
+      EXPECT_EQ(code_of([&] { t.save_checkpoint(mine); }, &why), Code::invalid);
+      EXPECT_NE(why.find("this process sees another folder there"), std::string::npos) << why;
+      EXPECT_TRUE(job.close().ok());
+    });
+    std::filesystem::remove_all(second);
+  }
+}
+
 TEST_F(Checkpoints, AFolderThatCannotBeWrittenIsAnErrorOfTheCallAndTrainingGoesOn) {
   std::ofstream(folder_) << "a file";
   job::with_workers(2, [&](job::Job& job) {

@@ -136,7 +136,35 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) {
 Status Trainer::Run::hold(const std::string& folder) {
   if (job_.rank() != 0 || (lock_ && lock_->folder() == folder)) return {};
   COHAUL_ASSIGN(lock_, checkpoint::FolderLock::take(folder));
+  new_mark_ = lock_->mark();
   return {};
+}
+
+/// Worker 0 says whether it may write into the folder (`mine`). Where it has just taken it, all prove that they see the same one. Errors: at all
+/// workers alike.
+Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& folder, const Status& mine) {
+  std::string mark = std::exchange(new_mark_, {});
+  if (job_.rank() == 0) {
+    COHAUL_TRY(say(key, mine.ok() ? Result<std::string>(mark) : mine));
+    COHAUL_TRY(mine);
+  } else {
+    COHAUL_ASSIGN(mark, hear(0, key));
+  }
+  if (mark.empty()) return {};
+  const auto seen_by = [&](int rank) { return key + "/seen/" + std::to_string(rank); };
+  if (job_.rank() != 0) {
+    const Status seen = checkpoint::expect_shared(folder, mark).context("worker " + std::to_string(job_.rank()));
+    COHAUL_TRY(say(seen_by(job_.rank()), seen.ok() ? Result<std::string>(std::string()) : seen));
+    return agree(key + "/shared", {});
+  }
+  Status shared;
+  for (int r = 1; r < job_.world(); ++r) {
+    const Status seen = hear(r, seen_by(r)).status();
+    if (shared.ok()) shared = seen;
+  }
+  if (shared.ok() && optimizer_) shared = engine_->look(folder, mark);
+  if (!shared.ok()) lock_.reset();  // to be proven again
+  return agree(key + "/shared", shared);
 }
 
 /// This trainer's part of the checkpoint that another one writes, of all workers.
@@ -169,9 +197,12 @@ Status Trainer::Run::copy_all(const std::string& folder, CheckpointPart& whole, 
   if (begun.ok()) begun = hold(folder);
   if (begun.code() == Code::unavailable) begun = invalid(begun.message());
   if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
-  COHAUL_TRY(agree(whole.key + "/begun", begun));
+  COHAUL_TRY(agree_on_folder(whole.key + "/begun", folder, begun));
   for (Run* other : others_) COHAUL_TRY(other->copy_part(whole.folder, parts.emplace_back()));
-  whole.copied = copy_mine(whole);
+  const bool is_seen = std::filesystem::exists(whole.folder);
+  whole.copied = is_seen ? copy_mine(whole)
+                         : invalid(whole.folder + " is not there at worker " + std::to_string(job_.rank()) +
+                                   ", and worker 0 has made it: all need the same folder");
   if (whole.copied.code() == Code::peer_lost) return whole.copied;
   // A worker that goes on would change what servers have not copied, and other workers have not counted.
   const auto has_servers = [](const CheckpointPart& p) { return p.servers > 0; };
@@ -278,10 +309,11 @@ void Trainer::Run::begin_checkpoints() {
   finished_step_.reset();
   checkpoint_at_ = steady_clock().now();
   if (takes_checkpoints()) {
-    const Status held = hold(absolute_path(loop_.options().checkpoint.folder));
+    const std::string folder = absolute_path(loop_.options().checkpoint.folder);
+    const Status held = hold(folder);
     // A disk that cannot be written is told with each checkpoint, and may be mended.
-    or_throw(agree(meetings_.group() + "/folder/" + std::to_string(checkpoints_++),
-                   held.code() == Code::unavailable ? invalid(held.message()) : Status()));
+    or_throw(agree_on_folder(meetings_.group() + "/folder/" + std::to_string(checkpoints_++), folder,
+                             held.code() == Code::unavailable ? invalid(held.message()) : Status()));
   }
   if (has_rounds()) begin_round();
   requests_.emplace(takes_checkpoints());

@@ -116,6 +116,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void expect_checkpoints();
   Status expect_own_folder(const std::string& folder);
   Status hold(const std::string& folder);
+  Status agree_on_folder(const std::string& key, const std::string& folder, const Status& mine);
   std::string optimizer_name() const;
   std::string checkpoint_facts();
   std::vector<update::StatePiece> own_parameters(Bytes flat, std::int64_t& count) const;
@@ -207,6 +208,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::vector<Run*> others_;                       // trainers of the job that are written with this one
   std::optional<observe::Event> checkpoint_told_;  // of the checkpoint that is being written, at worker 0
   Time checkpoint_begun_ = 0;
+  std::string new_mark_;    // worker 0: of the folder that it has just taken
   std::string own_folder_;  // that holds no other run's checkpoints
   Time checkpoint_at_ = 0;  // when the last one of the loop was written, or the loop began
   std::optional<std::uint8_t>
