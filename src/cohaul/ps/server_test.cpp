@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "cohaul/ps/disk.h"
 #include "cohaul/ps/session.h"
 
 namespace cohaul::ps {
@@ -23,6 +24,22 @@ struct Parcel {
   bool to_server;
   transport::Message message;
   std::vector<std::byte> body;
+};
+
+/// Notes what a server writes.
+struct NotedDisk final : Disk {
+  void save(const std::string& folder, const std::string& name, const std::string& key, const update::Layout&,
+            std::span<const update::StatePiece> pieces) override {
+    saved.push_back(folder + " " + name + " " + key + " " + std::to_string(pieces.size()));
+  }
+  Status look(const std::string& folder, const std::string& seen_mark) override {
+    return seen_mark == mark ? Status() : invalid(folder + ": is another one");
+  }
+  Status restore(const std::string&, const update::Layout&, std::span<const update::StatePiece>) override {
+    return unsupported("nothing is saved");
+  }
+  std::string mark = "7 of this job";
+  std::vector<std::string> saved;
 };
 
 /// Workers and servers whose messages arrive one after the other, in the order said.
@@ -43,6 +60,7 @@ class Town {
     deliver();
   }
 
+  NotedDisk& disk(std::int32_t k) { return servers_[k]->disk; }
   Session& session(std::int32_t w) { return workers_[w]->session; }
   Server& server(std::int32_t k) { return servers_[k]->server; }
   Bytes parameters(std::int32_t w) { return workers_[w]->parameters; }
@@ -110,7 +128,7 @@ class Town {
 
  private:
   struct Shop final : ToWorkers {
-    Shop(Town& t, std::int32_t k) : town(t), rank(k), server(ServerRank(k), memory, *this) {}
+    Shop(Town& t, std::int32_t k) : town(t), rank(k), server(ServerRank(k), memory, *this, &disk) {}
     void send(WorkerRank to, const transport::Message& m) override {
       if (m.kind == static_cast<std::uint16_t>(Kind::params)) town.bytes_.second += m.payload.size();
       town.put({to.value, rank, false, m, {}});
@@ -118,6 +136,7 @@ class Town {
     Town& town;
     std::int32_t rank;
     HeapMemory memory;
+    NotedDisk disk;
     Server server;
   };
   struct Customer final : ToServers {
@@ -354,6 +373,29 @@ TEST(Session, AnAnswerOfAnotherLoopIsNotTakenForThisOnes) {
   town.deliver();
   EXPECT_FALSE(s.busy());
   EXPECT_EQ(s.loop(), (LoopState{1, 5, 10, 5}));
+}
+
+TEST(Server, SavesUnderAKeyAndWithoutOneLooksAtTheFolderAlone) {
+  const update::Layout layout = two_large();
+  Init init;
+  init.servers = 2;
+  Town town(init, layout);
+  Session& s = town.session(0);
+  s.save({"/folder", {}, "7 of this job"});
+  EXPECT_TRUE(s.busy());
+  town.deliver();
+  EXPECT_FALSE(s.busy());
+  EXPECT_TRUE(town.disk(0).saved.empty());
+  s.save({"/folder/step", "key/", {}});
+  town.deliver();
+  EXPECT_FALSE(s.busy());
+  ASSERT_EQ(town.disk(1).saved.size(), 1u);
+  EXPECT_TRUE(town.disk(1).saved[0].starts_with("/folder/step owner-1.safetensors key/1 ")) << town.disk(1).saved[0];
+  town.disk(0).mark = "9 of another";
+  const Status why = town.say(0, Kind::save, 3, 0, encoded(Save{"/folder", {}, "7 of this job"}));
+  EXPECT_EQ(why.message(), "/folder: is another one");
+  EXPECT_EQ(town.say(1, Kind::save, 4, 0, encoded(Save{"/folder", "key/", {}})).code(), Code::corrupt)
+      << "it is worker 0's to ask";
 }
 
 TEST(Session, AnAsynchronousStepThatIsHeldBackCanBeGivenUpAndBegunAgain) {
