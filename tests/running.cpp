@@ -61,9 +61,9 @@ bool eventually(double limit_s, const std::function<bool()>& condition) {
   return true;
 }
 
-Running::Running(Arguments arguments, TemporaryFolder folder)
+Running::Running(const std::string& program, Arguments arguments, TemporaryFolder folder)
     : folder_(std::move(folder)), marker_(kMarker + folder_.path()), started_(std::chrono::steady_clock::now()) {
-  arguments.insert(arguments.begin(), COHAUL_BIN "/cohaul");
+  arguments.insert(arguments.begin(), program);
   std::vector<char*> argv, envp;
   for (std::string& a : arguments) argv.push_back((a = with_folder(a, folder_.path())).data());
   argv.push_back(nullptr);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cohaul/base/temporary_folder.h"
@@ -39,7 +40,10 @@ struct Found {
 class Running {
  public:
   /// Arguments of `cohaul`; "{}" in them stands for the folder.
-  explicit Running(Arguments arguments, TemporaryFolder folder = fresh_folder());
+  explicit Running(Arguments arguments, TemporaryFolder folder = fresh_folder())
+      : Running(COHAUL_BIN "/cohaul", std::move(arguments), std::move(folder)) {}
+  /// Of another program.
+  Running(const std::string& program, Arguments arguments, TemporaryFolder folder = fresh_folder());
   ~Running();
   Running(const Running&) = delete;
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "broken_files.h"
@@ -198,6 +199,52 @@ TEST_F(Stop, Sigusr1WritesACheckpointAndTrainingGoesOn) {
     }
     EXPECT_FALSE(running.wait(0.5).has_value()) << running.err();
   }
+}
+
+/// Processes of a user's program that another launcher starts: it sets four variables, and passes on nothing.
+class OtherLauncher : public Stop {
+ protected:
+  std::vector<std::unique_ptr<Running>> start(int workers, const std::string& how = "") {
+    std::vector<std::unique_ptr<Running>> all;
+    const std::string port = std::to_string(20'000 + ::getpid() % 10'000);
+    for (int r = 0; r < workers; ++r)
+      all.push_back(std::make_unique<Running>(
+          "/usr/bin/env",
+          Arguments{"RANK=" + std::to_string(r), "WORLD_SIZE=" + std::to_string(workers), "MASTER_ADDR=127.0.0.1",
+                    "MASTER_PORT=" + port, COHAUL_OWN_SIGNALS, home_.file("data"), home_.file("checkpoints"), how}));
+    for (const auto& r : all)
+      EXPECT_TRUE(eventually(kLong, [&] { return r->out().find("trains") != std::string::npos; })) << r->err();
+    return all;
+  }
+  std::vector<std::int64_t> checkpoints() const { return checkpoint::list(home_.file("checkpoints")); }
+};
+
+TEST_F(OtherLauncher, SigtermToAnyProcessWritesACheckpointAndAllEnd) {
+  for (const int workers : {1, 2}) {
+    const auto all = start(workers);
+    ::kill(all.back()->pid(), SIGTERM);
+    for (const auto& r : all) EXPECT_EQ(r->wait(kLong), 143) << r->err();
+    EXPECT_NE(all.front()->err().find("stopped by SIGTERM after step "), std::string::npos) << all.front()->err();
+    EXPECT_EQ(checkpoints().size(), 1u);
+    fs::remove_all(home_.file("checkpoints"));
+  }
+}
+
+TEST_F(OtherLauncher, Sigusr1WritesACheckpointAndTrainingGoesOn) {
+  const auto all = start(2);
+  ::kill(all.front()->pid(), SIGUSR1);
+  EXPECT_TRUE(eventually(kLong, [&] { return checkpoints().size() == 1; }));
+  EXPECT_FALSE(all.front()->wait(0.5).has_value()) << all.front()->err();
+  ::kill(all.front()->pid(), SIGTERM);
+  EXPECT_EQ(all.front()->wait(kLong), 143) << all.front()->err();
+}
+
+TEST_F(OtherLauncher, AProgramsOwnHandlerStaysItsOwn) {
+  const auto all = start(1, "handler");
+  ::kill(all.front()->pid(), SIGTERM);
+  EXPECT_EQ(all.front()->wait(kLong), 0) << all.front()->err();
+  EXPECT_NE(all.front()->out().find("left by its own handler"), std::string::npos);
+  EXPECT_EQ(all.front()->err().find("stopped by"), std::string::npos) << all.front()->err();
 }
 
 TEST_F(Stop, Sigusr1WithoutAFolderCostsAWarning) {
