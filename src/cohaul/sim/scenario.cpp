@@ -137,6 +137,7 @@ std::string Scenario::describe() const {
     text += ", worker " + std::to_string(leave->worker) + " leaves after " + std::to_string(leave->after) + " steps" +
             (leave->stop ? " and stops the loop" : "");
   }
+  if (save_after >= 0) text += ", saves after " + std::to_string(save_after) + " steps";
   for (const Fault& f : faults) text += "; " + f.describe();
   return text;
 }

@@ -56,6 +56,7 @@ struct Scenario {
   Duration delay_max = 1, compute_max = 1, peer_timeout = kSecond;
   bool is_reaped = false;  // a launcher learns how its children end; else only connections and heartbeats tell
   bool goes_on = false;    // asynchronous modes only: a worker's loss is told to the servers, and the others go on
+  std::int64_t save_after = -1;  // synchronous: the step after which a checkpoint is made; negative: none
   std::vector<Fault> faults;
 
   static Scenario draw(std::uint64_t seed);

@@ -4,10 +4,14 @@
 
 namespace cohaul::sim {
 
-Server::Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness)
+Server::Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness, Saving& saving)
     : Process({transport::Role::server, rank.value}, std::move(heart), scenario.goes_on),
       witness_(witness),
-      server_(rank, memory_, *this) {}
+      saving_(saving),
+      random_(scenario.seed, 200 + rank.value),
+      writing_max_(scenario.compute_max),
+      disk_(saving, rank.value),
+      server_(rank, memory_, *this, &disk_) {}
 
 void Server::connected(std::unique_ptr<transport::Channel> channel) {
   server_.joined(WorkerRank(static_cast<std::int32_t>(peers_.size())), Incarnation(1));
@@ -34,7 +38,12 @@ void Server::work(Time now) {
     if (sent.ok()) all_sent &= *sent;
     if (!sent.ok()) peer->failure = sent.status();
   }
-  is_finished_ = server_.is_done() && all_sent;
+  if (disk_.take_copied()) written_at_ = now + 1 + static_cast<Duration>(random_.below(writing_max_));
+  if (now >= written_at_) {
+    written_at_ = kForever;
+    saving_.servers_said.insert(who().rank);
+  }
+  is_finished_ = server_.is_done() && all_sent && written_at_ == kForever;
 }
 
 void Server::serve(WorkerRank from, Peer& peer, Time now) {

@@ -5,17 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/random.h"
 #include "cohaul/ps/arena_memory.h"
 #include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/server.h"
 #include "cohaul/sim/process.h"
+#include "cohaul/sim/saving.h"
 #include "cohaul/sim/witness.h"
 
 namespace cohaul::sim {
 
 class Server final : public Process, ps::ToWorkers {
  public:
-  Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness);
+  Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness, Saving& saving);
   /// Of worker 0, 1, … in turn.
   void connected(std::unique_ptr<transport::Channel> channel);
 
@@ -32,6 +34,7 @@ class Server final : public Process, ps::ToWorkers {
     bool is_refused = false, is_given_up = false;
   };
   void work(Time now) override;
+  Time next_work() const override { return written_at_; }
   bool is_finished() const override { return is_finished_; }
   std::vector<std::unique_ptr<transport::Channel>*> links() override;
   void send(WorkerRank to, const transport::Message& message) override;
@@ -39,7 +42,12 @@ class Server final : public Process, ps::ToWorkers {
   void refuse(WorkerRank who, Peer& peer, const Status& why);
 
   Witness& witness_;
+  Saving& saving_;
+  Random random_;
+  const Duration writing_max_;
+  Time written_at_ = kForever;  // its part of a checkpoint will be
   ps::ArenaMemory memory_;
+  SavingDisk disk_;
   ps::Server server_;
   std::vector<std::unique_ptr<Peer>> peers_;  // by worker; after the server, whose versions their frames pin
   bool is_finished_ = false;

@@ -39,10 +39,12 @@ class Simulation {
     init.slices = scenario.slices;
     init.layout_hash = layout_.hash();
     for (std::int32_t k = 0; k < scenario.servers; ++k) {
-      servers_.push_back(std::make_unique<Server>(scenario_, ServerRank(k), heart({Role::server, k}), witness_));
+      servers_.push_back(
+          std::make_unique<Server>(scenario_, ServerRank(k), heart({Role::server, k}), witness_, saving_));
     }
     for (std::int32_t w = 0; w < scenario.workers; ++w) {
-      workers_.push_back(std::make_unique<Worker>(scenario_, layout_, init, w, heart({Role::worker, w}), witness_));
+      workers_.push_back(
+          std::make_unique<Worker>(scenario_, layout_, init, w, heart({Role::worker, w}), witness_, saving_));
     }
     connect();
   }
@@ -51,6 +53,7 @@ class Simulation {
     int idle = 0;  // rounds in a row in which time stood still
     while (witness_.verdict().ok() && !is_over() && now() < kEnd) {
       Time before = now();
+      if (saving_.arrived > 0 && !saving_.committed) saving_.moments.push_back(before);
       strike();
       for (Process* p : processes_) turn(*p);
       launcher_.turn(now());
@@ -74,6 +77,9 @@ class Simulation {
     report.result.assign(workers_[0]->parameters().begin(), workers_[0]->parameters().end());
     report.left_early = witness_.left_early();
     report.skipped = witness_.skipped();
+    report.committed = saving_.committed;
+    report.moments = saving_.moments;
+    if (saving_.committed) witness_.on_committed(saving_);
     witness_.at_end({processes_.begin(), processes_.end()}, report.tables, report.coordinator);
     if (!witness_.verdict().ok()) return witness_.verdict().context("trace " + std::to_string(report.trace));
     return report;
@@ -192,6 +198,7 @@ class Simulation {
   const Scenario scenario_;
   const update::Layout layout_;
   Random random_;
+  Saving saving_;
   Witness witness_;
   transport::SimNetwork network_;
   Launcher launcher_;

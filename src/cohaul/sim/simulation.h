@@ -20,6 +20,8 @@ struct Report {
   bool left_early = false;     // a worker did leave a loop
   std::int64_t skipped = 0;    // steps, asynchronous
   std::vector<double> result;  // worker 0's parameters
+  bool committed = false;      // its checkpoint
+  std::vector<Time> moments;   // Saving::moments
 };
 
 /// Runs it to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.

@@ -151,6 +151,54 @@ TEST(Membership, AStoppedWorkerIsLostAndTheOthersDoItsStep) {
   }
 }
 
+Scenario saving(std::uint64_t seed) {
+  Scenario s = three_workers(Mode::sync, seed, {});
+  s.faults.clear();
+  s.slices = 5;
+  s.steps = 8;
+  s.save_after = 3;
+  s.one_host = seed % 2 == 0;
+  s.delay_max = s.compute_max = 200 * kMicrosecond;
+  if (seed % 2 == 0) s.policy.clip_norm = 3;
+  return s;
+}
+
+TEST(Checkpoint, IsOfOnePointBetweenTwoStepsOnEverySchedule) {
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    Scenario s = saving(seed);
+    s.workers = static_cast<std::int32_t>(1 + seed % 5);
+    s.servers = static_cast<std::int32_t>(1 + seed % 3);
+    s.save_after = static_cast<std::int64_t>(seed % 8);
+    const auto report = simulate(s);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    EXPECT_TRUE(report->committed) << s.describe();
+  }
+}
+
+/// Each process, at each moment between the meeting before a checkpoint and its end: there is a whole one from which the run can go on, or none.
+TEST(Checkpoint, AKillAtEveryMessageOfASaveLeavesAWholeOneOrNone) {
+  std::int64_t committed = 0, runs = 0;
+  for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+    const Scenario s = saving(seed);
+    const auto whole = simulate(s);
+    ASSERT_TRUE(whole.ok()) << whole.status().message();
+    ASSERT_GT(whole->moments.size(), 10u);
+    for (const job::MemberKey who : {job::MemberKey{Role::worker, 0}, job::MemberKey{Role::worker, 2},
+                                     job::MemberKey{Role::server, 0}, job::MemberKey{Role::server, 1}}) {
+      for (const Time at : whole->moments) {
+        Scenario killed = s;
+        killed.faults = {{.kind = Fault::Kind::kill, .who = who, .at = at}};
+        const auto report = simulate(killed);
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        committed += report->committed;
+        ++runs;
+      }
+    }
+  }
+  EXPECT_GT(committed, 0);
+  EXPECT_LT(committed, runs);
+}
+
 TEST(Membership, SynchronousTrainingEndsNamingTheLost) {
   for (Fault::Kind kind : {Fault::Kind::stop, Fault::Kind::kill}) {
     for (std::uint64_t seed = 1; seed <= 10; ++seed) {

@@ -75,6 +75,11 @@ void Witness::on_sent(std::int32_t to, const transport::Message& message) {
   }
 }
 
+void Witness::on_committed(const Saving& saving) {
+  const Status good = check_checkpoint(saving, scenario_, layout_, reference_[scenario_.save_after], reference_.back());
+  if (!good.ok()) broken(good.message());
+}
+
 void Witness::on_sent_to_lost(job::MemberKey by, std::int32_t worker) {
   broken(job::describe(by) + " serves " + worker_name(worker) + ", which it gave up");
 }

@@ -13,6 +13,7 @@
 #include "cohaul/job/membership.h"
 #include "cohaul/ps/messages.h"
 #include "cohaul/sim/process.h"
+#include "cohaul/sim/saving.h"
 #include "cohaul/sim/scenario.h"
 #include "cohaul/transport/channel.h"
 #include "cohaul/update/exchange.h"
@@ -47,6 +48,8 @@ class Witness {
   /// A process ended by itself. (What it does with a loss that it was told of is its own.)
   void on_failed(const Process& process);
   void on_decision(const job::Decision& decision, Time now);
+  /// A checkpoint is whole.
+  void on_committed(const Saving& saving);
   /// Nothing happens any more. tables, coordinator: what they counted.
   void at_end(const std::vector<const Process*>& processes, const ps::Stats& tables, const ps::Stats& coordinator);
 

@@ -10,12 +10,13 @@
 namespace cohaul::sim {
 
 Worker::Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank,
-               Heart heart, Witness& witness)
+               Heart heart, Witness& witness, Saving& saving)
     : Process({transport::Role::worker, rank}, std::move(heart), scenario.goes_on),
       scenario_(scenario),
       layout_(layout),
       rank_(rank),
       witness_(witness),
+      saving_(saving),
       random_(scenario.seed, 100 + rank),
       // Worker 0's are what all start from; the others' must be overwritten.
       parameters_(layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
@@ -63,6 +64,7 @@ void Worker::work(Time now) {
     }
   }
   if (status.ok() && !session_.busy()) advance(now);
+  write(now);
   Result<bool> all_sent = flush();
   if (status.ok()) status = all_sent.status();
   if (!status.ok()) return fail(std::move(status));
@@ -94,6 +96,7 @@ Result<bool> Worker::flush() {
 /// The session has all that it asked for.
 void Worker::advance(Time now) {
   bool sync = scenario_.is_sync();
+  if (phase_ == Phase::meeting || phase_ == Phase::saving) return meet_or_save(now);
   if (phase_ == Phase::computing || phase_ == Phase::leaving) return;
   if (phase_ == Phase::finishing) {
     std::fill(gradients_.begin(), gradients_.end(), std::numeric_limits<double>::quiet_NaN());
@@ -106,10 +109,44 @@ void Worker::advance(Time now) {
   bool is_over = sync ? next_step_ == scenario_.all_steps() : !session_.granted().has_value();
   bool is_last = is_over && loop_ + 1 >= scenario_.loops;
   witness_.on_look({rank_, parameters_, session_.outcome(), is_over, sync ? is_over : is_last});
+  if (sync && next_step_ == scenario_.save_after && !std::exchange(has_saved_, true)) {
+    ++saving_.arrived;
+    phase_ = Phase::meeting;
+    return meet_or_save(now);
+  }
   if (!is_over) return compute(sync ? Step(next_step_++) : *session_.granted(), now);
   if (!sync && !end_loop()) return ask();
   phase_ = Phase::leaving;
   session_.goodbye();
+}
+
+/// As the trainer does: all workers meet, worker 0 lets the servers copy what they keep, and nobody goes on before that.
+void Worker::meet_or_save(Time now) {
+  if (saving_.arrived < scenario_.workers) return;
+  if (phase_ == Phase::meeting && rank_ == 0) {
+    phase_ = Phase::saving;
+    session_.save({"folder", "key/", {}});
+    return;
+  }
+  if (phase_ == Phase::saving) saving_.copied = commits_ = true;
+  if (!saving_.copied) return;
+  written_at_ = now + 1 + static_cast<Duration>(random_.below(scenario_.compute_max));
+  compute(Step(next_step_++), now);
+}
+
+/// What a thread does meanwhile.
+void Worker::write(Time now) {
+  if (now >= written_at_) {
+    written_at_ = kForever;
+    saving_.workers_said.insert(rank_);
+  }
+  const auto all = [](const std::set<std::int32_t>& said, std::int32_t count) {
+    return static_cast<std::int32_t>(said.size()) == count;
+  };
+  if (!commits_ || !all(saving_.workers_said, scenario_.workers) || !all(saving_.servers_said, scenario_.servers))
+    return;
+  commits_ = false;
+  saving_.committed = true;
 }
 
 /// True: it was the last.

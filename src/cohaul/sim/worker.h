@@ -2,6 +2,7 @@
 // A worker's process: the real session, run as ps/client.cpp runs it, with a stub in the place of the model. Its gradients are a pure
 // function of problem, step and slice.
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/session.h"
 #include "cohaul/sim/process.h"
+#include "cohaul/sim/saving.h"
 #include "cohaul/sim/witness.h"
 #include "cohaul/transport/arena.h"
 
@@ -19,7 +21,7 @@ namespace cohaul::sim {
 class Worker final : public Process, ps::ToServers {
  public:
   Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank, Heart heart,
-         Witness& witness);
+         Witness& witness, Saving& saving);
   /// To server 0, 1, … in turn.
   void connected(std::unique_ptr<transport::Channel> channel);
 
@@ -30,7 +32,18 @@ class Worker final : public Process, ps::ToServers {
   void slow_down(Duration by) override { slower_ = by; }
 
  private:
-  enum class Phase : std::uint8_t { joining, starting, asking, computing, finishing, leaving_loop, leaving, done };
+  enum class Phase : std::uint8_t {
+    joining,
+    starting,
+    asking,
+    computing,
+    finishing,
+    leaving_loop,
+    meeting,
+    saving,
+    leaving,
+    done
+  };
   struct Link {
     std::unique_ptr<transport::Channel> channel;
     std::unique_ptr<ps::Outgoing> outgoing;
@@ -41,8 +54,12 @@ class Worker final : public Process, ps::ToServers {
     std::vector<std::byte> body;
   };
   void work(Time now) override;
-  Time next_work() const override { return phase_ == Phase::computing ? computed_at_ : kForever; }
-  bool is_finished() const override { return phase_ == Phase::done; }
+  Time next_work() const override {
+    return std::min(phase_ == Phase::computing ? computed_at_ : kForever, written_at_);
+  }
+  bool is_finished() const override { return phase_ == Phase::done && written_at_ == kForever && !commits_; }
+  void meet_or_save(Time now);
+  void write(Time now);
   std::vector<std::unique_ptr<transport::Channel>*> links() override;
   void send(ServerRank to, const transport::Message& message) override;
   Status receive();
@@ -60,6 +77,7 @@ class Worker final : public Process, ps::ToServers {
   const update::Layout& layout_;
   const std::int32_t rank_;
   Witness& witness_;
+  Saving& saving_;
   Random random_;
   std::vector<double> parameters_;
   transport::Arena arena_;  // of the gradients, part after part
@@ -76,6 +94,9 @@ class Worker final : public Process, ps::ToServers {
   std::vector<Said> said_;
   Time computed_at_ = 0;
   Duration slower_ = 0;
+  bool has_saved_ = false;
+  Time written_at_ = kForever;  // its own file of a checkpoint will be
+  bool commits_ = false;        // worker 0: when all have written theirs
 };
 
 }  // namespace cohaul::sim
