@@ -9,7 +9,7 @@ Server::Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& 
       witness_(witness),
       saving_(saving),
       random_(scenario.seed, 200 + rank.value),
-      writing_max_(scenario.compute_max),
+      writing_max_(10 * scenario.compute_max),
       disk_(saving, rank.value),
       server_(rank, memory_, *this, &disk_) {}
 
