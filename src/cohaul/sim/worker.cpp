@@ -47,6 +47,7 @@ std::vector<std::unique_ptr<transport::Channel>*> Worker::links() {
 }
 
 void Worker::work(Time now) {
+  if (phase_ == Phase::done) return write(now);
   if (phase_ == Phase::joining) {
     phase_ = Phase::starting;
     session_.start();
