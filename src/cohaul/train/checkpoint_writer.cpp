@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "cohaul/base/facts.h"
 #include "cohaul/base/watch.h"
 #include "cohaul/checkpoint/folder.h"
 
@@ -20,10 +21,40 @@ Status take_files(const Result<std::string>& said, std::vector<checkpoint::FileE
   return {};
 }
 
+/// That the folder may be written into, which worker 0 makes.
+Status begin(job::Job& job, CheckpointPlan& plan) {
+  const std::string key = plan.whole.key + "/begun";
+  const auto facts_of = [&](int rank) { return key + "/" + std::to_string(rank); };
+  const Time deadline = steady_clock().now() + seconds(job.options().step_timeout_s);
+  if (job.rank() != 0) {
+    COHAUL_TRY(job.set(facts_of(job.rank()), plan.facts));
+    COHAUL_ASSIGN(const std::string wrong, job.get_from(0, key, deadline));
+    return wrong.empty() ? Status() : invalid(wrong);
+  }
+  Status wrong = plan.wrong;
+  for (int r = 1; r < job.world(); ++r) {
+    COHAUL_ASSIGN(const std::string facts, job.get_from(r, facts_of(r), deadline));
+    if (wrong.ok()) wrong = compare_facts(plan.facts, "worker 0", facts, "worker " + std::to_string(r));
+  }
+  if (wrong.ok()) wrong = checkpoint::begin(plan.folder, plan.whole.manifest.updates).status();
+  std::error_code error;
+  for (const CheckpointPart& part : plan.parts)
+    if (wrong.ok() && !std::filesystem::create_directory(part.folder, error))
+      wrong = invalid(part.folder + ": cannot be made: " + error.message());
+  COHAUL_TRY(job.set(key, wrong.message()));
+  return wrong;
+}
+
+Result<std::vector<checkpoint::FileEntry>> write_mine(job::Job& job, const CheckpointPart& part) {
+  COHAUL_TRY(part.copied);
+  if (std::filesystem::exists(part.folder)) return checkpoint::write_images(part.folder, part.images);
+  return invalid(part.folder + " is not there at worker " + std::to_string(job.rank()) +
+                 ", and worker 0 has made it: all need the same folder");
+}
+
 /// This worker's files of a part; worker 0 waits for those of all.
 Status write_part(job::Job& job, CheckpointPart& part) {
-  const Result<std::vector<checkpoint::FileEntry>> mine =
-      part.copied.ok() ? checkpoint::write_images(part.folder, part.images) : part.copied;
+  const Result<std::vector<checkpoint::FileEntry>> mine = write_mine(job, part);
   part.images.clear();
   if (job.rank() != 0) {
     COHAUL_TRY(job.set(worker_key(part.key, job.rank()), checkpoint::text_of(mine)));
@@ -40,21 +71,21 @@ Status write_part(job::Job& job, CheckpointPart& part) {
   return failed;
 }
 
-Status write_all(job::Job& job, const std::string& folder, int keep, CheckpointPart& whole,
-                 std::vector<CheckpointPart>& parts) {
-  for (CheckpointPart& part : parts) {
+Status write_all(job::Job& job, CheckpointPlan& plan) {
+  if (plan.begins) COHAUL_TRY(begin(job, plan));
+  for (CheckpointPart& part : plan.parts) {
     COHAUL_TRY(write_part(job, part));
     if (job.rank() != 0) continue;
     COHAUL_TRY(checkpoint::write_manifest(part.folder, part.manifest));
     const std::string name = std::filesystem::path(part.folder).filename().string() + "/" + checkpoint::kManifestName;
-    COHAUL_ASSIGN(checkpoint::FileEntry entry, checkpoint::entry_of(whole.folder, name));
-    whole.manifest.files.push_back(std::move(entry));
+    COHAUL_ASSIGN(checkpoint::FileEntry entry, checkpoint::entry_of(plan.whole.folder, name));
+    plan.whole.manifest.files.push_back(std::move(entry));
   }
-  COHAUL_TRY(write_part(job, whole));
+  COHAUL_TRY(write_part(job, plan.whole));
   if (job.rank() != 0) return {};
   COHAUL_TRY(job.health());  // nothing is written after a loss
-  COHAUL_TRY(checkpoint::commit(folder, whole.manifest));
-  checkpoint::prune(folder, keep);
+  COHAUL_TRY(checkpoint::commit(plan.folder, plan.whole.manifest));
+  checkpoint::prune(plan.folder, plan.keep);
   return {};
 }
 
@@ -62,13 +93,12 @@ Status write_all(job::Job& job, const std::string& folder, int keep, CheckpointP
 
 std::string server_key(const std::string& key) { return key + "/files/server/"; }
 
-void CheckpointWriter::start(std::string folder, int keep, CheckpointPart whole, std::vector<CheckpointPart> parts) {
-  writing_ = std::async(std::launch::async, [this, keep, folder = std::move(folder), whole = std::move(whole),
-                                             parts = std::move(parts)]() mutable {
+void CheckpointWriter::start(CheckpointPlan plan) {
+  writing_ = std::async(std::launch::async, [this, plan = std::move(plan)]() mutable {
     const InBackground here;
     WrittenCheckpoint out;
-    out.status = write_all(job_, folder, keep, whole, parts);
-    for (const checkpoint::FileEntry& f : whole.manifest.files) out.bytes += f.bytes;
+    out.status = write_all(job_, plan);
+    for (const checkpoint::FileEntry& f : plan.whole.manifest.files) out.bytes += f.bytes;
     out.at = steady_clock().now();
     return out;
   });

@@ -26,6 +26,18 @@ struct CheckpointPart {
 /// Under which a server says its files: its rank follows.
 std::string server_key(const std::string& key);
 
+struct CheckpointPlan {
+  std::string folder;  // of checkpoints
+  int keep = 0;
+  CheckpointPart whole;               // the checkpoint
+  std::vector<CheckpointPart> parts;  // of other trainers, within it
+  /// Workers have not met before. So the thread of each says the facts that must be equal at all, and worker 0's makes the folders unless something is
+  /// wrong.
+  bool begins = false;
+  std::string facts;
+  Status wrong;  // at worker 0
+};
+
 struct WrittenCheckpoint {
   Status status;            // at worker 0 of the whole, else of this worker's files
   std::uint64_t bytes = 0;  // of all files, at worker 0
@@ -40,8 +52,8 @@ class CheckpointWriter {
   /// Blocks until what was begun is written.
   ~CheckpointWriter() = default;
 
-  /// folder: of checkpoints. whole: the checkpoint; parts: of other trainers, within it. Nothing is being written.
-  void start(std::string folder, int keep, CheckpointPart whole, std::vector<CheckpointPart> parts);
+  /// Nothing is being written.
+  void start(CheckpointPlan plan);
   bool is_writing() const { return writing_.valid(); }
   /// Whether finish() would not block.
   bool is_done() const {

@@ -167,10 +167,10 @@ Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& 
   return agree(key + "/shared", shared);
 }
 
-/// This trainer's part of the checkpoint that another one writes, of all workers.
-Status Trainer::Run::copy_part(const std::string& checkpoint, CheckpointPart& part) {
+/// This trainer's part of the checkpoint that another one writes into `folder`, of all workers.
+Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, bool at_rest) {
   part.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
-  part.folder = checkpoint + "/" + checkpoint::trainer_name(number_);
+  part.folder = folder + "/" + checkpoint::trainer_name(number_);
   Status begun;
   std::error_code error;
   if (work_ && slice_ != work_->slices.first)
@@ -178,36 +178,35 @@ Status Trainer::Run::copy_part(const std::string& checkpoint, CheckpointPart& pa
   else if (averaged_) begun = invalid("trainer " + std::to_string(number_) + " of the job is within with_ema(f)");
   else if (asynchronous() && loop_.running())
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within an asynchronous loop");
-  else if (job_.rank() == 0 && !std::filesystem::create_directory(part.folder, error))
+  else if (at_rest && job_.rank() == 0 && !std::filesystem::create_directory(part.folder, error))
     begun = invalid(part.folder + ": cannot be made: " + error.message());
-  COHAUL_TRY(agree(part.key + "/begun", begun));
-  COHAUL_TRY(begun);
+  if (at_rest) COHAUL_TRY(agree(part.key + "/begun", begun));
+  if (at_rest) COHAUL_TRY(begun);
   COHAUL_TRY(count_all());
   part.manifest = manifest();
-  part.copied = copy_mine(part);
+  part.copied = begun.ok() ? copy_mine(part) : begun;
   return part.copied.code() == Code::peer_lost ? part.copied : Status();
 }
 
-/// Of all workers: the parts of all trainers, as they are between these two steps.
-Status Trainer::Run::copy_all(const std::string& folder, CheckpointPart& whole, std::vector<CheckpointPart>& parts) {
+/// The parts of all trainers, as they are between these two steps. at_rest: all workers are here, and have agreed when it returns.
+Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
+  CheckpointPart& whole = plan.whole;
   whole.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
-  whole.folder = folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
-  Status begun;
-  if (job_.rank() == 0) begun = expect_own_folder(folder);
-  if (begun.ok()) begun = hold(folder);
-  if (begun.code() == Code::unavailable) begun = invalid(begun.message());
-  if (job_.rank() == 0 && begun.ok()) begun = checkpoint::begin(folder, done_).status();
-  COHAUL_TRY(agree_on_folder(whole.key + "/begun", folder, begun));
-  for (Run* other : others_) COHAUL_TRY(other->copy_part(whole.folder, parts.emplace_back()));
-  const bool is_seen = std::filesystem::exists(whole.folder);
-  whole.copied = is_seen ? copy_mine(whole)
-                         : invalid(whole.folder + " is not there at worker " + std::to_string(job_.rank()) +
-                                   ", and worker 0 has made it: all need the same folder");
+  whole.folder = plan.folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
+  whole.manifest = manifest();
+  if (job_.rank() == 0) plan.wrong = expect_own_folder(plan.folder);
+  if (plan.wrong.ok()) plan.wrong = hold(plan.folder);
+  if (plan.wrong.code() == Code::unavailable) plan.wrong = invalid(plan.wrong.message());
+  plan.begins = !at_rest;
+  if (at_rest) {
+    if (job_.rank() == 0 && plan.wrong.ok()) plan.wrong = checkpoint::begin(plan.folder, done_).status();
+    COHAUL_TRY(agree_on_folder(whole.key + "/begun", plan.folder, plan.wrong));
+  }
+  for (Run* other : others_) COHAUL_TRY(other->copy_part(plan.parts.emplace_back(), whole.folder, at_rest));
+  whole.copied = copy_mine(whole);
   if (whole.copied.code() == Code::peer_lost) return whole.copied;
   // A worker that goes on would change what servers have not copied, and other workers have not counted.
-  const auto has_servers = [](const CheckpointPart& p) { return p.servers > 0; };
-  const bool all_wait = has_servers(whole) || std::ranges::any_of(parts, has_servers);
-  return all_wait ? meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_) : Status();
+  return at_rest ? meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_) : Status();
 }
 
 /// What all workers must agree on before they write.
@@ -224,26 +223,30 @@ std::string Trainer::Run::checkpoint_facts() {
   return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
 }
 
-/// Returns when all is copied; it is written meanwhile. Errors: what the disk says, at all workers alike; or peer_lost.
-Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep) {
+/// Returns when all is copied; it is written meanwhile. Workers need not meet for it where each has all that it copies, and steps are counted alike.
+/// Errors: what the disk says, at all workers alike; or peer_lost.
+Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep, Wait wait) {
   (void)finish_checkpoint().ok();  // the one before
   checkpoint_begun_ = steady_clock().now();
   note_operation("copy for a checkpoint after step", done_);
   others_ = living_trainers(job_);
   std::erase_if(others_, [this](const Run* r) { return r == this || !r->broken_.ok(); });
-  COHAUL_TRY(meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_, checkpoint_facts()));
+  const auto has_servers = [](const Run* r) { return r->engine_->saving_servers() > 0; };
+  const bool at_rest = wait == Wait::yes || has_servers(this) || std::ranges::any_of(others_, has_servers);
+  CheckpointPlan plan;
+  plan.folder = folder;
+  plan.keep = keep;
+  plan.facts = checkpoint_facts();
+  if (at_rest) COHAUL_TRY(meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_, plan.facts));
   COHAUL_TRY(count_all());
-  CheckpointPart whole;
-  std::vector<CheckpointPart> parts;
-  whole.manifest = manifest();
-  const Status copied = copy_all(folder, whole, parts);
+  const Status copied = copy_all(plan, at_rest);
   if (job_.rank() == 0) {
     checkpoint_told_ =
         observe::Event{"checkpoint", {{"step", done_}, {"path", folder + "/" + checkpoint::folder_name(done_)}}};
     checkpoint_told_->add("held_s", static_cast<double>(steady_clock().now() - checkpoint_begun_) / 1e9);
   }
   if (copied.ok()) {
-    writer_.start(folder, keep, std::move(whole), std::move(parts));
+    writer_.start(std::move(plan));
     return {};
   }
   if (checkpoint_told_) checkpoint_told_->add("error", copied.message());
@@ -266,7 +269,7 @@ Status Trainer::Run::finish_checkpoint() {
 
 /// Blocks until it is on the disk. Errors: as begin_checkpoint()'s.
 Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
-  COHAUL_TRY(begin_checkpoint(folder, keep));
+  COHAUL_TRY(begin_checkpoint(folder, keep, Wait::yes));
   note_operation("write a checkpoint after step", done_);
   const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++) + "/done";
   return agree(key, finish_checkpoint());
@@ -291,7 +294,8 @@ Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait w
   expect_checkpoints();
   if (requests_) requests_->checkpoint_begins();
   const std::string folder = absolute_path(options.folder);
-  Status written = wait == Wait::yes ? write_checkpoint(folder, options.keep) : begin_checkpoint(folder, options.keep);
+  Status written =
+      wait == Wait::yes ? write_checkpoint(folder, options.keep) : begin_checkpoint(folder, options.keep, wait);
   checkpoint_at_ = steady_clock().now();
   if (written.ok() || written.code() == Code::invalid) return written;
   broken_ = written;

@@ -122,9 +122,10 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::vector<update::StatePiece> own_parameters(Bytes flat, std::int64_t& count) const;
   Result<std::vector<checkpoint::FileImage>> copy_own_parameters();
   Status copy_mine(CheckpointPart& part);
-  Status copy_part(const std::string& checkpoint, CheckpointPart& part);
-  Status copy_all(const std::string& folder, CheckpointPart& whole, std::vector<CheckpointPart>& parts);
-  Status begin_checkpoint(const std::string& folder, int keep);
+  Status copy_part(CheckpointPart& part, const std::string& folder, bool at_rest);
+  Status copy_all(CheckpointPlan& plan, bool at_rest);
+  enum class Wait { yes, no };  // until a checkpoint is on the disk
+  Status begin_checkpoint(const std::string& folder, int keep, Wait wait);
   Status finish_checkpoint();
   Status write_checkpoint(const std::string& folder, int keep);
   checkpoint::Manifest manifest() const;
@@ -143,7 +144,6 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status count_all();
   bool next_round();
   void leave_round(bool stop);
-  enum class Wait { yes, no };  // until a checkpoint is on the disk
   Status checkpoint_of_loop(const CheckpointOptions& options, Wait wait);
   [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
   void end_requests();
