@@ -4,12 +4,8 @@
 // equal nets, equal samples a step. Runs alternate; figures are medians of the runs' median steps. Ours is verified by its bits (two
 // workers = one process with two slices), the peer by its number of parameters.
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -20,6 +16,7 @@
 #include "cohaul/cli/child.h"
 #include "cohaul/observe/table.h"
 #include "median.h"
+#include "training.h"
 
 namespace cohaul::bench {
 namespace {
@@ -37,11 +34,6 @@ constexpr Case kCases[] = {
 
 /// The result line of a run of ours.
 Result<json> ours(const Case& c, int workers, const std::vector<std::string>& sets) {
-  COHAUL_ASSIGN(const std::string folder, cli::own_folder());
-  const std::string record = std::filesystem::temp_directory_path() / ("cohaul-bench-" + std::to_string(::getpid()));
-  std::vector<std::string> argv{folder + "/cohaul", "train",     std::string(COHAUL_JOBS "/") + c.model + ".toml",
-                                "--quiet",          "--workers", std::to_string(workers),
-                                "--record",         record};
   std::vector<std::string> all{"train.slices=2",
                                "train.batch=" + std::to_string(2 * c.batch),
                                "train.steps=" + std::to_string(c.steps),
@@ -50,16 +42,8 @@ Result<json> ours(const Case& c, int workers, const std::vector<std::string>& se
                                "optimizer.lr=0.01",
                                "optimizer.momentum=0.9"};
   all.insert(all.end(), sets.begin(), sets.end());
-  for (const std::string& s : all) argv.insert(argv.end(), {"--set", s});
-  COHAUL_ASSIGN(const cli::ChildResult child,
-                cli::run_child(argv, {.capture_out = true, .capture_err = true, .timeout = 600 * kSecond}));
-  std::ifstream lines(record);
-  json result;
-  for (std::string line; std::getline(lines, line);)
-    if (json j = json::parse(line, nullptr, false); j.is_object() && j.value("record", "") == "result") result = j;
-  std::filesystem::remove(record);
-  if (child.exit != 0 || result.is_null()) return internal(std::string("cohaul train, ") + c.model + ": " + child.err);
-  return result;
+  COHAUL_ASSIGN(const std::vector<json> record, train(c.model, workers, all));
+  return lines_of(record, "result").front();
 }
 
 Result<json> peer(const Case& c) {
@@ -76,12 +60,6 @@ Result<json> peer(const Case& c) {
   if (result.value("parameters", std::int64_t{0}) != c.parameters)
     return corrupt(std::string("the peer's ") + c.model + " is another net");
   return result;
-}
-
-std::string text(double v, const char* unit) {
-  char out[64];
-  std::snprintf(out, sizeof out, "%.3f%s", v, unit);
-  return out;
 }
 
 /// One row: the runs in turn, and ours against the bits of one process.
@@ -117,7 +95,7 @@ int run(int reps, const std::string& file, const std::vector<std::string>& sets)
       return exit_code(row.status().code());
     }
     const json& r = row.value();
-    table.row({c.model, text(r.at("ours_ms"), ""), text(r.at("peer_ms"), ""), text(r.at("ratio"), "x")});
+    table.row({c.model, fixed(r.at("ours_ms"), 3), fixed(r.at("peer_ms"), 3), fixed(r.at("ratio"), 3) + "x"});
     if (out.is_open()) out << r.dump() << "\n";
   }
   std::cout << table.text();

@@ -77,7 +77,7 @@ struct BenchArguments {
 CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure, beside the peers: cohaul bench WHAT [--set …] [--reps N] [--json FILE]");
-  bench->add_option("WHAT", a.what, "all_reduce, ps, step, …")->required();
+  bench->add_option("WHAT", a.what, "step, parameters, checkpoint, evaluation")->required();
   bench->prefix_command();
   return bench;
 }

@@ -34,7 +34,8 @@ std::string Event::text(std::string_view name) const {
 Figures evaluation_figures(const Event& event) {
   Figures out;
   for (const auto& [name, value] : event.values)
-    if (const auto v = number_of(value); v && name != "step" && name != "samples") out.emplace_back(name, *v);
+    if (const auto v = number_of(value); v && name != "step" && name != "samples" && name != "seconds")
+      out.emplace_back(name, *v);
   return out;
 }
 

@@ -75,6 +75,7 @@ Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, co
   settle();
   if (batch < 1) throw Error(invalid("evaluate(batch = " + std::to_string(batch) + "): it must be at least 1 sample"));
   note_operation("evaluate");
+  const Time begun = steady_clock().now();
   or_throw(meetings_.meet("evaluate()", done_, evaluation_facts(set, batch, metrics.size(), buffers_->hash())));
   const std::int64_t batches = (set.size() + batch - 1) / batch;
   // Batches are added in spans of the same length for any number of workers, so the sums have the same bits.
@@ -108,6 +109,7 @@ Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, co
   observe::Event told{"evaluation", {{"step", done_}, {"loss", out.loss}}};
   for (const auto& [name, value] : out.metrics) told.add(name, value);
   told.add("samples", set.size());
+  told.add("seconds", static_cast<double>(steady_clock().now() - begun) / 1e9);
   telling_.tell(told);
   return out;
 }

@@ -1,0 +1,120 @@
+// cohaul bench checkpoint: what checkpoints cost two workers that train the mlp. How long a step is held up, beside a copy of as much memory; how
+// much slower training is with one every 50 steps; and how much later the first step comes where a run goes on.
+//
+// What is compared runs in turn; figures are medians.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <memory>
+
+#include "cohaul/base/exit_code.h"
+#include "cohaul/base/temporary_folder.h"
+#include "cohaul/observe/table.h"
+#include "median.h"
+#include "training.h"
+
+namespace cohaul::bench {
+namespace {
+
+using nlohmann::json;
+using Sets = std::vector<std::string>;
+
+constexpr int kSteps = 400, kEvery = 50;
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// Of so many bytes, into memory that is new.
+double copy_seconds(std::size_t bytes) {
+  const std::vector<std::byte> from(bytes, std::byte{1});
+  std::vector<double> seconds;
+  for (int i = 0; i < 9; ++i) {
+    const double begun = now_s();
+    const std::unique_ptr<std::byte[]> to(new std::byte[bytes]);
+    std::memcpy(to.get(), from.data(), bytes);
+    const volatile std::byte seen = to[bytes / 2];  // or the copy would be none
+    static_cast<void>(seen);
+    seconds.push_back(now_s() - begun);
+  }
+  return median(seconds);
+}
+
+struct Samples {
+  std::vector<double> held, copies, slower, later;
+};
+
+/// Of a run that does one step more than are done, without its test: start, resume and one step.
+Result<double> seconds_of_one_step(const Sets& sets, int first) {
+  Sets all = sets;
+  all.push_back("train.steps=" + std::to_string(first + 1));
+  const double begun = now_s();
+  COHAUL_TRY(train("mlp", 2, all).status());
+  return now_s() - begun;
+}
+
+Status measure(Samples& out) {
+  COHAUL_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("cohaul-bench"));
+  const Sets size{"train.steps=" + std::to_string(kSteps)};
+  const Sets saves{"train.checkpoint=" + folder.file("checkpoints"),
+                   "train.checkpoint_every=" + std::to_string(kEvery)};
+  Sets both = size;
+  both.insert(both.end(), saves.begin(), saves.end());
+  COHAUL_ASSIGN(const std::vector<json> plain, train("mlp", 2, size));
+  COHAUL_ASSIGN(const std::vector<json> saving, train("mlp", 2, both));
+  const json a = lines_of(plain, "result").front(), b = lines_of(saving, "result").front();
+  if (a.at("parameters_sha256") != b.at("parameters_sha256"))
+    return corrupt("a run with checkpoints has other parameters than one without");
+  out.slower.push_back(a.at("samples_per_s").get<double>() / b.at("samples_per_s").get<double>());
+  const std::vector<json> written = lines_of(saving, "checkpoint");
+  if (written.size() != kSteps / kEvery) return corrupt("there are " + std::to_string(written.size()) + " checkpoints");
+  for (std::size_t i = 0; i + 1 < written.size(); ++i) out.held.push_back(written[i].at("held_s"));
+  out.copies.push_back(copy_seconds(written[0].at("bytes").get<std::size_t>() / 2));
+  COHAUL_ASSIGN(const double fresh, seconds_of_one_step({}, 0));
+  COHAUL_ASSIGN(const double resumed, seconds_of_one_step({saves[0], "train.keep=1"}, kSteps));
+  out.later.push_back(resumed - fresh);
+  return {};
+}
+
+int run(int reps, const std::string& file) {
+  Samples samples;
+  for (int i = 0; i < reps; ++i) {
+    if (const Status measured = measure(samples); !measured.ok()) {
+      std::cerr << "cohaul: bench checkpoint: " << measured.message() << "\n";
+      return exit_code(measured.code());
+    }
+  }
+  const double held = median(samples.held), copy = median(samples.copies);
+  const json figures{{"bench", "checkpoint"},
+                     {"held_ms", 1e3 * held},
+                     {"copy_ms", 1e3 * copy},
+                     {"held_by_copy", held / copy},
+                     {"slower_percent", 100 * (median(samples.slower) - 1)},
+                     {"one_step_later_s", median(samples.later)}};
+  observe::Table table({"what checkpoints cost", "", "beside"});
+  table.row({"a step is held up, ms", fixed(1e3 * held, 2),
+             "a copy, " + fixed(1e3 * copy, 2) + ": " + fixed(held / copy, 2) + "x"});
+  table.row({"training with one every " + std::to_string(kEvery) + " steps",
+             fixed(figures.at("slower_percent"), 1) + " %", "training without"});
+  table.row({"a run of one step that goes on, s", fixed(figures.at("one_step_later_s"), 2), "one from the start"});
+  std::cout << table.text();
+  if (!file.empty() && !(std::ofstream(file) << figures.dump() << "\n")) {
+    std::cerr << "cohaul: --json " << file << ": cannot be written\n";
+    return kUsersMistake;
+  }
+  return kDone;
+}
+
+}  // namespace
+}  // namespace cohaul::bench
+
+int main(int argc, char** argv) {
+  int reps = 5;
+  std::string json;
+  CLI::App app("What checkpoints cost.");
+  app.add_option("--reps", reps, "rounds")->check(CLI::Range(1, 100));
+  app.add_option("--json", json, "also write the figures to this file");
+  CLI11_PARSE(app, argc, argv);
+  return cohaul::bench::run(reps, json);
+}
