@@ -68,12 +68,16 @@ Arguments draw_way(Random& random) {
   return random.below(3) == 0 ? out + set({"job.transport=tcp"}) : out;
 }
 
-/// Starts it, and kills a process of it after a while: a worker, a server, or the launcher. Whether it was over before.
-bool run_and_kill(Random& random, const Arguments& command, std::string& said) {
+/// Starts it, and kills a process of it after a while: a worker, a server, or the launcher; at any moment, or soon after it has written a checkpoint.
+/// Whether it was over before.
+bool run_and_kill(Random& random, const Arguments& command, const std::string& checkpoints, std::string& said) {
+  const std::vector<std::int64_t> before = checkpoint::list(checkpoints);
   Running running(command);
-  const int delay_ms = static_cast<int>(random.below(1'500));
-  const bool of_launcher = random.below(5) == 0;
-  const bool ended = eventually(delay_ms / 1e3, [&] { return running.wait(0).has_value(); });
+  const bool of_launcher = random.below(5) == 0, has_written = random.below(2) == 0;
+  const int delay_ms = static_cast<int>(random.below(has_written ? 300 : 1'500));
+  const auto is_over = [&] { return running.wait(0).has_value(); };
+  if (has_written) (void)eventually(kLong, [&] { return is_over() || checkpoint::list(checkpoints) != before; });
+  const bool ended = eventually(delay_ms / 1e3, is_over);
   if (!ended) {
     const std::vector<Found> all = running.descendants();
     const pid_t victim = of_launcher || all.empty() ? running.pid() : all[random.below(all.size())].pid;
@@ -98,7 +102,8 @@ TEST(Resume, KilledRunsEndAsTheOneThatNobodyKilled) {
     write_job(folder);
     std::string said;
     for (int k = 0; k < kKillsMax; ++k) {
-      if (run_and_kill(random, Arguments{"train", job, "--quiet"} + draw_way(random), said)) break;
+      if (run_and_kill(random, Arguments{"train", job, "--quiet"} + draw_way(random), folder + "/checkpoints", said))
+        break;
       ++kills;
     }
     const bool goes_on = !checkpoint::find(folder + "/checkpoints").path.empty();
