@@ -15,7 +15,8 @@ import sys
 # A folder may use what stands in an earlier row; folders of one row never each other.
 HOUSE = """
 base
-observe config update codec cost
+config
+observe update codec cost
 checkpoint
 transport
 job

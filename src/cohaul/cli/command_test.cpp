@@ -14,7 +14,7 @@
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/demo_modes.h"
-#include "cohaul/config/resolve.h"
+#include "cohaul/cli/resolve.h"
 
 namespace cohaul::cli {
 namespace {
@@ -228,13 +228,13 @@ TEST_F(Command, DemoComparesParameters) {
 TEST_F(Command, DemoModesAreJobsThatResolve) {
   EXPECT_EQ(demo_modes().size(), 6u);
   for (const DemoMode& mode : demo_modes()) {
-    auto job = config::resolve(
-        {.job_file = COHAUL_JOBS "/softmax.toml", .sets = mode.sets, .workers = mode.workers, .cores = 2});
+    auto job =
+        resolve({.job_file = COHAUL_JOBS "/softmax.toml", .sets = mode.sets, .workers = mode.workers, .cores = 2});
     ASSERT_TRUE(job.ok()) << mode.name << ": " << job.status().message();
     EXPECT_EQ(job->get_or<std::int64_t>("strategy.servers", 0), mode.servers) << mode.name;
   }
   for (const char* name : {"mlp", "cnn", "resnet18", "deep_plain", "deep_residual"})
-    EXPECT_TRUE(config::resolve({.job_file = std::string(COHAUL_JOBS "/") + name + ".toml"}).ok()) << name;
+    EXPECT_TRUE(resolve({.job_file = std::string(COHAUL_JOBS "/") + name + ".toml"}).ok()) << name;
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
 #include "cohaul/cli/keys_command.h"
 
 #include <iostream>
+#include <span>
 #include <vector>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/cli/job_schema.h"
 #include "cohaul/config/describe.h"
-#include "cohaul/config/keys.h"
 #include "cohaul/config/nearest.h"
 
 namespace cohaul::cli {
@@ -37,7 +38,7 @@ void print_markdown(const std::vector<KeySpec>& keys) {
   }
 }
 
-int unknown(const std::string& pattern, const std::vector<KeySpec>& all) {
+int unknown(const std::string& pattern, std::span<const KeySpec> all) {
   std::vector<std::string> names;
   for (const KeySpec& spec : all) names.push_back(spec.key), names.push_back(spec.key.substr(spec.key.find('.') + 1));
   const std::string best = config::nearest(pattern, names);
@@ -49,7 +50,8 @@ int unknown(const std::string& pattern, const std::vector<KeySpec>& all) {
 }  // namespace
 
 int run_keys(const KeysArguments& arguments) {
-  const std::vector<KeySpec> all = config::job_keys(false);
+  const config::Schema schema = job_schema(false);
+  const auto all = schema.keys();
   std::vector<KeySpec> chosen;
   for (const KeySpec& spec : all)
     if (config::matches(spec.key, arguments.pattern)) chosen.push_back(spec);

@@ -9,11 +9,11 @@
 namespace cohaul::cli {
 namespace {
 
-Status check(const Launching& launching) {
-  const std::string& program = launching.worker.front();
+Status check(const job::LaunchOptions& options) {
+  const std::string& program = options.worker_command.front();
   if (program.find('/') != std::string::npos)
     COHAUL_TRY(check_executable("program", program));  // else it is looked for in the PATH
-  if (launching.servers > 0) COHAUL_TRY(check_executable("the server", launching.server.front()));
+  if (options.servers > 0) COHAUL_TRY(check_executable("the server", options.server_command.front()));
   return {};
 }
 
@@ -23,15 +23,16 @@ int run_launch(const LaunchArguments& arguments) {
   const auto folder = own_folder();
   Status status = folder.status();
   if (status.ok()) {
-    const Launching launching{.worker = arguments.command,
-                              .server = {*folder + "/cohaul-server"},
-                              .workers = arguments.workers,
-                              .servers = arguments.servers,
-                              .logs = arguments.logs,
-                              .must_join = false};
-    status = check(launching);
+    job::LaunchOptions options;
+    options.worker_command = arguments.command;
+    options.server_command = {*folder + "/cohaul-server"};
+    options.workers = arguments.workers;
+    options.servers = arguments.servers;
+    options.logs = arguments.logs;
+    options.must_join = false;
+    status = check(options);
     if (status.ok()) {
-      const auto failed = launch_and_wait(launching);
+      const auto failed = launch_and_wait(std::move(options));
       if (!failed) return kDone;
       std::cerr << "cohaul: " << failed->message << std::endl;
       return failed->exit;

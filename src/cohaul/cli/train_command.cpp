@@ -8,8 +8,9 @@
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/handover.h"
 #include "cohaul/cli/launching.h"
-#include "cohaul/config/resolve.h"
+#include "cohaul/cli/resolve.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/keys.h"
 #include "cohaul/job/signals.h"
 #include "cohaul/observe/record.h"
 
@@ -48,37 +49,31 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
       .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
 }
 
-Result<Launching> plan(const config::Config& job, const TrainArguments& arguments, const std::string& job_path) {
+Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments& arguments,
+                                const std::string& job_path) {
   COHAUL_ASSIGN(const std::string folder, own_folder());
-  Launching out;
-  out.worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
-  if (!arguments.record.empty()) out.worker.insert(out.worker.end(), {"--record", arguments.record});
-  if (!arguments.csv.empty()) out.worker.insert(out.worker.end(), {"--csv", arguments.csv});
-  if (!arguments.tensorboard.empty()) out.worker.insert(out.worker.end(), {"--tensorboard", arguments.tensorboard});
-  if (arguments.quiet) out.worker.push_back("--quiet");
-  out.server = {folder + "/cohaul-server"};
-  out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
+  job::LaunchOptions out = job::launch_options_of(job);
+  std::vector<std::string>& worker = out.worker_command;
+  worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
+  if (!arguments.record.empty()) worker.insert(worker.end(), {"--record", arguments.record});
+  if (!arguments.csv.empty()) worker.insert(worker.end(), {"--csv", arguments.csv});
+  if (!arguments.tensorboard.empty()) worker.insert(worker.end(), {"--tensorboard", arguments.tensorboard});
+  if (arguments.quiet) worker.push_back("--quiet");
+  out.server_command = {folder + "/cohaul-server"};
   out.servers = static_cast<int>(job.get_or<std::int64_t>("strategy.servers", 0));
-  out.logs = job.get_or("job.logs", std::string());
-  out.address = job.get<std::string>("job.address");
-  out.transport = job.get<std::string>("job.transport");
-  out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
-  out.step_timeout_s = job.get<double>("job.step_timeout_s");
-  out.stop_grace_s = job.get<double>("job.stop_grace_s");
-  out.join_timeout_s = job.get<double>("job.join_timeout_s");
-  COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", out.worker.front()));
-  if (out.servers > 0) COHAUL_TRY(check_executable("the server", out.server.front()));
+  COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", worker.front()));
+  if (out.servers > 0) COHAUL_TRY(check_executable("the server", out.server_command.front()));
   return out;
 }
 
 /// The job; slices and threads that it does not set are those of the checkpoint that it goes on from.
-Result<config::Config> resolve(const TrainArguments& arguments) {
-  config::Request request{.job_file = arguments.job_file,
-                          .sets = arguments.sets,
-                          .workers = arguments.workers,
-                          .own_program = !arguments.program.empty(),
-                          .cores = job::cores()};
-  COHAUL_ASSIGN(config::Config job, config::resolve(request));
+Result<config::Config> resolve_arguments(const TrainArguments& arguments) {
+  Request request{.job_file = arguments.job_file,
+                  .sets = arguments.sets,
+                  .workers = arguments.workers,
+                  .own_program = !arguments.program.empty(),
+                  .cores = job::cores()};
+  COHAUL_ASSIGN(config::Config job, resolve(request));
   const std::optional<std::string> folder = job.resumes_from();
   if (!folder) return job;
   const checkpoint::Found found = checkpoint::find(*folder);
@@ -89,21 +84,21 @@ Result<config::Config> resolve(const TrainArguments& arguments) {
   }
   request.slices = found.manifest.slices;
   request.threads = found.manifest.threads;
-  return config::resolve(request).context("going on from " + found.path);
+  return resolve(request).context("going on from " + found.path);
 }
 
 Outcome train(const TrainArguments& arguments) {
-  const auto job = resolve(arguments);
+  const auto job = resolve_arguments(arguments);
   if (!job.ok()) return checked(job.status());
   if (Status s = check_files(*job); !s.ok()) return checked(s);
   if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
   const auto handover = Handover::of(job->encode());
   if (!handover.ok()) return checked(handover.status());
-  const auto launching = plan(*job, arguments, handover->path());
-  if (!launching.ok()) return checked(launching.status());
-  if (Outcome f = ask_worker(launching->worker.front(), !arguments.program.empty(), handover->path())) return f;
+  auto options = plan(*job, arguments, handover->path());
+  if (!options.ok()) return checked(options.status());
+  if (Outcome f = ask_worker(options->worker_command.front(), !arguments.program.empty(), handover->path())) return f;
   bool stopped = false;
-  Outcome ended = launch_and_wait(*launching, &stopped);
+  Outcome ended = launch_and_wait(*std::move(options), &stopped);
   if (stopped && ended) {
     const bool goes_on = job->get<std::string>("train.resume") == "auto";
     ended->message += goes_on ? "; the same command goes on from it" : "; go on from it with --set train.resume=auto";

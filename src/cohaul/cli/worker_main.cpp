@@ -13,18 +13,19 @@
 #include <iostream>
 #include <iterator>
 
-#include "cohaul/cli/job_optimizer.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
+#include "cohaul/model/keys.h"
 #include "cohaul/observe/csv.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/observe/record.h"
 #include "cohaul/observe/tensorboard.h"
+#include "cohaul/strategy/keys.h"
 #include "cohaul/strategy/workers.h"
 #include "cohaul/train/groups.h"
+#include "cohaul/train/job_options.h"
 #include "cohaul/train/run.h"
-#include "cohaul/train/sample_loop.h"
 #include "cohaul/train/weights.h"
 
 namespace cohaul::cli {
@@ -45,49 +46,6 @@ Config read_job(const std::string& path) {
   return or_throw(Config::decode(text));
 }
 
-strategy::Strategy strategy_of(const Config& job) {
-  std::string name = job.get<std::string>("strategy.name");
-  if (name == "all_reduce") return strategy::AllReduce{};
-  if (name == "tensor") return strategy::Tensor{};
-  if (name == "single") return strategy::Single{};
-  strategy::ParameterServer ps;
-  ps.servers = static_cast<int>(job.get<std::int64_t>("strategy.servers"));
-  std::string consistency = job.get<std::string>("strategy.consistency");
-  if (consistency == "async") ps.consistency = strategy::Asynchronous{};
-  if (consistency == "bounded")
-    ps.consistency = strategy::Bounded{static_cast<int>(job.get<std::int64_t>("strategy.staleness"))};
-  return ps;
-}
-
-model::ModelSettings settings_of(const Config& job) {
-  model::ModelSettings s;
-  s.name = job.get<std::string>("model.name");
-  s.init = job.get_or("model.init", std::string("default"));
-  s.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
-  for (const auto& [key, entry] : job.entries()) {
-    if (!key.starts_with("model.") || key == "model.name" || key == "model.init") continue;
-    if (auto size = job.find<std::int64_t>(key)) s.sizes.emplace(key.substr(6), *size);
-    if (auto choice = job.find<bool>(key)) s.sizes.emplace(key.substr(6), *choice ? 1 : 0);
-  }
-  return s;
-}
-
-/// The job's loop over a training set of so many samples, in updates.
-train::FitOptions loop_of(const Config& job, std::int64_t samples) {
-  train::FitOptions loop;
-  loop.batch = job.get<std::int64_t>("train.batch");
-  loop.steps = job.get_or<std::int64_t>("train.steps", 0);
-  loop.epochs = job.get_or<std::int64_t>("train.epochs", 0);
-  loop.shuffle = job.get<bool>("data.shuffle");
-  loop.log_every = job.get<std::int64_t>("train.log_every");
-  loop.checkpoint.folder = job.get_or("train.checkpoint", std::string());
-  loop.checkpoint.every = job.get_or<std::int64_t>("train.checkpoint_every", 0);
-  if (const auto time = job.find<std::string>("train.checkpoint_every"))
-    loop.checkpoint.every_s = config::seconds_of(*time).value_or(0);
-  loop.checkpoint.keep = static_cast<int>(job.get<std::int64_t>("train.keep"));
-  return or_throw(train::resolve(loop, samples, static_cast<int>(job.get<std::int64_t>("train.slices"))));
-}
-
 /// What of an exception is for the user: LibTorch's carry a trace of its own functions.
 std::string first_line(const std::exception& e) {
   std::string text = e.what();
@@ -96,7 +54,7 @@ std::string first_line(const std::exception& e) {
 
 /// A model of the user's table or of the zoo. `factory` must outlive it.
 WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory) {
-  model::ModelSettings settings = settings_of(job);
+  model::ModelSettings settings = model::settings_of(job);
   auto maker = own.find(settings.name);
   if (maker == own.end()) {
     auto entry = model::make(settings, factory);
@@ -166,7 +124,8 @@ void check(const Config& job, const ModelTable& own) {
   std::cout << "cohaul-worker " << COHAUL_VERSION << " (LibTorch " << TORCH_VERSION << ")" << std::endl;
   auto data = data::check(job.get<std::string>("data.name"), job.get_or("data.path", std::string()));
   if (!data.ok()) throw Error(job.mistake(job.has("data.path") ? "data.path" : "data.name", data.status().message()));
-  const train::Optimizer optimizer = or_throw(optimizer_of(job, loop_of(job, data->train.count).steps));
+  const train::Optimizer optimizer =
+      or_throw(train::optimizer_of(job, or_throw(train::fit_options_of(job, data->train.count)).steps));
   auto factory = parallel::whole_layers();
   WorkerModel model = make_model(job, own, *factory);
   load_initial(job, model);
@@ -249,7 +208,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   for (const job::Member& m : joined.members())
     if (m.role != transport::Role::launcher) sinks.write(process_event(m));
 
-  strategy::Strategy strategy = strategy_of(job);
+  strategy::Strategy strategy = strategy::strategy_of(job);
   std::unique_ptr<strategy::Workers> workers;
   std::unique_ptr<parallel::Factory> factory = parallel::whole_layers();
   if (std::holds_alternative<strategy::Tensor>(strategy)) {
@@ -264,27 +223,13 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   if (first) add_tables(sinks, arguments, joined, job, model);
   sinks.add(std::make_unique<observe::Progress>(2, arguments.quiet || !first));
   or_throw(sinks.status());
-  train::TrainerOptions options;
-  options.slices = static_cast<int>(job.get<std::int64_t>("train.slices"));
-  const auto buffers = job.get<std::string>("train.buffers");
-  options.buffers = buffers == "mean"  ? train::Buffers::mean
-                    : buffers == "own" ? train::Buffers::own
-                                       : train::Buffers::worker0;
-  options.seed = static_cast<std::uint64_t>(job.get<std::int64_t>("train.seed"));
-  options.watch_gradients = job.get<std::int64_t>("train.watch_gradients");
-  options.ema = job.get<double>("train.ema");
+  train::TrainerOptions options = train::trainer_options_of(job);
   options.sink = &sinks;
   options.layer_group = workers ? &workers->group() : nullptr;
   const bool uses_ema = options.ema > 0 && job.get<bool>("train.use_ema");
-  train::FitOptions fit = loop_of(job, data.train.size());
-  if (const auto every = job.find<std::int64_t>("train.eval_every"))
-    fit.evaluation = {.set = &data.test,
-                      .every = *every,
-                      .patience = job.get_or<std::int64_t>("train.patience", 0),
-                      .keep_best = job.get<bool>("train.keep_best"),
-                      .ema = uses_ema,
-                      .metrics = model.metrics};
-  train::Trainer trainer(joined, model.model, strategy, or_throw(optimizer_of(job, fit.steps)), options);
+  train::FitOptions fit = or_throw(train::fit_options_of(job, data.train.size()));
+  if (fit.evaluation.every > 0) fit.evaluation.set = &data.test, fit.evaluation.metrics = model.metrics;
+  train::Trainer trainer(joined, model.model, strategy, or_throw(train::optimizer_of(job, fit.steps)), options);
   if (const auto folder = job.resumes_from()) trainer.resume(*folder);
   trainer.fit(data.train, model.loss, fit);
   or_throw(sinks.status());

@@ -14,6 +14,7 @@
 
 #include "cohaul/base/status.h"
 #include "cohaul/data/accuracy.h"
+#include "cohaul/model/settings.h"
 #include "cohaul/parallel/factory.h"
 #include "cohaul/parallel/split.h"
 
@@ -25,13 +26,6 @@ namespace cohaul::model {
 
 using Loss = std::function<at::Tensor(const data::Batch&)>;
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
-
-struct ModelSettings {
-  std::string name{};
-  std::string init = "default";                 // as PyTorch's layers, drawn from torch's generator; or "zero"
-  std::uint64_t seed = 0;                       // torch's generator is seeded with it first
-  std::map<std::string, std::int64_t> sizes{};  // the model's own keys; what is missing is as sizes_of() says
-};
 
 /// A model ready to train. Forward, and so loss and metrics, use the factory that made it.
 struct Entry {

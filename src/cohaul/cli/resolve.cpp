@@ -1,49 +1,37 @@
-#include "cohaul/config/resolve.h"
+#include "cohaul/cli/resolve.h"
 
 #include <algorithm>
 #include <filesystem>
 
-#include "cohaul/config/job_checks.h"
-#include "cohaul/config/keys.h"
+#include "cohaul/cli/job_schema.h"
+#include "cohaul/config/condition.h"
+#include "cohaul/data/keys.h"
+#include "cohaul/model/keys.h"
+#include "cohaul/strategy/keys.h"
+#include "cohaul/train/keys.h"
+#include "cohaul/update/optimizer_keys.h"
+#include "cohaul/update/schedule_keys.h"
 
-namespace cohaul::config {
+namespace cohaul::cli {
 namespace {
 
+using config::Config;
+using config::Entries;
+using config::Entry;
+using config::KeySpec;
+using config::Location;
+using config::ReadOptions;
+using config::Schema;
 using Int = std::int64_t;
 
 Status check_required(const Config& job, const Schema& schema, const std::string& file) {
   for (const KeySpec& spec : schema.keys()) {
     if (!spec.required || job.has(spec.key)) continue;
     std::string message = file + ": " + spec.key + ": missing: " + spec.help;
-    if (!spec.choices.empty()) message += "; one of " + join(spec.choices);
+    if (!spec.choices.empty()) message += "; one of " + config::join(spec.choices);
     return invalid(message);
   }
   return {};
-}
-
-/// Defaults that are each rule's own: torch.optim's, and those of Lion, LARS and LAMB as their authors give them.
-void fill_optimizer(Config& job, const Schema& schema) {
-  const auto rule = job.get<std::string>("optimizer.name");
-  const auto is = [&](std::string_view name) { return rule == name; };
-  const auto fill = [&](const char* key, double value) {
-    if (!job.has(key) && is_read(job, *schema.find(key))) job.set(key, value);
-  };
-  fill("optimizer.lr", is("adagrad") || is("rmsprop") ? 1e-2 : is("lion") ? 1e-4 : is("lars") ? 1.0 : 1e-3);
-  fill("optimizer.momentum", is("lars") ? 0.9 : 0.0);
-  fill("optimizer.weight_decay", is("adamw") || is("lamb") ? 0.01 : is("lars") ? 5e-4 : 0.0);
-  fill("optimizer.beta2", is("lion") ? 0.99 : 0.999);
-  fill("optimizer.eps", is("adagrad") ? 1e-10 : is("lamb") ? 1e-6 : 1e-8);
-}
-
-/// Sizes whose defaults are each model's own.
-void fill_model(Config& job, const Schema& schema) {
-  const bool mlp = job.get<std::string>("model.name") == "mlp";
-  const auto fill = [&](const char* key, Int value) {
-    const KeySpec* spec = schema.find(key);
-    if (spec != nullptr && !job.has(key) && is_read(job, *spec)) job.set(key, value);
-  };
-  fill("model.width", mlp ? 1024 : 64);
-  fill("model.depth", mlp ? 2 : 30);
 }
 
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
@@ -51,9 +39,9 @@ void fill_defaults(Config& job, const Schema& schema, const Request& request) {
   const Int workers = job.get_or<Int>("job.workers", 1);
   if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
   for (const KeySpec& spec : schema.keys())
-    if (spec.fallback && !job.has(spec.key) && is_read(job, spec)) job.set(spec.key, *spec.fallback);
-  fill_model(job, schema);
-  fill_optimizer(job, schema);
+    if (spec.fallback) fill_default(job, schema, spec.key, *spec.fallback);
+  model::fill_model(job, schema);
+  update::fill_optimizer(job, schema);
   if (!job.has("train.slices") && request.slices) job.set("train.slices", *request.slices);
   if (!job.has("train.slices")) {
     const bool split = job.get<std::string>("strategy.name") == "all_reduce" ||
@@ -71,6 +59,19 @@ void find_resume_folder(Config& job) {
   const Location where = job.entries().find("train.resume")->second.where;
   const std::filesystem::path base = where.line > 0 ? std::filesystem::path(where.file).parent_path() : "";
   job.set("train.resume", std::filesystem::absolute(base / *folder).lexically_normal().string(), where);
+}
+
+/// The user's contradictions among the keys; the first found. invalid, naming place, key and fix.
+Status check_job(const Config& job, const Schema& schema) {
+  COHAUL_TRY(strategy::check_strategy(job));
+  for (const auto& [key, entry] : job.entries())
+    if (const auto spec = schema.spec_of(key)) COHAUL_TRY(check_unread(job, *spec));
+  COHAUL_TRY(train::check_length(job));
+  COHAUL_TRY(data::check_data(job));
+  COHAUL_TRY(train::check_run(job));
+  COHAUL_TRY(update::check_optimizer(job));
+  COHAUL_TRY(update::check_schedule(job));
+  return train::check_slices(job);
 }
 
 Result<Config> finish(Entries entries, const std::string& file, const Schema& schema, const ReadOptions& options,
@@ -93,17 +94,17 @@ Result<Config> finish(Entries entries, const std::string& file, const Schema& sc
 }  // namespace
 
 Result<Config> resolve(const Request& request) {
-  const Schema schema(job_keys(request.own_program));
+  const Schema schema = job_schema(request.own_program);
   const ReadOptions options{.free_model_keys = request.own_program};
   COHAUL_ASSIGN(Entries entries, read_job(request.job_file, schema, options));
   return finish(std::move(entries), request.job_file, schema, options, request);
 }
 
 Result<Config> resolve_text(std::string_view toml, const std::string& file, const Request& request) {
-  const Schema schema(job_keys(request.own_program));
+  const Schema schema = job_schema(request.own_program);
   const ReadOptions options{.free_model_keys = request.own_program};
   COHAUL_ASSIGN(Entries entries, parse_job(toml, file, schema, options));
   return finish(std::move(entries), file, schema, options, request);
 }
 
-}  // namespace cohaul::config
+}  // namespace cohaul::cli

@@ -1,11 +1,13 @@
-#include "cohaul/config/resolve.h"
+#include "cohaul/cli/resolve.h"
 
 #include <filesystem>
 
 #include <gtest/gtest.h>
 
-namespace cohaul::config {
+namespace cohaul::cli {
 namespace {
+
+using config::Config;
 
 constexpr const char* kJob = R"([model]
 name = "softmax"
@@ -358,4 +360,4 @@ TEST(Resolve, OwnModelsTakeTheirOwnKeys) {
 }
 
 }  // namespace
-}  // namespace cohaul::config
+}  // namespace cohaul::cli

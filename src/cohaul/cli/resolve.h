@@ -8,7 +8,7 @@
 #include "cohaul/base/status.h"
 #include "cohaul/config/config.h"
 
-namespace cohaul::config {
+namespace cohaul::cli {
 
 struct Request {
   std::string job_file;
@@ -22,9 +22,9 @@ struct Request {
 /// Every key of the job with its value: defaults filled in (strategy.name, train.slices, job.threads, weight_decay by
 /// what they depend on); keys that the job does not read have none. Unset stay: train.steps or train.epochs (the
 /// other), train.init, train.save, train.checkpoint, data.path, job.logs. Reads the job file and nothing else. Errors: invalid.
-Result<Config> resolve(const Request& request);
+Result<config::Config> resolve(const Request& request);
 
 /// The same from TOML text; file is its name in messages. Request::job_file is not read.
-Result<Config> resolve_text(std::string_view toml, const std::string& file, const Request& request);
+Result<config::Config> resolve_text(std::string_view toml, const std::string& file, const Request& request);
 
-}  // namespace cohaul::config
+}  // namespace cohaul::cli

@@ -1,0 +1,97 @@
+#include "cohaul/job/keys.h"
+
+#include <string>
+
+namespace cohaul::job {
+namespace {
+
+transport::Form form_of(const std::string& name) {
+  if (name == "arena") return transport::Form::arena;
+  if (name == "tcp") return transport::Form::tcp;
+  return transport::Form::auto_;
+}
+
+}  // namespace
+
+using config::KeySpec;
+using config::Type;
+
+std::vector<KeySpec> job_keys() {
+  return {
+      {.key = "job.workers",
+       .type = Type::integer,
+       .help = "worker processes; --workers N is the same",
+       .fallback = 1,
+       .min = 1,
+       .max = 1024,
+       .aliases = {"num_workers", "world_size", "nproc", "processes", "n_workers"}},
+      {.key = "job.threads",
+       .type = Type::integer,
+       .help = "threads of a worker (cores / workers, at least 1)",
+       .min = 1,
+       .max = 1024,
+       .aliases = {"num_threads", "n_threads"}},
+      {.key = "job.transport",
+       .type = Type::string,
+       .help = "how frames travel: arena is the shared memory of one host; auto takes it where it can",
+       .fallback = "auto",
+       .choices = {"auto", "arena", "tcp"},
+       .aliases = {"backend"}},
+      {.key = "job.address",
+       .type = Type::string,
+       .help = "where to listen, with or without :port",
+       .fallback = "127.0.0.1",
+       .aliases = {"host", "listen", "master_addr", "ip"}},
+      {.key = "job.device", .type = Type::string, .help = "where tensors live", .fallback = "cpu", .choices = {"cpu"}},
+      {.key = "job.logs",
+       .type = Type::path,
+       .help = "folder of logs, one a process (a temporary one, kept after a failure)",
+       .aliases = {"log_dir", "log", "logdir"}},
+      {.key = "job.peer_timeout_s",
+       .type = Type::real,
+       .help = "no heartbeat for so long: lost; a slow worker still sends them",
+       .fallback = 10.0,
+       .min = 0,
+       .max = 1e6,
+       .above_min = true,
+       .aliases = {"timeout", "heartbeat_timeout", "peer_timeout"}},
+      {.key = "job.step_timeout_s",
+       .type = Type::real,
+       .help = "alive for so long, but without progress",
+       .fallback = 600.0,
+       .min = 0,
+       .max = 1e6,
+       .above_min = true,
+       .aliases = {"step_timeout"}},
+      {.key = "job.join_timeout_s",
+       .type = Type::real,
+       .help = "started, but not joined for so long",
+       .fallback = 60.0,
+       .min = 0,
+       .max = 1e6,
+       .above_min = true,
+       .aliases = {"join_timeout"}},
+      {.key = "job.stop_grace_s",
+       .type = Type::real,
+       .help = "how long after SIGTERM or Ctrl-C workers may take to write a checkpoint and end, with train.checkpoint",
+       .fallback = 25.0,
+       .min = 0,
+       .max = 1e6,
+       .aliases = {"stop_grace", "grace", "grace_period"}},
+  };
+}
+
+LaunchOptions launch_options_of(const config::Config& job) {
+  LaunchOptions out;
+  out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
+  out.logs = job.get_or("job.logs", std::string());
+  out.address = job.get<std::string>("job.address");
+  out.transport = form_of(job.get<std::string>("job.transport"));
+  out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
+  out.step_timeout_s = job.get<double>("job.step_timeout_s");
+  out.join_timeout_s = job.get<double>("job.join_timeout_s");
+  out.stop_grace_s = job.get<double>("job.stop_grace_s");
+  return out;
+}
+
+}  // namespace cohaul::job

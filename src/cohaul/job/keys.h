@@ -1,0 +1,17 @@
+#pragma once
+// The keys job.*.
+
+#include <vector>
+
+#include "cohaul/config/config.h"
+#include "cohaul/config/schema.h"
+#include "cohaul/job/launcher.h"
+
+namespace cohaul::job {
+
+std::vector<config::KeySpec> job_keys();
+
+/// Reads what a resolved job says of its launch. The caller adds commands and the number of servers.
+LaunchOptions launch_options_of(const config::Config& job);
+
+}  // namespace cohaul::job
