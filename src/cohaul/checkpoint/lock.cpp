@@ -7,10 +7,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <random>
 #include <string_view>
 #include <utility>
 
+#include "cohaul/base/clock.h"
 #include "cohaul/checkpoint/file.h"
 
 namespace cohaul::checkpoint {
@@ -23,8 +23,7 @@ Result<FolderLock> FolderLock::take(const std::string& folder) {
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (file < 0) return invalid(path + ": cannot be opened: " + std::strerror(errno));
   FolderLock lock(folder, file);
-  if (::flock(file, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return lock;  // a file system without locks
+  if (::flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {  // another error: a file system without locks
     char holder[24] = {};
     const ssize_t n = ::pread(file, holder, sizeof holder - 1, 0);
     const std::string process(holder, std::strcspn(holder, " "));
@@ -32,12 +31,13 @@ Result<FolderLock> FolderLock::take(const std::string& folder) {
                        (n > 0 ? " (process " + process + ")" : std::string()) +
                        ": give each job a folder of its own, or wait until it has ended");
   }
-  std::random_device random;
-  const std::string mark =
-      std::to_string(::getpid()) + " " + std::to_string((std::uint64_t{random()} << 32) | random());
+  char host[256] = {};
+  (void)::gethostname(host, sizeof host - 1);
+  const std::string mark = std::to_string(::getpid()) + " " + host + " " + std::to_string(steady_clock().now());
   const bool written =
       ::ftruncate(file, 0) == 0 && ::pwrite(file, mark.data(), mark.size(), 0) == static_cast<ssize_t>(mark.size());
-  if (written) lock.mark_ = mark;  // a full disk tells so with each checkpoint
+  // Other hosts must see it now. A full disk tells so with each checkpoint.
+  if (written && ::fsync(file) == 0) lock.mark_ = mark;
   return lock;
 }
 
