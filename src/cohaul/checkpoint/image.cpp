@@ -1,6 +1,6 @@
 #include "cohaul/checkpoint/image.h"
 
-#include <algorithm>
+#include <cstring>
 #include <sstream>
 #include <utility>
 
@@ -20,9 +20,14 @@ Result<FileImage> make_image(std::string name, std::span<const TensorView> tenso
   FileImage image{.name = std::move(name), .size = sizeof length + length};
   for (const TensorView& t : tensors) image.size += t.data.size();
   image.data.reset(new std::byte[image.size]);  // not set to zero first
-  std::byte* to = std::ranges::copy(as_bytes(std::span(&length, 1)), image.data.get()).out;
-  to = std::ranges::copy(as_bytes(std::string_view(*header)), to).out;
-  for (const TensorView& t : tensors) to = std::ranges::copy(t.data, to).out;
+  std::byte* to = image.data.get();
+  const auto append = [&to](ConstBytes bytes) {
+    if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+    to += bytes.size();
+  };
+  append(as_bytes(std::span(&length, 1)));
+  append(as_bytes(std::string_view(*header)));
+  for (const TensorView& t : tensors) append(t.data);
   return image;
 }
 
