@@ -3,15 +3,12 @@
 //
 // What is compared runs in turn; figures are medians.
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstring>
-#include <fstream>
-#include <iostream>
 #include <memory>
 
-#include "cohaul/base/exit_code.h"
 #include "cohaul/base/temporary_folder.h"
+#include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
 #include "median.h"
 #include "training.h"
@@ -54,9 +51,10 @@ Result<double> seconds_of_one_step(const Sets& sets, int first) {
   return now_s() - begun;
 }
 
-Status measure(Samples& out) {
+Status measure(const Sets& sets, Samples& out) {
   COHAUL_ASSIGN(const TemporaryFolder folder, TemporaryFolder::make("cohaul-bench"));
-  const Sets size{"train.steps=" + std::to_string(kSteps)};
+  Sets size = sets;
+  size.push_back("train.steps=" + std::to_string(kSteps));
   const Sets saves{"train.checkpoint=" + folder.file("checkpoints"),
                    "train.checkpoint_every=" + std::to_string(kEvery)};
   Sets both = size;
@@ -71,20 +69,17 @@ Status measure(Samples& out) {
   if (written.size() != kSteps / kEvery) return corrupt("there are " + std::to_string(written.size()) + " checkpoints");
   for (std::size_t i = 0; i + 1 < written.size(); ++i) out.held.push_back(written[i].at("held_s"));
   out.copies.push_back(copy_seconds(written[0].at("bytes").get<std::size_t>() / 2));
-  COHAUL_ASSIGN(const double fresh, seconds_of_one_step({}, 0));
-  COHAUL_ASSIGN(const double resumed, seconds_of_one_step({saves[0], "train.keep=1"}, kSteps));
+  COHAUL_ASSIGN(const double fresh, seconds_of_one_step(sets, 0));
+  Sets goes_on = sets;
+  goes_on.insert(goes_on.end(), {saves[0], "train.keep=1"});
+  COHAUL_ASSIGN(const double resumed, seconds_of_one_step(goes_on, kSteps));
   out.later.push_back(resumed - fresh);
   return {};
 }
 
-int run(int reps, const std::string& file) {
+Result<std::string> run(const Arguments& arguments, const Note& note) {
   Samples samples;
-  for (int i = 0; i < reps; ++i) {
-    if (const Status measured = measure(samples); !measured.ok()) {
-      std::cerr << "cohaul: bench checkpoint: " << measured.message() << "\n";
-      return exit_code(measured.code());
-    }
-  }
+  for (int i = 0; i < arguments.reps; ++i) COHAUL_TRY(measure(arguments.sets, samples));
   const double held = median(samples.held), copy = median(samples.copies);
   const json figures{{"bench", "checkpoint"},
                      {"held_ms", 1e3 * held},
@@ -93,28 +88,20 @@ int run(int reps, const std::string& file) {
                      {"slower_percent", 100 * (median(samples.slower) - 1)},
                      {"one_step_later_s", median(samples.later)}};
   observe::Table table({"what checkpoints cost", "", "beside"});
-  table.row({"a step is held up, ms", fixed(1e3 * held, 2),
-             "a copy, " + fixed(1e3 * copy, 2) + ": " + fixed(held / copy, 2) + "x"});
+  table.row({"a step is held up, ms", observe::fixed(1e3 * held, 2),
+             "a copy, " + observe::fixed(1e3 * copy, 2) + ": " + observe::fixed(held / copy, 2) + "x"});
   table.row({"training with one every " + std::to_string(kEvery) + " steps",
-             fixed(figures.at("slower_percent"), 1) + " %", "training without"});
-  table.row({"a run of one step that goes on, s", fixed(figures.at("one_step_later_s"), 2), "one from the start"});
-  std::cout << table.text();
-  if (!file.empty() && !(std::ofstream(file) << figures.dump() << "\n")) {
-    std::cerr << "cohaul: --json " << file << ": cannot be written\n";
-    return kUsersMistake;
-  }
-  return kDone;
+             observe::fixed(figures.at("slower_percent"), 1) + " %", "training without"});
+  table.row(
+      {"a run of one step that goes on, s", observe::fixed(figures.at("one_step_later_s"), 2), "one from the start"});
+  note(figures);
+  return table.text();
 }
 
 }  // namespace
 }  // namespace cohaul::bench
 
 int main(int argc, char** argv) {
-  int reps = 5;
-  std::string json;
-  CLI::App app("What checkpoints cost.");
-  app.add_option("--reps", reps, "rounds")->check(CLI::Range(1, 100));
-  app.add_option("--json", json, "also write the figures to this file");
-  CLI11_PARSE(app, argc, argv);
-  return cohaul::bench::run(reps, json);
+  using namespace cohaul::bench;
+  return bench_main(argc, argv, "checkpoint", "What checkpoints cost.", {.reps = 5}, run);
 }

@@ -4,16 +4,13 @@
 // equal nets, equal samples a step. Runs alternate; figures are medians of the runs' median steps. Ours is verified by its bits (two
 // workers = one process with two slices), the peer by its number of parameters.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
+#include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
 #include "median.h"
 #include "training.h"
@@ -80,39 +77,22 @@ Result<json> measure(const Case& c, int reps, const std::vector<std::string>& se
               {"peer", name},    {"peer_ms", median(theirs)}, {"ratio", median(theirs) / median(mine)}};
 }
 
-int run(int reps, const std::string& file, const std::vector<std::string>& sets) {
+Result<std::string> run(const Arguments& arguments, const Note& note) {
   observe::Table table({"model", "Cohaul ms", "DDP ms", "ratio"});
-  std::ofstream out;
-  if (!file.empty()) out.open(file);
-  if (!file.empty() && !out) {
-    std::cerr << "cohaul: --json " << file << ": cannot be written\n";
-    return kUsersMistake;
-  }
   for (const Case& c : kCases) {
-    const Result<json> row = measure(c, reps, sets);
-    if (!row.ok()) {
-      std::cerr << "cohaul: bench step: " << row.status().message() << "\n";
-      return exit_code(row.status().code());
-    }
-    const json& r = row.value();
-    table.row({c.model, fixed(r.at("ours_ms"), 3), fixed(r.at("peer_ms"), 3), fixed(r.at("ratio"), 3) + "x"});
-    if (out.is_open()) out << r.dump() << "\n";
+    COHAUL_ASSIGN(const json r, measure(c, arguments.reps, arguments.sets));
+    table.row({c.model, observe::fixed(r.at("ours_ms"), 3), observe::fixed(r.at("peer_ms"), 3),
+               observe::fixed(r.at("ratio"), 3) + "x"});
+    note(r);
   }
-  std::cout << table.text();
-  return kDone;
+  return table.text();
 }
 
 }  // namespace
 }  // namespace cohaul::bench
 
 int main(int argc, char** argv) {
-  int reps = 3;
-  std::string json;
-  std::vector<std::string> sets;
-  CLI::App app("A data-parallel step of two workers, beside PyTorch DDP over Gloo.");
-  app.add_option("--reps", reps, "runs of each")->check(CLI::Range(1, 100));
-  app.add_option("--json", json, "also write one JSON object a row to this file");
-  app.add_option("--set", sets, "KEY=VALUE for our runs")->allow_extra_args(false);
-  CLI11_PARSE(app, argc, argv);
-  return cohaul::bench::run(reps, json, sets);
+  using namespace cohaul::bench;
+  return bench_main(argc, argv, "step", "A data-parallel step of two workers, beside PyTorch DDP over Gloo.",
+                    {.reps = 3}, run);
 }

@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <atomic>
 #include <filesystem>
-#include <fstream>
+#include <iostream>
 
+#include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 
 namespace cohaul::bench {
@@ -37,6 +39,30 @@ std::vector<json> lines_of(const std::vector<json>& record, const std::string& k
   for (const json& line : record)
     if (line.value("record", "") == kind) out.push_back(line);
   return out;
+}
+
+int bench_main(int argc, char** argv, const std::string& name, const std::string& about, Arguments arguments,
+               const std::function<Result<std::string>(const Arguments&, const Note&)>& measure) {
+  CLI::App app(about);
+  app.add_option("--reps", arguments.reps, "runs of each")->check(CLI::Range(1, 100));
+  app.add_option("--json", arguments.json, "also write one JSON object a row to this file");
+  app.add_option("--set", arguments.sets, "KEY=VALUE for our runs")->allow_extra_args(false);
+  CLI11_PARSE(app, argc, argv);
+  std::ofstream out;
+  if (!arguments.json.empty()) out.open(arguments.json);
+  if (!arguments.json.empty() && !out) {
+    std::cerr << "cohaul: --json " << arguments.json << ": cannot be written\n";
+    return kUsersMistake;
+  }
+  const Result<std::string> table = measure(arguments, [&](const json& figures) {
+    if (out.is_open()) out << figures.dump() << "\n";
+  });
+  if (!table.ok()) {
+    std::cerr << "cohaul: bench " << name << ": " << table.status().message() << "\n";
+    return exit_code(table.status().code());
+  }
+  std::cout << *table;
+  return kDone;
 }
 
 }  // namespace cohaul::bench

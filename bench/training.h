@@ -1,7 +1,8 @@
 #pragma once
-// Runs of `cohaul train` that a benchmark measures.
+// What benchmarks of `cohaul train` share: its runs, and the program around what is measured.
 
-#include <cstdio>
+#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -15,11 +16,17 @@ Result<std::vector<nlohmann::json>> train(const std::string& model, int workers,
 /// The lines of one kind.
 std::vector<nlohmann::json> lines_of(const std::vector<nlohmann::json>& record, const std::string& kind);
 
-/// With `digits` after the point.
-inline std::string fixed(double v, int digits) {
-  char out[64];
-  std::snprintf(out, sizeof out, "%.*f", digits, v);
-  return out;
-}
+struct Arguments {
+  int reps;
+  std::string json{};               // a file; empty: none
+  std::vector<std::string> sets{};  // KEY=VALUE
+};
+
+/// Writes a figure as a line of JSON, where a file is wanted.
+using Note = std::function<void(const nlohmann::json& figures)>;
+
+/// A benchmark's main(): reads the arguments, measures, and prints the table that `measure` returns. name: as `cohaul bench NAME`.
+int bench_main(int argc, char** argv, const std::string& name, const std::string& about, Arguments arguments,
+               const std::function<Result<std::string>(const Arguments&, const Note&)>& measure);
 
 }  // namespace cohaul::bench

@@ -67,9 +67,14 @@ Result<std::string> begin(const std::string& folder, std::int64_t updates) {
   if (error) return wrong(folder, "cannot be made", error);
   fs::remove_all(path, error);
   if (error) return wrong(path, "cannot be emptied", error);
-  fs::create_directory(path, error);
-  if (error) return wrong(path, "cannot be made", error);
+  COHAUL_TRY(begin_part(path.string()));
   return path.string();
+}
+
+Status begin_part(const std::string& path) {
+  std::error_code error;
+  fs::create_directory(path, error);
+  return error ? wrong(path, "cannot be made", error) : Status();
 }
 
 Status write_manifest(const std::string& checkpoint, const Manifest& manifest) {

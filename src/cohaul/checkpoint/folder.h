@@ -31,6 +31,8 @@ std::string folder_name(std::int64_t updates);
 /// Makes the folder in which a checkpoint is written until it is whole; one that a killed run has left there is emptied. Returns its path.
 /// Errors: invalid, naming the folder and the reason.
 Result<std::string> begin(const std::string& folder, std::int64_t updates);
+/// Makes the folder of another trainer's part, within what begin() made. Errors: invalid, naming the folder and the reason.
+Status begin_part(const std::string& path);
 /// Writes a manifest into its folder. Blocks until it is on the disk.
 Status write_manifest(const std::string& checkpoint, const Manifest& manifest);
 /// Writes the manifest into what begin() made, and gives the whole its name. An older checkpoint of the same step is replaced. Blocks until all

@@ -6,7 +6,6 @@
 
 #include "cohaul/checkpoint/file.h"
 #include "cohaul/checkpoint/header.h"
-#include "cohaul/checkpoint/sha256.h"
 
 namespace cohaul::checkpoint {
 

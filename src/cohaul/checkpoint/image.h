@@ -16,7 +16,7 @@ namespace cohaul::checkpoint {
 /// A file's name in its folder, and its content. Move-only.
 struct FileImage {
   std::string name;
-  std::unique_ptr<std::byte[]> data;
+  std::unique_ptr<std::byte[]> data{};
   std::size_t size = 0;
   ConstBytes bytes() const { return {data.get(), size}; }
 };

@@ -11,11 +11,9 @@
 namespace cohaul::cli {
 
 config::Schema job_schema(bool own_program) {
-  std::vector<config::KeySpec> all;
-  for (auto&& keys : {model::model_keys(own_program), data::data_keys(), train::train_keys(), update::optimizer_keys(),
-                      update::schedule_keys(), strategy::strategy_keys(), job::job_keys()})
-    all.insert(all.end(), keys.begin(), keys.end());
-  return config::Schema(std::move(all));
+  return config::Schema(
+      config::joined({model::model_keys(own_program), data::data_keys(), train::train_keys(), update::optimizer_keys(),
+                      update::schedule_keys(), strategy::strategy_keys(), job::job_keys()}));
 }
 
 }  // namespace cohaul::cli

@@ -42,6 +42,12 @@ std::string join(std::span<const std::string> words, std::string_view between) {
 
 std::string OnlyWith::in_words() const { return key + " = " + join(values, " or "); }
 
+std::vector<KeySpec> joined(std::initializer_list<std::vector<KeySpec>> lists) {
+  std::vector<KeySpec> all;
+  for (const std::vector<KeySpec>& keys : lists) all.insert(all.end(), keys.begin(), keys.end());
+  return all;
+}
+
 const KeySpec* Schema::find(std::string_view key) const {
   auto it = std::ranges::find(keys_, key, &KeySpec::key);
   return it == keys_.end() ? nullptr : &*it;

@@ -1,6 +1,7 @@
 #pragma once
 // What keys a job may set: each key described once, and all that can be said about a value alone.
 
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <span>
@@ -40,6 +41,9 @@ struct KeySpec {
   std::vector<std::string> aliases{};  // names that people try instead: suggested, never accepted
   OnlyWith only{};
 };
+
+/// One list after the other.
+std::vector<KeySpec> joined(std::initializer_list<std::vector<KeySpec>> lists);
 
 class Schema {
  public:

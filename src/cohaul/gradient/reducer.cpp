@@ -272,8 +272,8 @@ Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double
   s.samples = samples;
   s.clear_gradients();
   std::fill(s.taken.begin(), s.taken.end(), 0);
-  const Graph graph = look_at_graph(loss, [&s](const at::Tensor& leaf) {
-    const Hook* hook = reducers_hook(leaf);
+  const Graph graph = look_at_graph(loss, [&](const at::Tensor& leaf) {
+    const Hook* hook = ends.empty() ? nullptr : reducers_hook(leaf);  // the first no ends the search
     return hook != nullptr && hook->owner == s.number;
   });
   s.eager = !graph.has_own_functions;

@@ -42,10 +42,7 @@ Status check_checkpoint(const Saving& saving, const Scenario& scenario, const up
   const Bytes bytes = memory.allocate(layout.bytes());
   const std::span<double> parameters{reinterpret_cast<double*>(bytes.data()), bytes.size() / sizeof(double)};
   std::ranges::copy(values, parameters.begin());  // what is frozen
-  update::RuleSettings rule;
-  rule.lr = 1;
-  rule.momentum = 0.9;
-  auto local = update::make_local_exchange(layout, rule, scenario.policy, bytes);
+  auto local = update::make_local_exchange(layout, stub_rule(true), scenario.policy, bytes);
   std::uint64_t elements = 0, expected = 0;
   for (const update::StatePiece& whole : local->owned()) {
     expected += whole.elements;
@@ -67,17 +64,8 @@ Status check_checkpoint(const Saving& saving, const Scenario& scenario, const up
     return corrupt("a checkpoint has other parameters than the run had between its two steps");
   local->set_first(scenario.save_after);
   std::vector<double> gradient(parameters.size());
-  const update::SliceRange all{0, scenario.slices, scenario.slices};
-  for (std::int64_t s = scenario.save_after; s < scenario.all_steps(); ++s) {
-    COHAUL_TRY(local->begin({Step(s), all}, {}));
-    for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-      const update::Run& run = layout.runs()[r];
-      const auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
-      fill_gradient(scenario, run, Step(s), all, part);
-      COHAUL_TRY(local->push({.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)}));
-    }
-    COHAUL_TRY(local->finish(stub_ends(Step(s), all)).status());
-  }
+  for (std::int64_t s = scenario.save_after; s < scenario.all_steps(); ++s)
+    COHAUL_TRY(whole_step(*local, scenario, layout, Step(s), gradient).status());
   if (std::memcmp(parameters.data(), end.data(), end.size_bytes()) != 0)
     return corrupt("a run that goes on from the checkpoint does not come to the same end");
   return {};

@@ -7,6 +7,7 @@
 #include "cohaul/base/random.h"
 #include "cohaul/sim/launcher.h"
 #include "cohaul/sim/server.h"
+#include "cohaul/sim/stub.h"
 #include "cohaul/sim/witness.h"
 #include "cohaul/sim/worker.h"
 #include "cohaul/transport/sim_network.h"
@@ -33,7 +34,7 @@ class Simulation {
     ps::Init init;
     init.consistency = scenario.consistency;
     init.policy = scenario.policy;
-    init.optimizer = update::RuleSettings{.lr = 1, .momentum = scenario.is_sync() ? 0.9 : 0};
+    init.optimizer = stub_rule(scenario.is_sync());
     init.workers = scenario.workers;
     init.servers = scenario.servers;
     init.slices = scenario.slices;

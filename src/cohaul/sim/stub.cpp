@@ -36,6 +36,21 @@ void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, 
   update::tree_sum(std::span<const double* const>(addresses), out.data(), out.size());
 }
 
+Result<update::StepOutcome> whole_step(update::Exchange& exchange, const Scenario& scenario,
+                                       const update::Layout& layout, Step step, std::span<double> gradient) {
+  const update::SliceRange all{0, scenario.slices, scenario.slices};
+  COHAUL_TRY(exchange.begin({step, all}, {}));
+  for (std::size_t r = 0; r < layout.runs().size(); ++r) {
+    const update::Run& run = layout.runs()[r];
+    const auto part = gradient.subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
+    fill_gradient(scenario, run, step, all, part);
+    COHAUL_TRY(exchange.push({.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)}));
+  }
+  return exchange.finish(stub_ends(step, all));
+}
+
+update::RuleSettings stub_rule(bool is_sync) { return {.lr = 1, .momentum = is_sync ? 0.9 : 0}; }
+
 std::vector<update::PartEnd> stub_ends(Step step, const update::SliceRange& slices) {
   std::vector<update::PartEnd> ends;
   for (const update::SliceRange& part : update::subtrees_of(slices)) {

@@ -39,24 +39,12 @@ void Witness::make_reference() {
   Bytes bytes = memory.allocate(layout_.bytes());
   std::span<double> parameters{reinterpret_cast<double*>(bytes.data()), bytes.size() / sizeof(double)};
   std::fill(parameters.begin(), parameters.end(), 1.0);
-  update::RuleSettings rule;
-  rule.lr = 1;
-  rule.momentum = 0.9;
-  auto local = update::make_local_exchange(layout_, rule, scenario_.policy, bytes);
+  auto local = update::make_local_exchange(layout_, stub_rule(true), scenario_.policy, bytes);
   reference_.emplace_back(parameters.begin(), parameters.end());
   std::vector<double> gradient(parameters.size());
-  update::SliceRange all{0, scenario_.slices, scenario_.slices};
   for (std::int64_t s = 0; s < scenario_.all_steps(); ++s) {
-    COHAUL_CHECK(local->begin({Step(s), all}, {}).ok(), "the reference begins a step");
-    for (std::size_t r = 0; r < layout_.runs().size(); ++r) {
-      const update::Run& run = layout_.runs()[r];
-      auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
-      fill_gradient(scenario_, run, Step(s), all, part);
-      update::Gradient pushed{.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)};
-      COHAUL_CHECK(local->push(pushed).ok(), "the reference pushes");
-    }
-    Result<update::StepOutcome> outcome = local->finish(stub_ends(Step(s), all));
-    COHAUL_CHECK(outcome.ok(), "the reference ends a step");
+    const Result<update::StepOutcome> outcome = whole_step(*local, scenario_, layout_, Step(s), gradient);
+    COHAUL_CHECK(outcome.ok(), "the reference does a step");
     reference_.emplace_back(parameters.begin(), parameters.end());
     reference_outcomes_.push_back(*outcome);
   }

@@ -37,10 +37,8 @@ Status begin(job::Job& job, CheckpointPlan& plan) {
     if (wrong.ok()) wrong = compare_facts(plan.facts, "worker 0", facts, "worker " + std::to_string(r));
   }
   if (wrong.ok()) wrong = checkpoint::begin(plan.folder, plan.whole.manifest.updates).status();
-  std::error_code error;
   for (const CheckpointPart& part : plan.parts)
-    if (wrong.ok() && !std::filesystem::create_directory(part.folder, error))
-      wrong = invalid(part.folder + ": cannot be made: " + error.message());
+    if (wrong.ok()) wrong = checkpoint::begin_part(part.folder);
   COHAUL_TRY(job.set(key, wrong.message()));
   return wrong;
 }

@@ -185,11 +185,7 @@ Status check_watch(const Config& job) {
 
 }  // namespace
 
-std::vector<KeySpec> train_keys() {
-  std::vector<KeySpec> all = step_keys(), more = run_keys();
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
+std::vector<KeySpec> train_keys() { return config::joined({step_keys(), run_keys()}); }
 
 Status check_length(const Config& job) {
   const bool steps = job.has("train.steps"), epochs = job.has("train.epochs");

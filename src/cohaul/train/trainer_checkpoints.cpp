@@ -172,14 +172,12 @@ Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, 
   part.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
   part.folder = folder + "/" + checkpoint::trainer_name(number_);
   Status begun;
-  std::error_code error;
   if (work_ && slice_ != work_->slices.first)
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within a step");
   else if (averaged_) begun = invalid("trainer " + std::to_string(number_) + " of the job is within with_ema(f)");
   else if (asynchronous() && loop_.running())
     begun = invalid("trainer " + std::to_string(number_) + " of the job is within an asynchronous loop");
-  else if (at_rest && job_.rank() == 0 && !std::filesystem::create_directory(part.folder, error))
-    begun = invalid(part.folder + ": cannot be made: " + error.message());
+  else if (at_rest && job_.rank() == 0) begun = checkpoint::begin_part(part.folder);
   if (at_rest) COHAUL_TRY(agree(part.key + "/begun", begun));
   if (at_rest) COHAUL_TRY(begun);
   COHAUL_TRY(count_all());

@@ -445,7 +445,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
   if (is_last) ends_.back().request = request();
   Status taken;
   try {
-    const bool may_end = is_last && buffers_->empty() && !asynchronous();
+    const bool may_end = job_.world() > 1 && is_last && buffers_->empty() && !asynchronous();
     taken = reducer_->backward(loss, loss.dim() == 0 ? share_ : share_.expand(loss.sizes()), samples,
                                may_end ? std::span<const update::PartEnd>(ends_) : std::span<const update::PartEnd>());
   } catch (...) {

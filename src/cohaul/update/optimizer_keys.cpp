@@ -147,16 +147,14 @@ std::vector<KeySpec> group_keys() {
        .help = "patterns of the parameters' names that group N, a [[optimizer.group]], is about: [\"*.bias\", "
                "\"head.*\"]; the first group that matches a parameter has it; with --set *.bias,head.*",
        .aliases = {"params", "names", "parameters"}}};
-  for (auto&& of_rule : {general_keys(), adaptive_keys()}) {
-    for (KeySpec spec : of_rule) {
-      const std::string name = spec.key.substr(std::string("optimizer.").size());
-      if (name == "name" || name == "clip_norm" || name == "clip_value" || name == "non_finite") continue;
-      spec.help = spec.key + " of the group";
-      spec.key = "optimizer.group.N." + name;
-      spec.fallback.reset();
-      spec.aliases.clear();
-      keys.push_back(std::move(spec));
-    }
+  for (KeySpec& spec : config::joined({general_keys(), adaptive_keys()})) {
+    const std::string name = spec.key.substr(std::string("optimizer.").size());
+    if (name == "name" || name == "clip_norm" || name == "clip_value" || name == "non_finite") continue;
+    spec.help = spec.key + " of the group";
+    spec.key = "optimizer.group.N." + name;
+    spec.fallback.reset();
+    spec.aliases.clear();
+    keys.push_back(std::move(spec));
   }
   return keys;
 }
@@ -180,11 +178,7 @@ Status check_groups(const Config& job) {
 
 }  // namespace
 
-std::vector<KeySpec> optimizer_keys() {
-  std::vector<KeySpec> all;
-  for (auto&& keys : {general_keys(), adaptive_keys(), group_keys()}) all.insert(all.end(), keys.begin(), keys.end());
-  return all;
-}
+std::vector<KeySpec> optimizer_keys() { return config::joined({general_keys(), adaptive_keys(), group_keys()}); }
 
 void fill_optimizer(Config& job, const config::Schema& schema) {
   const auto rule = job.get<std::string>("optimizer.name");

@@ -141,11 +141,7 @@ std::vector<KeySpec> plateau_keys() {
 
 }  // namespace
 
-std::vector<KeySpec> schedule_keys() {
-  std::vector<KeySpec> all;
-  for (auto&& keys : {length_keys(), shape_keys(), plateau_keys()}) all.insert(all.end(), keys.begin(), keys.end());
-  return all;
-}
+std::vector<KeySpec> schedule_keys() { return config::joined({length_keys(), shape_keys(), plateau_keys()}); }
 
 Status check_schedule(const Config& job) {
   const auto name = job.get<std::string>("schedule.name");
