@@ -106,8 +106,9 @@ class Folder : public testing::Test {
     return m;
   }
   static FileEntry write_owner(const std::string& place, Owners& owners, std::size_t k) {
+    ImageMemory memory;
     const FileImage image =
-        state_image(kOwnerPrefix + std::to_string(k) + ".safetensors", owners.layout, owners.pieces(k)).value();
+        state_image(memory, kOwnerPrefix + std::to_string(k) + ".safetensors", owners.layout, owners.pieces(k)).value();
     return write_images(place, {&image, 1}).value().front();
   }
   std::string write(Owners& owners, std::int64_t updates) {
@@ -213,13 +214,34 @@ TEST_F(Folder, ExportPutsElementsIntoRowMajorOrder) {
   EXPECT_EQ(export_parameters(checkpoint, wrong, file).code(), Code::invalid);
 }
 
+TEST(FileImages, TakeTheMemoryOfThoseThatAreGone) {
+  ImageMemory memory;
+  std::shared_ptr<std::byte[]> a = memory.take(100), b = memory.take(50);
+  const std::byte* const large = a.get();
+  const std::byte* const small = b.get();
+  a.reset();
+  b.reset();
+  EXPECT_EQ((b = memory.take(40)).get(), small);
+  EXPECT_EQ((a = memory.take(40)).get(), large);
+  b.reset();
+  EXPECT_NE((b = memory.take(60)).get(), nullptr);  // 60 bytes in the place of 50
+  std::memset(b.get(), 1, 60);
+  const std::byte* const larger = b.get();
+  a.reset();
+  b.reset();
+  EXPECT_EQ((b = memory.take(51)).get(), larger);
+  { const ImageMemory none = std::move(memory); }
+  std::memset(b.get(), 2, 60);  // it outlives the memory that it came from
+}
+
 /// What an owner says of its files is read as it was said; names have no spaces.
 TEST(FileImages, AreWhatWriteWrites) {
   const fs::path folder = fs::path(testing::TempDir()) / "images";
   fs::create_directories(folder);
   const std::vector<float> values = {1, 2, 3};
   const TensorView t{"t", TensorType::f32, {3}, as_bytes(std::span(values))};
-  const FileImage image = make_image("a.safetensors", {&t, 1}, {{"format", "pt"}}).value();
+  ImageMemory memory;
+  const FileImage image = make_image(memory, "a.safetensors", {&t, 1}, {{"format", "pt"}}).value();
   ASSERT_TRUE(checkpoint::write((folder / "b.safetensors").string(), {&t, 1}, {{"format", "pt"}}).ok());
   const FileEntry a = write_images(folder.string(), {&image, 1}).value().front();
   const FileEntry b = entry_of(folder.string(), "b.safetensors").value();

@@ -1,5 +1,6 @@
 #include "cohaul/checkpoint/image.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 #include <utility>
@@ -12,13 +13,34 @@ namespace cohaul::checkpoint {
 // "+" and lines "name bytes hash", or "!" and the reason.
 constexpr char kWritten = '+', kNotWritten = '!';
 
-Result<FileImage> make_image(std::string name, std::span<const TensorView> tensors, const Metadata& metadata) {
+std::shared_ptr<std::byte[]> ImageMemory::take(std::size_t bytes) {
+  Block block;
+  {
+    const std::scoped_lock lock(spare_->mutex);
+    std::vector<Block>& blocks = spare_->blocks;  // the smallest first
+    auto it = std::ranges::lower_bound(blocks, bytes, {}, &Block::size);
+    if (it != blocks.end()) block = std::move(*it);
+    else if (!blocks.empty()) --it;  // the largest is too small: a larger one takes its place
+    if (it != blocks.end()) blocks.erase(it);
+  }
+  if (!block.data) block = {std::unique_ptr<std::byte[]>(new std::byte[bytes]), bytes};  // not set to zero first
+  std::byte* const data = block.data.release();
+  return {data, [spare = spare_, size = block.size](std::byte* p) {
+            Block back{std::unique_ptr<std::byte[]>(p), size};
+            const std::scoped_lock lock(spare->mutex);
+            const auto at = std::ranges::lower_bound(spare->blocks, size, {}, &Block::size);
+            spare->blocks.insert(at, std::move(back));
+          }};
+}
+
+Result<FileImage> make_image(ImageMemory& memory, std::string name, std::span<const TensorView> tensors,
+                             const Metadata& metadata) {
   Result<std::string> header = make_header(tensors, metadata);
   if (!header.ok()) return header.status().context(name);
   const std::uint64_t length = header->size();
   FileImage image{.name = std::move(name), .size = sizeof length + length};
   for (const TensorView& t : tensors) image.size += t.data.size();
-  image.data.reset(new std::byte[image.size]);  // not set to zero first
+  image.data = memory.take(image.size);
   std::byte* to = image.data.get();
   const auto append = [&to](ConstBytes bytes) {
     if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());

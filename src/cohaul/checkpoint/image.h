@@ -2,6 +2,7 @@
 // Files in memory: copies that training cannot change any more, which somebody writes while it goes on.
 
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,16 +14,36 @@
 
 namespace cohaul::checkpoint {
 
-/// A file's name in its folder, and its content. Move-only.
+/// Keeps the memory of images that are gone for the next ones, since the first write to new memory takes longer than the copy. It keeps no more than
+/// has been in use at one time. Images may outlive it. Any thread.
+class ImageMemory {
+ public:
+  /// Returns at least so many bytes; their content is anything. They come back when nobody holds them.
+  std::shared_ptr<std::byte[]> take(std::size_t bytes);
+
+ private:
+  struct Block {
+    std::unique_ptr<std::byte[]> data;
+    std::size_t size = 0;
+  };
+  struct Spare {
+    std::mutex mutex;
+    std::vector<Block> blocks;
+  };
+  std::shared_ptr<Spare> spare_ = std::make_shared<Spare>();
+};
+
+/// A file's name in its folder, and its content.
 struct FileImage {
   std::string name;
-  std::unique_ptr<std::byte[]> data{};
+  std::shared_ptr<std::byte[]> data{};
   std::size_t size = 0;
   ConstBytes bytes() const { return {data.get(), size}; }
 };
 
 /// Copies the tensors into what write() would write of them. Errors: as write()'s, but for those of the disk.
-Result<FileImage> make_image(std::string name, std::span<const TensorView> tensors, const Metadata& metadata = {});
+Result<FileImage> make_image(ImageMemory& memory, std::string name, std::span<const TensorView> tensors,
+                             const Metadata& metadata = {});
 
 /// Writes the images into a folder. Blocks until they are on the disk. Errors: invalid, naming the file and the reason. Any thread.
 Result<std::vector<FileEntry>> write_images(const std::string& folder, std::span<const FileImage> images);

@@ -36,7 +36,7 @@ std::optional<Parts> parts_of(std::string_view name) {
 
 }  // namespace
 
-Result<FileImage> state_image(std::string name, const update::Layout& layout,
+Result<FileImage> state_image(ImageMemory& memory, std::string name, const update::Layout& layout,
                               std::span<const update::StatePiece> pieces) {
   std::vector<TensorView> tensors;
   for (const update::StatePiece& p : pieces) {
@@ -56,7 +56,7 @@ Result<FileImage> state_image(std::string name, const update::Layout& layout,
                        {1},
                        as_bytes(std::span<const std::int64_t>(p.count, 1))});
   }
-  return make_image(std::move(name), tensors);
+  return make_image(memory, std::move(name), tensors);
 }
 
 Status SavedState::add(const std::string& path) {

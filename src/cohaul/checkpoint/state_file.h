@@ -17,7 +17,7 @@
 namespace cohaul::checkpoint {
 
 /// Copies the pieces into a file's content.
-Result<FileImage> state_image(std::string name, const update::Layout& layout,
+Result<FileImage> state_image(ImageMemory& memory, std::string name, const update::Layout& layout,
                               std::span<const update::StatePiece> pieces);
 
 /// The pieces of all owners of a checkpoint. Any thread may read.

@@ -24,14 +24,14 @@ std::string text_of(const TensorView& tensor) {
 
 }  // namespace
 
-Result<FileImage> worker_image(int rank, const WorkerState& state) {
+Result<FileImage> worker_image(ImageMemory& memory, int rank, const WorkerState& state) {
   std::vector<TensorView> tensors{bytes_of(kGenerator, state.generator)};
   for (int i = 0; const auto& [name, value] : state.values) {
     tensors.push_back(bytes_of(kName + std::to_string(i), name));
     tensors.push_back(bytes_of(kValue + std::to_string(i), value));
     ++i;
   }
-  return make_image(file_name(rank), tensors);
+  return make_image(memory, file_name(rank), tensors);
 }
 
 Result<WorkerState> read_worker(const std::string& checkpoint, int rank) {

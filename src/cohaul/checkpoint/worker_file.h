@@ -15,7 +15,7 @@ struct WorkerState {
   bool operator==(const WorkerState&) const = default;
 };
 
-Result<FileImage> worker_image(int rank, const WorkerState& state);
+Result<FileImage> worker_image(ImageMemory& memory, int rank, const WorkerState& state);
 /// Errors: invalid, naming the file: it is not there, or not what a worker_image() has.
 Result<WorkerState> read_worker(const std::string& checkpoint, int rank);
 

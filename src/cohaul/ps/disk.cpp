@@ -15,11 +15,12 @@ class RealDisk final : public Disk {
   explicit RealDisk(job::Job& job) : job_(job) {}
   void save(const std::string& folder, const std::string& name, const std::string& key, const update::Layout& layout,
             std::span<const update::StatePiece> pieces) override {
-    Result<checkpoint::FileImage> image = checkpoint::state_image(name, layout, pieces);
-    writing_ = std::async(std::launch::async, [this, folder, key, image = std::move(image)] {
+    Result<checkpoint::FileImage> image = checkpoint::state_image(copies_, name, layout, pieces);
+    writing_ = std::async(std::launch::async, [this, folder, key, image = std::move(image)]() mutable {
       const InBackground here;
       const Result<std::vector<checkpoint::FileEntry>> written =
           image.ok() ? checkpoint::write_images(folder, {&*image, 1}) : image.status();
+      if (image.ok()) image->data.reset();                     // the next one may take the memory
       (void)job_.set(key, checkpoint::text_of(written)).ok();  // the job is broken, and worker 0 knows
     });
   }
@@ -33,6 +34,7 @@ class RealDisk final : public Disk {
 
  private:
   job::Job& job_;
+  checkpoint::ImageMemory copies_;
   std::future<void> writing_;  // to give it another value, and to end it, waits
 };
 

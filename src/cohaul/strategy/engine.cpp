@@ -42,11 +42,12 @@ class CountedEngine final : public Engine {
   }
   collective::Group* group() override { return group_ ? &group_->group() : nullptr; }
   Result<std::optional<Asynchrony>> asynchrony() override { return std::optional<Asynchrony>(); }
-  Result<std::vector<checkpoint::FileImage>> save(const std::string&, const std::string&) override {
+  Result<std::vector<checkpoint::FileImage>> save(checkpoint::ImageMemory& memory, const std::string&,
+                                                  const std::string&) override {
     const std::string name = checkpoint::kOwnerPrefix + std::to_string(job_.rank()) + ".safetensors";
     std::vector<update::StatePiece> pieces = placed(exchange_->owned());
     std::erase_if(pieces, [this](const update::StatePiece& p) { return !place_of(p.parameter).saves; });
-    COHAUL_ASSIGN(checkpoint::FileImage image, checkpoint::state_image(name, layout_, pieces));
+    COHAUL_ASSIGN(checkpoint::FileImage image, checkpoint::state_image(memory, name, layout_, pieces));
     std::vector<checkpoint::FileImage> images;
     images.push_back(std::move(image));
     return images;

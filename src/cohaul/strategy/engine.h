@@ -93,10 +93,11 @@ class Engine {
   virtual collective::Group* group() = 0;
   /// Asynchronous modes: what all servers counted so far. Blocks for an answer.
   virtual Result<std::optional<Asynchrony>> asynchrony() = 0;
-  /// Copies what this worker owns, for a checkpoint. At worker 0 servers copy what they own, and write it into `folder` meanwhile; what came of it
+  /// Copies what this worker owns into `memory`, for a checkpoint. At worker 0 servers copy what they own, and write it into `folder` meanwhile; what came of it
   /// they say in the job's store under `key` and their rank (checkpoint::text_of). Not within a step; all workers call it between the same two.
   /// Blocks until all is copied.
-  virtual Result<std::vector<checkpoint::FileImage>> save(const std::string& folder, const std::string& key) = 0;
+  virtual Result<std::vector<checkpoint::FileImage>> save(checkpoint::ImageMemory& memory, const std::string& folder,
+                                                          const std::string& key) = 0;
   /// Worker 0, before save(): whether the servers see the folder of checkpoints that has this mark (checkpoint::expect_shared). Blocks for an answer.
   virtual Status look(const std::string& /*folder*/, const std::string& /*mark*/) { return {}; }
   /// Servers that save() lets write.

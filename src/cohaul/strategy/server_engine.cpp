@@ -58,7 +58,8 @@ class ServerEngine final : public Engine {
     const ps::Stats& c = counts.coordinator;
     return std::optional(counted(c.pushes, c.staleness_sum, c.staleness_max, c.gap_max));
   }
-  Result<std::vector<checkpoint::FileImage>> save(const std::string& folder, const std::string& key) override {
+  Result<std::vector<checkpoint::FileImage>> save(checkpoint::ImageMemory&, const std::string& folder,
+                                                  const std::string& key) override {
     if (job_.rank() == 0) COHAUL_TRY(exchange_->save(folder, key));
     return std::vector<checkpoint::FileImage>();
   }

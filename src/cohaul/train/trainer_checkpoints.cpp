@@ -87,25 +87,26 @@ Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
   model_->copy_to(flat);
   std::int64_t count = done_;
   COHAUL_ASSIGN(checkpoint::FileImage image,
-                checkpoint::state_image(std::string(checkpoint::kOwnerPrefix) + "0.safetensors", model_->layout(),
-                                        own_parameters(flat, count)));
+                checkpoint::state_image(copies_, std::string(checkpoint::kOwnerPrefix) + "0.safetensors",
+                                        model_->layout(), own_parameters(flat, count)));
   images.push_back(std::move(image));
   return images;
 }
 
 /// What this worker writes of the part; servers copy theirs.
 Status Trainer::Run::copy_mine(CheckpointPart& part) {
-  COHAUL_ASSIGN(part.images, optimizer_ ? engine_->save(part.folder, server_key(part.key)) : copy_own_parameters());
+  COHAUL_ASSIGN(part.images,
+                optimizer_ ? engine_->save(copies_, part.folder, server_key(part.key)) : copy_own_parameters());
   part.servers = optimizer_ ? engine_->saving_servers() : 0;
   const at::Tensor generator = at::detail::getDefaultCPUGenerator().get_state();
   const checkpoint::WorkerState state{
       values_, {static_cast<const char*>(generator.const_data_ptr()), static_cast<std::size_t>(generator.nbytes())}};
-  COHAUL_ASSIGN(checkpoint::FileImage own, checkpoint::worker_image(job_.rank(), state));
+  COHAUL_ASSIGN(checkpoint::FileImage own, checkpoint::worker_image(copies_, job_.rank(), state));
   part.images.push_back(std::move(own));
   if (job_.rank() != 0) return {};
   const auto add = [&](const char* name, const NamedTensors& tensors) -> Status {
     if (tensors.empty()) return {};
-    COHAUL_ASSIGN(checkpoint::FileImage image, image_of(name, {}, tensors));
+    COHAUL_ASSIGN(checkpoint::FileImage image, image_of(copies_, name, tensors));
     part.images.push_back(std::move(image));
     return {};
   };

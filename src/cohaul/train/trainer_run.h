@@ -204,6 +204,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                        // updates before resume()
   std::optional<checkpoint::LoopEntry> resumed_;   // the loop that the checkpoint was in
+  checkpoint::ImageMemory copies_;                 // of what checkpoints hold
   std::optional<checkpoint::FolderLock> lock_;     // worker 0: of the folder that it writes into
   std::vector<Run*> others_;                       // trainers of the job that are written with this one
   std::optional<observe::Event> checkpoint_told_;  // of the checkpoint that is being written, at worker 0

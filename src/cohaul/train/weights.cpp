@@ -141,10 +141,10 @@ Status save(const std::string& path, const NamedTensors& parameters, const Named
   return checkpoint::write(path, views, kMetadata);
 }
 
-Result<checkpoint::FileImage> image_of(std::string name, const NamedTensors& parameters, const NamedTensors& buffers) {
+Result<checkpoint::FileImage> image_of(checkpoint::ImageMemory& memory, std::string name, const NamedTensors& tensors) {
   NamedTensors kept;
-  COHAUL_ASSIGN(const std::vector<checkpoint::TensorView> views, views_of(parameters, buffers, kept));
-  return checkpoint::make_image(std::move(name), views, kMetadata);
+  COHAUL_ASSIGN(const std::vector<checkpoint::TensorView> views, views_of({}, tensors, kept));
+  return checkpoint::make_image(memory, std::move(name), views, kMetadata);
 }
 
 std::string sha256(const NamedTensors& parameters) {

@@ -19,7 +19,7 @@ Status load_tensors(const NamedTensors& tensors, const std::string& path);
 /// Copies of the parameters, whole (parts gathered: then every worker must call) and contiguous, on this worker.
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group);
 /// A file of them, copied.
-Result<checkpoint::FileImage> image_of(std::string name, const NamedTensors& parameters, const NamedTensors& buffers);
+Result<checkpoint::FileImage> image_of(checkpoint::ImageMemory& memory, std::string name, const NamedTensors& tensors);
 /// Writes parameters and buffers.
 Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers);
 /// Of whole parameters.
