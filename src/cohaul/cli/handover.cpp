@@ -1,5 +1,6 @@
 #include "cohaul/cli/handover.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@ Handover::Handover(Handover&& other) noexcept : fd_(std::exchange(other.fd_, -1)
 Handover::~Handover() {
   if (fd_ >= 0) ::close(fd_);
 }
+
+void Handover::keep_for_exec() const { ::fcntl(fd_, F_SETFD, 0); }
 
 Result<Handover> Handover::of(const std::string& text) {
   const int fd = memfd_create("cohaul-job", MFD_CLOEXEC);

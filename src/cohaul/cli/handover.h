@@ -15,6 +15,8 @@ class Handover {
   Handover& operator=(Handover&&) = delete;
   ~Handover();
   const std::string& path() const { return path_; }
+  /// The program that this process becomes may open the path, too.
+  void keep_for_exec() const;
 
  private:
   explicit Handover(int fd);

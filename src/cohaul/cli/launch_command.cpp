@@ -5,6 +5,8 @@
 #include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
+#include "cohaul/job/job.h"
+#include "cohaul/job/task.h"
 
 namespace cohaul::cli {
 namespace {
@@ -17,6 +19,21 @@ Status check(const job::LaunchOptions& options) {
   return {};
 }
 
+/// Under an engine whose tasks are the job's processes, this one becomes its worker or server. Returns where the processes are to be launched, or with an
+/// error.
+Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& options) {
+  COHAUL_ASSIGN(const std::optional<job::Place> place, job::place_from_environment());
+  const int tasks = place ? place->tasks : 1;
+  if (tasks > 1 && arguments.workers && *arguments.workers != tasks - options.servers)
+    return invalid("--workers " + std::to_string(*arguments.workers) + " and --servers " +
+                   std::to_string(options.servers) + ": " + place->engine + " has started " + std::to_string(tasks) +
+                   " tasks, which are the job's processes: leave --workers out");
+  if (tasks > 1) return job::become_member(options, *place);
+  if (arguments.workers) return {};
+  if (place && !place->mistake.ok()) return place->mistake;
+  return invalid("--workers is required where no engine (mpirun, srun, torchrun) has started several tasks");
+}
+
 }  // namespace
 
 int run_launch(const LaunchArguments& arguments) {
@@ -26,11 +43,12 @@ int run_launch(const LaunchArguments& arguments) {
     job::LaunchOptions options;
     options.worker_command = arguments.command;
     options.server_command = {*folder + "/cohaul-server"};
-    options.workers = arguments.workers;
+    options.workers = arguments.workers.value_or(0);
     options.servers = arguments.servers;
     options.logs = arguments.logs;
     options.must_join = false;
     status = check(options);
+    if (status.ok()) status = start_here(arguments, options);
     if (status.ok()) {
       const auto failed = launch_and_wait(std::move(options));
       if (!failed) return kDone;

@@ -1,13 +1,15 @@
 #pragma once
-// `cohaul launch --workers N [--servers K] -- ./program [args]`.
+// `cohaul launch [--workers N] [--servers K] -- ./program [args]`.
 
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace cohaul::cli {
 
 struct LaunchArguments {
-  int workers = 1, servers = 0;
+  std::optional<int> workers{};
+  int servers = 0;
   std::string logs{};
   std::vector<std::string> command{};
 };

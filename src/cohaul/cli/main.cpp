@@ -30,7 +30,8 @@ CLI::App* add_train(CLI::App& app, TrainArguments& a) {
   train->add_option("JOB.toml", a.job_file, "the job")->required();
   train->add_option("--set", a.sets, "KEY=VALUE: sets a key over the job file; may be repeated")
       ->allow_extra_args(false);
-  train->add_option("--workers", a.workers, "worker processes (job.workers)");
+  train->add_option("--workers", a.workers,
+                    "worker processes (job.workers); under mpirun, srun or torchrun the tasks that they start");
   train->add_option("--record", a.record, "where the record goes: JSON lines to a file, or - for stdout");
   train->add_option("--csv", a.csv, "where a table of steps and evaluations goes: a file, or - for stdout");
   train->add_option("--tensorboard", a.tensorboard, "folder for TensorBoard's event files");
@@ -41,7 +42,9 @@ CLI::App* add_train(CLI::App& app, TrainArguments& a) {
 
 CLI::App* add_launch(CLI::App& app, LaunchArguments& a) {
   CLI::App* launch = app.add_subcommand("launch", "Run a program of your own as the workers of a job");
-  launch->add_option("--workers", a.workers, "worker processes")->required()->check(CLI::Range(1, 1024));
+  launch
+      ->add_option("--workers", a.workers, "worker processes; under mpirun, srun or torchrun the tasks that they start")
+      ->check(CLI::Range(1, 1024));
   launch->add_option("--servers", a.servers, "server processes; 0: servers, if any, are threads of the workers")
       ->check(CLI::Range(0, 1024));
   launch->add_option("--logs", a.logs, "folder of logs, one a process");

@@ -10,8 +10,10 @@
 #include "cohaul/cli/launching.h"
 #include "cohaul/cli/resolve.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/job.h"
 #include "cohaul/job/keys.h"
 #include "cohaul/job/signals.h"
+#include "cohaul/job/task.h"
 #include "cohaul/observe/record.h"
 
 namespace cohaul::cli {
@@ -67,12 +69,12 @@ Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments&
 }
 
 /// The job; slices and threads that it does not set are those of the checkpoint that it goes on from.
-Result<config::Config> resolve_arguments(const TrainArguments& arguments) {
+Result<config::Config> resolve_arguments(const TrainArguments& arguments, int cores = job::cores()) {
   Request request{.job_file = arguments.job_file,
                   .sets = arguments.sets,
                   .workers = arguments.workers,
                   .own_program = !arguments.program.empty(),
-                  .cores = job::cores()};
+                  .cores = cores};
   COHAUL_ASSIGN(config::Config job, resolve(request));
   const std::optional<std::string> folder = job.resumes_from();
   if (!folder) return job;
@@ -106,6 +108,29 @@ Outcome train(const TrainArguments& arguments) {
   return ended;
 }
 
+/// Under an engine whose tasks are the job's processes, this one becomes its worker or server, and does not come back but with an error.
+Status become_task(TrainArguments arguments, const job::Place& place) {
+  if (arguments.workers && *arguments.workers != place.tasks)
+    return invalid("--workers " + std::to_string(*arguments.workers) + ": " + place.engine + " has started " +
+                   std::to_string(place.tasks) + " tasks, which are the job's processes: leave --workers out");
+  arguments.workers = place.tasks;
+  const int hosts = place.tasks_on_host > 0 ? (place.tasks + place.tasks_on_host - 1) / place.tasks_on_host : 1;
+  const int cores = job::cores() * hosts;  // as if all hosts were as this one, and one
+  COHAUL_ASSIGN(config::Config job, resolve_arguments(arguments, cores));
+  const std::int64_t servers = job.get_or<std::int64_t>("strategy.servers", 0);
+  if (servers >= place.tasks) return job::too_few_tasks(place, static_cast<int>(servers));
+  if (servers > 0) {
+    arguments.workers = place.tasks - servers;
+    COHAUL_ASSIGN(job, resolve_arguments(arguments, cores));
+  }
+  COHAUL_TRY(check_files(job));
+  if (place.task == 0) COHAUL_TRY(check_outputs(arguments));
+  COHAUL_ASSIGN(const Handover handover, Handover::of(job.encode()));
+  handover.keep_for_exec();
+  COHAUL_ASSIGN(const job::LaunchOptions options, plan(job, arguments, handover.path()));
+  return job::become_member(options, place);
+}
+
 /// Worker 0 may be lost between writing the last result and saying so: the record knows.
 bool has_result(const std::string& record) {
   std::ifstream in(record);
@@ -114,9 +139,28 @@ bool has_result(const std::string& record) {
   return last.starts_with(R"({"record":"result",)") && last.ends_with('}');
 }
 
+/// Says it, and returns its exit code.
+int say(const Failure& failure, observe::Record& record) {
+  std::cerr << "cohaul: " << failure.message << std::endl;
+  record.write(event_of(failure));
+  if (Status s = record.status(); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
+  return failure.exit;
+}
+
+/// As the task of an engine that has started several. Task 0 has the record.
+int run_task(const TrainArguments& arguments, const job::Place& place) {
+  auto record = observe::Record::create(place.task == 0 ? arguments.record : std::string());
+  const Status status = record.ok() ? become_task(arguments, place) : record.status();
+  if (record.ok()) return say(*checked(status), *record);
+  std::cerr << "cohaul: " << status.message() << "\n";
+  return exit_code(status.code());
+}
+
 }  // namespace
 
 int run_train(const TrainArguments& arguments) {
+  const Result<std::optional<job::Place>> place = job::place_from_environment();
+  if (place.ok() && *place && (*place)->tasks > 1) return run_task(arguments, **place);
   job::Signals signals;  // from the first moment on: those within take what has come
   // Opened first, so that every failure has a record.
   auto record = observe::Record::create(arguments.record);
@@ -124,12 +168,12 @@ int run_train(const TrainArguments& arguments) {
     std::cerr << "cohaul: " << record.status().message() << "\n";
     return exit_code(record.status().code());
   }
-  const Outcome failed = train(arguments);
+  Outcome failed = checked(place.status());
+  if (!failed && *place && !arguments.workers)
+    failed = checked((*place)->mistake);  // --workers: several are wanted here
+  if (!failed) failed = train(arguments);
   if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;
-  std::cerr << "cohaul: " << failed->message << std::endl;
-  record->write(event_of(*failed));
-  if (Status s = record->status(); !s.ok()) std::cerr << "cohaul: " << s.message() << "\n";
-  return failed->exit;
+  return say(*failed, *record);
 }
 
 }  // namespace cohaul::cli

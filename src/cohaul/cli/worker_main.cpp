@@ -13,6 +13,8 @@
 #include <iostream>
 #include <iterator>
 
+#include "cohaul/base/last_operations.h"
+#include "cohaul/cli/failure.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
 #include "cohaul/model/keys.h"
@@ -255,6 +257,24 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   if (arguments.record != "-" && arguments.csv != "-") print(result, test);
 }
 
+/// Where an engine started the workers, each has resolved the job by itself. What names places of one host may differ. Blocks until all have come.
+Status agree_on_job(job::Job& joined, const Config& job) {
+  std::string facts;
+  for (const auto& [key, entry] : job.entries())
+    if (key != "data.path" && key != "job.logs") facts += key + "=" + config::to_text(entry.value) + "\n";
+  return joined.meet({.group = "job", .purpose = "the start of training", .facts = facts},
+                     steady_clock().now() + seconds(joined.options().join_timeout_s));
+}
+
+/// What has ended the run: where there is no launcher, worker 0 writes it down.
+void record_failure(const job::JoinOptions& options, const std::string& path, int exit, const std::string& message) {
+  if (options.launched || options.role != transport::Role::worker || options.rank != 0) return;
+  Result<observe::Record> record = observe::Record::append(path);
+  if (!record.ok()) return;
+  record->write(
+      event_of({.exit = exit, .role = "worker", .rank = 0, .operation = last_operation(), .message = message}));
+}
+
 }  // namespace
 
 int worker_main(int argc, char** argv, const ModelTable& own) {
@@ -268,6 +288,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
   app.add_flag("--quiet", arguments.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);
 
+  job::JoinOptions options;
   std::unique_ptr<job::Job> joined;
   try {
     Config job = read_job(arguments.job);
@@ -275,12 +296,16 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
       check(job, own);
       return 0;
     }
-    joined = train::join(or_throw(job::from_environment()));
+    options = or_throw(job::from_environment());
+    joined = train::join(options);
+    if (!joined->options().launched) or_throw(agree_on_job(*joined, job));
     train_job(*joined, job, own, arguments);
     train::or_throw(joined->close());
     return 0;
   } catch (...) {
-    return train::report_exception(joined.get());
+    return train::report_exception(joined.get(), [&](int exit, const std::string& message) {
+      record_failure(options, arguments.record, exit, message);
+    });
   }
 }
 

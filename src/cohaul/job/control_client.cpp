@@ -135,6 +135,12 @@ class Client final : public ControlClient {
                       static_cast<double>(now - heard_) / kSecond);
         drop(host_loss(text), now);
       }
+      if (!options_.engine.empty() && ::getppid() != parent_)
+        lose(
+            {options_.host,
+             "the process of " + options_.engine + " that started this one (" + std::to_string(parent_) + ") has ended",
+             "", kLost, false},
+            now);
       if (end_at_ <= now) end_process();
       Time next = channel_ ? std::min(next_heartbeat, heard_ + options_.peer_timeout) : kForever;
       (void)poller_->wait(std::min(next, end_at_)).ok();
@@ -236,6 +242,7 @@ class Client final : public ControlClient {
 
   const Options options_;
   const Duration interval_;
+  const pid_t parent_ = ::getppid();
   std::atomic<Time> busy_since_{kWaits};  // until it has joined, it waits
   // The thread's own:
   std::unique_ptr<transport::Poller> poller_;  // others: wake() alone
@@ -259,11 +266,34 @@ class Client final : public ControlClient {
   std::thread thread_;  // last: it uses all of the above
 };
 
+Result<std::unique_ptr<transport::Channel>> connect_to_any(const ControlClient::Options& options,
+                                                           transport::Poller& poller, Time deadline) {
+  constexpr auto kForm = transport::Form::tcp;
+  if (options.rendezvous.size() == 1)
+    return transport::connect(options.rendezvous.front(), options.self, kForm, deadline);
+  constexpr Duration kAnswer = 2 * kSecond;  // of another program at one of the ports, which may never come
+  constexpr Duration kRetryAfter = 5 * kMillisecond;
+  const auto once = [] { return unavailable("nobody listens"); };
+  for (Status other;;) {
+    for (const transport::Address& to : options.rendezvous) {
+      const Time answered_by = std::min(deadline, steady_clock().now() + kAnswer);
+      auto channel = transport::connect(to, options.self, kForm, answered_by, once);
+      if (channel.ok()) return channel;
+      if (channel.status().code() != Code::unavailable) other = channel.status();
+    }
+    if (steady_clock().now() >= deadline)
+      return peer_lost("worker 0 listens at none of the " + std::to_string(options.rendezvous.size()) +
+                       " ports that follow from the run's name" +
+                       (other.ok() ? "" : "; at one of them: " + std::string(other.message())));
+    COHAUL_TRY(poller.wait(std::min(deadline, steady_clock().now() + kRetryAfter)));
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ControlClient>> ControlClient::connect(const Options& options, Time deadline) {
   COHAUL_ASSIGN(auto poller, transport::make_poller());
-  COHAUL_ASSIGN(auto channel, transport::connect(options.rendezvous, options.self, transport::Form::tcp, deadline));
+  COHAUL_ASSIGN(auto channel, connect_to_any(options, *poller, deadline));
   return std::unique_ptr<ControlClient>(new Client(options, std::move(poller), std::move(channel)));
 }
 

@@ -14,15 +14,16 @@ namespace cohaul::job {
 class ControlClient {
  public:
   struct Options {
-    transport::Address rendezvous;
+    std::vector<transport::Address> rendezvous;  // where it may be: tried in turn
     transport::Identity self;
     MemberKey host{transport::Role::launcher, 0};  // who runs the rendezvous: lost when it is silent or closes
     Duration peer_timeout = 10 * kSecond;
+    std::string engine;  // that started this process: its end is the job's; empty: it may end
   };
   /// How long after a loss the process may take to end by itself.
   static constexpr Duration kEndGrace = 3 * kSecond;
 
-  /// Connects, until `deadline` (peer_lost), and starts the thread.
+  /// Connects, until `deadline`, and starts the thread. Errors: transport::connect's.
   static Result<std::unique_ptr<ControlClient>> connect(const Options& options, Time deadline);
   virtual ~ControlClient() = default;  // stops the thread; tells nobody
 

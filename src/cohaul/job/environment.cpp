@@ -1,9 +1,13 @@
 // The only place that reads the environment.
+#include <unistd.h>
+
 #include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "cohaul/job/engines/directory.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/variables.h"
@@ -60,6 +64,10 @@ Status read_common(JoinOptions& o) {
   COHAUL_TRY(read_seconds(variables::kJoinTimeout, o.join_timeout_s));
   COHAUL_TRY(read_number(variables::kToken, o.token, std::uint64_t{0}, UINT64_MAX, "a number of 64 bits"));
   if (auto text = variable(variables::kListen)) o.listen = *text;
+  if (auto text = variable(variables::kPlaintext)) {
+    if (*text != "0" && *text != "1") return wrong(variables::kPlaintext, *text, "0 or 1");
+    o.plaintext = *text == "1";
+  }
   if (auto text = variable(variables::kLog)) o.log = *text;
   return {};
 }
@@ -75,30 +83,35 @@ Status read_launched(JoinOptions& o) {
   return read_rank(variables::kRank, o.rank, o.role == transport::Role::worker ? o.world : o.servers);
 }
 
-/// RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: as torchrun, Slurm scripts and others set them.
-Status read_other_launcher(JoinOptions& o) {
-  auto rank = variable("RANK"), world = variable("WORLD_SIZE");
-  if (!rank && !world) return {};
-  if (!rank || !world) {
-    return invalid(std::string("of the environment variables RANK and WORLD_SIZE only ") +
-                   (rank ? "RANK" : "WORLD_SIZE") + " is set: set both, or none");
+/// Where others can reach this process, and it listens.
+Result<std::string> own_address(const JoinOptions& o, const Place& place) {
+  if (variable(variables::kListen)) return o.listen;
+  if (place.on_one_host()) return std::string(kThisHost);
+  COHAUL_ASSIGN(const HostPort at, parse_host_port(place.meet_at));
+  COHAUL_ASSIGN(const std::string numeric, resolve(at.host).context("the host of worker 0"));
+  // Debian gives a host's own name a loopback address, which is right where all are on it.
+  if (place.tasks_on_host != 0 && is_loopback(numeric)) return outward_address();
+  return local_address_towards(numeric);
+}
+
+/// What an engine says. Its last tasks are the servers that the user has asked for.
+Status read_engine(Place place, JoinOptions& o) {
+  COHAUL_TRY(place.mistake);
+  COHAUL_TRY(read_count(variables::kServers, o.servers, 0));
+  if (o.servers >= place.tasks) return too_few_tasks(place, o.servers);
+  if (place.directory != Directory::none) {
+    const Time deadline = steady_clock().now() + seconds(o.join_timeout_s);
+    COHAUL_ASSIGN(const std::string host, outward_address());
+    COHAUL_TRY(ask_directory(place, host, deadline).context(place.engine));
   }
-  COHAUL_TRY(read_count("WORLD_SIZE", o.world, 1));
-  COHAUL_TRY(read_rank("RANK", o.rank, o.world));
-  if (o.world == 1) return {};
-  auto host = variable("MASTER_ADDR"), port = variable("MASTER_PORT");
-  if (!host || !port) {
-    return invalid("WORLD_SIZE is " + *world + ", but " + (host ? "MASTER_PORT" : "MASTER_ADDR") +
-                   " is not set: it says where worker 0 meets the others");
-  }
-  int number = 0;
-  COHAUL_TRY(read_number("MASTER_PORT", number, 1, 65534, "a port in 1 … 65534"));
-  // torchrun's own store keeps the port itself; worker 0 cannot listen there.
-  if (variable("TORCHELASTIC_USE_AGENT_STORE") == "True") ++number;
-  o.address = HostPort{*host, static_cast<std::uint16_t>(number)}.text();
-  if (variable(variables::kListen)) return {};
-  COHAUL_ASSIGN(std::string numeric, resolve(*host).context("the environment variable MASTER_ADDR"));
-  COHAUL_ASSIGN(o.listen, local_address_towards(numeric));
+  o.world = place.tasks - o.servers;
+  o.role = place.task < o.world ? transport::Role::worker : transport::Role::server;
+  o.rank = o.role == transport::Role::worker ? place.task : place.task - o.world;
+  o.run = variable(variables::kJob).value_or(place.run);
+  if (place.tasks == 1) return {};
+  o.address = place.meet_at;
+  if (place.ends_with_engine) o.engine = place.engine;
+  COHAUL_ASSIGN(o.listen, own_address(o, place));
   return {};
 }
 
@@ -111,9 +124,21 @@ Result<JoinOptions> from_environment() {
     o.address = *address;
     COHAUL_TRY(read_launched(o));
   } else {
-    COHAUL_TRY(read_other_launcher(o));
+    COHAUL_ASSIGN(const std::optional<Place> place, place_from_environment());
+    if (place) COHAUL_TRY(read_engine(*place, o));
   }
   return o;
+}
+
+Result<std::optional<Place>> place_from_environment() {
+  if (variable(variables::kAddress)) return std::optional<Place>();
+  Variables all;
+  for (char** e = environ; *e != nullptr; ++e) {
+    const std::string_view entry = *e;
+    if (const std::size_t equals = entry.find('='); equals != std::string_view::npos)
+      all.emplace(entry.substr(0, equals), entry.substr(equals + 1));
+  }
+  return find_place(all);
 }
 
 }  // namespace cohaul::job

@@ -1,6 +1,9 @@
 #include "cohaul/job/host_port.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -88,5 +91,22 @@ Result<std::string> local_address_towards(const std::string& numeric_host) {
   if (!ok) return system_error("no route to " + numeric_host, error);
   return numeric(reinterpret_cast<sockaddr*>(&own), length);
 }
+
+Result<std::string> outward_address() {
+  constexpr const char* kElsewhere = "192.0.2.1";  // of no host (RFC 5737)
+  if (Result<std::string> own = local_address_towards(kElsewhere); own.ok() && !is_loopback(*own)) return own;
+  ifaddrs* found = nullptr;
+  if (::getifaddrs(&found) != 0) return system_error("getifaddrs", errno);
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(found, &::freeifaddrs);
+  for (const ifaddrs* i = found; i != nullptr; i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || (i->ifa_flags & IFF_UP) == 0 || (i->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    const int family = i->ifa_addr->sa_family;
+    if (family == AF_INET) return numeric(i->ifa_addr, sizeof(sockaddr_in));
+    if (family == AF_INET6) return numeric(i->ifa_addr, sizeof(sockaddr_in6));
+  }
+  return unavailable("this host has no network but loopback: the others cannot reach it");
+}
+
+bool is_loopback(const std::string& numeric_host) { return numeric_host.starts_with("127.") || numeric_host == "::1"; }
 
 }  // namespace cohaul::job

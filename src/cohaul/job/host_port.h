@@ -21,5 +21,9 @@ Result<HostPort> parse_host_port(std::string_view text);
 Result<std::string> resolve(const std::string& host);
 /// The numeric address of this machine from which packets to `numeric_host` leave; loopback for loopback.
 Result<std::string> local_address_towards(const std::string& numeric_host);
+/// The numeric address under which other hosts reach this one: that of its default route, else of its first interface that is up. unavailable: it has
+/// no network but loopback.
+Result<std::string> outward_address();
+bool is_loopback(const std::string& numeric_host);
 
 }  // namespace cohaul::job

@@ -166,12 +166,52 @@ Status check(const JoinOptions& o) {
   if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
     return invalid("a job of several processes needs the address (host:port) where they meet");
   }
+  if (!o.address.empty() && !o.launched && !o.plaintext && !is_loopback(o.listen)) {
+    return invalid(
+        "this job's processes are on several hosts, and would send parameters and gradients as plain text, which "
+        "anybody in the network can "
+        "read and change (this one listens on " +
+        o.listen +
+        "): where you trust the network, say so by job.plaintext = true or COHAUL_PLAINTEXT=1; "
+        "if all are on this host, let them meet at 127.0.0.1");
+  }
   return {};
+}
+
+/// Where worker 0 listens for others. Its host's name may mean loopback here and something else elsewhere, and one of several networks: then on all.
+std::vector<std::string> listening_hosts(const JoinOptions& options, const HostPort& at, const std::string& numeric) {
+  const bool elsewhere = !is_loopback(options.listen);
+  const bool any = elsewhere && (at.port == 0 || is_loopback(numeric));
+  return any ? std::vector<std::string>{"::", "0.0.0.0"} : std::vector{numeric};
+}
+
+/// At the first port that is free; the second host is for machines that lack the first.
+Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& self,
+                                                   const std::vector<std::string>& hosts,
+                                                   const std::vector<std::uint16_t>& ports,
+                                                   const Membership::Options& options) {
+  Status failed;
+  for (const std::uint16_t port : ports) {
+    for (const std::string& host : hosts) {
+      auto started = RendezvousHost::start(self, host, port, options);
+      if (started.ok()) return started;
+      failed = started.status();
+      if (failed.code() == Code::unavailable) break;  // the port is taken
+    }
+    if (failed.code() != Code::unavailable) break;
+  }
+  return invalid(
+      "worker 0: the job's address: " + failed.message() +
+      (ports.size() > 1
+           ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
+           : "; choose another port (MASTER_PORT; under torchrun, which keeps that one, the next is the job's)"));
 }
 
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   COHAUL_ASSIGN(HostPort at, parse_host_port(options.address).context("the job's address"));
-  if (at.port == 0) return invalid("the job's address '" + options.address + "' has no port: write host:port");
+  if (at.port == 0 && options.run.empty())
+    return invalid("the job's address '" + options.address + "' has no port: write host:port");
+  const std::vector<std::uint16_t> ports = at.port != 0 ? std::vector{at.port} : ports_of(options.run);
   COHAUL_ASSIGN(std::string numeric, resolve(at.host).context("the job's address"));
   Time deadline = steady_clock().now() + seconds(options.join_timeout_s);
 
@@ -187,21 +227,16 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
     membership.host = host_key;
     transport::Identity of_host = self;
     of_host.role = Role::launcher;
-    auto started = RendezvousHost::start(of_host, numeric, at.port, membership);
-    if (!started.ok()) {
-      return invalid(
-          "worker 0: the job's address " + at.text() + ": " + started.status().message() +
-          "; choose another port (MASTER_PORT; under torchrun, which keeps that one, the next is the job's)");
-    }
-    host = std::move(*started);
+    COHAUL_ASSIGN(host, start_host(of_host, listening_hosts(options, at, numeric), ports, membership)
+                            .context("worker 0: the job's address " + at.text()));
   }
 
   ControlClient::Options client_options;
-  client_options.rendezvous.host = numeric;
-  client_options.rendezvous.port = at.port;
+  for (const std::uint16_t port : ports) client_options.rendezvous.push_back({"", "", numeric, port});
   client_options.self = self;
   client_options.host = host_key;
   client_options.peer_timeout = seconds(options.peer_timeout_s);
+  client_options.engine = options.engine;
   // Cohaul's launcher listened before it started this process: if it does not answer now, it has stopped.
   const Time answered_by =
       options.launched ? std::min(deadline, steady_clock().now() + client_options.peer_timeout) : deadline;

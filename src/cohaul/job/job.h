@@ -1,7 +1,7 @@
 #pragma once
 // Job: what a process knows of the run that it is part of: who it is, who the others are, how to reach them, and whether one
 // is lost. The only reader of the environment. Joining is a rendezvous: all members meet at one store (the launcher's, or
-// worker 0's when started by something else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT).
+// worker 0's when an engine started them: torchrun, Open MPI, MPICH, Slurm).
 
 #include <cstdint>
 #include <functional>
@@ -15,6 +15,7 @@
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
+#include "cohaul/job/engines/place.h"
 #include "cohaul/job/meeting.h"
 #include "cohaul/job/member.h"
 #include "cohaul/transport/arena.h"
@@ -34,20 +35,28 @@ constexpr char kStoppedKey[] = "job/stopped";
 struct JoinOptions {
   transport::Role role = transport::Role::worker;
   int rank = 0;
-  int world = 1;            // workers
-  int servers = 0;          // server processes that were launched; 0: servers, if any, run as threads of the workers
-  std::string address;      // "host:port" of the rendezvous; empty with world 1: none is needed
+  int world = 1;    // workers
+  int servers = 0;  // server processes that were launched; 0: servers, if any, run as threads of the workers
+  std::string
+      address;  // "host:port" of the rendezvous, or worker 0's host, where the ports follow from `run`; empty with world 1
+  std::string run;          // what tells this job from others at the same address; empty: the address does
+  std::string engine;       // that started this process, if it ends when that one does, for messages; empty: neither
   std::uint64_t token = 0;  // the job's secret; the launcher draws it
   bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
   std::string listen = "127.0.0.1";  // job.address
+  bool plaintext = false;            // job.plaintext: the others may be on other hosts, though nothing is encrypted
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   std::string log;  // path of this process's log, for the others to name; empty: none
 };
 
-/// Reads COHAUL_* (set by the launcher), else RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; else one worker alone.
-/// Errors: invalid (names the variable, its value and what it should be).
+/// Reads COHAUL_* (set by the launcher), else what the engine says that started this process (engines/place.h); else one worker alone. Blocks, under
+/// MPI alone, until all tasks have asked the engine where they are. Errors: invalid (names the variable, its value and what it should be; what
+/// to run instead); under MPI also those of ask_directory().
 Result<JoinOptions> from_environment();
+
+/// The place that an engine has given this process; none where Cohaul's launcher or nobody did. Errors: find_place()'s.
+Result<std::optional<Place>> place_from_environment();
 
 /// Last words, to be taken back.
 using LastWordsId = std::uint64_t;
@@ -56,7 +65,8 @@ using LastWordsId = std::uint64_t;
 /// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.
 class Job : public Watch {
  public:
-  /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing).
+  /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing). invalid: options that do not fit, and a job of an
+  /// engine that leaves the host without `plaintext`.
   static Result<std::unique_ptr<Job>> join(const JoinOptions& options);
   virtual transport::Role role() const = 0;
   virtual int rank() const = 0;

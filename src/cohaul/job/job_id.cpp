@@ -16,15 +16,25 @@ std::uint64_t random_bits() {
 
 std::uint64_t job_id(std::uint64_t token) { return mix_seed(0, token); }
 
-std::uint64_t job_id(const std::string& address) {
-  std::uint64_t id = mix_seed(1, address.size());
-  for (char c : address) id = mix_seed(id, static_cast<unsigned char>(c));
+std::uint64_t job_id(const std::string& name) {
+  std::uint64_t id = mix_seed(1, name.size());
+  for (char c : name) id = mix_seed(id, static_cast<unsigned char>(c));
   return id;
+}
+
+std::vector<std::uint16_t> ports_of(const std::string& run) {
+  constexpr std::uint64_t kFirst = 20'000, kCount = 12'000;  // below those that Linux gives to whoever asks for any
+  constexpr std::uint64_t kTries = 8;
+  std::vector<std::uint16_t> out;
+  for (std::uint64_t i = 0; i < kTries; ++i)
+    out.push_back(static_cast<std::uint16_t>(kFirst + mix_seed(job_id(run), i) % kCount));
+  return out;
 }
 
 transport::Identity control_identity(const JoinOptions& options) {
   transport::Identity self;
-  self.job = options.token != 0 ? job_id(options.token) : job_id(options.address);
+  if (options.token != 0) self.job = job_id(options.token);
+  else self.job = job_id(options.run.empty() ? options.address : options.run);
   self.token = options.token;
   self.role = options.role;
   self.rank = options.rank;

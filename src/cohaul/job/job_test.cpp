@@ -202,6 +202,54 @@ TEST(JobTest, RefusesAStranger) {
   EXPECT_EQ(job.status().code(), Code::invalid) << job.status().message();
 }
 
+/// Without a port, those that follow from the run's name are tried: another program has the first, and another run is at the second.
+TEST(JobTest, WorkersOfARunFindEachOtherAmongOthers) {
+  JoinOptions o;
+  o.run = "a run of process " + std::to_string(random_bits());
+  o.address = kThisHost;
+  o.world = 2;
+  o.join_timeout_s = o.step_timeout_s = 20;
+  const std::vector<std::uint16_t> ports = ports_of(o.run);
+  auto poller = transport::make_poller();
+  const auto silent = transport::listen(**poller, {}, kThisHost, ports[0]);
+  JoinOptions other = o;
+  other.run = "another";
+  transport::Identity self = control_identity(other);
+  self.role = Role::launcher;
+  const auto host = RendezvousHost::start(self, kThisHost, ports[1], {});
+  ASSERT_TRUE(silent.ok() && host.ok());
+  const auto worker = [&](int rank) {
+    JoinOptions mine = o;
+    mine.rank = rank;
+    auto job = Job::join(mine);
+    ASSERT_TRUE(job.ok()) << job.status().message();
+    EXPECT_TRUE((*job)->barrier("here", 2, in(20)).ok());
+    EXPECT_TRUE((*job)->close().ok());
+  };
+  std::thread first(worker, 0);
+  worker(1);
+  first.join();
+}
+
+TEST(JobTest, AnotherRunAtTheSameAddressIsRefusedAtOnce) {
+  JoinOptions o;
+  o.run = "try 0";
+  transport::Identity self = control_identity(o);
+  self.role = Role::launcher;
+  Membership::Options two;
+  two.workers = 2;
+  const auto host = RendezvousHost::start(self, kThisHost, 0, two);
+  ASSERT_TRUE(host.ok());
+  o.run = "try 1";
+  o.address = "127.0.0.1:" + std::to_string((*host)->address().port);
+  o.world = 2;
+  o.rank = 1;
+  const Time begun = steady_clock().now();
+  const Status refused = Job::join(o).status();
+  EXPECT_NE(refused.message().find("different jobs"), std::string::npos) << refused.message();
+  EXPECT_LT(steady_clock().now() - begun, 5 * kSecond);
+}
+
 TEST(JobTest, RefusesBadOptions) {
   JoinOptions o;
   o.world = 2;

@@ -49,13 +49,16 @@ Status LaunchLog::open(const std::string& folder, int first_stdout, int first_st
   return {};
 }
 
+std::string log_name(MemberKey who) {
+  return std::string(who.role == transport::Role::server ? "server_" : "worker_") + std::to_string(who.rank) + ".log";
+}
+
 Status LaunchLog::prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::string& path) {
-  const bool server = who.role == transport::Role::server;
-  path = folder_ + (server ? "/server_" : "/worker_") + std::to_string(who.rank) + ".log";
+  path = folder_ + "/" + log_name(who);
   int log = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return invalid("job.logs: cannot write '" + path + "': " + std::strerror(errno));
   stdout_fd = stderr_fd = log;
-  if (server || who.rank != 0) {
+  if (who != MemberKey{transport::Role::worker, 0}) {
     open_.push_back(log);
     return {};
   }

@@ -10,6 +10,9 @@
 
 namespace cohaul::job {
 
+/// "worker_3.log"
+std::string log_name(MemberKey who);
+
 /// A folder of logs, a file for each process; and the first worker's stderr, which goes to its log and on to the launcher's.
 /// Owns its descriptors. One thread.
 class LaunchLog {

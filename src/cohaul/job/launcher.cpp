@@ -138,7 +138,7 @@ class Launch {
   }
 
   std::vector<std::pair<std::string, std::string>> environment_of(MemberKey who, const std::string& log) const {
-    auto out = options_.environment;
+    auto out = settings_of(options_);
     const transport::Address& at = rendezvous_->address();
     auto add = [&](const char* key, std::string value) { out.emplace_back(key, std::move(value)); };
     add(variables::kAddress, HostPort{at.host, at.port}.text());
@@ -148,10 +148,6 @@ class Launch {
     add(variables::kServers, std::to_string(options_.servers));
     add(variables::kToken, std::to_string(token_));
     add(variables::kListen, listen_host_);
-    add(variables::kTransport, std::string(name(options_.transport)));
-    add(variables::kPeerTimeout, std::to_string(options_.peer_timeout_s));
-    add(variables::kStepTimeout, std::to_string(options_.step_timeout_s));
-    add(variables::kJoinTimeout, std::to_string(options_.join_timeout_s));
     add(variables::kLog, log);
     return out;
   }
@@ -356,6 +352,16 @@ class Launch {
 };
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> settings_of(const LaunchOptions& options) {
+  auto out = options.environment;
+  out.emplace_back(variables::kTransport, name(options.transport));
+  if (options.plaintext) out.emplace_back(variables::kPlaintext, "1");
+  out.emplace_back(variables::kPeerTimeout, std::to_string(options.peer_timeout_s));
+  out.emplace_back(variables::kStepTimeout, std::to_string(options.step_timeout_s));
+  out.emplace_back(variables::kJoinTimeout, std::to_string(options.join_timeout_s));
+  return out;
+}
 
 Result<LaunchOutcome> launch(const LaunchOptions& options) { return Launch(options).run(); }
 

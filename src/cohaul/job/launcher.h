@@ -28,6 +28,7 @@ struct LaunchOptions {
   int workers = 1, servers = 0;
   std::string address = "127.0.0.1";  // job.address: host or host:port to listen on; no port: any free
   transport::Form transport = transport::Form::auto_;
+  bool plaintext = false;  // job.plaintext
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   /// How long after a SIGTERM or SIGINT workers may take to write a checkpoint and end, where worker 0 handles the signal.
   double stop_grace_s = 25;
@@ -50,6 +51,9 @@ struct LaunchOutcome {
   std::string operation;  // its last one
   std::string log;        // path of its log; empty: none
 };
+
+/// What the options say to every process of the job, as variables of its environment.
+std::vector<std::pair<std::string, std::string>> settings_of(const LaunchOptions& options);
 
 /// Blocks until all processes have ended; ends them within 5 s after the first failure. The first SIGINT or SIGTERM is passed on to worker 0 if
 /// it handles it, as a loop with checkpoints does, and the workers have stop_grace_s to end by themselves; otherwise, and after a second one, all end

@@ -18,7 +18,7 @@ std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::str
   return or_throw(strategy::Workers::connect(job, "layers of " + purpose, 0));
 }
 
-int report_exception(job::Job* job) {
+int report_exception(job::Job* job, const std::function<void(int, const std::string&)>& told) {
   Status why;
   try {
     throw;
@@ -26,7 +26,10 @@ int report_exception(job::Job* job) {
     if (job && job->rank() == 0 && !job->options().launched)
       observe::Progress(2).say("cohaul: " + s.status().message());
     const Status closed = job ? job->close() : Status();
-    if (closed.ok()) return s.exit_code();
+    if (closed.ok()) {
+      if (told) told(s.exit_code(), std::string(s.status().message()));
+      return s.exit_code();
+    }
     why = closed;
   } catch (const Error& e) {
     why = e.status();
@@ -38,6 +41,7 @@ int report_exception(job::Job* job) {
     why = internal("an exception that is no std::exception");
   }
   observe::Progress(2).say("cohaul: " + why.message());
+  if (told) told(exit_code(why.code()), std::string(why.message()));
   if (job) job->report_failure(why);
   return exit_code(why.code());
 }

@@ -1,0 +1,13 @@
+#pragma once
+// A task of an engine becomes what it is to be in the job: a worker or a server.
+
+#include "cohaul/job/engines/place.h"
+#include "cohaul/job/launcher.h"
+
+namespace cohaul::job {
+
+/// Replaces this process's program by that of the place's role, with the options' environment: the last `servers` tasks become servers, the others
+/// workers. Where there are logs, all but worker 0 write into theirs. Returns only where it fails: invalid, naming what is wrong.
+Status become_member(const LaunchOptions& options, const Place& place);
+
+}  // namespace cohaul::job

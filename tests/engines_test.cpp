@@ -1,0 +1,195 @@
+// `cohaul train` and `cohaul launch` as tasks of engines: the real ones, where they are installed. Open MPI always is (./dev setup); ./dev accept
+// installs the others.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+
+#include "broken_files.h"
+#include "train_runs.h"
+
+namespace cohaul::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kLong = 120, kSoon = 6;
+
+constexpr const char* kJob = R"([model]
+name = "softmax"
+[data]
+name = "idx"
+path = "data"
+[train]
+batch = 12
+steps = 60
+slices = 4
+log_every = 10
+[optimizer]
+name = "adam"
+lr = 0.01
+[job]
+threads = 1
+)";
+
+struct Engine {
+  std::string name, program;
+  Arguments arguments;        // the number of tasks follows
+  std::string task_variable;  // of a task: its number
+};
+
+class Engines : public testing::TestWithParam<Engine> {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(GetParam().program))
+      GTEST_SKIP() << GetParam().program << " is not installed: ./dev accept does it";
+    if (GetParam().name == "Slurm" && std::getenv("SLURM_CONF") == nullptr)
+      GTEST_SKIP() << "no cluster is set up: ./dev accept does it";
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    write_file(home_.file("job.toml"), kJob);
+    write_data(home_.file("data"), {.images = 600, .labels = 600});
+  }
+  std::unique_ptr<Running> start(int tasks, const Arguments& program, const Arguments& options = {}) const {
+    Arguments all = GetParam().arguments;
+    all.push_back(std::to_string(tasks));
+    return std::make_unique<Running>(GetParam().program, all + options + program);
+  }
+  Arguments train(const std::vector<std::string>& pairs = {}) const {
+    return Arguments{COHAUL_BIN "/cohaul", "train", home_.file("job.toml"), "--record", "{}/record", "--quiet"} +
+           set(pairs);
+  }
+  static std::vector<nlohmann::json> record(const Running& running) {
+    return json_lines(read_file(running.folder() + "/record"));
+  }
+  static std::string hash(const Running& running) {
+    for (const nlohmann::json& line : record(running))
+      if (line.value("record", "") == "result") return line.at("parameters_sha256");
+    return "";
+  }
+  /// What Cohaul's own launcher gives.
+  std::string own(const std::vector<std::string>& pairs = {}) const {
+    return tests::train(home_.file("job.toml"), Arguments{"--workers", "2"} + set(pairs)).hash();
+  }
+  /// Processes of a program that `running` has started; 0 ≤ task: that task alone.
+  std::vector<pid_t> processes(const Running& running, const std::string& program, int task = -1) const {
+    std::vector<pid_t> out;
+    const std::string wanted = GetParam().task_variable + "=" + std::to_string(task);
+    for (const Found& f : running.descendants()) {
+      const std::string place = "/proc/" + std::to_string(f.pid);
+      if (read_file(place + "/comm") != program + "\n") continue;
+      const std::string variables = '\0' + read_file(place + "/environ");
+      if (task < 0 || variables.find('\0' + wanted + '\0') != std::string::npos) out.push_back(f.pid);
+    }
+    return out;
+  }
+  static pid_t parent_of(pid_t pid) {
+    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+    pid_t parent = 0;
+    const std::size_t at = stat.rfind(')') + 4;  // ") S PARENT"
+    (void)std::from_chars(stat.data() + at, stat.data() + stat.size(), parent);
+    return parent;
+  }
+  /// A run without end, in the middle of it.
+  std::unique_ptr<Running> start_long(int tasks) const {
+    auto running = start(tasks, train({"train.steps=10000000"}));
+    EXPECT_TRUE(eventually(kLong, [&] {
+      return read_file(running->folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
+    })) << running->err();
+    return running;
+  }
+  TemporaryFolder home_ = fresh_folder();
+};
+
+TEST_P(Engines, ItsTasksAreTheJobsWorkers) {
+  const auto running = start(2, train());
+  ASSERT_EQ(running->wait(kLong), 0) << running->err();
+  EXPECT_NE(hash(*running), "");
+  EXPECT_EQ(hash(*running), own());
+  int workers = 0;
+  for (const nlohmann::json& line : record(*running)) workers += line.value("role", "") == "worker";
+  EXPECT_EQ(workers, 2);
+}
+
+TEST_P(Engines, ItsLastTasksAreTheServers) {
+  const std::vector<std::string> servers{"strategy.name=parameter_server", "strategy.servers=2"};
+  const auto running = start(4, train(servers));
+  ASSERT_EQ(running->wait(kLong), 0) << running->err();
+  EXPECT_NE(hash(*running), "");
+  EXPECT_EQ(hash(*running), own(servers));
+}
+
+TEST_P(Engines, TwoJobsAtOnceDoNotMix) {
+  const std::vector<std::string> seed{"train.seed=7"};
+  const auto a = start(2, train()), b = start(2, train(seed));
+  ASSERT_EQ(a->wait(kLong), 0) << a->err();
+  ASSERT_EQ(b->wait(kLong), 0) << b->err();
+  EXPECT_EQ(hash(*a), own());
+  EXPECT_EQ(hash(*b), own(seed));
+}
+
+TEST_P(Engines, AnotherNumberOfWorkersIsTheUsersMistake) {
+  const auto running = start(2, train() + Arguments{"--workers", "3"});
+  const std::optional<int> exit = running->wait(kLong);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_NE(*exit, 0);
+  EXPECT_NE(running->err().find("leave --workers out"), std::string::npos) << running->err();
+  ASSERT_FALSE(record(*running).empty());
+  EXPECT_EQ(record(*running).back().value("exit", 0), 2);
+}
+
+TEST_P(Engines, AKilledWorkerEndsAll) {
+  const auto running = start_long(2);
+  const std::vector<pid_t> second = processes(*running, "cohaul-worker", 1);
+  ASSERT_EQ(second.size(), 1u);
+  ::kill(second.front(), SIGKILL);
+  const std::optional<int> exit = running->wait(2 * kSoon);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_NE(*exit, 0);
+  EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
+}
+
+TEST_P(Engines, WorkersEndWithTheEngine) {
+  const auto running = start_long(2);
+  const std::vector<pid_t> workers = processes(*running, "cohaul-worker");
+  ASSERT_EQ(workers.size(), 2u);
+  ::kill(parent_of(workers.front()), SIGKILL);
+  EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
+}
+
+/// The two "hosts" are this one, which the remote shell is told to reach.
+TEST_P(Engines, WorkersOnTwoHostsFindEachOther) {
+  if (GetParam().name == "torchrun") GTEST_SKIP() << "torchrun says where worker 0 is";
+  const std::string shell = home_.file("shell");
+  write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nshift\nexec sh -c \"$*\"\n");
+  fs::permissions(shell, fs::perms::owner_all);
+  const std::map<std::string, Arguments> hosts{{"OpenMPI", {"--mca", "plm_rsh_agent", shell, "--host", "one:1,two:1"}},
+                                               {"MPICH", {"-launcher-exec", shell, "-hosts", "one,two", "-ppn", "1"}},
+                                               {"Slurm", {"-N2", "--ntasks-per-node=1"}}};
+  const auto refused = start(2, train(), hosts.at(GetParam().name));
+  EXPECT_NE(refused->wait(kLong), 0);
+  EXPECT_NE(refused->err().find("job.plaintext = true"), std::string::npos) << refused->err();
+  const auto running = start(2, train({"job.plaintext=true"}), hosts.at(GetParam().name));
+  ASSERT_EQ(running->wait(kLong), 0) << running->err();
+  EXPECT_NE(hash(*running), "");
+  EXPECT_EQ(hash(*running), own());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Engines,
+    testing::Values(Engine{"OpenMPI", "/usr/bin/mpirun.openmpi", {"--oversubscribe", "-np"}, "OMPI_COMM_WORLD_RANK"},
+                    Engine{"MPICH", "/usr/bin/mpirun.mpich", {"-np"}, "PMI_RANK"},
+                    Engine{"Slurm", "/usr/bin/srun", {"-n"}, "SLURM_PROCID"},
+                    Engine{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace cohaul::tests
