@@ -1,6 +1,7 @@
 #pragma once
 
 #include <charconv>
+#include <cstdint>
 #include <string>
 
 namespace cohaul {
@@ -9,6 +10,13 @@ namespace cohaul {
 inline std::string digits_of(double value) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+/// 16 digits.
+inline std::string hex_of(std::uint64_t value) {
+  std::string out(16, '0');
+  for (std::size_t i = out.size(); i-- > 0; value >>= 4) out[i] = "0123456789abcdef"[value & 15];
+  return out;
 }
 
 }  // namespace cohaul

@@ -12,6 +12,7 @@
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/cli/keys_command.h"
 #include "cohaul/cli/launch_command.h"
+#include "cohaul/cli/secret_command.h"
 #include "cohaul/cli/train_command.h"
 #include "cohaul/config/nearest.h"
 #include "cohaul/config/schema.h"
@@ -113,6 +114,8 @@ int main(int argc, char** argv) {
   CLI::App* const keys_app = add_keys(app, keys);
   CLI::App* const checkpoint_app = add_checkpoint(app, checkpoint);
   CLI::App* const bench_app = add_bench(app, bench);
+  CLI::App* const secret_app =
+      app.add_subcommand("secret", "Make the secret by which your processes on several hosts know each other");
   if (const std::string unknown = argc > 1 ? unknown_command(app, argv[1]) : ""; !unknown.empty()) {
     std::cerr << "cohaul: " << unknown << "\n";
     return cohaul::kUsersMistake;
@@ -130,6 +133,7 @@ int main(int argc, char** argv) {
   if (*demo_app) return run_demo(demo);
   if (*keys_app) return run_keys(keys);
   if (*checkpoint_app) return run_checkpoint(checkpoint);
+  if (*secret_app) return run_secret();
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
   return cohaul::kUsersMistake;
 }

@@ -10,6 +10,7 @@
 #include "cohaul/job/engines/directory.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
+#include "cohaul/job/secret.h"
 #include "cohaul/job/variables.h"
 
 namespace cohaul::job {
@@ -72,6 +73,23 @@ Status read_common(JoinOptions& o) {
   return {};
 }
 
+/// Where the job leaves this host: what the user says, or keeps.
+Status read_the_secret(JoinOptions& o) {
+  if (auto text = variable(variables::kSecret)) {
+    if (text->size() < kSecretLeast)
+      return invalid(std::string("the environment variable ") + variables::kSecret + " has " +
+                     std::to_string(text->size()) + " characters, and needs " + std::to_string(kSecretLeast) +
+                     ": `cohaul secret` makes one");
+    o.secret = *text;
+    return {};
+  }
+  std::string file = variable(variables::kSecretFile).value_or("");
+  if (file.empty() && !o.plaintext) file = users_secret_file();
+  if (file.empty() || (!variable(variables::kSecretFile) && ::access(file.c_str(), F_OK) != 0)) return {};
+  COHAUL_ASSIGN(o.secret, read_secret(file));
+  return {};
+}
+
 Status read_launched(JoinOptions& o) {
   o.launched = true;
   COHAUL_TRY(read_count(variables::kWorkers, o.world, 1));
@@ -112,7 +130,7 @@ Status read_engine(Place place, JoinOptions& o) {
   o.address = place.meet_at;
   if (place.ends_with_engine) o.engine = place.engine;
   COHAUL_ASSIGN(o.listen, own_address(o, place));
-  return {};
+  return is_loopback(o.listen) ? Status() : read_the_secret(o);
 }
 
 }  // namespace
@@ -128,6 +146,13 @@ Result<JoinOptions> from_environment() {
     if (place) COHAUL_TRY(read_engine(*place, o));
   }
   return o;
+}
+
+std::string users_secret_file() {
+  const std::string config = variable("XDG_CONFIG_HOME").value_or("");
+  if (!config.empty()) return config + "/cohaul/secret";
+  const std::string home = variable("HOME").value_or("");
+  return home.empty() ? "" : home + "/.config/cohaul/secret";
 }
 
 Result<std::optional<Place>> place_from_environment() {

@@ -166,14 +166,13 @@ Status check(const JoinOptions& o) {
   if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
     return invalid("a job of several processes needs the address (host:port) where they meet");
   }
-  if (!o.address.empty() && !o.launched && !o.plaintext && !is_loopback(o.listen)) {
-    return invalid(
-        "this job's processes are on several hosts, and would send parameters and gradients as plain text, which "
-        "anybody in the network can "
-        "read and change (this one listens on " +
-        o.listen +
-        "): where you trust the network, say so by job.plaintext = true or COHAUL_PLAINTEXT=1; "
-        "if all are on this host, let them meet at 127.0.0.1");
+  if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && !is_loopback(o.listen)) {
+    return invalid("this job's processes are on several hosts (this one listens on " + o.listen +
+                   "), and share no secret, so anybody in the network could read and change what they send: run "
+                   "`cohaul secret` once, where all "
+                   "hosts see the same home, or give job.secret or COHAUL_SECRET; where you trust the network, say so "
+                   "by job.plaintext = true or COHAUL_PLAINTEXT=1; "
+                   "if all are on this host, let them meet at 127.0.0.1");
   }
   return {};
 }

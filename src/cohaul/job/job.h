@@ -44,7 +44,9 @@ struct JoinOptions {
   std::uint64_t token = 0;  // the job's secret; the launcher draws it
   bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
   std::string listen = "127.0.0.1";  // job.address
-  bool plaintext = false;            // job.plaintext: the others may be on other hosts, though nothing is encrypted
+  std::string
+      secret;  // of the job, where it leaves its host: what is sent is encrypted (docs/security.md); empty: none
+  bool plaintext = false;  // job.plaintext: the others may be on other hosts, though nothing is encrypted
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   std::string log;  // path of this process's log, for the others to name; empty: none

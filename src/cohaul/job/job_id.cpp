@@ -5,6 +5,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/base/random.h"
+#include "cohaul/job/secret.h"
 
 namespace cohaul::job {
 
@@ -36,6 +37,7 @@ transport::Identity control_identity(const JoinOptions& options) {
   if (options.token != 0) self.job = job_id(options.token);
   else self.job = job_id(options.run.empty() ? options.address : options.run);
   self.token = options.token;
+  if (!options.secret.empty()) self.key = key_of(options.secret, options.run.empty() ? options.address : options.run);
   self.role = options.role;
   self.rank = options.rank;
   self.incarnation = Incarnation(random_bits());

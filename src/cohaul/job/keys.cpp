@@ -42,9 +42,14 @@ std::vector<KeySpec> job_keys() {
        .help = "where to listen, with or without :port",
        .fallback = "127.0.0.1",
        .aliases = {"host", "listen", "master_addr", "ip"}},
+      {.key = "job.secret",
+       .type = Type::path,
+       .help = "file of the secret by which processes on several hosts know each other and encrypt (the one that "
+               "`cohaul secret` made)",
+       .aliases = {"key", "password"}},
       {.key = "job.plaintext",
        .type = Type::boolean,
-       .help = "processes on several hosts may talk without encryption, which Cohaul does not have yet",
+       .help = "processes on several hosts may talk without a secret and without encryption",
        .fallback = false,
        .aliases = {"insecure"}},
       {.key = "job.device", .type = Type::string, .help = "where tensors live", .fallback = "cpu", .choices = {"cpu"}},
@@ -91,6 +96,7 @@ LaunchOptions launch_options_of(const config::Config& job) {
   out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
   out.logs = job.get_or("job.logs", std::string());
   out.address = job.get<std::string>("job.address");
+  out.secret_file = job.get_or("job.secret", std::string());
   out.plaintext = job.get<bool>("job.plaintext");
   out.transport = form_of(job.get<std::string>("job.transport"));
   out.peer_timeout_s = job.get<double>("job.peer_timeout_s");

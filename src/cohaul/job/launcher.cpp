@@ -356,6 +356,7 @@ class Launch {
 std::vector<std::pair<std::string, std::string>> settings_of(const LaunchOptions& options) {
   auto out = options.environment;
   out.emplace_back(variables::kTransport, name(options.transport));
+  if (!options.secret_file.empty()) out.emplace_back(variables::kSecretFile, options.secret_file);
   if (options.plaintext) out.emplace_back(variables::kPlaintext, "1");
   out.emplace_back(variables::kPeerTimeout, std::to_string(options.peer_timeout_s));
   out.emplace_back(variables::kStepTimeout, std::to_string(options.step_timeout_s));

@@ -28,7 +28,8 @@ struct LaunchOptions {
   int workers = 1, servers = 0;
   std::string address = "127.0.0.1";  // job.address: host or host:port to listen on; no port: any free
   transport::Form transport = transport::Form::auto_;
-  bool plaintext = false;  // job.plaintext
+  std::string secret_file;  // job.secret
+  bool plaintext = false;   // job.plaintext
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   /// How long after a SIGTERM or SIGINT workers may take to write a checkpoint and end, where worker 0 handles the signal.
   double stop_grace_s = 25;

@@ -18,8 +18,10 @@ inline constexpr const char* kJoinTimeout = "COHAUL_JOIN_TIMEOUT_S";
 inline constexpr const char* kLog = "COHAUL_LOG";
 
 // The user may set these, with any engine.
-inline constexpr const char* kJob = "COHAUL_JOB";  // a name that tells this job from others at the same address
-inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";  // 1: job.plaintext
-inline constexpr const char* kEngine = "COHAUL_ENGINE";        // none: this process is alone, whoever started it
+inline constexpr const char* kJob = "COHAUL_JOB";        // a name that tells this job from others at the same address
+inline constexpr const char* kSecret = "COHAUL_SECRET";  // the job's secret itself
+inline constexpr const char* kSecretFile = "COHAUL_SECRET_FILE";  // job.secret
+inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";     // 1: job.plaintext
+inline constexpr const char* kEngine = "COHAUL_ENGINE";           // none: this process is alone, whoever started it
 
 }  // namespace cohaul::job::variables

@@ -41,11 +41,23 @@ Result<Descriptor> open(const Address& to, bool ring, Time deadline, const std::
   }
 }
 
-Status send_hello(int socket, ConstBytes hello, const std::vector<int>& descriptors, Time deadline) {
+Status await(Stream& stream, short events, Time deadline, const char* what) {
+  return wait_for(stream.fd(), events, deadline) ? Status() : peer_lost(std::string(what) + " before the deadline");
+}
+
+Status shake_hands(Stream& stream, Time deadline) {
+  for (;;) {
+    COHAUL_ASSIGN(const bool done, stream.handshake());
+    if (done) return {};
+    COHAUL_TRY(await(stream, stream.wants(), deadline, "no TLS handshake"));
+  }
+}
+
+Status send_hello(Stream& stream, ConstBytes hello, Time deadline) {
   while (!hello.empty()) {
-    long n = send_with_descriptors(socket, hello, descriptors);
-    if (n == -EAGAIN && !wait_for(socket, POLLOUT, deadline))
-      return peer_lost("the hello could not be sent before the deadline");
+    const iovec part{const_cast<std::byte*>(hello.data()), hello.size()};
+    const ssize_t n = stream.write({&part, 1});
+    if (n == -EAGAIN) COHAUL_TRY(await(stream, POLLOUT, deadline, "the hello could not be sent"));
     if (n == -EAGAIN || n == -EINTR) continue;
     if (n < 0) return peer_lost(std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")");
     hello = hello.subspan(static_cast<std::size_t>(n));
@@ -53,38 +65,37 @@ Status send_hello(int socket, ConstBytes hello, const std::vector<int>& descript
   return {};
 }
 
-/// Reads exactly `into` (TCP), or one message of at most that (Unix socket).
-Result<std::size_t> read_answer(int socket, Bytes into, bool ring, Time deadline) {
-  std::size_t have = 0;
-  while (have < into.size()) {
-    long n = recv(socket, into.data() + have, into.size() - have, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
-      if (!wait_for(socket, POLLIN, deadline)) return peer_lost("no answer to the hello before the deadline");
-      continue;
-    }
+Status read_exactly(Stream& stream, Bytes into, Time deadline) {
+  while (!into.empty()) {
+    const ssize_t n = stream.read(into);
+    if (n == -EAGAIN) COHAUL_TRY(await(stream, POLLIN, deadline, "no answer to the hello"));
+    if (n == -EAGAIN || n == -EINTR) continue;
     if (n <= 0) return peer_lost("connection closed during the hello");
-    have += static_cast<std::size_t>(n);
-    if (ring) break;
+    into = into.subspan(static_cast<std::size_t>(n));
   }
-  return have;
+  return {};
 }
 
-Result<Identity> greet(int socket, const Identity& self, bool ring, const std::vector<int>& descriptors,
-                       Time deadline) {
-  COHAUL_TRY(
-      send_hello(socket, encode_hello(self, FrameType::hello, ring ? kCapabilityRing : 0), descriptors, deadline));
-  std::vector<std::byte> answer(kHeaderBytes + kHelloBytesMax);
-  COHAUL_ASSIGN(std::size_t have,
-                read_answer(socket, ring ? Bytes(answer) : Bytes(answer).first(kHeaderBytes), ring, deadline));
-  COHAUL_ASSIGN(Header header, decode_header(ConstBytes(answer).first(have)));
-  if (header.body_length > kHelloBytesMax) return corrupt("an answer to the hello that is too long");
-  if (!ring) {
-    COHAUL_ASSIGN(std::size_t body,
-                  read_answer(socket, Bytes(answer).subspan(kHeaderBytes, header.body_length), ring, deadline));
-    have += body;
+/// The answer to a hello over the Unix socket: one message.
+Result<std::size_t> greet_over_unix(int socket, ConstBytes hello, const std::vector<int>& descriptors, Bytes into,
+                                    Time deadline) {
+  for (long n = -EAGAIN; n < 0;) {
+    n = send_with_descriptors(socket, hello, descriptors);
+    if (n == -EAGAIN && !wait_for(socket, POLLOUT, deadline))
+      return peer_lost("the hello could not be sent before the deadline");
+    if (n < 0 && n != -EAGAIN && n != -EINTR)
+      return peer_lost(std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")");
   }
-  ConstBytes body = ConstBytes(answer).subspan(kHeaderBytes, have - kHeaderBytes);
+  for (;;) {
+    const ssize_t n = recv(socket, into.data(), into.size(), 0);
+    if (n > 0) return static_cast<std::size_t>(n);
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0 || errno != EAGAIN) return peer_lost("connection closed during the hello");
+    if (!wait_for(socket, POLLIN, deadline)) return peer_lost("no answer to the hello before the deadline");
+  }
+}
+
+Result<Identity> answered(const Identity& self, const Header& header, ConstBytes body) {
   if (header.type == FrameType::refusal) return decode_refusal(body);
   if (header.type != FrameType::welcome) return corrupt("an answer to the hello that is none");
   COHAUL_ASSIGN(Hello hello, decode_hello(header, body));
@@ -93,17 +104,33 @@ Result<Identity> greet(int socket, const Identity& self, bool ring, const std::v
   return hello.who;
 }
 
-Result<std::unique_ptr<Channel>> connect_once(const Address& to, const Identity& self, bool ring, Time deadline,
-                                              const std::function<Status()>& may_come) {
-  std::optional<RingParts> parts;
-  if (ring) {
-    COHAUL_ASSIGN(parts, RingParts::make());
-  }
-  COHAUL_ASSIGN(Descriptor socket, open(to, ring, deadline, may_come));
-  COHAUL_ASSIGN(Identity peer,
-                greet(socket.get(), self, ring, parts ? parts->descriptors() : std::vector<int>(), deadline));
-  if (!ring) return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(socket), self, peer));
-  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(socket), std::move(*parts), self, peer));
+Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identity& self, Time deadline,
+                                                 const std::function<Status()>& may_come) {
+  COHAUL_ASSIGN(RingParts parts, RingParts::make());
+  COHAUL_ASSIGN(Descriptor socket, open(to, true, deadline, may_come));
+  std::vector<std::byte> answer(kHeaderBytes + kHelloBytesMax);
+  COHAUL_ASSIGN(const std::size_t have,
+                greet_over_unix(socket.get(), encode_hello(self, FrameType::hello, kCapabilityRing),
+                                parts.descriptors(), answer, deadline));
+  COHAUL_ASSIGN(const Header header, decode_header(ConstBytes(answer).first(have)));
+  COHAUL_ASSIGN(Identity peer, answered(self, header, ConstBytes(answer).subspan(kHeaderBytes, have - kHeaderBytes)));
+  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(socket), std::move(parts), self, peer));
+}
+
+Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identity& self, Time deadline,
+                                                const std::function<Status()>& may_come) {
+  COHAUL_ASSIGN(Descriptor socket, open(to, false, deadline, may_come));
+  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self.key, Side::connecting));
+  COHAUL_TRY(shake_hands(*stream, deadline));
+  COHAUL_TRY(send_hello(*stream, encode_hello(self, FrameType::hello, 0), deadline));
+  std::vector<std::byte> answer(kHeaderBytes);
+  COHAUL_TRY(read_exactly(*stream, answer, deadline));
+  COHAUL_ASSIGN(const Header header, decode_header(answer));
+  if (header.body_length > kHelloBytesMax) return corrupt("an answer to the hello that is too long");
+  std::vector<std::byte> body(header.body_length);
+  COHAUL_TRY(read_exactly(*stream, body, deadline));
+  COHAUL_ASSIGN(Identity peer, answered(self, header, body));
+  return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(stream), self, peer));
 }
 
 }  // namespace
@@ -116,7 +143,8 @@ Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self
                        std::to_string(to.port) + " is on another; use 'auto' or 'tcp'");
   }
   bool ring = form != Form::tcp && same_host;
-  return connect_once(to, self, ring, deadline, may_come).context("connect to " + describe(to, ring));
+  auto channel = ring ? connect_by_ring(to, self, deadline, may_come) : connect_by_tcp(to, self, deadline, may_come);
+  return std::move(channel).context("connect to " + describe(to, ring));
 }
 
 }  // namespace cohaul::transport

@@ -37,7 +37,7 @@ ConstBytes bytes_of(const Header& h) { return as_bytes(std::span<const Header>(&
 
 void tcp_gets(const std::function<void(Header&)>& change, const char* reason) {
   Sockets s(SOCK_STREAM);
-  TcpChannel channel(std::move(s.ours), test_identity(0), test_identity(1));
+  TcpChannel channel(*make_stream(std::move(s.ours), {}, Side::accepting), test_identity(0), test_identity(1));
   Header h = good();
   h.content_checksum = content_checksum({}, {});
   change(h);
@@ -94,7 +94,7 @@ TEST(Foreign, NonsenseOverTcp) {
 
 TEST(Foreign, HalfAFrameIsNoFrame) {
   Sockets s(SOCK_STREAM);
-  TcpChannel channel(std::move(s.ours), test_identity(0), test_identity(1));
+  TcpChannel channel(*make_stream(std::move(s.ours), {}, Side::accepting), test_identity(0), test_identity(1));
   Header h = good();
   h.payload_length = 100;
   seal(h);

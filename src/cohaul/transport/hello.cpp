@@ -1,17 +1,11 @@
 #include "cohaul/transport/hello.h"
 
-#include <cstdio>
+#include "cohaul/base/digits.h"
 
 namespace cohaul::transport {
 namespace {
 
 constexpr std::size_t kReasonBytesMax = 512;
-
-std::string hex(std::uint64_t v) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(v));
-  return text;
-}
 
 std::vector<std::byte> frame_of(Header header, const std::vector<std::byte>& body) {
   header.body_length = static_cast<std::uint32_t>(body.size());
@@ -87,12 +81,15 @@ Status decode_refusal(ConstBytes body) {
 Status verify(const Identity& self, const Identity& peer) {
   std::string who = describe(peer), me = describe(self);
   if (self.job != peer.job) {
-    return invalid("the two processes belong to different jobs: " + me + " to " + hex(self.job) + ", " + who + " to " +
-                   hex(peer.job) + "; give all processes of a job the same address and no other job that address");
+    return invalid("the two processes belong to different jobs: " + me + " to " + hex_of(self.job) + ", " + who +
+                   " to " + hex_of(peer.job) +
+                   "; give all processes of a job the same address and no other job that address");
   }
   if (self.token != peer.token) {
     return invalid(who + " does not know the token of the job of " + me + "; start all processes with one launcher");
   }
+  if (self.role == peer.role && self.rank == peer.rank && self.incarnation == peer.incarnation)
+    return invalid(who + " was sent its own words back");
   if (self.generation != peer.generation) {
     return invalid("the two processes are of different generations of the job: " + me + " of " +
                    std::to_string(self.generation.value) + ", " + who + " of " + std::to_string(peer.generation.value) +
@@ -100,7 +97,7 @@ Status verify(const Identity& self, const Identity& peer) {
   }
   if (self.model != 0 && peer.model != 0 && self.model != peer.model) {
     return invalid("the two processes have different models (names, shapes or types of parameters): " + me + " has " +
-                   hex(self.model) + ", " + who + " has " + hex(peer.model) +
+                   hex_of(self.model) + ", " + who + " has " + hex_of(peer.model) +
                    "; run the same program and job file everywhere");
   }
   return {};

@@ -17,6 +17,13 @@ Identity test_identity(int rank) {
   return who;
 }
 
+Identity test_identity_with_key(int rank) {
+  Identity who = test_identity(rank);
+  who.key.emplace();
+  who.key->fill(std::byte{7});
+  return who;
+}
+
 std::unique_ptr<Pair> make_pair_of(const std::string& form) {
   auto pair = std::make_unique<Pair>();
   if (form.starts_with("simulated")) {
@@ -32,10 +39,11 @@ std::unique_ptr<Pair> make_pair_of(const std::string& form) {
   Time deadline = steady_clock().now() + 10 * kSecond;
   pair->server.poller = *make_poller();
   pair->client.poller = *make_poller();
-  auto endpoint = *listen(*pair->server.poller, test_identity(0), "127.0.0.1", 0);
+  const auto identity = form == "tls" ? test_identity_with_key : test_identity;
+  auto endpoint = *listen(*pair->server.poller, identity(0), "127.0.0.1", 0);
   Address address = endpoint->address();
   std::thread client([&] {
-    auto c = connect(address, test_identity(1), form == "tcp" ? Form::tcp : Form::arena, deadline);
+    auto c = connect(address, identity(1), form == "arena" ? Form::arena : Form::tcp, deadline);
     EXPECT_TRUE(c.ok()) << c.status().message();
     if (c.ok()) pair->client.channel = std::move(*c);
   });

@@ -20,10 +20,12 @@ constexpr Duration kGreetingTime = 10 * kSecond;
 /// A connection whose hello is not complete yet.
 class Greeting final : public Watched {
  public:
-  Greeting(Descriptor socket, bool ring, Time since) : socket_(std::move(socket)), ring_(ring), since_(since) {}
+  /// Over the Unix socket: for a ring.
+  Greeting(Descriptor socket, Time since) : unix_(std::move(socket)), since_(since) {}
+  Greeting(std::unique_ptr<Stream> stream, Time since) : stream_(std::move(stream)), since_(since) {}
 
-  Status attach(RealPoller& poller) override { return poller.watch(socket_.get(), EPOLLIN | EPOLLRDHUP, *this); }
-  void detach(RealPoller& poller) override { poller.unwatch(socket_.get()); }
+  Status attach(RealPoller& poller) override { return poller.watch(fd(), EPOLLIN | EPOLLRDHUP, *this); }
+  void detach(RealPoller& poller) override { poller.unwatch(fd()); }
   void on_event(int, std::uint32_t) override { readable_ = true; }
   bool ready() override { return readable_; }
 
@@ -32,17 +34,24 @@ class Greeting final : public Watched {
   Result<std::optional<Hello>> read();
   /// Sends `frame`, as far as a fresh connection takes it at once, which it does.
   bool answer(ConstBytes frame) {
-    return send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(frame.size());
+    const iovec part{const_cast<std::byte*>(frame.data()), frame.size()};
+    const ssize_t n = stream_ ? stream_->write({&part, 1}) : send_with_descriptors(fd(), frame, {});
+    return n == static_cast<ssize_t>(frame.size());
   }
   bool is_ring() const override { return false; }
-  bool over_unix() const { return ring_; }
-  Descriptor take_socket() { return std::move(socket_); }
+  /// A stranger is told nothing.
+  bool is_open() const { return !stream_ || shaken_; }
+  bool over_unix() const { return stream_ == nullptr; }
+  Descriptor take_socket() { return std::move(unix_); }
+  std::unique_ptr<Stream> take_stream() { return std::move(stream_); }
   std::vector<Descriptor> take_descriptors() { return std::move(descriptors_); }
 
  private:
+  int fd() const { return stream_ ? stream_->fd() : unix_.get(); }
   Result<bool> read_up_to(std::size_t size);
-  Descriptor socket_;
-  bool ring_, readable_ = true;
+  Descriptor unix_;
+  std::unique_ptr<Stream> stream_;
+  bool readable_ = true, shaken_ = false;
   Time since_;
   std::vector<std::byte> bytes_;
   std::vector<Descriptor> descriptors_;
@@ -53,12 +62,8 @@ Result<bool> Greeting::read_up_to(std::size_t size) {
   while (bytes_.size() < size) {
     std::byte buffer[kHeaderBytes + kHelloBytesMax];
     long n = 0;
-    if (ring_) {
-      n = receive_with_descriptors(socket_.get(), buffer, descriptors_);
-    } else {
-      n = recv(socket_.get(), buffer, size - bytes_.size(), 0);
-      if (n < 0) n = -errno;
-    }
+    if (over_unix()) n = receive_with_descriptors(fd(), buffer, descriptors_);
+    else n = stream_->read(Bytes(buffer).first(size - bytes_.size()));
     if (n == -EINTR) continue;
     if (n == -EAGAIN) {
       readable_ = false;
@@ -72,6 +77,11 @@ Result<bool> Greeting::read_up_to(std::size_t size) {
 }
 
 Result<std::optional<Hello>> Greeting::read() {
+  if (stream_ && !shaken_) {
+    COHAUL_ASSIGN(shaken_, stream_->handshake());
+    readable_ = shaken_;
+    if (!shaken_) return std::optional<Hello>{};
+  }
   COHAUL_ASSIGN(bool complete, read_up_to(kHeaderBytes));
   if (!complete) return std::optional<Hello>{};
   COHAUL_ASSIGN(Header header, decode_header(bytes_));
@@ -104,6 +114,7 @@ class RealEndpoint final : public Endpoint, public Watched {
  private:
   void progress();
   void take_from(const Descriptor& listener, bool ring);
+  Result<std::unique_ptr<Greeting>> greeting_of(Descriptor socket, bool ring, Time now) const;
   /// True: this greeting is over.
   bool greet(Greeting& greeting);
   Status welcome(Greeting& greeting, const Hello& hello);
@@ -187,13 +198,24 @@ void RealEndpoint::take_from(const Descriptor& listener, bool ring) {
       last_refusal_ = "too many connections that have not said hello";
       continue;
     }
-    auto greeting = std::make_unique<Greeting>(std::move(socket), ring, now);
+    Result<std::unique_ptr<Greeting>> made = greeting_of(std::move(socket), ring, now);
+    if (!made.ok()) {
+      last_refusal_ = made.status().message();
+      continue;
+    }
+    std::unique_ptr<Greeting> greeting = std::move(*made);
     if (Status s = greeting->attach(poller_); !s.ok()) {
       last_refusal_ = s.message();
       continue;
     }
     greetings_.push_back(std::move(greeting));
   }
+}
+
+Result<std::unique_ptr<Greeting>> RealEndpoint::greeting_of(Descriptor socket, bool ring, Time now) const {
+  if (ring) return std::make_unique<Greeting>(std::move(socket), now);
+  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self_.key, Side::accepting));
+  return std::make_unique<Greeting>(std::move(stream), now);
 }
 
 bool RealEndpoint::greet(Greeting& greeting) {
@@ -205,7 +227,7 @@ bool RealEndpoint::greet(Greeting& greeting) {
     if (why.ok()) return true;
   }
   last_refusal_ = why.message();
-  if (why.code() != Code::peer_lost) greeting.answer(encode_refusal(self_, why));
+  if (greeting.is_open() && why.code() != Code::peer_lost) greeting.answer(encode_refusal(self_, why));
   return true;
 }
 
@@ -218,12 +240,9 @@ Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
   if (!greeting.answer(encode_hello(self_, FrameType::welcome, 0)))
     return peer_lost("a connection closed after its hello");
   greeting.detach(poller_);
-  Descriptor socket = greeting.take_socket();
-  if (parts) {
-    accepted_.push_back(std::make_unique<RingChannel>(std::move(socket), std::move(*parts), self_, hello.who));
-  } else {
-    accepted_.push_back(std::make_unique<TcpChannel>(std::move(socket), self_, hello.who));
-  }
+  if (parts)
+    accepted_.push_back(std::make_unique<RingChannel>(greeting.take_socket(), std::move(*parts), self_, hello.who));
+  else accepted_.push_back(std::make_unique<TcpChannel>(greeting.take_stream(), self_, hello.who));
   return {};
 }
 

@@ -1,7 +1,6 @@
 #include "cohaul/transport/tcp_channel.h"
 
 #include <sys/epoll.h>
-#include <sys/uio.h>
 
 #include <cerrno>
 #include <cstring>
@@ -20,23 +19,23 @@ std::size_t aligned(std::size_t n) { return (n + 63) & ~std::size_t{63}; }
 
 }  // namespace
 
-TcpChannel::TcpChannel(Descriptor socket, Identity self, Identity peer)
-    : socket_(std::move(socket)),
+TcpChannel::TcpChannel(std::unique_ptr<Stream> stream, Identity self, Identity peer)
+    : stream_(std::move(stream)),
       self_(std::move(self)),
       peer_(std::move(peer)),
       pool_(std::make_shared<FramePool>()),
       buffer_(kBufferBytes) {
-  set_no_delay(socket_.get());
+  set_no_delay(stream_->fd());
 }
 
 Status TcpChannel::attach(RealPoller& poller) {
-  COHAUL_TRY(poller.watch(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP, *this));
+  COHAUL_TRY(poller.watch(stream_->fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP, *this));
   attached_ = true;
   return {};
 }
 
 void TcpChannel::detach(RealPoller& poller) {
-  poller.unwatch(socket_.get());
+  poller.unwatch(stream_->fd());
   attached_ = false;
   readable_ = writable_ = true;
 }
@@ -107,19 +106,16 @@ bool TcpChannel::write_some() {
       }
       total += out.size() - out.written;
     }
-    msghdr m{};
-    m.msg_iov = parts.data();
-    m.msg_iovlen = count;
-    ssize_t n = sendmsg(socket_.get(), &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n = stream_->write(std::span(parts).first(count));
     if (n < 0) {
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN)
-        lose_sending(peer_lost(describe(peer_) + ": connection closed (" + std::strerror(errno) + ")"));
+      if (n == -EINTR) continue;
+      if (n != -EAGAIN)
+        lose_sending(peer_lost(describe(peer_) + ": connection closed (" + std::strerror(static_cast<int>(-n)) + ")"));
       writable_ = false;
       break;
     }
     written(static_cast<std::size_t>(n));
-    if (static_cast<std::size_t>(n) < total) writable_ = false;
+    if (static_cast<std::size_t>(n) < total && stream_->short_means_blocked()) writable_ = false;
     if (!writable_) break;
   }
   return queue_.size() < before;
@@ -261,18 +257,19 @@ bool TcpChannel::fill_buffer() {
 bool TcpChannel::read_into(Bytes at, std::size_t& got) {
   if (!readable_ && !hung_up_) return false;
   for (;;) {
-    ssize_t n = recv(socket_.get(), at.data(), at.size(), MSG_DONTWAIT);
+    const ssize_t n = stream_->read(at);
     if (n > 0) {
       got = static_cast<std::size_t>(n);
-      if (got < at.size()) readable_ = false;  // empty now; an edge tells of more
+      if (got < at.size() && stream_->short_means_blocked()) readable_ = false;  // empty now; an edge tells of more
       return true;
     }
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
+    if (n == -EINTR) continue;
+    if (n == -EAGAIN) {
       readable_ = false;
       return false;
     }
-    fail(peer_lost(n == 0 ? "connection closed" : std::string("connection closed (") + std::strerror(errno) + ")"));
+    fail(peer_lost(n == 0 ? "connection closed"
+                          : std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")"));
     return false;
   }
 }

@@ -6,18 +6,18 @@
 #include <memory>
 #include <vector>
 
-#include "cohaul/transport/descriptor.h"
 #include "cohaul/transport/fifo.h"
 #include "cohaul/transport/frame_pool.h"
 #include "cohaul/transport/real_poller.h"
+#include "cohaul/transport/stream.h"
 #include "cohaul/transport/wire.h"
 
 namespace cohaul::transport {
 
 class TcpChannel final : public Channel, public Watched {
  public:
-  /// `socket` is greeted and non-blocking.
-  TcpChannel(Descriptor socket, Identity self, Identity peer);
+  /// `stream` is greeted.
+  TcpChannel(std::unique_ptr<Stream> stream, Identity self, Identity peer);
   ~TcpChannel() override { drop_incoming(); }
 
   Status send(const Message& message) override;
@@ -60,12 +60,12 @@ class TcpChannel final : public Channel, public Watched {
   bool finish_frame();
   Bytes rest_of_incoming();
   bool fill_buffer();
-  /// recv into `at`; false when nothing came (readable_ or failed_ say why).
+  /// Reads into `at`; false when nothing came (readable_ or failed_ say why).
   bool read_into(Bytes at, std::size_t& got);
   void fail(Status why);
   void drop_incoming();
 
-  Descriptor socket_;
+  std::unique_ptr<Stream> stream_;
   Identity self_, peer_;
   std::uint64_t sent_ = 0, received_ = 0;  // frames
   std::uint64_t payload_bytes_sent_ = 0;

@@ -32,7 +32,9 @@ struct Pair {
 inline void PrintTo(Form form, std::ostream* out) { *out << (form == Form::tcp ? "tcp" : "arena"); }
 
 Identity test_identity(int rank);
-/// form: "arena", "tcp", "simulated", "simulated_host" (one host, so payloads travel as addresses).
+/// The same with a key, so that TCP is encrypted.
+Identity test_identity_with_key(int rank);
+/// form: "arena", "tcp", "tls", "simulated", "simulated_host" (one host, so payloads travel as addresses).
 std::unique_ptr<Pair> make_pair_of(const std::string& form);
 
 }  // namespace cohaul::transport

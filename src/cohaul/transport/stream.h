@@ -1,0 +1,41 @@
+#pragma once
+// Stream: bytes to and from one TCP peer, as they are or under TLS. Nothing blocks.
+
+#include <sys/uio.h>
+
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "cohaul/base/bytes.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/descriptor.h"
+
+namespace cohaul::transport {
+
+class Stream {
+ public:
+  virtual ~Stream() = default;  // closes
+  virtual int fd() const = 0;
+
+  /// Goes on with what must be said before the first byte. true: done; false: wants() says what it waits for. Errors: invalid (the other end does not know
+  /// the secret, or speaks no TLS), peer_lost.
+  virtual Result<bool> handshake() = 0;
+  /// poll's events.
+  virtual short wants() const = 0;
+
+  /// Writes of the parts what goes. Returns bytes, or −errno: −EAGAIN where nothing goes now. After that the same bytes come first again.
+  virtual ssize_t write(std::span<const iovec> parts) = 0;
+  /// Returns bytes, 0 at the end of the stream, or −errno: −EAGAIN where nothing is there now.
+  virtual ssize_t read(Bytes into) = 0;
+  /// Whether a read or write of less than was asked for means that the next gives −EAGAIN.
+  virtual bool short_means_blocked() const = 0;
+};
+
+enum class Side { connecting, accepting };
+
+/// Of a connected socket: TLS 1.3 where there is a key. Errors: internal (OpenSSL).
+Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const std::optional<Key>& key, Side side);
+
+}  // namespace cohaul::transport

@@ -1,0 +1,292 @@
+// Strangers at an endpoint that has a key, and between two ends that have it: they are told nothing, change nothing, and keep nobody out.
+
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/hello.h"
+#include "cohaul/transport/socket.h"
+#include "cohaul/transport/test_pairs.h"
+#include "cohaul/transport/tls_stream.h"
+
+namespace cohaul::transport {
+namespace {
+
+constexpr std::string_view kSecretWords = "what nobody else may read";
+
+Time in(double s) { return steady_clock().now() + static_cast<Duration>(s * kSecond); }
+
+/// An endpoint, and a thread that answers whatever it receives with the same, until its end.
+class Echo {
+ public:
+  explicit Echo(Identity self = test_identity_with_key(0)) : endpoint_(*listen(*poller_, self, "127.0.0.1", 0)) {
+    thread_ = std::thread([this] { run(); });
+  }
+  ~Echo() {
+    stopping_ = true;
+    poller_->wake();
+    thread_.join();
+    for (auto& c : channels_) poller_->remove(*c);
+  }
+  std::uint16_t port() const { return endpoint_->address().port; }
+  int accepted() const { return accepted_; }
+
+ private:
+  void run() {
+    while (!stopping_) {
+      (void)poller_->wait(in(1)).ok();
+      for (;;) {
+        auto c = endpoint_->accept();
+        if (!c.ok() || !*c) break;
+        EXPECT_TRUE(poller_->add(**c).ok());
+        channels_.push_back(std::move(*c));
+        ++accepted_;
+      }
+      for (auto& c : channels_) {
+        auto f = c->receive();
+        if (f.ok() && *f) (void)c->send({.kind = (*f)->kind, .body = (*f)->body}).ok();
+      }
+    }
+  }
+  std::unique_ptr<Poller> poller_ = *make_poller();
+  std::unique_ptr<Endpoint> endpoint_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> accepted_{0};
+  std::thread thread_;
+};
+
+Address at(std::uint16_t port) { return {"", "", "127.0.0.1", port}; }
+
+/// Connects, says the secret words, and hears them back.
+Status talk(std::uint16_t port, const Identity& self = test_identity_with_key(1), double limit_s = 10) {
+  COHAUL_ASSIGN(auto channel, connect(at(port), self, Form::tcp, in(limit_s)));
+  auto poller = *make_poller();
+  COHAUL_TRY(poller->add(*channel));
+  Status status = channel->send({.kind = 1, .body = as_bytes(kSecretWords)});
+  const Time deadline = in(limit_s);
+  bool heard = false;
+  while (status.ok() && !heard) {
+    auto f = channel->receive();
+    status = f.status();
+    if (f.ok() && *f) heard = true;
+    else if (status.ok() && steady_clock().now() > deadline) status = peer_lost("no answer");
+    else if (status.ok()) status = poller->wait(in(0.05));
+  }
+  poller->remove(*channel);
+  return status;
+}
+
+/// Sends bytes to a port, and returns what comes back until the end or `limit_s`.
+std::string answer_to(std::uint16_t port, std::string_view bytes, double limit_s = 2) {
+  Descriptor socket = *tcp_connect("127.0.0.1", port);
+  wait_for(socket.get(), POLLOUT, in(1));
+  (void)::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  std::string out;
+  char buffer[4096];
+  for (const Time end = in(limit_s); wait_for(socket.get(), POLLIN, end);) {
+    const ssize_t n = ::recv(socket.get(), buffer, sizeof buffer, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN)) break;
+    if (n > 0) out.append(buffer, static_cast<std::size_t>(n));
+  }
+  return out;
+}
+
+/// Stands between a client and an endpoint. change: of what the client says (the bytes so far come with it).
+class Between {
+ public:
+  using Change = std::function<void(std::string& bytes, std::size_t before)>;
+  explicit Between(std::uint16_t to, Change change = {}) : change_(std::move(change)) {
+    listener_ = *tcp_listen("127.0.0.1", port_);
+    thread_ = std::thread([this, to] { run(to); });
+  }
+  ~Between() {
+    stopping_ = true;
+    thread_.join();
+  }
+  std::uint16_t port() const { return port_; }
+  std::string said, answered;  // when it is over
+
+ private:
+  void run(std::uint16_t to) {
+    Descriptor client;
+    while (!stopping_ && !client.valid()) {
+      int error = 0;
+      if (wait_for(listener_.get(), POLLIN, in(0.02))) client = accept_from(listener_.get(), error);
+    }
+    if (!client.valid()) return;
+    Descriptor server = *tcp_connect("127.0.0.1", to);
+    wait_for(server.get(), POLLOUT, in(1));
+    while (!stopping_) {
+      pollfd both[] = {{client.get(), POLLIN, 0}, {server.get(), POLLIN, 0}};
+      ::poll(both, 2, 20);
+      if (!pass(client.get(), server.get(), said, change_) || !pass(server.get(), client.get(), answered, {})) return;
+    }
+  }
+  static bool pass(int from, int to, std::string& all, const Change& change) {
+    char buffer[16384];
+    const ssize_t n = ::recv(from, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN)) return false;
+    if (n < 0) return true;
+    std::string bytes(buffer, static_cast<std::size_t>(n));
+    if (change) change(bytes, all.size());
+    all += bytes;
+    return ::send(to, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
+  }
+  Change change_;
+  Descriptor listener_;
+  std::uint16_t port_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+/// A TLS alert (RFC 8446, 6), or nothing.
+bool tells_nothing(const std::string& answer) { return answer.empty() || (answer.size() == 7 && answer[0] == 21); }
+
+TEST(Tls, TheWireShowsNothing) {
+  Echo echo;
+  Between between(echo.port());
+  const Status talked = talk(between.port());
+  EXPECT_TRUE(talked.ok()) << talked.message();
+  for (const std::string* bytes : {&between.said, &between.answered}) {
+    EXPECT_GT(bytes->size(), kSecretWords.size());
+    EXPECT_EQ(bytes->find(kSecretWords), std::string::npos);
+    EXPECT_EQ(bytes->find("test"), std::string::npos);  // the purpose in the hello
+  }
+}
+
+TEST(Tls, KeysChangeOnTheWay) {
+  const auto pair = make_pair_of("tls");
+  Channel &a = *pair->server.channel, &b = *pair->client.channel;
+  constexpr int kFrames = kRecordsOfKey + 10;
+  const Time deadline = in(200);
+  for (int sent = 0, received = 0; received < kFrames;) {
+    if (sent < kFrames && b.send({.kind = 1, .clock = sent, .body = as_bytes(kSecretWords)}).ok()) ++sent;
+    else ASSERT_TRUE(b.flush().ok());
+    const auto frame = a.receive();
+    ASSERT_TRUE(frame.ok()) << frame.status().message();
+    if (*frame) {
+      ASSERT_EQ((*frame)->clock, received++);
+    }
+    ASSERT_LT(steady_clock().now(), deadline);
+  }
+}
+
+TEST(Tls, WithoutTheSecretNobodyIsLetIn) {
+  Echo echo;
+  Identity wrong = test_identity_with_key(1);
+  wrong.key->back() = std::byte{8};
+  const Status other = talk(echo.port(), wrong);
+  EXPECT_EQ(other.code(), Code::invalid);
+  EXPECT_NE(other.message().find("do not share the job's secret"), std::string::npos) << other.message();
+  EXPECT_FALSE(talk(echo.port(), test_identity(1), 2).ok());  // plain text
+  EXPECT_EQ(echo.accepted(), 0);
+  EXPECT_TRUE(talk(echo.port()).ok());
+}
+
+TEST(Tls, AStrangerGetsAnAlertAndNoMore) {
+  Echo echo;
+  Between between(echo.port());
+  ASSERT_TRUE(talk(between.port()).ok());
+  const std::string real = between.said;  // a whole conversation, to be replayed
+  const std::vector<std::byte> hello = encode_hello(test_identity(1), FrameType::hello, 0);
+  EXPECT_TRUE(tells_nothing(answer_to(echo.port(), {reinterpret_cast<const char*>(hello.data()), hello.size()})));
+  EXPECT_TRUE(tells_nothing(answer_to(echo.port(), "GET / HTTP/1.1\r\n\r\n")));
+  EXPECT_TRUE(tells_nothing(answer_to(echo.port(), std::string(100'000, '\0'))));
+  EXPECT_TRUE(tells_nothing(answer_to(echo.port(), std::string(100'000, '\x16'))));
+  // A replay hears the answer to its ClientHello, which the ephemeral exchange makes useless, and is thrown out.
+  (void)answer_to(echo.port(), real);
+  EXPECT_EQ(echo.accepted(), 1);
+  EXPECT_TRUE(talk(echo.port()).ok());
+}
+
+TEST(Tls, ATruncatedHandshakeKeepsNobodyOut) {
+  Echo echo;
+  Between between(echo.port());
+  ASSERT_TRUE(talk(between.port()).ok());
+  for (std::size_t n = 0; n < between.said.size(); n += 13)
+    (void)answer_to(echo.port(), std::string_view(between.said).substr(0, n), 0.002);
+  std::vector<Descriptor> silent;
+  for (int i = 0; i < 200; ++i) silent.push_back(*tcp_connect("127.0.0.1", echo.port()));
+  EXPECT_TRUE(talk(echo.port()).ok());
+}
+
+/// Every byte that the client sends, flipped one at a time: the connection fails, or (a byte behind the words) was whole already.
+TEST(Tls, AFlippedByteIsSeen) {
+  Echo echo;
+  std::size_t length = 0;
+  {
+    Between between(echo.port());
+    ASSERT_TRUE(talk(between.port()).ok());
+    length = between.said.size();
+  }
+  for (std::size_t k = 0; k + 30 < length; k += 17) {
+    Between between(echo.port(), [k](std::string& bytes, std::size_t before) {
+      if (k >= before && k < before + bytes.size()) bytes[k - before] = static_cast<char>(bytes[k - before] ^ 1);
+    });
+    EXPECT_FALSE(talk(between.port(), test_identity_with_key(1), 0.5).ok()) << "byte " << k << " of " << length;
+  }
+  EXPECT_TRUE(talk(echo.port()).ok());
+}
+
+/// Its own words, sent back by one between (RFC 9257, 4.1).
+TEST(Tls, AReflectionIsNoPeer) {
+  Echo echo(test_identity_with_key(1));
+  const Status mirrored = talk(echo.port(), test_identity_with_key(1));
+  EXPECT_NE(mirrored.message().find("its own words"), std::string::npos) << mirrored.message();
+}
+
+/// Who listens in the job's place, with a certificate of its own or an older TLS, hears no hello.
+TEST(Tls, ACertificateIsNoSecret) {
+  ::signal(SIGPIPE, SIG_IGN);  // the stranger's OpenSSL writes to a connection that is closed
+  for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
+    std::uint16_t port = 0;
+    Descriptor listener = *tcp_listen("127.0.0.1", port);
+    std::string heard;
+    std::thread stranger([&] {
+      int error = 0;
+      wait_for(listener.get(), POLLIN, in(5));
+      Descriptor socket = accept_from(listener.get(), error);
+      SSL_CTX* const context = SSL_CTX_new(TLS_server_method());
+      SSL_CTX_set_max_proto_version(context, version);
+      EVP_PKEY* const key = EVP_EC_gen("P-256");
+      X509* const certificate = X509_new();
+      X509_set_version(certificate, 2);
+      ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
+      X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+      X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+      X509_set_pubkey(certificate, key);
+      X509_sign(certificate, key, EVP_sha256());
+      SSL_CTX_use_certificate(context, certificate);
+      SSL_CTX_use_PrivateKey(context, key);
+      SSL* const ssl = SSL_new(context);
+      SSL_set_fd(ssl, socket.get());
+      char buffer[256];
+      for (const Time end = in(2); steady_clock().now() < end;) {
+        const int n = SSL_is_init_finished(ssl) != 0 ? SSL_read(ssl, buffer, sizeof buffer) : SSL_accept(ssl);
+        if (n > 0 && SSL_is_init_finished(ssl) != 0 && n > 1) heard.append(buffer, static_cast<std::size_t>(n));
+        const int why = SSL_get_error(ssl, n);
+        if (n <= 0 && why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) break;
+        if (n <= 0) wait_for(socket.get(), POLLIN, in(0.02));
+      }
+      SSL_free(ssl);
+      SSL_CTX_free(context);
+      X509_free(certificate);
+      EVP_PKEY_free(key);
+    });
+    EXPECT_FALSE(talk(port, test_identity_with_key(1), 3).ok());
+    stranger.join();
+    EXPECT_EQ(heard, "");
+  }
+}
+
+}  // namespace
+}  // namespace cohaul::transport
