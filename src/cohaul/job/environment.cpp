@@ -119,7 +119,10 @@ Status read_engine(Place place, JoinOptions& o) {
   if (o.servers >= place.tasks) return too_few_tasks(place, o.servers);
   if (place.directory != Directory::none) {
     const Time deadline = steady_clock().now() + seconds(o.join_timeout_s);
-    COHAUL_ASSIGN(const std::string host, outward_address());
+    std::string host;
+    if (place.meet_at.empty()) {
+      COHAUL_ASSIGN(host, outward_address());
+    }
     COHAUL_TRY(ask_directory(place, host, deadline).context(place.engine));
   }
   o.world = place.tasks - o.servers;

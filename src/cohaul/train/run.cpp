@@ -12,7 +12,14 @@
 
 namespace cohaul::train {
 
-std::unique_ptr<job::Job> join(const job::JoinOptions& options) { return or_throw(job::Job::join(options)); }
+std::unique_ptr<job::Job> join(const job::JoinOptions& options) {
+  if (options.role != transport::Role::worker)
+    throw Error(
+        invalid("this task is to be a server of the job (COHAUL_SERVERS), and runs a worker's program: let `cohaul "
+                "launch --servers N -- PROGRAM` start "
+                "the right one in each task"));
+  return or_throw(job::Job::join(options));
+}
 
 std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose) {
   return or_throw(strategy::Workers::connect(job, "layers of " + purpose, 0));

@@ -385,5 +385,17 @@ TEST(TwoWorkers, HaveTheBitsOfOneWithAnySlices) {
       });
 }
 
+TEST(Join, ATaskThatIsToServeIsNoWorker) {
+  job::JoinOptions options;
+  options.role = transport::Role::server;
+  options.servers = 1;
+  try {
+    (void)join(options);
+    FAIL() << "it joined";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("cohaul launch --servers"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace cohaul::train

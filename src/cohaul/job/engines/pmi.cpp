@@ -1,10 +1,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "cohaul/job/engines/directory.h"
+#include "cohaul/transport/socket.h"
 
 namespace cohaul::job {
 namespace {
@@ -21,29 +21,19 @@ std::string value_of(const std::string& line, const std::string& name) {
   return line.substr(begin, line.find(' ', begin) - begin);
 }
 
-bool wait_for(int fd, short events, Time deadline) {
-  pollfd p{fd, events, 0};
-  for (;;) {
-    const Time left = (deadline - steady_clock().now()) / kMillisecond;
-    const int n = ::poll(&p, 1, static_cast<int>(std::clamp<Time>(left, 0, 1'000'000)));
-    if (n != 0 && !(n < 0 && errno == EINTR)) return n > 0;
-    if (steady_clock().now() >= deadline) return false;
-  }
-}
-
 }  // namespace
 
 Result<std::string> Pmi::ask(const std::string& line, const std::string& command) {
   std::string out = line + "\n";
   while (!out.empty()) {
     const ssize_t n = ::write(fd_, out.data(), out.size());
-    if (n < 0 && errno == EAGAIN && wait_for(fd_, POLLOUT, deadline_)) continue;
+    if (n < 0 && errno == EAGAIN && transport::wait_for(fd_, POLLOUT, deadline_)) continue;
     if (n < 0 && errno != EINTR) return system_error("talk to mpirun over PMI", errno);
     if (n > 0) out.erase(0, static_cast<std::size_t>(n));
   }
   std::string answer;
   for (char c = 0; answer.size() < kLineBytesMax;) {  // bytewise: what follows the line is not ours
-    if (!wait_for(fd_, POLLIN, deadline_))
+    if (!transport::wait_for(fd_, POLLIN, deadline_))
       return peer_lost("mpirun did not answer '" + line + "' in time: other tasks may not have come");
     const ssize_t n = ::read(fd_, &c, 1);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
