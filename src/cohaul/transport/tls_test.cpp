@@ -163,21 +163,55 @@ TEST(Tls, TheWireShowsNothing) {
   }
 }
 
-TEST(Tls, KeysChangeOnTheWay) {
-  const auto pair = make_pair_of("tls");
-  Channel &a = *pair->server.channel, &b = *pair->client.channel;
-  constexpr int kFrames = kRecordsOfKey + 10;
-  const Time deadline = in(200);
-  for (int sent = 0, received = 0; received < kFrames;) {
-    if (sent < kFrames && b.send({.kind = 1, .clock = sent, .body = as_bytes(kSecretWords)}).ok()) ++sent;
-    else ASSERT_TRUE(b.flush().ok());
-    const auto frame = a.receive();
-    ASSERT_TRUE(frame.ok()) << frame.status().message();
-    if (*frame) {
-      ASSERT_EQ((*frame)->clock, received++);
-    }
-    ASSERT_LT(steady_clock().now(), deadline);
+/// Two ends, whose bytes this thread carries.
+struct Carried {
+  Carried() {
+    int a[2], b[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a), 0);
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b), 0);
+    from = Descriptor(a[1]);
+    to = Descriptor(b[1]);
+    const Key key = *test_identity_with_key(0).key;
+    client = *make_tls_stream(Descriptor(a[0]), key, Side::connecting);
+    server = *make_tls_stream(Descriptor(b[0]), key, Side::accepting);
   }
+  /// Returns how many went from the client to the server.
+  std::size_t carry() {
+    (void)pass(to.get(), from.get());
+    return pass(from.get(), to.get());
+  }
+  static std::size_t pass(int from, int to) {
+    char buffer[4096];
+    const ssize_t n = ::recv(from, buffer, sizeof buffer, 0);
+    if (n <= 0) return 0;
+    EXPECT_EQ(::send(to, buffer, static_cast<std::size_t>(n), MSG_NOSIGNAL), n);
+    return static_cast<std::size_t>(n);
+  }
+  Descriptor from, to;
+  std::unique_ptr<Stream> client, server;
+};
+
+TEST(Tls, TheKeyChangesAfterSoManyRecords) {
+  Carried carried;
+  for (bool a = false, b = false; !a || !b; carried.carry())
+    a = carried.client->handshake().value(), b = carried.server->handshake().value();
+  while (carried.carry() > 0) {
+  }
+  constexpr std::size_t kHeader = 5, kTypeAndTag = 17, kKeyUpdate = 5;  // RFC 8446, 5.2 and 4.6.3
+  const std::size_t of_byte = kHeader + 1 + kTypeAndTag, of_update = kHeader + kKeyUpdate + kTypeAndTag;
+  std::size_t updates = 0;
+  for (int i = 0; i < 2 * kRecordsOfKey + 10; ++i) {
+    std::byte sent{static_cast<unsigned char>(i)}, got{};
+    const iovec part{&sent, 1};
+    ASSERT_EQ(carried.client->write({&part, 1}), 1);
+    std::size_t bytes = 0;
+    for (std::size_t n; (n = carried.carry()) > 0;) bytes += n;
+    updates += bytes == of_byte + of_update ? 1 : 0;
+    ASSERT_TRUE(bytes == of_byte || bytes == of_byte + of_update) << bytes;
+    ASSERT_EQ(carried.server->read({&got, 1}), 1);
+    ASSERT_EQ(got, sent);
+  }
+  EXPECT_EQ(updates, 2u);
 }
 
 TEST(Tls, WithoutTheSecretNobodyIsLetIn) {
