@@ -45,6 +45,7 @@ struct Engine {
   Arguments arguments;        // the number of tasks follows
   std::string task_variable;  // of a task: its number
 };
+void PrintTo(const Engine& engine, std::ostream* out) { *out << engine.name; }
 
 class Engines : public testing::TestWithParam<Engine> {
  protected:

@@ -23,6 +23,14 @@ constexpr Duration kCheckTimeout = 60 * kSecond;
 // What a worker's --check writes first: how one tells a Cohaul worker from another program.
 constexpr std::string_view kWorkerGreeting = "cohaul-worker";
 
+/// Worker 0 may be lost between writing the last result and saying so: the record knows.
+bool has_result(const std::string& record) {
+  std::ifstream in(record);
+  std::string last;
+  for (std::string line; std::getline(in, line);) last = std::move(line);
+  return last.starts_with(R"({"record":"result",)") && last.ends_with('}');
+}
+
 Outcome checked(const Status& status) { return outcome_of(status, "check"); }
 
 std::string without_newline(std::string text) {
@@ -51,8 +59,8 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
       .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
 }
 
-Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments& arguments,
-                                const std::string& job_path) {
+Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments& arguments, const std::string& job_path,
+                                bool goes_on = false) {
   COHAUL_ASSIGN(const std::string folder, own_folder());
   job::LaunchOptions out = job::launch_options_of(job);
   std::vector<std::string>& worker = out.worker_command;
@@ -61,6 +69,7 @@ Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments&
   if (!arguments.csv.empty()) worker.insert(worker.end(), {"--csv", arguments.csv});
   if (!arguments.tensorboard.empty()) worker.insert(worker.end(), {"--tensorboard", arguments.tensorboard});
   if (arguments.quiet) worker.push_back("--quiet");
+  if (goes_on) worker.push_back("--goes-on");
   out.server_command = {folder + "/cohaul-server"};
   out.servers = static_cast<int>(job.get_or<std::int64_t>("strategy.servers", 0));
   COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", worker.front()));
@@ -89,23 +98,45 @@ Result<config::Config> resolve_arguments(const TrainArguments& arguments, int co
   return resolve(request).context("going on from " + found.path);
 }
 
-Outcome train(const TrainArguments& arguments) {
-  const auto job = resolve_arguments(arguments);
-  if (!job.ok()) return checked(job.status());
-  if (Status s = check_files(*job); !s.ok()) return checked(s);
-  if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
-  const auto handover = Handover::of(job->encode());
+Outcome train_once(const config::Config& job, const TrainArguments& arguments, int tries) {
+  const auto handover = Handover::of(job.encode());
   if (!handover.ok()) return checked(handover.status());
-  auto options = plan(*job, arguments, handover->path());
+  auto options = plan(job, arguments, handover->path(), tries > 0);
   if (!options.ok()) return checked(options.status());
-  if (Outcome f = ask_worker(options->worker_command.front(), !arguments.program.empty(), handover->path())) return f;
+  if (tries == 0)
+    if (Outcome f = ask_worker(options->worker_command.front(), !arguments.program.empty(), handover->path())) return f;
   bool stopped = false;
   Outcome ended = launch_and_wait(*std::move(options), &stopped);
   if (stopped && ended) {
-    const bool goes_on = job->get<std::string>("train.resume") == "auto";
+    const bool goes_on = job.get<std::string>("train.resume") == "auto";
     ended->message += goes_on ? "; the same command goes on from it" : "; go on from it with --set train.resume=auto";
   }
   return ended;
+}
+
+/// A job that has failed by itself may do better the next time.
+bool may_restart(const Failure& failure) { return failure.exit == kFailed || failure.exit == kLost; }
+
+Outcome train(TrainArguments arguments, observe::Record& record) {
+  auto job = resolve_arguments(arguments);
+  if (!job.ok()) return checked(job.status());
+  if (Status s = check_files(*job); !s.ok()) return checked(s);
+  if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
+  const std::int64_t restarts = job->get<std::int64_t>("job.restarts");
+  for (int tries = 0;; ++tries) {
+    const Outcome ended = train_once(*job, arguments, tries);
+    if (!ended || !may_restart(*ended) || tries == restarts || has_result(arguments.record)) return ended;
+    if (tries == 0) arguments.sets.push_back("train.resume=auto");
+    job = resolve_arguments(arguments);
+    if (!job.ok()) return checked(job.status());
+    const std::string from = checkpoint::find(job->get<std::string>("train.checkpoint")).path;
+    std::cerr << "cohaul: " << ended->message << "\ncohaul: restart " << tries + 1 << " of " << restarts << ", "
+              << (from.empty() ? "from the beginning: there is no checkpoint yet" : "from " + from) << std::endl;
+    record.write({"restart",
+                  {{"try", tries + 1},
+                   {"from", from.empty() ? observe::Value(nullptr) : observe::Value(from)},
+                   {"message", ended->message}}});
+  }
 }
 
 /// Under an engine whose tasks are the job's processes, this one becomes its worker or server, and does not come back but with an error.
@@ -123,20 +154,15 @@ Status become_task(TrainArguments arguments, const job::Place& place) {
     arguments.workers = place.tasks - servers;
     COHAUL_ASSIGN(job, resolve_arguments(arguments, cores));
   }
+  if (job.get<std::int64_t>("job.restarts") > 0)
+    return job.mistake("job.restarts",
+                       place.engine + " has started this job's processes, and may start them again: leave the key out");
   COHAUL_TRY(check_files(job));
   if (place.task == 0) COHAUL_TRY(check_outputs(arguments));
   COHAUL_ASSIGN(const Handover handover, Handover::of(job.encode()));
   handover.keep_for_exec();
   COHAUL_ASSIGN(const job::LaunchOptions options, plan(job, arguments, handover.path()));
   return job::become_member(options, place);
-}
-
-/// Worker 0 may be lost between writing the last result and saying so: the record knows.
-bool has_result(const std::string& record) {
-  std::ifstream in(record);
-  std::string last;
-  for (std::string line; std::getline(in, line);) last = std::move(line);
-  return last.starts_with(R"({"record":"result",)") && last.ends_with('}');
 }
 
 /// Says it, and returns its exit code.
@@ -171,7 +197,7 @@ int run_train(const TrainArguments& arguments) {
   Outcome failed = checked(place.status());
   if (!failed && *place && !arguments.workers)
     failed = checked((*place)->mistake);  // --workers: several are wanted here
-  if (!failed) failed = train(arguments);
+  if (!failed) failed = train(arguments, *record);
   if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;
   return say(*failed, *record);
 }

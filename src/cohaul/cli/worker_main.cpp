@@ -37,7 +37,7 @@ using config::Config;
 using train::or_throw;
 
 struct Arguments {
-  bool check = false, quiet = false;
+  bool check = false, quiet = false, goes_on = false;
   std::string job, record, csv, tensorboard;
 };
 
@@ -194,7 +194,8 @@ void add_tables(observe::Sinks& sinks, const Arguments& arguments, const job::Jo
   std::vector<std::string> watched;
   if (job.get<std::int64_t>("train.watch_gradients") > 0)
     for (const auto& [name, parameter] : model.model.parameters) watched.push_back(name);
-  if (!arguments.csv.empty()) add(sinks, observe::Csv::create(arguments.csv, metrics, watched));
+  const auto make_table = arguments.goes_on ? observe::Csv::append : observe::Csv::create;
+  if (!arguments.csv.empty()) add(sinks, make_table(arguments.csv, metrics, watched));
   if (arguments.tensorboard.empty()) return;
   const job::Member& me = myself(joined);
   add(sinks, observe::TensorBoard::create(arguments.tensorboard, me.host, me.pid));
@@ -285,6 +286,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
   app.add_option("--record", arguments.record, "where the record goes on");
   app.add_option("--csv", arguments.csv, "where the table goes");
   app.add_option("--tensorboard", arguments.tensorboard, "where the event file goes");
+  app.add_flag("--goes-on", arguments.goes_on, "a try before this one has written a part of the table");
   app.add_flag("--quiet", arguments.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);
 

@@ -50,6 +50,9 @@ Csv::Csv(Output output, const std::vector<std::string>& metrics, const std::vect
   columns_.push_back(std::string(kOfEvaluation) + "loss");
   for (const std::string& name : metrics) columns_.push_back(std::string(kOfEvaluation) + name);
   for (const std::string& name : watched) columns_.push_back(std::string(kOfGradients) + name);
+}
+
+void Csv::write_columns() {
   std::vector<std::string> heads;
   for (const std::string& column : columns_) heads.push_back(csv_cell(column));
   output_.write(line_of(heads));
@@ -58,6 +61,14 @@ Csv::Csv(Output output, const std::vector<std::string>& metrics, const std::vect
 Result<Csv> Csv::create(const std::string& path, const std::vector<std::string>& metrics,
                         const std::vector<std::string>& watched) {
   COHAUL_ASSIGN(Output output, Output::create("--csv", path));
+  Csv table(std::move(output), metrics, watched);
+  table.write_columns();
+  return table;
+}
+
+Result<Csv> Csv::append(const std::string& path, const std::vector<std::string>& metrics,
+                        const std::vector<std::string>& watched) {
+  COHAUL_ASSIGN(Output output, Output::append("--csv", path));
   return Csv(std::move(output), metrics, watched);
 }
 

@@ -22,12 +22,16 @@ class Csv final : public Sink {
   /// are watched; others are left out. invalid: it cannot be written; names --csv and the path.
   static Result<Csv> create(const std::string& path, const std::vector<std::string>& metrics = {},
                             const std::vector<std::string>& watched = {});
+  /// For a run that goes on: adds rows to those of a table that was created with the same columns.
+  static Result<Csv> append(const std::string& path, const std::vector<std::string>& metrics = {},
+                            const std::vector<std::string>& watched = {});
 
   void write(const Event& event) override;
   Status status() const override { return output_.status(); }
 
  private:
   Csv(Output output, const std::vector<std::string>& metrics, const std::vector<std::string>& watched);
+  void write_columns();
   Output output_;
   std::vector<std::string> columns_;
   bool watches_;  // there are columns of gradients

@@ -142,6 +142,9 @@ Status check_checkpoints(const Config& job) {
     for (const char* key : {"train.checkpoint_every", "train.keep"})
       if (job.set_by_user(key))
         return job.mistake(key, "is about checkpoints, and train.checkpoint is not set: set it to their folder");
+    if (job.get<Int>("job.restarts") > 0)
+      return job.mistake("job.restarts",
+                         "the job would begin anew each time, since train.checkpoint is not set: set it to a folder");
     if (!resumes) return {};
     if (job.get<std::string>("train.resume") == "auto")
       return job.mistake("train.resume", "there is no train.checkpoint to go on from; set it, or give a folder here");

@@ -41,6 +41,7 @@ struct Recording {
   std::string meet_at;  // under torchrun the port after its store's
   Directory directory;
 };
+void PrintTo(const Recording& recording, std::ostream* out) { *out << recording.name; }
 
 class Recorded : public testing::TestWithParam<Recording> {};
 
