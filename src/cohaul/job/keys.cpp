@@ -5,18 +5,17 @@
 namespace cohaul::job {
 namespace {
 
+using config::KeySpec;
+using config::Type;
+
 transport::Form form_of(const std::string& name) {
   if (name == "arena") return transport::Form::arena;
   if (name == "tcp") return transport::Form::tcp;
   return transport::Form::auto_;
 }
 
-}  // namespace
-
-using config::KeySpec;
-using config::Type;
-
-std::vector<KeySpec> job_keys() {
+/// Who runs where, and how they talk.
+std::vector<KeySpec> process_keys() {
   return {
       {.key = "job.workers",
        .type = Type::integer,
@@ -57,6 +56,12 @@ std::vector<KeySpec> job_keys() {
        .type = Type::path,
        .help = "folder of logs, one a process (a temporary one, kept after a failure)",
        .aliases = {"log_dir", "log", "logdir"}},
+  };
+}
+
+/// How long to wait, and what to do then.
+std::vector<KeySpec> failure_keys() {
+  return {
       {.key = "job.peer_timeout_s",
        .type = Type::real,
        .help = "no heartbeat for so long: lost; a slow worker still sends them",
@@ -98,6 +103,10 @@ std::vector<KeySpec> job_keys() {
        .aliases = {"stop_grace", "grace", "grace_period"}},
   };
 }
+
+}  // namespace
+
+std::vector<KeySpec> job_keys() { return config::joined({process_keys(), failure_keys()}); }
 
 LaunchOptions launch_options_of(const config::Config& job) {
   LaunchOptions out;
