@@ -246,7 +246,13 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   ControlMessage join = make_join(this_member(options, self.incarnation), options.world);
   join.timeout_ms = milliseconds_until(deadline) + 1000;  // the rendezvous names who is missing, so let it speak first
   auto answer = client->call(std::move(join));
-  if (!answer.ok()) return answer.status().context("join the job at " + at.text());
+  if (!answer.ok()) {
+    const std::string refused = host ? host->last_refusal() : "";
+    const Status& why = answer.status();
+    return Status(why.code(),
+                  std::string(why.message()) + (refused.empty() ? "" : "; the last that was refused: " + refused))
+        .context("join the job at " + at.text());
+  }
   COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
   note_operation("joined");
   client->set_waiting(false);

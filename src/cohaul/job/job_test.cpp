@@ -231,6 +231,25 @@ TEST(JobTest, WorkersOfARunFindEachOtherAmongOthers) {
   first.join();
 }
 
+TEST(JobTest, WhoWasNotLetInIsToldOf) {
+  JoinOptions o;
+  o.world = 2;
+  o.address = free_address();
+  o.run = "ours";
+  o.join_timeout_s = 1;
+  std::thread stranger([o]() mutable {
+    o.run = "theirs";
+    o.rank = 1;
+    EXPECT_FALSE(Job::join(o).ok());
+  });
+  const Status alone = Job::join(o).status();
+  stranger.join();
+  EXPECT_NE(alone.message().find("worker 1: did not join"), std::string::npos) << alone.message();
+  EXPECT_NE(alone.message().find("the last that was refused: the two processes belong to different jobs"),
+            std::string::npos)
+      << alone.message();
+}
+
 TEST(JobTest, AnotherRunAtTheSameAddressIsRefusedAtOnce) {
   JoinOptions o;
   o.run = "try 0";

@@ -44,6 +44,11 @@ class Host final : public RendezvousHost {
     poller_->wake();
   }
 
+  std::string last_refusal() override {
+    std::lock_guard lock(mutex_);
+    return last_refusal_;
+  }
+
   void wait_until_left(Time deadline) override {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::nanoseconds(std::max<Duration>(0, deadline - steady_clock().now())),
@@ -116,6 +121,7 @@ class Host final : public RendezvousHost {
   void publish() {
     const Membership& m = rendezvous_.membership();
     std::lock_guard lock(mutex_);
+    last_refusal_ = endpoint_->last_refusal();
     over_ = m.loss().has_value() || (m.assembled() && m.all_gone());
     if (over_) changed_.notify_all();
   }
@@ -131,6 +137,7 @@ class Host final : public RendezvousHost {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   bool stopping_ = false, over_ = false;
+  std::string last_refusal_;
   std::vector<std::pair<MemberKey, ProcessExit>> exits_;
 
   std::thread thread_;  // last: it uses all of the above

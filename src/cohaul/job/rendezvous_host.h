@@ -24,6 +24,8 @@ class RendezvousHost {
   virtual const transport::Address& address() const = 0;
   /// A process that this one has started has ended. Any thread.
   virtual void exited(MemberKey who, const ProcessExit& how) = 0;
+  /// Who came last and was not let in, and why; empty: nobody. Any thread.
+  virtual std::string last_refusal() = 0;
   /// Blocks until every member has left, a loss is decided, or `deadline`. Any other thread.
   virtual void wait_until_left(Time deadline) = 0;
 };
