@@ -29,6 +29,8 @@ class Stream {
   virtual ssize_t write(std::span<const iovec> parts) = 0;
   /// Returns bytes, 0 at the end of the stream, or −errno: −EAGAIN where nothing is there now.
   virtual ssize_t read(Bytes into) = 0;
+  /// Whether what is read is what was written, or an error: no other checksum is needed.
+  virtual bool verifies() const = 0;
   /// Whether a read or write of less than was asked for means that the next gives −EAGAIN.
   virtual bool short_means_blocked() const = 0;
 };

@@ -19,7 +19,7 @@
 //       64     8  payload_length    <= kPayloadBytesMax
 //       72     8  payload_arena     by address: which arena; else 0
 //       80     8  payload_offset    by address: where in it; else 0
-//       88     8  content_checksum  XXH3 of the payload seeded with the XXH3 of the body on TCP; in shared memory 0
+//       88     8  content_checksum  XXH3 of the payload seeded with the XXH3 of the body on TCP; in shared memory, and under TLS, 0
 //       96     8  header_checksum   XXH3 of bytes 0 ... 95
 //
 // On TCP and the Unix socket, body and payload follow the header at once. In a ring see ring.h.
