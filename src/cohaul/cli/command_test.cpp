@@ -97,6 +97,14 @@ TEST_F(Command, TheReadmeHasTheTableOfKeys) {
       << "put the output of `cohaul keys --markdown` into the README";
 }
 
+TEST_F(Command, TheReadmeHasAWholeJobFile) {
+  std::ifstream in(COHAUL_README), job(COHAUL_JOBS "/whole_run.toml");
+  const std::string readme((std::istreambuf_iterator<char>(in)), {}), text((std::istreambuf_iterator<char>(job)), {});
+  ASSERT_FALSE(text.empty());
+  EXPECT_NE(readme.find("```toml\n" + text + "```\n"), std::string::npos) << "put jobs/whole_run.toml into the README";
+  EXPECT_TRUE(resolve({.job_file = COHAUL_JOBS "/whole_run.toml"}).ok());
+}
+
 TEST_F(Command, TrainRefuses) {
   refused({"train", file("none.toml")}, "cohaul: no job file " + file("none.toml"));
   train_refused({"--set", "train.btach=3"}, "cohaul: --set train.btach=3: unknown key; did you mean train.batch?");
