@@ -56,6 +56,28 @@ void write_fashion_mnist(const std::string& folder, std::uint32_t tests) {
   }
 }
 
+std::string write_softmax_job(const std::string& folder, std::uint32_t images) {
+  constexpr const char* kJob = R"([model]
+name = "softmax"
+[data]
+name = "idx"
+path = "data"
+[train]
+batch = 12
+steps = 3000
+slices = 6
+log_every = 10
+[optimizer]
+name = "adam"
+lr = 0.01
+[job]
+threads = 1
+)";
+  write_file(folder + "/job.toml", kJob);
+  write_data(folder + "/data", {.images = images, .labels = images});
+  return folder + "/job.toml";
+}
+
 std::string gzipped(const std::string& bytes) {
   std::string out(compressBound(bytes.size()) + 32, '\0');
   z_stream z{};

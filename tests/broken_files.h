@@ -1,5 +1,5 @@
 #pragma once
-// Small data sets and safetensors files, whole or broken on purpose.
+// Small data sets, jobs and safetensors files, whole or broken on purpose.
 
 #include <cstdint>
 #include <string>
@@ -21,6 +21,8 @@ void write_data(const std::string& folder, const IdxSizes& sizes = {});
 /// Fashion-MNIST with the first `tests` images of its test set, for runs whose evaluation is not the question.
 void write_fashion_mnist(const std::string& folder, std::uint32_t tests);
 void write_file(const std::string& path, const std::string& bytes);
+/// job.toml and its data: softmax on so many images, 3,000 steps of Adam in 6 slices, one thread a worker. Returns the file's path.
+std::string write_softmax_job(const std::string& folder, std::uint32_t images);
 std::string gzipped(const std::string& bytes);
 /// What is in a gzipped file, of 64 MiB at most.
 std::string unpacked(const std::string& path);

@@ -22,23 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLong = 120, kSoon = 6;
-
-constexpr const char* kJob = R"([model]
-name = "softmax"
-[data]
-name = "idx"
-path = "data"
-[train]
-batch = 12
-steps = 60
-slices = 4
-log_every = 10
-[optimizer]
-name = "adam"
-lr = 0.01
-[job]
-threads = 1
-)";
+const Arguments kRun = set({"train.steps=60"});
 
 struct Engine {
   std::string name, program;
@@ -57,8 +41,7 @@ class Engines : public testing::TestWithParam<Engine> {
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     ::setenv("XDG_CONFIG_HOME", home_.path().c_str(), 1);  // without a secret
-    write_file(home_.file("job.toml"), kJob);
-    write_data(home_.file("data"), {.images = 600, .labels = 600});
+    job_ = write_softmax_job(home_.path(), 600);
   }
   std::unique_ptr<Running> start(int tasks, const Arguments& program, const Arguments& options = {}) const {
     Arguments all = GetParam().arguments;
@@ -66,8 +49,7 @@ class Engines : public testing::TestWithParam<Engine> {
     return std::make_unique<Running>(GetParam().program, all + options + program);
   }
   Arguments train(const std::vector<std::string>& pairs = {}) const {
-    return Arguments{COHAUL_BIN "/cohaul", "train", home_.file("job.toml"), "--record", "{}/record", "--quiet"} +
-           set(pairs);
+    return Arguments{COHAUL_BIN "/cohaul", "train", job_, "--record", "{}/record", "--quiet"} + kRun + set(pairs);
   }
   static std::vector<nlohmann::json> record(const Running& running) {
     return json_lines(read_file(running.folder() + "/record"));
@@ -79,7 +61,7 @@ class Engines : public testing::TestWithParam<Engine> {
   }
   /// What Cohaul's own launcher gives.
   std::string own(const std::vector<std::string>& pairs = {}) const {
-    return tests::train(home_.file("job.toml"), Arguments{"--workers", "2"} + set(pairs)).hash();
+    return tests::train(job_, Arguments{"--workers", "2"} + kRun + set(pairs)).hash();
   }
   /// Processes of a program that `running` has started; 0 ≤ task: that task alone.
   std::vector<pid_t> processes(const Running& running, const std::string& program, int task = -1) const {
@@ -109,6 +91,7 @@ class Engines : public testing::TestWithParam<Engine> {
     return running;
   }
   TemporaryFolder home_ = fresh_folder();
+  std::string job_;
 };
 
 TEST_P(Engines, ItsTasksAreTheJobsWorkers) {
@@ -127,6 +110,17 @@ TEST_P(Engines, ItsLastTasksAreTheServers) {
   ASSERT_EQ(running->wait(kLong), 0) << running->err();
   EXPECT_NE(hash(*running), "");
   EXPECT_EQ(hash(*running), own(servers));
+}
+
+/// A member talks through the job's store, and shares memory.
+TEST_P(Engines, ItsTasksRunAnyProgram) {
+  const std::string member = COHAUL_BIN "/job_member";
+  const auto alone = start(3, {member});
+  EXPECT_EQ(alone->wait(kLong), 0) << alone->err();
+  const auto with_server = start(3, {COHAUL_BIN "/cohaul", "launch", "--servers", "1", "--", member});
+  EXPECT_EQ(with_server->wait(kLong), 0) << with_server->err();
+  const auto too_many = start(2, {COHAUL_BIN "/cohaul", "launch", "--servers", "2", "--", member});
+  EXPECT_NE(too_many->wait(kLong), 0);
 }
 
 TEST_P(Engines, TwoJobsAtOnceDoNotMix) {
@@ -167,39 +161,62 @@ TEST_P(Engines, WorkersEndWithTheEngine) {
   EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
 }
 
-/// The two "hosts" are this one, which the remote shell is told to reach. Open MPI's daemons crash now and then where two of them share the topology
-/// of one host (rtc hwloc).
-TEST_P(Engines, WorkersOnTwoHostsFindEachOther) {
-  if (GetParam().name == "torchrun") GTEST_SKIP() << "torchrun says where worker 0 is";
-  const std::string shell = home_.file("shell");
-  write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nshift\nexec sh -c \"$*\"\n");
-  fs::permissions(shell, fs::perms::owner_all);
-  const std::map<std::string, Arguments> hosts{
-      {"OpenMPI", {"--mca", "plm_rsh_agent", shell, "--mca", "rtc", "^hwloc", "--host", "one:1,two:1"}},
-      {"MPICH", {"-launcher-exec", shell, "-hosts", "one,two", "-ppn", "1"}},
-      {"Slurm", {"-N2", "--ntasks-per-node=1"}}};
-  const auto refused = start(2, train(), hosts.at(GetParam().name));
-  EXPECT_NE(refused->wait(kLong), 0);
-  EXPECT_EQ(hash(*refused), "");  // why is said by all, but mpirun may end them first
+/// The two "hosts" are this one, which the remote shell is told to reach; torchrun has an agent on each. Open MPI's daemons crash now and then where two of
+/// them share the topology of one host (rtc hwloc).
+class TwoHosts : public Engines {
+ protected:
+  using Runs = std::vector<std::unique_ptr<Running>>;
+
+  /// Two workers, each on a host of its own.
+  Runs start_on_two(const std::vector<std::string>& pairs) const {
+    const std::string shell = home_.file("shell");
+    write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nshift\nexec sh -c \"$*\"\n");
+    fs::permissions(shell, fs::perms::owner_all);
+    const std::string meeting = "127.0.0.1:" + std::to_string(20'000 + ::getpid() % 10'000);
+    const std::map<std::string, Arguments> hosts{
+        {"OpenMPI", {"--mca", "plm_rsh_agent", shell, "--mca", "rtc", "^hwloc", "--host", "one:1,two:1"}},
+        {"MPICH", {"-launcher-exec", shell, "-hosts", "one,two", "-ppn", "1"}},
+        {"Slurm", {"-N2", "--ntasks-per-node=1"}},
+        {"torchrun",
+         {"--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", home_.path()}}};
+    const bool has_agents = GetParam().name == "torchrun";
+    Runs out;
+    for (int i = 0; i < (has_agents ? 2 : 1); ++i)
+      out.push_back(start(has_agents ? 1 : 2, train(pairs), hosts.at(GetParam().name)));
+    return out;
+  }
+  /// What worker 0 has recorded, whichever of them it is.
+  static std::string hash_of(const Runs& runs) {
+    std::string out;
+    for (const auto& run : runs) out += hash(*run);
+    return out;
+  }
+};
+
+TEST_P(TwoHosts, WorkersFindEachOther) {
+  const Runs refused = start_on_two({});
+  for (const auto& run : refused) EXPECT_NE(run->wait(kLong), 0);
+  EXPECT_EQ(hash_of(refused), "");  // why is said by all, but mpirun may end them first
   const std::string hash_here = own();
   const std::string secret = home_.file("secret");
   write_file(secret, std::string(64, 's'));
   fs::permissions(secret, fs::perms::owner_read);
   for (const std::string& how : {"job.secret=" + secret, std::string("job.plaintext=true")}) {
-    const auto running = start(2, train({how}), hosts.at(GetParam().name));
-    ASSERT_EQ(running->wait(kLong), 0) << running->err();
-    EXPECT_NE(hash(*running), "");
-    EXPECT_EQ(hash(*running), hash_here);
+    const Runs runs = start_on_two({how});
+    for (const auto& run : runs) ASSERT_EQ(run->wait(kLong), 0) << run->err();
+    EXPECT_NE(hash_here, "");
+    EXPECT_EQ(hash_of(runs), hash_here);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, Engines,
+const auto kEngines =
     testing::Values(Engine{"OpenMPI", "/usr/bin/mpirun.openmpi", {"--oversubscribe", "-np"}, "OMPI_COMM_WORLD_RANK"},
                     Engine{"MPICH", "/usr/bin/mpirun.mpich", {"-np"}, "PMI_RANK"},
                     Engine{"Slurm", "/usr/bin/srun", {"-n"}, "SLURM_PROCID"},
-                    Engine{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"}),
-    [](const auto& info) { return info.param.name; });
+                    Engine{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"});
+constexpr auto kName = [](const auto& info) { return info.param.name; };
+INSTANTIATE_TEST_SUITE_P(All, Engines, kEngines, kName);
+INSTANTIATE_TEST_SUITE_P(All, TwoHosts, kEngines, kName);
 
 }  // namespace
 }  // namespace cohaul::tests

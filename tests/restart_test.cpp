@@ -15,33 +15,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLong = 120;
-
-constexpr const char* kJob = R"([model]
-name = "softmax"
-[data]
-name = "idx"
-path = "data"
-[train]
-batch = 12
-steps = 6000
-slices = 6
-log_every = 50
-[optimizer]
-name = "adam"
-lr = 0.01
-[job]
-threads = 1
-workers = 2
-)";
+const Arguments kRun = set({"train.steps=6000", "train.log_every=50", "job.workers=2"});
 
 class Restart : public testing::Test {
  protected:
-  Restart() {
-    write_file(home_.file("job.toml"), kJob);
-    write_data(home_.file("data"), {.images = 2000, .labels = 2000});
-  }
+  Restart() { job_ = write_softmax_job(home_.path(), 2000); }
   Arguments command(const std::vector<std::string>& pairs) const {
-    return Arguments{"train", home_.file("job.toml"), "--record", "{}/record", "--csv", "{}/table", "--quiet"} +
+    return Arguments{"train", job_, "--record", "{}/record", "--csv", "{}/table", "--quiet"} + kRun +
            set({"train.checkpoint=" + checkpoints(), "train.checkpoint_every=25"}) + set(pairs);
   }
   std::string checkpoints() const { return home_.file("checkpoints"); }
@@ -62,10 +42,11 @@ class Restart : public testing::Test {
     return out;
   }
   TemporaryFolder home_ = fresh_folder();
+  std::string job_;
 };
 
 TEST_F(Restart, GoesOnFromTheNewestCheckpoint) {
-  const RunResult whole = train(home_.file("job.toml"), {});
+  const RunResult whole = train(job_, kRun);
   Running running(command({"job.restarts=2"}));
   for (std::size_t n = 1; n <= 2; ++n) {
     kill_worker(running);
@@ -104,7 +85,7 @@ TEST_F(Restart, ASignalEndsTheJob) {
 }
 
 TEST_F(Restart, NeedsCheckpointsOfItsOwn) {
-  const RunResult without = train(home_.file("job.toml"), set({"job.restarts=1", "train.steps=100"}));
+  const RunResult without = train(job_, kRun + set({"job.restarts=1"}));
   EXPECT_EQ(without.exit, 2);
   EXPECT_NE(without.err.find("job.restarts"), std::string::npos) << without.err;
   {

@@ -19,31 +19,11 @@ namespace fs = std::filesystem;
 
 constexpr double kLong = 120;
 
-constexpr const char* kJob = R"([model]
-name = "softmax"
-[data]
-name = "idx"
-path = "data"
-[train]
-batch = 12
-steps = 3000
-slices = 6
-log_every = 10
-[optimizer]
-name = "adam"
-lr = 0.01
-[job]
-threads = 1
-)";
-
 constexpr const char* kFolder = "train.checkpoint={}/checkpoints";
 
 class Stop : public testing::Test {
  protected:
-  Stop() {
-    write_file(home_.file("job.toml"), kJob);
-    write_data(home_.file("data"), {.images = 2000, .labels = 2000});
-  }
+  Stop() { (void)write_softmax_job(home_.path(), 2000); }
   /// Without its end, unless `steps` says one.
   Arguments command(const Arguments& more, const std::string& steps = "1000000") {
     return Arguments{"train", home_.file("job.toml"), "--record", "{}/record", "--quiet"} +

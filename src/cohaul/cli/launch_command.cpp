@@ -23,12 +23,10 @@ Status check(const job::LaunchOptions& options) {
 /// error.
 Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& options) {
   COHAUL_ASSIGN(const std::optional<job::Place> place, job::place_from_environment());
-  const int tasks = place ? place->tasks : 1;
-  if (tasks > 1 && arguments.workers && *arguments.workers != tasks - options.servers)
-    return invalid("--workers " + std::to_string(*arguments.workers) + " and --servers " +
-                   std::to_string(options.servers) + ": " + place->engine + " has started " + std::to_string(tasks) +
-                   " tasks, which are the job's processes: leave --workers out");
-  if (tasks > 1) return job::become_member(options, *place);
+  if (place && place->tasks > 1) {
+    COHAUL_TRY(job::expect_workers(*place, arguments.workers, options.servers));
+    return job::become_member(options, *place);
+  }
   if (arguments.workers) return {};
   if (place && !place->mistake.ok()) return place->mistake;
   return invalid("--workers is required where no engine (mpirun, srun, torchrun) has started several tasks");

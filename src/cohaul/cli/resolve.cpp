@@ -36,10 +36,14 @@ Status check_required(const Config& job, const Schema& schema, const std::string
 
 /// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
 void fill_defaults(Config& job, const Schema& schema, const Request& request) {
-  const Int workers = job.get_or<Int>("job.workers", 1);
-  if (!job.has("strategy.name")) job.set("strategy.name", std::string(workers > 1 ? "all_reduce" : "single"));
+  const bool several = request.tasks.value_or(job.get_or<Int>("job.workers", 1)) > 1;
+  if (!job.has("strategy.name")) job.set("strategy.name", std::string(several ? "all_reduce" : "single"));
   for (const KeySpec& spec : schema.keys())
     if (spec.fallback) fill_default(job, schema, spec.key, *spec.fallback);
+  if (request.tasks)
+    job.set("job.workers", std::max<Int>(1, *request.tasks - job.get_or<Int>("strategy.servers", 0)),
+            {"the engine's tasks", 0});
+  const Int workers = job.get<Int>("job.workers");
   model::fill_model(job, schema);
   update::fill_optimizer(job, schema);
   if (!job.has("train.slices") && request.slices) job.set("train.slices", *request.slices);

@@ -77,25 +77,34 @@ Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments&
   return out;
 }
 
+struct Resolved {
+  config::Config job;
+  std::string from;  // the checkpoint that it goes on from; empty: from the beginning
+};
+
 /// The job; slices and threads that it does not set are those of the checkpoint that it goes on from.
-Result<config::Config> resolve_arguments(const TrainArguments& arguments, int cores = job::cores()) {
-  Request request{.job_file = arguments.job_file,
-                  .sets = arguments.sets,
-                  .workers = arguments.workers,
-                  .own_program = !arguments.program.empty(),
-                  .cores = cores};
+Result<Resolved> resolve_checkpointed(Request request) {
   COHAUL_ASSIGN(config::Config job, resolve(request));
   const std::optional<std::string> folder = job.resumes_from();
-  if (!folder) return job;
+  if (!folder) return Resolved{std::move(job), ""};
   const checkpoint::Found found = checkpoint::find(*folder);
   if (found.path.empty()) {
-    if (job.get<std::string>("train.resume") == "auto") return job;
+    if (job.get<std::string>("train.resume") == "auto") return Resolved{std::move(job), ""};
     return job.mistake("train.resume",
                        found.passed_over.empty() ? "there is no checkpoint" : found.passed_over.front().message());
   }
   request.slices = found.manifest.slices;
   request.threads = found.manifest.threads;
-  return resolve(request).context("going on from " + found.path);
+  COHAUL_ASSIGN(job, resolve(request).context("going on from " + found.path));
+  return Resolved{std::move(job), found.path};
+}
+
+Request request_of(const TrainArguments& arguments) {
+  return {.job_file = arguments.job_file,
+          .sets = arguments.sets,
+          .workers = arguments.workers,
+          .own_program = !arguments.program.empty(),
+          .cores = job::cores()};
 }
 
 Outcome train_once(const config::Config& job, const TrainArguments& arguments, int tries) {
@@ -118,18 +127,18 @@ Outcome train_once(const config::Config& job, const TrainArguments& arguments, i
 bool may_restart(const Failure& failure) { return failure.exit == kFailed || failure.exit == kLost; }
 
 Outcome train(TrainArguments arguments, observe::Record& record) {
-  auto job = resolve_arguments(arguments);
-  if (!job.ok()) return checked(job.status());
-  if (Status s = check_files(*job); !s.ok()) return checked(s);
+  auto resolved = resolve_checkpointed(request_of(arguments));
+  if (!resolved.ok()) return checked(resolved.status());
+  if (Status s = check_files(resolved->job); !s.ok()) return checked(s);
   if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
-  const std::int64_t restarts = job->get<std::int64_t>("job.restarts");
+  const std::int64_t restarts = resolved->job.get<std::int64_t>("job.restarts");
   for (int tries = 0;; ++tries) {
-    const Outcome ended = train_once(*job, arguments, tries);
+    const Outcome ended = train_once(resolved->job, arguments, tries);
     if (!ended || !may_restart(*ended) || tries == restarts || has_result(arguments.record)) return ended;
     if (tries == 0) arguments.sets.push_back("train.resume=auto");
-    job = resolve_arguments(arguments);
-    if (!job.ok()) return checked(job.status());
-    const std::string from = checkpoint::find(job->get<std::string>("train.checkpoint")).path;
+    resolved = resolve_checkpointed(request_of(arguments));
+    if (!resolved.ok()) return checked(resolved.status());
+    const std::string& from = resolved->from;
     std::cerr << "cohaul: " << ended->message << "\ncohaul: restart " << tries + 1 << " of " << restarts << ", "
               << (from.empty() ? "from the beginning: there is no checkpoint yet" : "from " + from) << std::endl;
     record.write({"restart",
@@ -139,29 +148,26 @@ Outcome train(TrainArguments arguments, observe::Record& record) {
   }
 }
 
-/// Under an engine whose tasks are the job's processes, this one becomes its worker or server, and does not come back but with an error.
+/// Under an engine whose tasks are the job's processes, this one becomes its worker or server, and does not come back but with an error. Task 0 alone
+/// writes.
 Status become_task(TrainArguments arguments, const job::Place& place) {
-  if (arguments.workers && *arguments.workers != place.tasks)
-    return invalid("--workers " + std::to_string(*arguments.workers) + ": " + place.engine + " has started " +
-                   std::to_string(place.tasks) + " tasks, which are the job's processes: leave --workers out");
-  arguments.workers = place.tasks;
-  const int hosts = place.tasks_on_host > 0 ? (place.tasks + place.tasks_on_host - 1) / place.tasks_on_host : 1;
-  const int cores = job::cores() * hosts;  // as if all hosts were as this one, and one
-  COHAUL_ASSIGN(config::Config job, resolve_arguments(arguments, cores));
-  const std::int64_t servers = job.get_or<std::int64_t>("strategy.servers", 0);
-  if (servers >= place.tasks) return job::too_few_tasks(place, static_cast<int>(servers));
-  if (servers > 0) {
-    arguments.workers = place.tasks - servers;
-    COHAUL_ASSIGN(job, resolve_arguments(arguments, cores));
-  }
+  if (place.task != 0) arguments.record = arguments.csv = arguments.tensorboard = "";
+  Request request = request_of(arguments);
+  request.workers.reset();
+  request.tasks = place.tasks;
+  if (place.tasks_on_host > 0)  // as if all hosts were as this one, and one
+    request.cores *= (place.tasks + place.tasks_on_host - 1) / place.tasks_on_host;
+  COHAUL_ASSIGN(const Resolved resolved, resolve_checkpointed(request));
+  const config::Config& job = resolved.job;
   if (job.get<std::int64_t>("job.restarts") > 0)
     return job.mistake("job.restarts",
                        place.engine + " has started this job's processes, and may start them again: leave the key out");
   COHAUL_TRY(check_files(job));
-  if (place.task == 0) COHAUL_TRY(check_outputs(arguments));
+  COHAUL_TRY(check_outputs(arguments));
   COHAUL_ASSIGN(const Handover handover, Handover::of(job.encode()));
   handover.keep_for_exec();
   COHAUL_ASSIGN(const job::LaunchOptions options, plan(job, arguments, handover.path()));
+  COHAUL_TRY(job::expect_workers(place, arguments.workers, options.servers));
   return job::become_member(options, place);
 }
 

@@ -83,9 +83,9 @@ Status read_the_secret(JoinOptions& o) {
     o.secret = *text;
     return {};
   }
-  std::string file = variable(variables::kSecretFile).value_or("");
-  if (file.empty() && !o.plaintext) file = users_secret_file();
-  if (file.empty() || (!variable(variables::kSecretFile) && ::access(file.c_str(), F_OK) != 0)) return {};
+  const std::optional<std::string> named = variable(variables::kSecretFile);
+  const std::string file = named.value_or(o.plaintext ? "" : users_secret_file());
+  if (!named && ::access(file.c_str(), F_OK) != 0) return {};
   COHAUL_ASSIGN(o.secret, read_secret(file));
   return {};
 }
@@ -116,7 +116,7 @@ Result<std::string> own_address(const JoinOptions& o, const Place& place) {
 Status read_engine(Place place, JoinOptions& o) {
   COHAUL_TRY(place.mistake);
   COHAUL_TRY(read_count(variables::kServers, o.servers, 0));
-  if (o.servers >= place.tasks) return too_few_tasks(place, o.servers);
+  COHAUL_ASSIGN(const MemberKey who, member_of(place, o.servers));
   if (place.directory != Directory::none) {
     const Time deadline = steady_clock().now() + seconds(o.join_timeout_s);
     std::string host;
@@ -126,8 +126,8 @@ Status read_engine(Place place, JoinOptions& o) {
     COHAUL_TRY(ask_directory(place, host, deadline).context(place.engine));
   }
   o.world = place.tasks - o.servers;
-  o.role = place.task < o.world ? transport::Role::worker : transport::Role::server;
-  o.rank = o.role == transport::Role::worker ? place.task : place.task - o.world;
+  o.role = who.role;
+  o.rank = who.rank;
   o.run = variable(variables::kJob).value_or(place.run);
   if (place.tasks == 1) return {};
   o.address = place.meet_at;

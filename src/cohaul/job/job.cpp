@@ -200,7 +200,7 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
     if (failed.code() != Code::unavailable) break;
   }
   return invalid(
-      "worker 0: the job's address: " + failed.message() +
+      failed.message() +
       (ports.size() > 1
            ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
            : "; choose another port (MASTER_PORT; under torchrun, which keeps that one, the next is the job's)"));

@@ -25,6 +25,21 @@ void write_all(int fd, const char* data, std::size_t size) {
 
 }  // namespace
 
+Result<std::string> make_log_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return invalid("job.logs: cannot make the folder '" + folder + "': " + error.message());
+  return fs::absolute(folder).string();
+}
+
+Result<Log> open_log(const std::string& folder, MemberKey who) {
+  const char* const kind = who.role == transport::Role::server ? "/server_" : "/worker_";
+  Log log{.path = folder + kind + std::to_string(who.rank) + ".log"};
+  log.fd = ::open(log.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
+  if (log.fd < 0) return invalid("job.logs: cannot write '" + log.path + "': " + std::strerror(errno));
+  return log;
+}
+
 LaunchLog::~LaunchLog() {
   temporary_.keep();  // unless it was removed: a failure's message names it
   started();
@@ -35,7 +50,6 @@ LaunchLog::~LaunchLog() {
 Status LaunchLog::open(const std::string& folder, int first_stdout, int first_stderr) {
   first_stdout_ = first_stdout;
   first_stderr_ = first_stderr;
-  std::error_code error;
   if (folder.empty()) {
     auto made = TemporaryFolder::make("cohaul");
     if (!made.ok()) return made.status().context("logs: set job.logs to a folder");
@@ -43,20 +57,14 @@ Status LaunchLog::open(const std::string& folder, int first_stdout, int first_st
     folder_ = temporary_.path();
     return {};
   }
-  fs::create_directories(folder, error);
-  if (error) return invalid("job.logs: cannot make the folder '" + folder + "': " + error.message());
-  folder_ = fs::absolute(folder).string();
+  COHAUL_ASSIGN(folder_, make_log_folder(folder));
   return {};
 }
 
-std::string log_name(MemberKey who) {
-  return std::string(who.role == transport::Role::server ? "server_" : "worker_") + std::to_string(who.rank) + ".log";
-}
-
 Status LaunchLog::prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::string& path) {
-  path = folder_ + "/" + log_name(who);
-  int log = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-  if (log < 0) return invalid("job.logs: cannot write '" + path + "': " + std::strerror(errno));
+  COHAUL_ASSIGN(const Log opened, open_log(folder_, who));
+  const int log = opened.fd;
+  path = opened.path;
   stdout_fd = stderr_fd = log;
   if (who != MemberKey{transport::Role::worker, 0}) {
     open_.push_back(log);

@@ -10,8 +10,15 @@
 
 namespace cohaul::job {
 
-/// "worker_3.log"
-std::string log_name(MemberKey who);
+/// Makes the folder if it is not there. Returns its absolute path. Errors: invalid, naming job.logs.
+Result<std::string> make_log_folder(const std::string& folder);
+
+struct Log {
+  int fd = -1;  // the caller closes it
+  std::string path;
+};
+/// A member's log in a folder, empty: "worker_3.log". Errors: invalid, naming job.logs.
+Result<Log> open_log(const std::string& folder, MemberKey who);
 
 /// A folder of logs, a file for each process; and the first worker's stderr, which goes to its log and on to the launcher's.
 /// Owns its descriptors. One thread.

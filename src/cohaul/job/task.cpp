@@ -1,12 +1,10 @@
 #include "cohaul/job/task.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/launch_log.h"
@@ -17,26 +15,27 @@ namespace {
 
 /// stdout and stderr go into the member's log.
 Status redirect(const std::string& folder, const MemberKey& who) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  const std::string path = std::filesystem::absolute(folder, error) / log_name(who);
-  const int log = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-  if (log < 0) return invalid("job.logs: cannot write '" + path + "': " + std::strerror(errno));
-  ::dup2(log, 1);
-  ::dup2(log, 2);
-  ::close(log);
-  ::setenv(variables::kLog, path.c_str(), 1);
+  COHAUL_ASSIGN(const std::string path, make_log_folder(folder));
+  COHAUL_ASSIGN(const Log log, open_log(path, who));
+  ::dup2(log.fd, 1);
+  ::dup2(log.fd, 2);
+  ::close(log.fd);
+  ::setenv(variables::kLog, log.path.c_str(), 1);
   return {};
 }
 
 }  // namespace
 
+Status expect_workers(const Place& place, std::optional<std::int64_t> workers, int servers) {
+  if (!workers || *workers == place.tasks - servers) return {};
+  return invalid("--workers " + std::to_string(*workers) +
+                 (servers > 0 ? ", and " + std::to_string(servers) + " servers" : "") + ": " + place.engine +
+                 " has started " + std::to_string(place.tasks) +
+                 " tasks, which are the job's processes: leave --workers out");
+}
+
 Status become_member(const LaunchOptions& options, const Place& place) {
-  const int workers = place.tasks - options.servers;
-  if (workers < 1) return too_few_tasks(place, options.servers);
-  const bool serves = place.task >= workers;
-  const MemberKey who{serves ? transport::Role::server : transport::Role::worker,
-                      serves ? place.task - workers : place.task};
+  COHAUL_ASSIGN(const MemberKey who, member_of(place, options.servers));
   for (const auto& [name, value] : settings_of(options)) ::setenv(name.c_str(), value.c_str(), 1);
   ::setenv(variables::kServers, std::to_string(options.servers).c_str(), 1);
   if (options.address != kThisHost) {
@@ -44,9 +43,10 @@ Status become_member(const LaunchOptions& options, const Place& place) {
     COHAUL_ASSIGN(const std::string listen, resolve(at.host).context("job.address"));
     ::setenv(variables::kListen, listen.c_str(), 1);
   }
-  if (!options.logs.empty() && (serves || who.rank > 0)) COHAUL_TRY(redirect(options.logs, who));
+  if (!options.logs.empty() && who != MemberKey{transport::Role::worker, 0}) COHAUL_TRY(redirect(options.logs, who));
 
-  std::vector<std::string> command = serves ? options.server_command : options.worker_command;
+  std::vector<std::string> command =
+      who.role == transport::Role::server ? options.server_command : options.worker_command;
   if (command.empty()) return invalid("no program to become");
   std::vector<char*> arguments;
   for (std::string& argument : command) arguments.push_back(argument.data());

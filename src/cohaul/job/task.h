@@ -1,10 +1,16 @@
 #pragma once
 // A task of an engine becomes what it is to be in the job: a worker or a server.
 
+#include <cstdint>
+#include <optional>
+
 #include "cohaul/job/engines/place.h"
 #include "cohaul/job/launcher.h"
 
 namespace cohaul::job {
+
+/// Whether --workers, where it was given, counts the tasks that are no servers. invalid: it does not.
+Status expect_workers(const Place& place, std::optional<std::int64_t> workers, int servers);
 
 /// Replaces this process's program by that of the place's role, with the options' environment: the last `servers` tasks become servers, the others
 /// workers. Where there are logs, all but worker 0 write into theirs. Returns only where it fails: invalid, naming what is wrong.

@@ -7,11 +7,11 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/train/groups.h"
 
 namespace cohaul::train {
@@ -181,9 +181,7 @@ std::string BorrowedModel::fingerprint() const {
   std::uint64_t h = layout_.hash();
   for (const Item& item : items_)
     for (std::int64_t stride : item.strides) h = (h ^ static_cast<std::uint64_t>(stride)) * 0x100000001b3;
-  char out[17];
-  std::snprintf(out, sizeof out, "%016llx", static_cast<unsigned long long>(h));
-  return out;
+  return hex_of(h);
 }
 
 std::byte* BorrowedModel::place(std::size_t item) const {

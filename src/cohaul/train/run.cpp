@@ -16,8 +16,7 @@ std::unique_ptr<job::Job> join(const job::JoinOptions& options) {
   if (options.role != transport::Role::worker)
     throw Error(
         invalid("this task is to be a server of the job (COHAUL_SERVERS), and runs a worker's program: let `cohaul "
-                "launch --servers N -- PROGRAM` start "
-                "the right one in each task"));
+                "launch --servers N -- PROGRAM` start the right one in each task"));
   return or_throw(job::Job::join(options));
 }
 

@@ -59,7 +59,7 @@ Status send_hello(Stream& stream, ConstBytes hello, Time deadline) {
     const ssize_t n = stream.write({&part, 1});
     if (n == -EAGAIN) COHAUL_TRY(await(stream, POLLOUT, deadline, "the hello could not be sent"));
     if (n == -EAGAIN || n == -EINTR) continue;
-    if (n < 0) return peer_lost(std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")");
+    if (n < 0) return peer_lost(closed_text(n));
     hello = hello.subspan(static_cast<std::size_t>(n));
   }
   return {};
@@ -83,8 +83,7 @@ Result<std::size_t> greet_over_unix(int socket, ConstBytes hello, const std::vec
     n = send_with_descriptors(socket, hello, descriptors);
     if (n == -EAGAIN && !wait_for(socket, POLLOUT, deadline))
       return peer_lost("the hello could not be sent before the deadline");
-    if (n < 0 && n != -EAGAIN && n != -EINTR)
-      return peer_lost(std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")");
+    if (n < 0 && n != -EAGAIN && n != -EINTR) return peer_lost(closed_text(n));
   }
   for (;;) {
     const ssize_t n = recv(socket, into.data(), into.size(), 0);

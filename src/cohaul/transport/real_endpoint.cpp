@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/transport/endpoint.h"
 #include "cohaul/transport/hello.h"
 #include "cohaul/transport/ring_channel.h"
@@ -69,7 +69,7 @@ Result<bool> Greeting::read_up_to(std::size_t size) {
       readable_ = false;
       return false;
     }
-    if (n == -EPROTO) return corrupt("a hello with too many bytes or descriptors");
+    if (n == -EPROTO && over_unix()) return corrupt("a hello with too many bytes or descriptors");
     if (n <= 0) return peer_lost("a connection closed before its hello");
     bytes_.insert(bytes_.end(), buffer, buffer + n);
   }
@@ -134,9 +134,7 @@ Status RealEndpoint::open(const std::string& host, std::uint16_t port) {
   address_ = {this_host_id(), "", host, port};
   std::uint64_t random[2]{};
   if (getrandom(random, sizeof random, 0) == static_cast<ssize_t>(sizeof random) && !address_.host_id.empty()) {
-    char name[48];
-    std::snprintf(name, sizeof name, "cohaul-%016llx%016llx", static_cast<unsigned long long>(random[0]),
-                  static_cast<unsigned long long>(random[1]));
+    const std::string name = "cohaul-" + hex_of(random[0]) + hex_of(random[1]);
     COHAUL_ASSIGN(unix_, unix_listen(name));
     address_.unix_name = name;
   }

@@ -122,6 +122,11 @@ int socket_error(int fd) {
   return error;
 }
 
+std::string closed_text(long result) {
+  const std::string text = "connection closed";
+  return result == 0 ? text : text + " (" + std::strerror(static_cast<int>(-result)) + ")";
+}
+
 long send_with_descriptors(int fd, ConstBytes bytes, std::span<const int> descriptors) {
   iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))]{};

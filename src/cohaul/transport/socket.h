@@ -36,6 +36,9 @@ long send_with_descriptors(int fd, ConstBytes bytes, std::span<const int> descri
 /// One message; descriptors that came with it are appended. Bytes (0: closed), or −errno. −EPROTO: more descriptors than fit.
 long receive_with_descriptors(int fd, Bytes into, std::vector<Descriptor>& descriptors);
 
+/// "connection closed (Broken pipe)" of −errno; "connection closed" of 0.
+std::string closed_text(long result);
+
 /// Blocks until `fd` (−1: none) has one of `events` (poll's) or `deadline` of the steady clock; false: deadline. Defined beside the
 /// poller, the only place that waits.
 bool wait_for(int fd, short events, Time deadline);

@@ -109,8 +109,7 @@ bool TcpChannel::write_some() {
     const ssize_t n = stream_->write(std::span(parts).first(count));
     if (n < 0) {
       if (n == -EINTR) continue;
-      if (n != -EAGAIN)
-        lose_sending(peer_lost(describe(peer_) + ": connection closed (" + std::strerror(static_cast<int>(-n)) + ")"));
+      if (n != -EAGAIN) lose_sending(peer_lost(describe(peer_) + ": " + closed_text(n)));
       writable_ = false;
       break;
     }
@@ -268,8 +267,7 @@ bool TcpChannel::read_into(Bytes at, std::size_t& got) {
       readable_ = false;
       return false;
     }
-    fail(peer_lost(n == 0 ? "connection closed"
-                          : std::string("connection closed (") + std::strerror(static_cast<int>(-n)) + ")"));
+    fail(peer_lost(closed_text(n)));
     return false;
   }
 }

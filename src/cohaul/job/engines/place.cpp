@@ -18,9 +18,14 @@ Status mistake_of(const Place& alone, const Place& other) {
 
 }  // namespace
 
-Status too_few_tasks(const Place& place, int servers) {
-  return invalid(place.engine + " has started " + std::to_string(place.tasks) + " tasks, and " +
-                 std::to_string(servers) + " of them are to be servers: at least one worker is needed");
+Result<MemberKey> member_of(const Place& place, int servers) {
+  const int workers = place.tasks - servers;
+  if (workers < 1)
+    return invalid(place.engine + " has started " + std::to_string(place.tasks) + " tasks, and " +
+                   std::to_string(servers) + " of them are to be servers: at least one worker is needed");
+  const bool serves = place.task >= workers;
+  return MemberKey{serves ? transport::Role::server : transport::Role::worker,
+                   serves ? place.task - workers : place.task};
 }
 
 Result<std::optional<Place>> find_place(const Variables& v) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cohaul/base/status.h"
+#include "cohaul/job/member.h"
 
 namespace cohaul::job {
 
@@ -47,8 +48,8 @@ Result<std::optional<Place>> slurm(const Variables& variables);
 /// COHAUL_ENGINE=none means that no engine did. Errors: as the above, and invalid for another value of that.
 Result<std::optional<Place>> find_place(const Variables& variables);
 
-/// invalid: so many servers leave no worker.
-Status too_few_tasks(const Place& place, int servers);
+/// What the task is in the job: the last `servers` tasks are its servers. invalid: they leave no worker.
+Result<MemberKey> member_of(const Place& place, int servers);
 
 /// The first host of Slurm's list, such as "node[00-12,20],login".
 std::string first_host(std::string_view nodes);
