@@ -105,7 +105,7 @@ Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std:
   Waiting waiting(job);
   std::unique_ptr<transport::Endpoint> endpoint;
   if (job.rank() < job.world() - 1) {
-    COHAUL_ASSIGN(endpoint, transport::listen(poller, self, job.options().listen, 0));
+    COHAUL_ASSIGN(endpoint, transport::listen(poller, self, job.listening()));
     COHAUL_TRY(job.set(key_of(purpose, job.rank()), endpoint->address().encode()));
   }
   Status status = connect_lower(job, poller, self, deadline, out);

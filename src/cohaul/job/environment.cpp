@@ -1,6 +1,7 @@
 // The only place that reads the environment.
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
@@ -39,6 +40,7 @@ Status read_number(const char* name, T& out, T least, T most, const std::string&
 }
 
 constexpr int kWorldMax = 1 << 16;
+constexpr std::size_t kSaidAddresses = 4;  // of worker 0, through an engine's directory
 
 Status read_count(const char* name, int& out, int least) {
   return read_number(name, out, least, kWorldMax, "a number of at least " + std::to_string(least));
@@ -64,7 +66,11 @@ Status read_common(JoinOptions& o) {
   COHAUL_TRY(read_seconds(variables::kStepTimeout, o.step_timeout_s));
   COHAUL_TRY(read_seconds(variables::kJoinTimeout, o.join_timeout_s));
   COHAUL_TRY(read_number(variables::kToken, o.token, std::uint64_t{0}, UINT64_MAX, "a number of 64 bits"));
-  if (auto text = variable(variables::kListen)) o.listen = *text;
+  if (auto text = variable(variables::kListen)) o.listen = split_hosts(*text);
+  COHAUL_TRY(read_number(variables::kPort, o.port, std::uint16_t{1}, std::uint16_t{65535}, "a port in 1 … 65535"));
+  if (auto text = variable(variables::kPorts)) {
+    COHAUL_ASSIGN(o.ports, parse_ports(*text).context(std::string("the environment variable ") + variables::kPorts));
+  }
   if (auto text = variable(variables::kPlaintext)) {
     if (*text != "0" && *text != "1") return wrong(variables::kPlaintext, *text, "0 or 1");
     o.plaintext = *text == "1";
@@ -101,15 +107,21 @@ Status read_launched(JoinOptions& o) {
   return read_rank(variables::kRank, o.rank, o.role == transport::Role::worker ? o.world : o.servers);
 }
 
-/// Where others can reach this process, and it listens.
-Result<std::string> own_address(const JoinOptions& o, const Place& place) {
+/// Where others can reach this process, and it listens: the address that faces worker 0 first.
+Result<std::vector<std::string>> addresses_of(const JoinOptions& o, const Place& place, Time deadline) {
   if (variable(variables::kListen)) return o.listen;
-  if (place.on_one_host()) return std::string(kThisHost);
-  COHAUL_ASSIGN(const HostPort at, parse_host_port(place.meet_at));
-  COHAUL_ASSIGN(const std::string numeric, resolve(at.host).context("the host of worker 0"));
+  if (place.on_one_host()) return std::vector<std::string>{kThisHost};
+  COHAUL_ASSIGN(const HostPort at, parse_host_port(split_hosts(place.meet_at).front()));
+  COHAUL_ASSIGN(const std::vector<std::string> host, resolve(at.host, deadline).context("the host of worker 0"));
   // Debian gives a host's own name a loopback address, which is right where all are on it.
-  if (place.tasks_on_host != 0 && is_loopback(numeric)) return outward_address();
-  return local_address_towards(numeric);
+  if (place.tasks_on_host != 0 && is_loopback(host.front())) return outward_addresses();
+  COHAUL_ASSIGN(const std::string facing, local_address_towards(host.front()));
+  std::vector<std::string> out{facing};
+  if (is_loopback(facing)) return out;
+  COHAUL_ASSIGN(const std::vector<std::string> others, outward_addresses());
+  for (const std::string& other : others)
+    if (other != facing) out.push_back(other);
+  return out;
 }
 
 /// What an engine says. Its last tasks are the servers that the user has asked for.
@@ -117,11 +129,13 @@ Status read_engine(Place place, JoinOptions& o) {
   COHAUL_TRY(place.mistake);
   COHAUL_TRY(read_count(variables::kServers, o.servers, 0));
   COHAUL_ASSIGN(const MemberKey who, member_of(place, o.servers));
+  const Time deadline = steady_clock().now() + seconds(o.join_timeout_s);
   if (place.directory != Directory::none) {
-    const Time deadline = steady_clock().now() + seconds(o.join_timeout_s);
     std::string host;
     if (place.meet_at.empty()) {
-      COHAUL_ASSIGN(host, outward_address());
+      COHAUL_ASSIGN(std::vector<std::string> own, outward_addresses());
+      own.resize(std::min(own.size(), kSaidAddresses));
+      host = join_hosts(own);
     }
     COHAUL_TRY(ask_directory(place, host, deadline).context(place.engine));
   }
@@ -132,8 +146,8 @@ Status read_engine(Place place, JoinOptions& o) {
   if (place.tasks == 1) return {};
   o.address = place.meet_at;
   if (place.ends_with_engine) o.engine = place.engine;
-  COHAUL_ASSIGN(o.listen, own_address(o, place));
-  return is_loopback(o.listen) ? Status() : read_the_secret(o);
+  COHAUL_ASSIGN(o.listen, addresses_of(o, place, deadline));
+  return all_loopback(o.listen) ? Status() : read_the_secret(o);
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <memory>
@@ -15,15 +17,22 @@ namespace cohaul::job {
 namespace {
 
 using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+using Interfaces = std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)>;
 
-Result<Addresses> look_up(const std::string& host, const char* port) {
+constexpr Duration kAskAgain = 200 * kMillisecond;
+
+Result<Addresses> look_up(const std::string& host, const char* port, Time deadline = 0) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
-  addrinfo* found = nullptr;
-  if (int error = ::getaddrinfo(host.c_str(), port, &hints, &found); error != 0) {
-    return invalid("unknown host '" + host + "': " + ::gai_strerror(error));
+  for (;;) {
+    addrinfo* found = nullptr;
+    const int error = ::getaddrinfo(host.c_str(), port, &hints, &found);
+    if (error == 0) return Addresses(found, &::freeaddrinfo);
+    const bool may_come = error == EAI_NONAME || error == EAI_AGAIN || error == EAI_NODATA || error == EAI_FAIL;
+    if (!may_come || steady_clock().now() >= deadline)
+      return invalid("unknown host '" + host + "': " + ::gai_strerror(error));
+    ::poll(nullptr, 0, kAskAgain / kMillisecond);
   }
-  return Addresses(found, &::freeaddrinfo);
 }
 
 Result<std::string> numeric(const sockaddr* address, socklen_t length) {
@@ -32,6 +41,44 @@ Result<std::string> numeric(const sockaddr* address, socklen_t length) {
     return internal(std::string("getnameinfo: ") + ::gai_strerror(error));
   }
   return std::string(text);
+}
+
+struct OwnAddress {
+  std::string interface, text;
+};
+
+/// Of the interfaces that are up.
+Result<std::vector<OwnAddress>> all_own() {
+  ifaddrs* found = nullptr;
+  if (::getifaddrs(&found) != 0) return system_error("getifaddrs", errno);
+  const Interfaces all(found, &::freeifaddrs);
+  std::vector<OwnAddress> out;
+  for (const ifaddrs* i = found; i != nullptr; i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || (i->ifa_flags & IFF_UP) == 0) continue;
+    const int family = i->ifa_addr->sa_family;
+    if (family != AF_INET && family != AF_INET6) continue;
+    COHAUL_ASSIGN(std::string text,
+                  numeric(i->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)));
+    out.push_back({i->ifa_name, std::move(text)});
+  }
+  return out;
+}
+
+void add_new(std::vector<std::string>& to, std::string text) {
+  if (std::find(to.begin(), to.end(), text) == to.end()) to.push_back(std::move(text));
+}
+
+/// Addresses that hold on one link alone need the interface of whoever uses them, so the others are better.
+void links_last(std::vector<std::string>& addresses) {
+  std::stable_partition(addresses.begin(), addresses.end(),
+                        [](const std::string& a) { return a.find('%') == std::string::npos; });
+}
+
+/// "lo (127.0.0.1), eth0 (10.0.0.2)"
+std::string names_of(const std::vector<OwnAddress>& own) {
+  std::string out;
+  for (const OwnAddress& a : own) out += (out.empty() ? "" : ", ") + a.interface + " (" + a.text + ")";
+  return out;
 }
 
 }  // namespace
@@ -72,9 +119,67 @@ Result<HostPort> parse_host_port(std::string_view text) {
   return out;
 }
 
-Result<std::string> resolve(const std::string& host) {
-  COHAUL_ASSIGN(Addresses found, look_up(host, nullptr));
-  return numeric(found->ai_addr, found->ai_addrlen);
+Result<transport::PortRange> parse_ports(std::string_view text) {
+  transport::PortRange out;
+  const char* const end = text.data() + text.size();
+  auto read = std::from_chars(text.data(), end, out.first);
+  out.last = out.first;
+  if (read.ec == std::errc() && read.ptr != end && *read.ptr == '-')
+    read = std::from_chars(read.ptr + 1, end, out.last);
+  if (read.ec == std::errc() && read.ptr == end && out.first > 0 && out.first <= out.last) return out;
+  return invalid("'" + std::string(text) + "' is no range of ports, such as 20000-20100");
+}
+
+std::vector<std::string> split_hosts(std::string_view text) {
+  std::vector<std::string> out;
+  while (!text.empty()) {
+    const std::string_view part = text.substr(0, text.find(','));
+    if (!part.empty()) out.emplace_back(part);
+    text.remove_prefix(std::min(text.size(), part.size() + 1));
+  }
+  return out;
+}
+
+std::string join_hosts(const std::vector<std::string>& hosts) {
+  std::string out;
+  for (const std::string& host : hosts) out += (out.empty() ? "" : ",") + host;
+  return out;
+}
+
+Result<std::vector<std::string>> resolve(const std::string& host, Time deadline) {
+  COHAUL_ASSIGN(Addresses found, look_up(host, nullptr, deadline));
+  std::vector<std::string> out;
+  for (const addrinfo* a = found.get(); a != nullptr; a = a->ai_next) {
+    COHAUL_ASSIGN(std::string text, numeric(a->ai_addr, a->ai_addrlen));
+    add_new(out, std::move(text));
+  }
+  return out;
+}
+
+Result<std::vector<std::string>> own_addresses(const std::string& where) {
+  if (where == "*") return outward_addresses();
+  COHAUL_ASSIGN(const std::vector<OwnAddress> own, all_own());
+  std::vector<std::string> of_interface;
+  for (const OwnAddress& a : own)
+    if (a.interface == where) add_new(of_interface, a.text);
+  if (!of_interface.empty()) {
+    links_last(of_interface);
+    return of_interface;
+  }
+  Result<std::vector<std::string>> named = resolve(where);
+  if (!named.ok())
+    return invalid("'" + where + "' is no address, name or interface of this host, which has " + names_of(own) + " (" +
+                   std::string(named.status().message()) + ")");
+  std::vector<std::string> out;
+  for (const std::string& address : *named) {
+    const bool is_own = is_loopback(address) || address == "0.0.0.0" || address == "::" ||
+                        std::any_of(own.begin(), own.end(), [&](const OwnAddress& a) { return a.text == address; });
+    if (is_own) add_new(out, address);
+  }
+  if (out.empty())
+    return invalid("'" + where + "' is " + named->front() + ", which is no address of this host; it has " +
+                   names_of(own));
+  return out;
 }
 
 Result<std::string> local_address_towards(const std::string& numeric_host) {
@@ -92,21 +197,24 @@ Result<std::string> local_address_towards(const std::string& numeric_host) {
   return numeric(reinterpret_cast<sockaddr*>(&own), length);
 }
 
-Result<std::string> outward_address() {
-  constexpr const char* kElsewhere = "192.0.2.1";  // of no host (RFC 5737)
-  if (Result<std::string> own = local_address_towards(kElsewhere); own.ok() && !is_loopback(*own)) return own;
-  ifaddrs* found = nullptr;
-  if (::getifaddrs(&found) != 0) return system_error("getifaddrs", errno);
-  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(found, &::freeifaddrs);
-  for (const ifaddrs* i = found; i != nullptr; i = i->ifa_next) {
-    if (i->ifa_addr == nullptr || (i->ifa_flags & IFF_UP) == 0 || (i->ifa_flags & IFF_LOOPBACK) != 0) continue;
-    const int family = i->ifa_addr->sa_family;
-    if (family == AF_INET) return numeric(i->ifa_addr, sizeof(sockaddr_in));
-    if (family == AF_INET6) return numeric(i->ifa_addr, sizeof(sockaddr_in6));
+Result<std::vector<std::string>> outward_addresses() {
+  std::vector<std::string> out;
+  for (const char* elsewhere : {"192.0.2.1", "2001:db8::1"}) {  // of no host (RFC 5737, RFC 3849)
+    Result<std::string> own = local_address_towards(elsewhere);
+    if (own.ok() && !is_loopback(*own)) add_new(out, std::move(*own));
   }
-  return unavailable("this host has no network but loopback: the others cannot reach it");
+  COHAUL_ASSIGN(const std::vector<OwnAddress> own, all_own());
+  for (const OwnAddress& a : own)
+    if (!is_loopback(a.text)) add_new(out, a.text);
+  links_last(out);
+  if (out.empty()) return unavailable("this host has no network but loopback: the others cannot reach it");
+  return out;
 }
 
 bool is_loopback(const std::string& numeric_host) { return numeric_host.starts_with("127.") || numeric_host == "::1"; }
+
+bool all_loopback(const std::vector<std::string>& numeric_hosts) {
+  return std::all_of(numeric_hosts.begin(), numeric_hosts.end(), is_loopback);
+}
 
 }  // namespace cohaul::job

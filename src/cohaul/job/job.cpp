@@ -166,8 +166,8 @@ Status check(const JoinOptions& o) {
   if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
     return invalid("a job of several processes needs the address (host:port) where they meet");
   }
-  if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && !is_loopback(o.listen)) {
-    return invalid("this job's processes are on several hosts (this one listens on " + o.listen +
+  if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && !all_loopback(o.listen)) {
+    return invalid("this job's processes are on several hosts (this one listens on " + join_hosts(o.listen) +
                    "), and share no secret, so anybody in the network could read and change what they send: run "
                    "`cohaul secret` once, where all "
                    "hosts see the same home, or give job.secret or COHAUL_SECRET; where you trust the network, say so "
@@ -177,11 +177,37 @@ Status check(const JoinOptions& o) {
   return {};
 }
 
+/// Where the job's processes meet.
+struct MeetingPoint {
+  std::string text;                    // as it was given
+  std::vector<std::string> hosts{};    // numeric
+  std::vector<std::uint16_t> ports{};  // one of these
+  bool has_port = false;               // the address says it
+};
+
+/// Blocks until the host's name is known, or the deadline.
+Result<MeetingPoint> meeting_point(const JoinOptions& options, Time deadline) {
+  MeetingPoint out{.text = options.address};
+  std::uint16_t port = 0;
+  for (const std::string& address : split_hosts(options.address)) {
+    COHAUL_ASSIGN(const HostPort at, parse_host_port(address).context("the job's address"));
+    COHAUL_ASSIGN(const std::vector<std::string> found, resolve(at.host, deadline).context("the job's address"));
+    out.hosts.insert(out.hosts.end(), found.begin(), found.end());
+    port = at.port;
+  }
+  out.has_port = port != 0;
+  if (options.port != 0 && !options.launched) port = options.port;
+  if (port == 0 && options.run.empty())
+    return invalid("the job's address '" + options.address + "' has no port: write host:port");
+  out.ports = port != 0 ? std::vector{port} : ports_of(options.run);
+  return out;
+}
+
 /// Where worker 0 listens for others. Its host's name may mean loopback here and something else elsewhere, and one of several networks: then on all.
-std::vector<std::string> listening_hosts(const JoinOptions& options, const HostPort& at, const std::string& numeric) {
-  const bool elsewhere = !is_loopback(options.listen);
-  const bool any = elsewhere && (at.port == 0 || is_loopback(numeric));
-  return any ? std::vector<std::string>{"::", "0.0.0.0"} : std::vector{numeric};
+std::vector<std::string> listening_hosts(const JoinOptions& options, const MeetingPoint& at) {
+  const bool elsewhere = !all_loopback(options.listen);
+  const bool any = elsewhere && (!at.has_port || is_loopback(at.hosts.front()));
+  return any ? std::vector<std::string>{"::", "0.0.0.0"} : std::vector{at.hosts.front()};
 }
 
 /// At the first port that is free; the second host is for machines that lack the first.
@@ -192,7 +218,7 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
   Status failed;
   for (const std::uint16_t port : ports) {
     for (const std::string& host : hosts) {
-      auto started = RendezvousHost::start(self, host, port, options);
+      auto started = RendezvousHost::start(self, {.hosts = {host}, .port = port}, options);
       if (started.ok()) return started;
       failed = started.status();
       if (failed.code() == Code::unavailable) break;  // the port is taken
@@ -207,13 +233,8 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
 }
 
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
-  COHAUL_ASSIGN(HostPort at, parse_host_port(options.address).context("the job's address"));
-  if (at.port == 0 && options.run.empty())
-    return invalid("the job's address '" + options.address + "' has no port: write host:port");
-  const std::vector<std::uint16_t> ports = at.port != 0 ? std::vector{at.port} : ports_of(options.run);
-  COHAUL_ASSIGN(std::string numeric, resolve(at.host).context("the job's address"));
   Time deadline = steady_clock().now() + seconds(options.join_timeout_s);
-
+  COHAUL_ASSIGN(const MeetingPoint at, meeting_point(options, deadline));
   transport::Identity self = control_identity(options);
   MemberKey host_key = options.launched ? MemberKey{Role::launcher, 0} : MemberKey{Role::worker, 0};
   std::unique_ptr<RendezvousHost> host;
@@ -226,12 +247,12 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
     membership.host = host_key;
     transport::Identity of_host = self;
     of_host.role = Role::launcher;
-    COHAUL_ASSIGN(host, start_host(of_host, listening_hosts(options, at, numeric), ports, membership)
-                            .context("worker 0: the job's address " + at.text()));
+    COHAUL_ASSIGN(host, start_host(of_host, listening_hosts(options, at), at.ports, membership)
+                            .context("worker 0: the job's address " + at.text));
   }
 
   ControlClient::Options client_options;
-  for (const std::uint16_t port : ports) client_options.rendezvous.push_back({"", "", numeric, port});
+  for (const std::uint16_t port : at.ports) client_options.rendezvous.push_back({"", at.hosts, port});
   client_options.self = self;
   client_options.host = host_key;
   client_options.peer_timeout = seconds(options.peer_timeout_s);
@@ -240,7 +261,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   const Time answered_by =
       options.launched ? std::min(deadline, steady_clock().now() + client_options.peer_timeout) : deadline;
   auto connected = ControlClient::connect(client_options, answered_by);
-  if (!connected.ok()) return connected.status().context("join the job at " + at.text());
+  if (!connected.ok()) return connected.status().context("join the job at " + at.text);
   std::unique_ptr<ControlClient> client = std::move(*connected);
 
   ControlMessage join = make_join(this_member(options, self.incarnation), options.world);
@@ -251,7 +272,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
     const Status& why = answer.status();
     return Status(why.code(),
                   std::string(why.message()) + (refused.empty() ? "" : "; the last that was refused: " + refused))
-        .context("join the job at " + at.text());
+        .context("join the job at " + at.text);
   }
   COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
   note_operation("joined");
@@ -261,9 +282,15 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<Job>> Job::join(const JoinOptions& options) {
-  COHAUL_TRY(check(options));
+Result<std::unique_ptr<Job>> Job::join(const JoinOptions& given) {
   note_operation("join");
+  JoinOptions options = given;
+  options.listen.clear();
+  for (const std::string& where : given.listen) {
+    COHAUL_ASSIGN(const std::vector<std::string> own, own_addresses(where).context("where this process is to listen"));
+    options.listen.insert(options.listen.end(), own.begin(), own.end());
+  }
+  COHAUL_TRY(check(options));
   if (options.address.empty()) return make_local_job(options);
   return join_others(options);
 }

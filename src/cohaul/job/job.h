@@ -43,7 +43,10 @@ struct JoinOptions {
   std::string engine;       // that started this process, if it ends when that one does, for messages; empty: neither
   std::uint64_t token = 0;  // the job's secret; the launcher draws it
   bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
-  std::string listen = "127.0.0.1";  // job.address
+  std::vector<std::string> listen{
+      "127.0.0.1"};              // addresses, names or interfaces of this host; join() makes addresses of them
+  std::uint16_t port = 0;        // job.port: of the rendezvous at worker 0; 0: that of `address` or `run`
+  transport::PortRange ports{};  // job.ports: of all other listeners
   std::string
       secret;  // of the job, where it leaves its host: what is sent is encrypted (docs/security.md); empty: none
   bool plaintext = false;  // job.plaintext: the others may be on other hosts, though nothing is encrypted
@@ -103,6 +106,9 @@ class Job : public Watch {
   virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
   /// ok, unless this worker is known to have said goodbye to the job (invalid). Never blocks; news wake as those of absent() do.
   virtual Status left(int /*worker*/) const { return {}; }
+
+  /// Where this process's endpoints are to listen.
+  transport::Listening listening() const { return {.hosts = options().listen, .ports = options().ports}; }
 
   /// Identity for channels of a conversation.
   virtual transport::Identity identity(const std::string& purpose, std::uint64_t model = 0) const = 0;

@@ -12,7 +12,6 @@
 
 #include "cohaul/job/connect.h"
 #include "cohaul/job/cores.h"
-#include "cohaul/job/host_port.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/rendezvous_host.h"
 #include "cohaul/job/test_workers.h"
@@ -191,7 +190,7 @@ TEST(JobTest, RefusesAStranger) {
   o.token = 5;
   transport::Identity self = control_identity(o);
   self.role = Role::launcher;
-  auto host = RendezvousHost::start(self, "127.0.0.1", 0, m);
+  auto host = RendezvousHost::start(self, {.hosts = {"127.0.0.1"}}, m);
   ASSERT_TRUE(host.ok());
   o.token = 6;
   o.launched = true;
@@ -216,7 +215,7 @@ TEST(JobTest, WorkersOfARunFindEachOtherAmongOthers) {
   other.run = "another";
   transport::Identity self = control_identity(other);
   self.role = Role::launcher;
-  const auto host = RendezvousHost::start(self, kThisHost, ports[1], {});
+  const auto host = RendezvousHost::start(self, {.hosts = {kThisHost}, .port = ports[1]}, {});
   ASSERT_TRUE(silent.ok() && host.ok());
   const auto worker = [&](int rank) {
     JoinOptions mine = o;
@@ -257,7 +256,7 @@ TEST(JobTest, AnotherRunAtTheSameAddressIsRefusedAtOnce) {
   self.role = Role::launcher;
   Membership::Options two;
   two.workers = 2;
-  const auto host = RendezvousHost::start(self, kThisHost, 0, two);
+  const auto host = RendezvousHost::start(self, {.hosts = {kThisHost}}, two);
   ASSERT_TRUE(host.ok());
   o.run = "try 1";
   o.address = "127.0.0.1:" + std::to_string((*host)->address().port);
@@ -312,7 +311,7 @@ TEST_F(EnvironmentTest, Reads) {
   ASSERT_TRUE(o.ok());
   EXPECT_EQ(o->rank, 1);
   EXPECT_EQ(o->address, "127.0.0.1:29500");
-  EXPECT_EQ(o->listen, "127.0.0.1");
+  EXPECT_EQ(o->listen, std::vector<std::string>{"127.0.0.1"});
   EXPECT_EQ(o->transport, transport::Form::tcp);
   EXPECT_FALSE(o->launched);
   o = read({{"COHAUL_ADDRESS", "127.0.0.1:5"},
@@ -338,17 +337,6 @@ TEST_F(EnvironmentTest, NamesWhatIsWrong) {
   EXPECT_NE(message({{"COHAUL_TRANSPORT", "pigeon"}}).find("auto, arena or tcp"), std::string::npos);
   EXPECT_NE(message({{"COHAUL_PEER_TIMEOUT_S", "nan"}}).find("seconds"), std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "two"}, {"RANK", "0"}}).find("WORLD_SIZE is 'two'"), std::string::npos);
-}
-
-TEST(HostPortTest, Parses) {
-  EXPECT_EQ(parse_host_port("node:5")->port, 5);
-  EXPECT_EQ(parse_host_port("[::1]:5")->host, "::1");
-  EXPECT_EQ(parse_host_port("[::1]:5")->text(), "[::1]:5");
-  EXPECT_EQ(parse_host_port("::1")->host, "::1");
-  EXPECT_EQ(parse_host_port("127.0.0.1")->port, 0);
-  for (const char* bad : {"", ":5", "h:", "h:x", "h:65536", "[::1", "[::1]5", "[::1]:", "h:-1"})
-    EXPECT_FALSE(parse_host_port(bad).ok()) << bad;
-  EXPECT_EQ(*local_address_towards("127.0.0.1"), "127.0.0.1");
 }
 
 TEST(CoresTest, Quotas) {

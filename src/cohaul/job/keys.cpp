@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "cohaul/job/host_port.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -38,9 +40,19 @@ std::vector<KeySpec> process_keys() {
        .aliases = {"backend"}},
       {.key = "job.address",
        .type = Type::string,
-       .help = "where to listen, with or without :port",
+       .help = "where to listen: an address, name or interface of this host, or * for all; with or without :port",
        .fallback = "127.0.0.1",
-       .aliases = {"host", "listen", "master_addr", "ip"}},
+       .aliases = {"host", "listen", "master_addr", "ip", "interface"}},
+      {.key = "job.port",
+       .type = Type::integer,
+       .help = "where the processes meet (any; under engines it follows from the run's name)",
+       .min = 1,
+       .max = 65535,
+       .aliases = {"master_port"}},
+      {.key = "job.ports",
+       .type = Type::string,
+       .help = "range of the ports on which processes listen, such as 20000-20100, for firewalls (any)",
+       .aliases = {"port_range"}},
       {.key = "job.secret",
        .type = Type::path,
        .help = "file of the secret by which processes on several hosts know each other and encrypt (the one that "
@@ -108,11 +120,25 @@ std::vector<KeySpec> failure_keys() {
 
 std::vector<KeySpec> job_keys() { return config::joined({process_keys(), failure_keys()}); }
 
+Status check_ports(const config::Config& job) {
+  if (const auto ports = job.find<std::string>("job.ports"))
+    if (const auto range = parse_ports(*ports); !range.ok())
+      return job.mistake("job.ports", std::string(range.status().message()));
+  const auto at = parse_host_port(job.get<std::string>("job.address"));
+  if (!at.ok()) return job.mistake("job.address", std::string(at.status().message()));
+  if (at->port != 0 && job.has("job.port"))
+    return job.mistake("job.port", "job.address says port " + std::to_string(at->port) + ": leave one of them out");
+  return {};
+}
+
 LaunchOptions launch_options_of(const config::Config& job) {
   LaunchOptions out;
   out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
   out.logs = job.get_or("job.logs", std::string());
   out.address = job.get<std::string>("job.address");
+  out.port = static_cast<std::uint16_t>(job.get_or<std::int64_t>("job.port", 0));
+  if (const auto ports = job.find<std::string>("job.ports"))
+    if (const auto range = parse_ports(*ports); range.ok()) out.ports = *range;
   out.secret_file = job.get_or("job.secret", std::string());
   out.plaintext = job.get<bool>("job.plaintext");
   out.transport = form_of(job.get<std::string>("job.transport"));

@@ -113,7 +113,9 @@ class Launch {
 
   Status listen() {
     COHAUL_ASSIGN(HostPort at, parse_host_port(options_.address).context("job.address"));
-    COHAUL_ASSIGN(listen_host_, resolve(at.host).context("job.address"));
+    COHAUL_ASSIGN(listen_, own_addresses(at.host).context("job.address"));
+    const transport::Listening where{
+        .hosts = listen_, .port = options_.port != 0 ? options_.port : at.port, .ports = options_.ports};
     token_ = random_bits() | 1;
     Membership::Options membership;
     membership.workers = options_.workers;
@@ -127,8 +129,7 @@ class Launch {
     self.role = Role::launcher;
     self.incarnation = Incarnation(random_bits());
     self.purpose = "control";
-    auto host =
-        RendezvousHost::start(self, listen_host_, at.port, membership, [this](const Decision& d) { mailbox_.put(d); });
+    auto host = RendezvousHost::start(self, where, membership, [this](const Decision& d) { mailbox_.put(d); });
     if (!host.ok()) {
       return invalid("job.address: cannot listen on " + at.text() + ": " + host.status().message() +
                      "; choose another port, or none");
@@ -141,13 +142,13 @@ class Launch {
     auto out = settings_of(options_);
     const transport::Address& at = rendezvous_->address();
     auto add = [&](const char* key, std::string value) { out.emplace_back(key, std::move(value)); };
-    add(variables::kAddress, HostPort{at.host, at.port}.text());
+    add(variables::kAddress, HostPort{at.hosts.front(), at.port}.text());
     add(variables::kRole, who.role == Role::server ? "server" : "worker");
     add(variables::kRank, std::to_string(who.rank));
     add(variables::kWorkers, std::to_string(options_.workers));
     add(variables::kServers, std::to_string(options_.servers));
     add(variables::kToken, std::to_string(token_));
-    add(variables::kListen, listen_host_);
+    add(variables::kListen, join_hosts(listen_));
     add(variables::kLog, log);
     return out;
   }
@@ -337,7 +338,7 @@ class Launch {
   Signals signals_;  // before the rendezvous' thread, which inherits the mask
   Mailbox mailbox_;
   LaunchLog logs_;
-  std::string listen_host_;
+  std::vector<std::string> listen_;
   std::uint64_t token_ = 0;
   std::unique_ptr<RendezvousHost> rendezvous_;
   std::vector<Child> children_;
@@ -358,6 +359,9 @@ std::vector<std::pair<std::string, std::string>> settings_of(const LaunchOptions
   out.emplace_back(variables::kTransport, name(options.transport));
   if (!options.secret_file.empty()) out.emplace_back(variables::kSecretFile, options.secret_file);
   if (options.plaintext) out.emplace_back(variables::kPlaintext, "1");
+  if (options.port != 0) out.emplace_back(variables::kPort, std::to_string(options.port));
+  if (options.ports.first != 0)
+    out.emplace_back(variables::kPorts, std::to_string(options.ports.first) + "-" + std::to_string(options.ports.last));
   out.emplace_back(variables::kPeerTimeout, std::to_string(options.peer_timeout_s));
   out.emplace_back(variables::kStepTimeout, std::to_string(options.step_timeout_s));
   out.emplace_back(variables::kJoinTimeout, std::to_string(options.join_timeout_s));

@@ -26,7 +26,10 @@ struct LaunchOptions {
   std::vector<std::string> worker_command;  // program and arguments; looked up in PATH
   std::vector<std::string> server_command;  // needed where servers > 0
   int workers = 1, servers = 0;
-  std::string address = "127.0.0.1";  // job.address: host or host:port to listen on; no port: any free
+  /// job.address: where to listen: an address, a name, an interface or * of this host, with or without :port.
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 0;        // job.port: of the rendezvous; 0: that of `address`, else any
+  transport::PortRange ports{};  // job.ports: of all other listeners
   transport::Form transport = transport::Form::auto_;
   std::string secret_file;  // job.secret
   bool plaintext = false;   // job.plaintext

@@ -147,7 +147,7 @@ TEST(AbsentTest, NobodyConnectsToWhoHasLeft) {
       if (job.rank() == leaver) {
         // Also one that has published its address, and is gone.
         if (leaver == 0) {
-          auto endpoint = *transport::listen(*poller, job.identity("group", 1), job.options().listen, 0);
+          auto endpoint = *transport::listen(*poller, job.identity("group", 1), job.listening());
           EXPECT_TRUE(job.set("address/group/0", endpoint->address().encode()).ok());
         }
         EXPECT_TRUE(job.close().ok());

@@ -145,11 +145,12 @@ class Host final : public RendezvousHost {
 
 }  // namespace
 
-Result<std::unique_ptr<RendezvousHost>> RendezvousHost::start(const transport::Identity& self, const std::string& host,
-                                                              std::uint16_t port, const Membership::Options& options,
+Result<std::unique_ptr<RendezvousHost>> RendezvousHost::start(const transport::Identity& self,
+                                                              const transport::Listening& where,
+                                                              const Membership::Options& options,
                                                               OnDecision on_decision) {
   COHAUL_ASSIGN(auto poller, transport::make_poller());
-  COHAUL_ASSIGN(auto endpoint, transport::listen(*poller, self, host, port));
+  COHAUL_ASSIGN(auto endpoint, transport::listen(*poller, self, where));
   return std::unique_ptr<RendezvousHost>(
       new Host(std::move(poller), std::move(endpoint), options, std::move(on_decision)));
 }

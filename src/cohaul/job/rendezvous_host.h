@@ -15,10 +15,10 @@ class RendezvousHost {
   /// Called on the host's thread, in order; must not block.
   using OnDecision = std::function<void(const Decision&)>;
 
-  /// Listens on host:port (port 0: any free) and serves until destroyed. Errors: those of transport::listen.
-  static Result<std::unique_ptr<RendezvousHost>> start(const transport::Identity& self, const std::string& host,
-                                                       std::uint16_t port, const Membership::Options& options,
-                                                       OnDecision on_decision = {});
+  /// Listens and serves until destroyed. Errors: those of transport::listen.
+  static Result<std::unique_ptr<RendezvousHost>> start(const transport::Identity& self,
+                                                       const transport::Listening& where,
+                                                       const Membership::Options& options, OnDecision on_decision = {});
   virtual ~RendezvousHost() = default;  // stops the thread and closes all connections
 
   virtual const transport::Address& address() const = 0;

@@ -10,7 +10,10 @@ inline constexpr const char* kRank = "COHAUL_RANK";
 inline constexpr const char* kWorkers = "COHAUL_WORKERS";
 inline constexpr const char* kServers = "COHAUL_SERVERS";
 inline constexpr const char* kToken = "COHAUL_TOKEN";
-inline constexpr const char* kListen = "COHAUL_LISTEN";        // numeric address on which this process listens
+inline constexpr const char* kListen =
+    "COHAUL_LISTEN";  // where this process listens: as job.address, or several with commas
+inline constexpr const char* kPort = "COHAUL_PORT";            // job.port
+inline constexpr const char* kPorts = "COHAUL_PORTS";          // job.ports
 inline constexpr const char* kTransport = "COHAUL_TRANSPORT";  // auto, arena, tcp
 inline constexpr const char* kPeerTimeout = "COHAUL_PEER_TIMEOUT_S";
 inline constexpr const char* kStepTimeout = "COHAUL_STEP_TIMEOUT_S";

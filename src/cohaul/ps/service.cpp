@@ -23,7 +23,7 @@ Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank,
   transport::Identity self = job.identity("ps");
   self.role = transport::Role::server;
   self.rank = rank.value;
-  COHAUL_ASSIGN(service->endpoint_, transport::listen(*service->poller_, self, job.options().listen, 0));
+  COHAUL_ASSIGN(service->endpoint_, transport::listen(*service->poller_, self, job.listening()));
   COHAUL_TRY(job.set(address_key(rank, trainer), service->endpoint_->address().encode()));
   job.wake_on_loss(service->poller_.get());
   return service;

@@ -8,23 +8,42 @@
 #include "cohaul/transport/endpoint.h"
 
 namespace cohaul::transport {
+namespace {
 
-std::string Address::encode() const { return host_id + "|" + unix_name + "|" + host + "|" + std::to_string(port); }
+constexpr std::size_t kHostsMax = 64;
+
+}  // namespace
+
+std::string Address::encode() const {
+  std::string out = unix_name + "|" + std::to_string(port) + "|";
+  for (std::size_t i = 0; i < hosts.size(); ++i) out += (i > 0 ? "," : "") + hosts[i];
+  return out;
+}
 
 Result<Address> Address::decode(std::string_view text) {
-  std::string_view parts[4];
-  for (int i = 0; i < 4; ++i) {
-    std::size_t bar = text.find('|');
-    if ((bar == std::string_view::npos) != (i == 3))
-      return corrupt("an address that is not host_id|unix_name|host|port");
-    parts[i] = text.substr(0, bar);
-    if (i < 3) text.remove_prefix(bar + 1);
+  const std::size_t first = text.find('|'), second = text.find('|', first + 1);
+  if (first == std::string_view::npos || second == std::string_view::npos)
+    return corrupt("an address that is not unix_name|port|host,host");
+  Address a{.unix_name = std::string(text.substr(0, first))};
+  const std::string_view port = text.substr(first + 1, second - first - 1);
+  const auto [at, error] = std::from_chars(port.data(), port.data() + port.size(), a.port);
+  if (error != std::errc() || at != port.data() + port.size())
+    return corrupt("an address with a port that is no number from 0 to 65535");
+  for (std::string_view hosts = text.substr(second + 1);;) {
+    const std::size_t comma = hosts.find(',');
+    const std::string_view host = hosts.substr(0, comma);
+    if (host.empty() || host.find('|') != std::string_view::npos || a.hosts.size() == kHostsMax)
+      return corrupt("an address whose hosts are none, too many or empty");
+    a.hosts.emplace_back(host);
+    if (comma == std::string_view::npos) return a;
+    hosts.remove_prefix(comma + 1);
   }
-  Address a{std::string(parts[0]), std::string(parts[1]), std::string(parts[2]), 0};
-  const char* end = parts[3].data() + parts[3].size();
-  auto [at, error] = std::from_chars(parts[3].data(), end, a.port);
-  if (error != std::errc() || at != end) return corrupt("an address with a port that is no number from 0 to 65535");
-  return a;
+}
+
+std::string Address::text() const {
+  std::string out;
+  for (const std::string& host : hosts) out += (out.empty() ? "" : " or ") + host;
+  return out + " port " + std::to_string(port);
 }
 
 // Abstract sockets belong to a network namespace: two containers of one machine share memory only if they share that.

@@ -15,30 +15,36 @@
 namespace cohaul::transport {
 namespace {
 
-constexpr Duration kRetryAfter = 2 * kMillisecond;
+constexpr Duration kRetryFirst = 2 * kMillisecond, kRetryMost = 50 * kMillisecond;
+constexpr Duration kOneOfSeveral = kSecond;  // for an address, while there are others
+constexpr Duration kClosesFor = 4 * kSecond;
 
-std::string describe(const Address& to, bool ring) {
-  return ring ? "this host's endpoint " + to.unix_name : to.host + " port " + std::to_string(to.port);
-}
+/// Time between tries: short at first, then longer.
+class Retries {
+ public:
+  Retries(Time deadline, const std::function<Status()>& may_come) : deadline_(deadline), may_come_(may_come) {}
+  /// Blocks until the next try is due. Errors: may_come's; peer_lost: the deadline has come. why: of the last try.
+  Status next(const Status& why) {
+    if (may_come_) COHAUL_TRY(may_come_());
+    const Time now = steady_clock().now();
+    if (now >= deadline_) return peer_lost("no connection before the deadline: " + std::string(why.cause()));
+    wait_for(-1, 0, std::min(deadline_, now + pause_));
+    pause_ = std::min(2 * pause_, kRetryMost);
+    return {};
+  }
+
+ private:
+  const Time deadline_;
+  const std::function<Status()>& may_come_;
+  Duration pause_ = kRetryFirst;
+};
 
 /// A connected socket. unavailable: nobody listens yet.
-Result<Descriptor> open_once(const Address& to, bool ring, Time deadline) {
-  if (ring) return unix_connect(to.unix_name);
-  COHAUL_ASSIGN(Descriptor socket, tcp_connect(to.host, to.port));
+Result<Descriptor> open_once(const std::string& host, std::uint16_t port, Time deadline) {
+  COHAUL_ASSIGN(Descriptor socket, tcp_connect(host, port));
   if (!wait_for(socket.get(), POLLOUT, deadline)) return unavailable("no answer");
   if (int error = socket_error(socket.get()); error != 0) return unavailable(std::strerror(error));
   return socket;
-}
-
-Result<Descriptor> open(const Address& to, bool ring, Time deadline, const std::function<Status()>& may_come) {
-  for (;;) {
-    auto socket = open_once(to, ring, deadline);
-    if (socket.ok() || socket.status().code() != Code::unavailable) return socket;
-    if (may_come) COHAUL_TRY(may_come());
-    Time now = steady_clock().now();
-    if (now >= deadline) return peer_lost("no connection before the deadline: " + std::string(socket.status().cause()));
-    wait_for(-1, 0, std::min(deadline, now + kRetryAfter));
-  }
 }
 
 Status await(Stream& stream, short events, Time deadline, const char* what) {
@@ -103,22 +109,27 @@ Result<Identity> answered(const Identity& self, const Header& header, ConstBytes
   return hello.who;
 }
 
+/// Null where the peer is on another host: nobody has its socket's name here.
 Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identity& self, Time deadline,
                                                  const std::function<Status()>& may_come) {
+  Result<Descriptor> socket = unix_connect(to.unix_name);
+  for (Retries retries(deadline, may_come); socket.status().code() == Code::unavailable;) {
+    COHAUL_TRY(retries.next(socket.status()));
+    socket = unix_connect(to.unix_name);
+  }
+  COHAUL_TRY(socket.status());
+  if (!socket->valid()) return std::unique_ptr<Channel>();
   COHAUL_ASSIGN(RingParts parts, RingParts::make());
-  COHAUL_ASSIGN(Descriptor socket, open(to, true, deadline, may_come));
   std::vector<std::byte> answer(kHeaderBytes + kHelloBytesMax);
   COHAUL_ASSIGN(const std::size_t have,
-                greet_over_unix(socket.get(), encode_hello(self, FrameType::hello, kCapabilityRing),
+                greet_over_unix(socket->get(), encode_hello(self, FrameType::hello, kCapabilityRing),
                                 parts.descriptors(), answer, deadline));
   COHAUL_ASSIGN(const Header header, decode_header(ConstBytes(answer).first(have)));
   COHAUL_ASSIGN(Identity peer, answered(self, header, ConstBytes(answer).subspan(kHeaderBytes, have - kHeaderBytes)));
-  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(socket), std::move(parts), self, peer));
+  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(*socket), std::move(parts), self, peer));
 }
 
-Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identity& self, Time deadline,
-                                                const std::function<Status()>& may_come) {
-  COHAUL_ASSIGN(Descriptor socket, open(to, false, deadline, may_come));
+Result<std::unique_ptr<Channel>> greet_by_tcp(Descriptor socket, const Identity& self, Time deadline) {
   COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self.key, Side::connecting));
   COHAUL_TRY(shake_hands(*stream, deadline));
   COHAUL_TRY(send_hello(*stream, encode_hello(self, FrameType::hello, 0), deadline));
@@ -132,18 +143,51 @@ Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identit
   return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(stream), self, peer));
 }
 
+/// One try at each address. unavailable: nobody listens at any.
+Result<std::unique_ptr<Channel>> try_all(const Address& to, const Identity& self, Time deadline) {
+  Status failed;
+  for (const std::string& host : to.hosts) {
+    const bool only = to.hosts.size() == 1;
+    Result<Descriptor> socket =
+        open_once(host, to.port, only ? deadline : std::min(deadline, steady_clock().now() + kOneOfSeveral));
+    if (!socket.ok()) {
+      if (failed.ok()) failed = socket.status();
+      continue;
+    }
+    auto channel = greet_by_tcp(std::move(*socket), self, deadline);
+    if (channel.ok()) return channel;
+    failed = channel.status();  // somebody is there, who says more than nobody does
+  }
+  return failed.ok() ? invalid("the peer's address names no host") : failed;
+}
+
+/// A peer that is asked by a crowd may close a connection before it answers. One that does so for long is another program.
+Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identity& self, Time deadline,
+                                                const std::function<Status()>& may_come) {
+  const Time closes_until = steady_clock().now() + kClosesFor;
+  for (Retries retries(deadline, may_come);;) {
+    auto channel = try_all(to, self, deadline);
+    const Time now = steady_clock().now();
+    const Code code = channel.status().code();
+    const bool again = code == Code::unavailable || (code == Code::peer_lost && now < std::min(closes_until, deadline));
+    if (channel.ok() || !again) return channel;
+    COHAUL_TRY(retries.next(channel.status()));
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
                                          const std::function<Status()>& may_come) {
-  bool same_host = !to.unix_name.empty() && !to.host_id.empty() && to.host_id == this_host_id();
-  if (form == Form::arena && !same_host) {
-    return unsupported("transport 'arena' needs both processes on one host, and " + to.host + " port " +
-                       std::to_string(to.port) + " is on another; use 'auto' or 'tcp'");
+  if (form != Form::tcp && !to.unix_name.empty()) {
+    Result<std::unique_ptr<Channel>> channel = connect_by_ring(to, self, deadline, may_come);
+    if (!channel.ok() || *channel != nullptr)
+      return std::move(channel).context("connect to this host's endpoint " + to.unix_name);
   }
-  bool ring = form != Form::tcp && same_host;
-  auto channel = ring ? connect_by_ring(to, self, deadline, may_come) : connect_by_tcp(to, self, deadline, may_come);
-  return std::move(channel).context("connect to " + describe(to, ring));
+  if (form == Form::arena)
+    return unsupported("transport 'arena' needs both processes on one host, and " + to.text() +
+                       " is on another; use 'auto' or 'tcp'");
+  return connect_by_tcp(to, self, deadline, may_come).context("connect to " + to.text());
 }
 
 }  // namespace cohaul::transport

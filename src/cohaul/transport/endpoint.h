@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cohaul/transport/channel.h"
 #include "cohaul/transport/poller.h"
@@ -16,18 +17,31 @@ namespace cohaul::transport {
 /// Which form a connection takes. auto_: the ring where both are on one host, TCP otherwise.
 enum class Form : std::uint8_t { auto_, arena, tcp };
 
-/// Where an endpoint listens; travels as text through the rendezvous. encode: "host_id|unix_name|tcp_host|tcp_port".
+/// Where an endpoint can be reached; travels as text through the rendezvous.
 struct Address {
-  std::string host_id;    // equal = same host (boot id and namespace); memory can be shared
-  std::string unix_name;  // abstract socket, empty: none
-  std::string host;       // numeric IPv4/IPv6 address
-  std::uint16_t port = 0;
+  std::string unix_name{};           // abstract socket, for peers of this host; empty: none
+  std::vector<std::string> hosts{};  // numeric IPv4 and IPv6 addresses, to be tried in this order
+  std::uint16_t port = 0;            // at each
+  /// "unix_name|port|host,host"
   std::string encode() const;
   static Result<Address> decode(std::string_view text);  // corrupt
+  /// "10.0.0.1 port 4242", for messages.
+  std::string text() const;
 };
 
-/// Identity of this host for Address::host_id.
+/// Equal where two processes can have a Unix socket in common, which hands over memory: boot id and network namespace.
 std::string this_host_id();
+
+struct PortRange {
+  std::uint16_t first = 0, last = 0;  // 0: any that the system gives
+};
+
+/// Where an endpoint is to listen.
+struct Listening {
+  std::vector<std::string> hosts;  // numeric addresses of this host
+  std::uint16_t port = 0;          // at each; 0: a free one of `ports`
+  PortRange ports{};
+};
 
 class Endpoint {
  public:
@@ -39,12 +53,15 @@ class Endpoint {
   virtual std::string last_refusal() const = 0;
 };
 
-/// host: numeric address to listen on (job.address); port 0: any free. Registers with `poller` so that its wait() returns when
-/// accept() has one. Errors: invalid (bad address), unavailable (port taken; names host and port), internal.
+/// Registers with `poller` so that its wait() returns when accept() has one. Errors: invalid (an address that this host has not), unavailable (the port, or
+/// all of the range, taken; names host and port), internal.
+Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const Listening& where);
+/// The same at one address. port 0: any free.
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
                                          std::uint16_t port);
 
-/// Connects and greets; blocks until `deadline`. Retries while nobody listens yet; asks `may_come` before each retry, and returns its error. Errors: peer_lost (deadline; names the address),
+/// Connects and greets; blocks until `deadline`. A peer of this host is one whose Unix socket is here. Tries the addresses in turn, and again while nobody
+/// listens yet or the peer closes before its answer; asks `may_come` before each retry, and returns its error. Errors: peer_lost (deadline; names the address),
 /// invalid or unsupported (the peer refused the hello: its reason), unsupported (arena asked for, other host).
 Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
                                          const std::function<Status()>& may_come = {});

@@ -3,6 +3,7 @@
 #include "cohaul/transport/endpoint.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ namespace {
 
 Time soon() { return steady_clock().now() + 10 * kSecond; }
 
-struct Listening {
+struct Greeter {
   std::unique_ptr<Poller> poller = *make_poller();
   std::unique_ptr<Endpoint> endpoint = *listen(*poller, test_identity(0), "127.0.0.1", 0);
 
@@ -47,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(Forms, Greeting, testing::Values(Form::arena, Form::tcp
                          [](const auto& i) { return i.param == Form::arena ? "arena" : "tcp"; });
 
 TEST_P(Greeting, RefusesWithTheReasonOnBothSides) {
-  Listening here;
+  Greeter here;
   auto refused = [&](Identity self, const char* reason) {
     Status s = here.knock(self, GetParam());
     EXPECT_EQ(s.code(), Code::invalid);
@@ -69,7 +70,7 @@ TEST_P(Greeting, RefusesWithTheReasonOnBothSides) {
 }
 
 TEST_P(Greeting, AnotherModelIsRefusedAnUnknownOneIsNot) {
-  Listening here;
+  Greeter here;
   Identity self = test_identity(0), other = test_identity(1);
   self.model = 5;
   here.endpoint = *listen(*here.poller, self, "127.0.0.1", 0);
@@ -83,7 +84,7 @@ TEST_P(Greeting, AnotherModelIsRefusedAnUnknownOneIsNot) {
 }
 
 TEST(Endpoint, AnotherVersionIsToldSo) {
-  Listening here;
+  Greeter here;
   auto hello = encode_hello(test_identity(1), FrameType::hello, 0);
   Header h;
   std::memcpy(&h, hello.data(), sizeof h);
@@ -91,7 +92,7 @@ TEST(Endpoint, AnotherVersionIsToldSo) {
   seal(h);
   std::memcpy(hello.data(), &h, sizeof h);
   auto socket = *tcp_connect("127.0.0.1", here.endpoint->address().port);
-  ASSERT_TRUE(wait_for(socket.get(), 4 /* POLLOUT */, soon()));
+  ASSERT_TRUE(wait_for(socket.get(), POLLOUT, soon()));
   ASSERT_EQ(send_with_descriptors(socket.get(), hello, {}), static_cast<long>(hello.size()));
   std::byte answer[kHeaderBytes + kHelloBytesMax];
   std::vector<Descriptor> none;
@@ -109,7 +110,7 @@ TEST(Endpoint, AnotherVersionIsToldSo) {
 }
 
 TEST(Endpoint, NobodyThereIsPeerLostNamingTheAddress) {
-  Address to{"", "", "127.0.0.1", 1};
+  Address to{"", {"127.0.0.1"}, 1};
   Status s = connect(to, test_identity(1), Form::auto_, steady_clock().now() + 30 * kMillisecond).status();
   EXPECT_EQ(s.code(), Code::peer_lost);
   EXPECT_NE(s.message().find("127.0.0.1 port 1"), std::string::npos) << s.message();
@@ -117,25 +118,93 @@ TEST(Endpoint, NobodyThereIsPeerLostNamingTheAddress) {
 }
 
 TEST(Endpoint, ATakenPortIsNamed) {
-  Listening here;
+  Greeter here;
   auto again = listen(*here.poller, test_identity(0), "127.0.0.1", here.endpoint->address().port);
   EXPECT_EQ(again.status().code(), Code::unavailable);
   EXPECT_NE(again.status().message().find(std::to_string(here.endpoint->address().port)), std::string::npos);
   EXPECT_EQ(listen(*here.poller, test_identity(0), "localhost?", 0).status().code(), Code::invalid);
 }
 
+TEST(Endpoint, IsReachedAtTheFirstAddressThatAnswers) {
+  auto poller = *make_poller();
+  auto made = listen(*poller, test_identity(0), {.hosts = {"127.0.0.2", "127.0.0.3"}});
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  const Address address = (*made)->address();
+  EXPECT_EQ(address.hosts, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
+  const std::vector<std::vector<std::string>> ways{
+      {"127.0.0.2"}, {"127.0.0.3"}, {"127.0.0.9", "127.0.0.3"}, {"::1", "127.0.0.9", "127.0.0.2"}};
+  for (const auto& hosts : ways) {
+    std::atomic<bool> done = false;
+    Status status;
+    std::thread other([&] {
+      status = connect({"", hosts, address.port}, test_identity(1), Form::auto_, soon()).status();
+      done = true;
+      poller->wake();
+    });
+    while (!done) {
+      ASSERT_TRUE(poller->wait(soon()).ok());
+      (void)(*made)->accept();
+    }
+    other.join();
+    EXPECT_TRUE(status.ok()) << status.message();
+  }
+  const Status nobody = connect({"", {"127.0.0.8", "127.0.0.9"}, address.port}, test_identity(1), Form::auto_,
+                                steady_clock().now() + 30 * kMillisecond)
+                            .status();
+  EXPECT_NE(nobody.message().find("127.0.0.8 or 127.0.0.9 port"), std::string::npos) << nobody.message();
+}
+
+TEST(Endpoint, ListensWithinARangeOfPorts) {
+  auto poller = *make_poller();
+  const std::uint16_t first = (*listen(*poller, test_identity(0), "127.0.0.1", 0))->address().port;
+  const Listening range{.hosts = {"127.0.0.1"}, .ports = {first, static_cast<std::uint16_t>(first + 1)}};
+  std::vector<std::unique_ptr<Endpoint>> taken;
+  for (int i = 0; i < 2; ++i) {
+    auto one = listen(*poller, test_identity(0), range);
+    if (!one.ok()) break;  // another program has the second
+    EXPECT_GE((*one)->address().port, first);
+    EXPECT_LE((*one)->address().port, first + 1);
+    taken.push_back(std::move(*one));
+  }
+  ASSERT_FALSE(taken.empty());
+  const auto none = listen(*poller, test_identity(0), range);
+  EXPECT_EQ(none.status().code(), Code::unavailable);
+  EXPECT_NE(none.status().message().find("all ports from"), std::string::npos) << none.status().message();
+}
+
+/// Silent connections are dropped, the oldest first, so that an honest peer of the same address comes in.
+TEST(Endpoint, ACrowdKeepsNobodyOut) {
+  constexpr int kCrowd = 300, kGreetings = 64;
+  Greeter here;
+  std::vector<Descriptor> crowd;
+  for (int i = 0; i < kCrowd; ++i) {
+    crowd.push_back(*tcp_connect("127.0.0.1", here.endpoint->address().port));
+    ASSERT_TRUE(wait_for(crowd.back().get(), POLLOUT, soon()));
+    if (i % 50 == 0) (void)here.endpoint->accept();
+  }
+  EXPECT_TRUE(here.knock(test_identity(1), Form::tcp).ok());
+  EXPECT_EQ(here.accepted.size(), 1u);
+  EXPECT_NE(here.endpoint->last_refusal().find("too many connections from 127.0.0.1"), std::string::npos);
+  int open = 0;
+  for (const Descriptor& socket : crowd) open += wait_for(socket.get(), POLLIN, 0) ? 0 : 1;
+  EXPECT_LE(open, kGreetings);
+  EXPECT_GT(open, 0);
+}
+
 TEST(Endpoint, AddressGoesThroughText) {
-  Address a{"host:1", "name", "::1", 4242};
-  auto b = Address::decode(a.encode());
-  ASSERT_TRUE(b.ok());
-  EXPECT_EQ(b->encode(), a.encode());
-  for (const char* bad : {"", "a|b|c", "a|b|c|70000", "a|b|c|1|2", "a|b|c|x"}) {
+  for (const Address& a : {Address{"name", {"::1"}, 4242}, Address{"", {"10.0.0.1", "fe80::1%eth0"}, 1}}) {
+    auto b = Address::decode(a.encode());
+    ASSERT_TRUE(b.ok());
+    EXPECT_EQ(b->encode(), a.encode());
+    EXPECT_EQ(b->hosts, a.hosts);
+  }
+  for (const char* bad : {"", "a", "a|1", "a|70000|c", "a|1|", "a|1|b|c", "a|x|c", "a||c", "a|1|b,,c", "a|1|b,"}) {
     EXPECT_EQ(Address::decode(bad).status().code(), Code::corrupt) << bad;
   }
 }
 
 TEST_P(Greeting, AKilledPeerIsNoticedAtOnce) {
-  Listening here;
+  Greeter here;
   Address to = here.endpoint->address();
   pid_t child = fork();
   if (child == 0) {

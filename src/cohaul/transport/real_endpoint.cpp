@@ -14,15 +14,18 @@
 namespace cohaul::transport {
 namespace {
 
-constexpr std::size_t kGreetingsMax = 1024;
+constexpr std::size_t kGreetingsMax = 1024;      // of all
+constexpr std::size_t kGreetingsOfPeerMax = 64;  // from one address, or one user of this host
 constexpr Duration kGreetingTime = 10 * kSecond;
+constexpr int kPortTries = 16;  // to find a port that is free at all addresses
 
 /// A connection whose hello is not complete yet.
 class Greeting final : public Watched {
  public:
   /// Over the Unix socket: for a ring.
-  Greeting(Descriptor socket, Time since) : unix_(std::move(socket)), since_(since) {}
-  Greeting(std::unique_ptr<Stream> stream, Time since) : stream_(std::move(stream)), since_(since) {}
+  Greeting(Descriptor socket, Time since) : unix_(std::move(socket)), since_(since), from_(peer_of(fd())) {}
+  Greeting(std::unique_ptr<Stream> stream, Time since)
+      : stream_(std::move(stream)), since_(since), from_(peer_of(fd())) {}
 
   Status attach(RealPoller& poller) override { return poller.watch(fd(), EPOLLIN | EPOLLRDHUP, *this); }
   void detach(RealPoller& poller) override { poller.unwatch(fd()); }
@@ -30,6 +33,7 @@ class Greeting final : public Watched {
   bool ready() override { return readable_; }
 
   bool is_late(Time now) const { return now - since_ > kGreetingTime; }
+  const std::string& from() const { return from_; }
   /// The hello, nothing yet, or why not.
   Result<std::optional<Hello>> read();
   /// Sends `frame`, as far as a fresh connection takes it at once, which it does.
@@ -53,6 +57,7 @@ class Greeting final : public Watched {
   std::unique_ptr<Stream> stream_;
   bool readable_ = true, shaken_ = false;
   Time since_;
+  std::string from_;  // after the sockets
   std::vector<std::byte> bytes_;
   std::vector<Descriptor> descriptors_;
 };
@@ -98,7 +103,7 @@ class RealEndpoint final : public Endpoint, public Watched {
   RealEndpoint(RealPoller& poller, Identity self) : poller_(poller), self_(std::move(self)) {}
   ~RealEndpoint() override { poller_.leave(*this); }
 
-  Status open(const std::string& host, std::uint16_t port);
+  Status open(const Listening& where);
   Result<std::unique_ptr<Channel>> accept() override;
   const Address& address() const override { return address_; }
   std::string last_refusal() const override { return last_refusal_; }
@@ -112,7 +117,12 @@ class RealEndpoint final : public Endpoint, public Watched {
   }
 
  private:
+  Status open_tcp(const Listening& where);
+  Status listen_at(const std::vector<std::string>& hosts, std::uint16_t port);
   void progress();
+  void greet_ready();
+  void drop_late();
+  void make_room(const std::string& from);
   void take_from(const Descriptor& listener, bool ring);
   Result<std::unique_ptr<Greeting>> greeting_of(Descriptor socket, bool ring, Time now) const;
   /// True: this greeting is over.
@@ -122,18 +132,49 @@ class RealEndpoint final : public Endpoint, public Watched {
   RealPoller& poller_;
   Identity self_;
   Address address_;
-  Descriptor tcp_, unix_;
-  std::vector<std::unique_ptr<Greeting>> greetings_;
-  std::vector<std::unique_ptr<Channel>> accepted_;  // oldest first
+  std::vector<Descriptor> tcp_;  // one for each of the address's hosts
+  Descriptor unix_;
+  std::vector<std::unique_ptr<Greeting>> greetings_;  // oldest first
+  std::vector<std::unique_ptr<Channel>> accepted_;    // oldest first
   std::string last_refusal_;
   bool knocked_ = true;
 };
 
-Status RealEndpoint::open(const std::string& host, std::uint16_t port) {
-  COHAUL_ASSIGN(tcp_, tcp_listen(host, port));
-  address_ = {this_host_id(), "", host, port};
+/// At all hosts at the same port, or at none.
+Status RealEndpoint::listen_at(const std::vector<std::string>& hosts, std::uint16_t port) {
+  tcp_.clear();
+  for (const std::string& host : hosts) {
+    COHAUL_ASSIGN(Descriptor socket, tcp_listen(host, port));  // of the first that may be any, which the others get
+    tcp_.push_back(std::move(socket));
+  }
+  address_ = {"", hosts, port};
+  return {};
+}
+
+Status RealEndpoint::open_tcp(const Listening& where) {
+  if (where.hosts.empty()) return invalid("an endpoint needs an address to listen on");
+  if (where.port != 0) return listen_at(where.hosts, where.port);
+  Status taken;
+  if (where.ports.first == 0) {
+    for (int i = 0; i < kPortTries; ++i) {
+      taken = listen_at(where.hosts, 0);
+      if (taken.code() != Code::unavailable) return taken;
+    }
+    return taken;
+  }
+  for (int port = where.ports.first; port <= where.ports.last; ++port) {
+    taken = listen_at(where.hosts, static_cast<std::uint16_t>(port));
+    if (taken.code() != Code::unavailable) return taken;
+  }
+  return unavailable("cannot listen on " + where.hosts.front() + ": all ports from " +
+                     std::to_string(where.ports.first) + " to " + std::to_string(where.ports.last) +
+                     " are taken by other programs");
+}
+
+Status RealEndpoint::open(const Listening& where) {
+  COHAUL_TRY(open_tcp(where));
   std::uint64_t random[2]{};
-  if (getrandom(random, sizeof random, 0) == static_cast<ssize_t>(sizeof random) && !address_.host_id.empty()) {
+  if (getrandom(random, sizeof random, 0) == static_cast<ssize_t>(sizeof random)) {
     const std::string name = "cohaul-" + hex_of(random[0]) + hex_of(random[1]);
     COHAUL_ASSIGN(unix_, unix_listen(name));
     address_.unix_name = name;
@@ -142,12 +183,12 @@ Status RealEndpoint::open(const std::string& host, std::uint16_t port) {
 }
 
 Status RealEndpoint::attach(RealPoller& poller) {
-  COHAUL_TRY(poller.watch(tcp_.get(), EPOLLIN, *this));
+  for (const Descriptor& listener : tcp_) COHAUL_TRY(poller.watch(listener.get(), EPOLLIN, *this));
   return unix_.valid() ? poller.watch(unix_.get(), EPOLLIN, *this) : Status{};
 }
 
 void RealEndpoint::detach(RealPoller& poller) {
-  poller.unwatch(tcp_.get());
+  for (const Descriptor& listener : tcp_) poller.unwatch(listener.get());
   if (unix_.valid()) poller.unwatch(unix_.get());
   for (auto& g : greetings_) g->detach(poller);
 }
@@ -163,14 +204,45 @@ Result<std::unique_ptr<Channel>> RealEndpoint::accept() {
 
 void RealEndpoint::progress() {
   if (std::exchange(knocked_, false)) {
-    take_from(tcp_, false);
+    for (const Descriptor& listener : tcp_) take_from(listener, false);
     if (unix_.valid()) take_from(unix_, true);
   }
+  greet_ready();
+  drop_late();
+}
+
+void RealEndpoint::greet_ready() {
   std::erase_if(greetings_, [&](std::unique_ptr<Greeting>& g) {
     bool over = g->ready() && greet(*g);
     if (over) g->detach(poller_);
     return over;
   });
+}
+
+void RealEndpoint::drop_late() {
+  if (greetings_.empty()) return;
+  const Time now = poller_.clock().now();
+  while (!greetings_.empty() && greetings_.front()->is_late(now)) {
+    greetings_.front()->detach(poller_);
+    greetings_.erase(greetings_.begin());
+  }
+}
+
+/// So that who says nothing keeps nobody out. An honest peer that goes with a crowd comes again.
+void RealEndpoint::make_room(const std::string& from) {
+  const auto is_from = [&](const std::unique_ptr<Greeting>& g) { return g->from() == from; };
+  const auto is_full = [&] {
+    return greetings_.size() >= kGreetingsMax ||
+           std::count_if(greetings_.begin(), greetings_.end(), is_from) >= std::ptrdiff_t{kGreetingsOfPeerMax};
+  };
+  if (!is_full()) return;
+  greet_ready();  // those whose hello has come are no crowd
+  if (!is_full()) return;
+  last_refusal_ = "too many connections from " + from + " that do not say hello";
+  auto oldest = std::find_if(greetings_.begin(), greetings_.end(), is_from);
+  if (oldest == greetings_.end()) oldest = greetings_.begin();
+  (*oldest)->detach(poller_);
+  greetings_.erase(oldest);
 }
 
 void RealEndpoint::take_from(const Descriptor& listener, bool ring) {
@@ -185,23 +257,13 @@ void RealEndpoint::take_from(const Descriptor& listener, bool ring) {
       }
       return;
     }
-    Time now = poller_.clock().now();
-    // Who says nothing does not keep others out.
-    std::erase_if(greetings_, [&](std::unique_ptr<Greeting>& g) {
-      bool late = g->is_late(now);
-      if (late) g->detach(poller_);
-      return late;
-    });
-    if (greetings_.size() >= kGreetingsMax) {
-      last_refusal_ = "too many connections that have not said hello";
-      continue;
-    }
-    Result<std::unique_ptr<Greeting>> made = greeting_of(std::move(socket), ring, now);
+    Result<std::unique_ptr<Greeting>> made = greeting_of(std::move(socket), ring, poller_.clock().now());
     if (!made.ok()) {
       last_refusal_ = made.status().message();
       continue;
     }
     std::unique_ptr<Greeting> greeting = std::move(*made);
+    make_room(greeting->from());
     if (Status s = greeting->attach(poller_); !s.ok()) {
       last_refusal_ = s.message();
       continue;
@@ -248,10 +310,14 @@ Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
 
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
                                          std::uint16_t port) {
+  return listen(poller, self, {.hosts = {host}, .port = port});
+}
+
+Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const Listening& where) {
   auto* real = dynamic_cast<RealPoller*>(&poller);
   if (real == nullptr) return invalid("an endpoint needs the real poller; a simulated network makes its own channels");
   auto endpoint = std::make_unique<RealEndpoint>(*real, self);
-  COHAUL_TRY(endpoint->open(host, port));
+  COHAUL_TRY(endpoint->open(where));
   return std::unique_ptr<Endpoint>(std::move(endpoint));
 }
 

@@ -103,7 +103,8 @@ Result<Descriptor> unix_connect(const std::string& name) {
   socklen_t length = 0;
   sockaddr_un a = unix_address(name, length);
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&a), length) != 0) {
-    if (errno == ECONNREFUSED || errno == EAGAIN) return unavailable("nobody listens");
+    if (errno == ECONNREFUSED) return Descriptor();
+    if (errno == EAGAIN) return unavailable("its queue is full");
     return system_error("connect to the abstract Unix socket " + name, errno);
   }
   return fd;
@@ -113,6 +114,21 @@ Descriptor accept_from(int listener, int& error) {
   Descriptor fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   error = fd.valid() ? 0 : errno;
   return fd;
+}
+
+std::string peer_of(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "";
+  if (address.ss_family == AF_UNIX) {
+    ucred who{};
+    socklen_t size = sizeof who;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? "user " + std::to_string(who.uid) : "";
+  }
+  char text[NI_MAXHOST];
+  const bool known =
+      getnameinfo(reinterpret_cast<sockaddr*>(&address), length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
+  return known ? text : "";
 }
 
 int socket_error(int fd) {

@@ -23,11 +23,13 @@ void set_no_delay(int fd);
 
 /// Abstract Unix sockets (SOCK_SEQPACKET: a message is received whole, with its descriptors).
 Result<Descriptor> unix_listen(const std::string& name);
-/// Errors: unavailable (nobody listens, or its queue is full), internal.
+/// A valid Descriptor, or none where nobody has this name in this network namespace. Errors: unavailable (its queue is full), internal.
 Result<Descriptor> unix_connect(const std::string& name);
 
 /// A valid Descriptor, or none when nobody waits; the errno of accept4 in `error`.
 Descriptor accept_from(int listener, int& error);
+/// Who is at the other end, as far as the kernel knows: a numeric address, or "user 1000" of a Unix socket.
+std::string peer_of(int fd);
 /// The pending error of a socket as errno; 0: none.
 int socket_error(int fd);
 

@@ -64,7 +64,7 @@ class Echo {
   std::thread thread_;
 };
 
-Address at(std::uint16_t port) { return {"", "", "127.0.0.1", port}; }
+Address at(std::uint16_t port) { return {"", {"127.0.0.1"}, port}; }
 
 /// Connects, says the secret words, and hears them back.
 Status talk(std::uint16_t port, const Identity& self = test_identity_with_key(1), double limit_s = 10) {
