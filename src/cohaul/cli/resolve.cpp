@@ -71,7 +71,7 @@ Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(strategy::check_strategy(job));
   for (const auto& [key, entry] : job.entries())
     if (const auto spec = schema.spec_of(key)) COHAUL_TRY(check_unread(job, *spec));
-  COHAUL_TRY(job::check_ports(job));
+  COHAUL_TRY(job::check_processes(job));
   COHAUL_TRY(train::check_length(job));
   COHAUL_TRY(data::check_data(job));
   COHAUL_TRY(train::check_run(job));

@@ -6,12 +6,12 @@
 #include "cohaul/base/exit_code.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/cli/child.h"
-#include "cohaul/cli/handover.h"
 #include "cohaul/cli/launching.h"
 #include "cohaul/cli/resolve.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/keys.h"
+#include "cohaul/job/memory_file.h"
 #include "cohaul/job/signals.h"
 #include "cohaul/job/task.h"
 #include "cohaul/observe/record.h"
@@ -108,7 +108,7 @@ Request request_of(const TrainArguments& arguments) {
 }
 
 Outcome train_once(const config::Config& job, const TrainArguments& arguments, int tries) {
-  const auto handover = Handover::of(job.encode());
+  const auto handover = job::MemoryFile::of(job.encode());
   if (!handover.ok()) return checked(handover.status());
   auto options = plan(job, arguments, handover->path(), tries > 0);
   if (!options.ok()) return checked(options.status());
@@ -164,7 +164,7 @@ Status become_task(TrainArguments arguments, const job::Place& place) {
                        place.engine + " has started this job's processes, and may start them again: leave the key out");
   COHAUL_TRY(check_files(job));
   COHAUL_TRY(check_outputs(arguments));
-  COHAUL_ASSIGN(const Handover handover, Handover::of(job.encode()));
+  COHAUL_ASSIGN(const job::MemoryFile handover, job::MemoryFile::of(job.encode()));
   handover.keep_for_exec();
   COHAUL_ASSIGN(const job::LaunchOptions options, plan(job, arguments, handover.path()));
   COHAUL_TRY(job::expect_workers(place, arguments.workers, options.servers));

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "cohaul/job/certificates.h"
 #include "cohaul/job/engines/directory.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
@@ -79,8 +80,22 @@ Status read_common(JoinOptions& o) {
   return {};
 }
 
+/// Certificates of Cohaul's launcher, which live as long as the job, or the user's own.
+Status read_certificates(JoinOptions& o) {
+  const CertificateFiles files{.certificate = variable(variables::kTlsCert).value_or(""),
+                               .key = variable(variables::kTlsKey).value_or(""),
+                               .authority = variable(variables::kTlsCa).value_or("")};
+  if (!files.any()) return {};
+  const std::optional<std::string> issued = variable(variables::kTlsJob);
+  const std::string job = issued.value_or(variable(variables::kJob).value_or(kAnyJob));
+  COHAUL_ASSIGN(o.certificate, read_certificate(files, job, !issued, {o.role, o.rank}));
+  return {};
+}
+
 /// Where the job leaves this host: what the user says, or keeps.
 Status read_the_secret(JoinOptions& o) {
+  COHAUL_TRY(read_certificates(o));
+  if (o.certificate != nullptr) return {};
   if (auto text = variable(variables::kSecret)) {
     if (text->size() < kSecretLeast)
       return invalid(std::string("the environment variable ") + variables::kSecret + " has " +
@@ -104,7 +119,8 @@ Status read_launched(JoinOptions& o) {
     if (*text == "server") o.role = transport::Role::server;
     else if (*text != "worker") return wrong(variables::kRole, *text, "worker or server");
   }
-  return read_rank(variables::kRank, o.rank, o.role == transport::Role::worker ? o.world : o.servers);
+  COHAUL_TRY(read_rank(variables::kRank, o.rank, o.role == transport::Role::worker ? o.world : o.servers));
+  return read_certificates(o);
 }
 
 /// Where others can reach this process, and it listens: the address that faces worker 0 first.

@@ -166,11 +166,13 @@ Status check(const JoinOptions& o) {
   if (o.address.empty() && (o.world > 1 || o.servers > 0)) {
     return invalid("a job of several processes needs the address (host:port) where they meet");
   }
-  if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && !all_loopback(o.listen)) {
+  if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && o.certificate == nullptr &&
+      !all_loopback(o.listen)) {
     return invalid("this job's processes are on several hosts (this one listens on " + join_hosts(o.listen) +
                    "), and share no secret, so anybody in the network could read and change what they send: run "
                    "`cohaul secret` once, where all "
-                   "hosts see the same home, or give job.secret or COHAUL_SECRET; where you trust the network, say so "
+                   "hosts see the same home, or give job.secret, COHAUL_SECRET or certificates (job.tls_cert); where "
+                   "you trust the network, say so "
                    "by job.plaintext = true or COHAUL_PLAINTEXT=1; "
                    "if all are on this host, let them meet at 127.0.0.1");
   }
@@ -286,11 +288,15 @@ Result<std::unique_ptr<Job>> Job::join(const JoinOptions& given) {
   note_operation("join");
   JoinOptions options = given;
   options.listen.clear();
+  Status unknown;
   for (const std::string& where : given.listen) {
-    COHAUL_ASSIGN(const std::vector<std::string> own, own_addresses(where).context("where this process is to listen"));
-    options.listen.insert(options.listen.end(), own.begin(), own.end());
+    const auto own = own_addresses(where);
+    if (!own.ok()) unknown = own.status();
+    const std::vector<std::string>& added = own.ok() ? *own : std::vector{where};
+    options.listen.insert(options.listen.end(), added.begin(), added.end());
   }
   COHAUL_TRY(check(options));
+  COHAUL_TRY(unknown.context("where this process is to listen"));
   if (options.address.empty()) return make_local_job(options);
   return join_others(options);
 }

@@ -49,6 +49,7 @@ struct JoinOptions {
   transport::PortRange ports{};  // job.ports: of all other listeners
   std::string
       secret;  // of the job, where it leaves its host: what is sent is encrypted (docs/security.md); empty: none
+  std::shared_ptr<const transport::Certificate> certificate;  // of this process, in the place of a secret
   bool plaintext = false;  // job.plaintext: the others may be on other hosts, though nothing is encrypted
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;

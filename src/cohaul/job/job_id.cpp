@@ -37,7 +37,14 @@ transport::Identity control_identity(const JoinOptions& options) {
   if (options.token != 0) self.job = job_id(options.token);
   else self.job = job_id(options.run.empty() ? options.address : options.run);
   self.token = options.token;
-  if (!options.secret.empty()) self.key = key_of(options.secret, options.run.empty() ? options.address : options.run);
+  if (options.certificate != nullptr) {
+    transport::Certificate own = *options.certificate;
+    own.threads_of = options.servers == 0 ? options.world : 0;
+    own.worker_0_hosts = !options.launched;
+    self.credentials = std::make_shared<const transport::Certificate>(std::move(own));
+  } else if (!options.secret.empty()) {
+    self.credentials = key_of(options.secret, options.run.empty() ? options.address : options.run);
+  }
   self.role = options.role;
   self.rank = options.rank;
   self.incarnation = Incarnation(random_bits());

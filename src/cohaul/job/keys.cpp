@@ -58,6 +58,15 @@ std::vector<KeySpec> process_keys() {
        .help = "file of the secret by which processes on several hosts know each other and encrypt (the one that "
                "`cohaul secret` made)",
        .aliases = {"key", "password"}},
+      {.key = "job.tls_cert",
+       .type = Type::path,
+       .help = "this process's certificate (PEM), in the place of a secret; {role} and {rank} in the path are its own",
+       .aliases = {"cert", "certificate"}},
+      {.key = "job.tls_key", .type = Type::path, .help = "the certificate's key (PEM), which only its owner may read"},
+      {.key = "job.tls_ca",
+       .type = Type::path,
+       .help = "certificate of the authority that has signed those of all processes (PEM)",
+       .aliases = {"ca"}},
       {.key = "job.plaintext",
        .type = Type::boolean,
        .help = "processes on several hosts may talk without a secret and without encryption",
@@ -116,10 +125,6 @@ std::vector<KeySpec> failure_keys() {
   };
 }
 
-}  // namespace
-
-std::vector<KeySpec> job_keys() { return config::joined({process_keys(), failure_keys()}); }
-
 Status check_ports(const config::Config& job) {
   if (const auto ports = job.find<std::string>("job.ports"))
     if (const auto range = parse_ports(*ports); !range.ok())
@@ -131,6 +136,27 @@ Status check_ports(const config::Config& job) {
   return {};
 }
 
+/// All three or none.
+Status check_certificates(const config::Config& job) {
+  constexpr const char* kKeys[] = {"job.tls_cert", "job.tls_key", "job.tls_ca"};
+  const char *there = nullptr, *missing = nullptr;
+  for (const char* key : kKeys) (job.has(key) ? there : missing) = key;
+  if (there != nullptr && missing != nullptr)
+    return job.mistake(there, std::string("it needs ") + missing + " as well");
+  if (there != nullptr && job.has("job.secret"))
+    return job.mistake("job.secret", "the job has certificates (job.tls_cert): leave one of them out");
+  return {};
+}
+
+}  // namespace
+
+std::vector<config::KeySpec> job_keys() { return config::joined({process_keys(), failure_keys()}); }
+
+Status check_processes(const config::Config& job) {
+  COHAUL_TRY(check_ports(job));
+  return check_certificates(job);
+}
+
 LaunchOptions launch_options_of(const config::Config& job) {
   LaunchOptions out;
   out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
@@ -140,6 +166,9 @@ LaunchOptions launch_options_of(const config::Config& job) {
   if (const auto ports = job.find<std::string>("job.ports"))
     if (const auto range = parse_ports(*ports); range.ok()) out.ports = *range;
   out.secret_file = job.get_or("job.secret", std::string());
+  out.certificates = {.certificate = job.get_or("job.tls_cert", std::string()),
+                      .key = job.get_or("job.tls_key", std::string()),
+                      .authority = job.get_or("job.tls_ca", std::string())};
   out.plaintext = job.get<bool>("job.plaintext");
   out.transport = form_of(job.get<std::string>("job.transport"));
   out.peer_timeout_s = job.get<double>("job.peer_timeout_s");

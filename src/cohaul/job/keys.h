@@ -11,8 +11,8 @@ namespace cohaul::job {
 
 std::vector<config::KeySpec> job_keys();
 
-/// The user's contradictions among the keys of addresses and ports. invalid, naming place, key and fix.
-Status check_ports(const config::Config& job);
+/// The user's contradictions among the keys of addresses, ports and certificates. invalid, naming place, key and fix.
+Status check_processes(const config::Config& job);
 
 /// Reads what a resolved job says of its launch. The caller adds commands and the number of servers.
 LaunchOptions launch_options_of(const config::Config& job);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cohaul/base/status.h"
+#include "cohaul/job/certificates.h"
 #include "cohaul/job/membership.h"
 #include "cohaul/transport/endpoint.h"
 
@@ -31,8 +32,9 @@ struct LaunchOptions {
   std::uint16_t port = 0;        // job.port: of the rendezvous; 0: that of `address`, else any
   transport::PortRange ports{};  // job.ports: of all other listeners
   transport::Form transport = transport::Form::auto_;
-  std::string secret_file;  // job.secret
-  bool plaintext = false;   // job.plaintext
+  std::string secret_file;          // job.secret
+  CertificateFiles certificates{};  // job.tls_cert, job.tls_key, job.tls_ca
+  bool plaintext = false;           // job.plaintext
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   /// How long after a SIGTERM or SIGINT workers may take to write a checkpoint and end, where worker 0 handles the signal.
   double stop_grace_s = 25;

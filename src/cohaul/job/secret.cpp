@@ -14,6 +14,7 @@
 #include "cohaul/base/check.h"
 #include "cohaul/base/digits.h"
 #include "cohaul/job/job_id.h"
+#include "cohaul/job/private_file.h"
 #include "cohaul/transport/descriptor.h"
 
 namespace cohaul::job {
@@ -23,21 +24,13 @@ constexpr std::size_t kFileMax = 4096;
 constexpr std::string_view kSpace = " \t\r\n";
 
 Status wrong(const std::string& file, const std::string& what) {
-  return invalid("the job's secret " + file + ": " + what);
+  return invalid("the job's secret: " + file + ": " + what);
 }
 
 }  // namespace
 
 Result<std::string> read_secret(const std::string& file) {
-  const transport::Descriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat about {};
-  if (!fd.valid() || ::fstat(fd.get(), &about) != 0) return wrong(file, std::strerror(errno));
-  if ((about.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-    return wrong(file, "others may read or write it: chmod 600 '" + file + "', and make a new one if they have");
-  std::string text(kFileMax, '\0');
-  const ssize_t n = ::read(fd.get(), text.data(), text.size());
-  if (n < 0) return wrong(file, std::strerror(errno));
-  text.resize(static_cast<std::size_t>(n));
+  COHAUL_ASSIGN(std::string text, read_file(file, kFileMax, Readers::owner).context("the job's secret"));
   const std::size_t first = text.find_first_not_of(kSpace);
   text = first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
   if (text.size() < kSecretLeast)

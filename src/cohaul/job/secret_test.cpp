@@ -64,9 +64,9 @@ TEST_F(Secret, EachRunHasAKeyOfItsOwn) {
   EXPECT_NE(key_of(secret, "run 1"), key_of(std::string(64, 't'), "run 1"));
   JoinOptions o;
   o.run = "run 1";
-  EXPECT_FALSE(control_identity(o).key);
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(control_identity(o).credentials));
   o.secret = secret;
-  EXPECT_EQ(control_identity(o).key, key_of(secret, "run 1"));
+  EXPECT_EQ(std::get<transport::Key>(control_identity(o).credentials), key_of(secret, "run 1"));
 }
 
 /// Variables of a job that leaves its host, beside those given.

@@ -24,7 +24,12 @@ inline constexpr const char* kLog = "COHAUL_LOG";
 inline constexpr const char* kJob = "COHAUL_JOB";        // a name that tells this job from others at the same address
 inline constexpr const char* kSecret = "COHAUL_SECRET";  // the job's secret itself
 inline constexpr const char* kSecretFile = "COHAUL_SECRET_FILE";  // job.secret
-inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";     // 1: job.plaintext
-inline constexpr const char* kEngine = "COHAUL_ENGINE";           // none: this process is alone, whoever started it
+inline constexpr const char* kTlsCert = "COHAUL_TLS_CERT";        // job.tls_cert
+inline constexpr const char* kTlsKey = "COHAUL_TLS_KEY";          // job.tls_key
+inline constexpr const char* kTlsCa = "COHAUL_TLS_CA";            // job.tls_ca
+inline constexpr const char* kTlsJob =
+    "COHAUL_TLS_JOB";  // the job's name in certificates that Cohaul's launcher issued
+inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";  // 1: job.plaintext
+inline constexpr const char* kEngine = "COHAUL_ENGINE";        // none: this process is alone, whoever started it
 
 }  // namespace cohaul::job::variables

@@ -3,7 +3,6 @@
 // host), TCP, and the simulated network. A frame is a small body (encoded values) and at most one payload (a span of
 // gradients or parameters). A payload that lies in an arena lent to the peer travels as an address; any other as bytes.
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,14 +14,12 @@
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
 #include "cohaul/transport/arena.h"
+#include "cohaul/transport/credentials.h"
 
 namespace cohaul::transport {
 
 enum class Role : std::uint8_t { worker = 0, server = 1, launcher = 2, tool = 3 };
 std::string_view name(Role role);
-
-/// A secret that both ends of a connection share.
-using Key = std::array<std::byte, 32>;
 
 /// Who speaks: exchanged in the hello, checked before any other frame. Another version, job, generation or model is refused.
 struct Identity {
@@ -32,10 +29,9 @@ struct Identity {
   Role role = Role::worker;
   std::int32_t rank = 0;
   Incarnation incarnation;
-  std::uint64_t model = 0;  // Layout::hash(); 0 = not known yet, matches any
-  std::optional<Key>
-      key{};  // TCP connections are encrypted by it (TLS), and nobody without it is let in; none: they are plain text
-  std::string purpose;  // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
+  std::uint64_t model = 0;    // Layout::hash(); 0 = not known yet, matches any
+  Credentials credentials{};  // with them TCP connections are encrypted (TLS), and nobody without is let in
+  std::string purpose;        // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
 };
 /// "worker 3", "server 0", "the launcher"
 std::string describe(const Identity& who);

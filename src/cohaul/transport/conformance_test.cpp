@@ -239,12 +239,12 @@ TEST_P(Conformance, APayloadLandsInThePlaceThatIsGivenForIt) {
       ASSERT_TRUE(f);
       EXPECT_TRUE(equal(f->payload, payload));
       EXPECT_TRUE(kind == 4 || f->payload.data() != place.data());
-      if (GetParam() == "tcp" || GetParam() == "tls") {
+      if (GetParam() == "tcp" || GetParam() == "tls" || GetParam() == "certificates") {
         EXPECT_EQ(f->payload.data() == place.data(), kind == 4);
       }
     }
   }
-  if (GetParam() == "tcp" || GetParam() == "tls") {
+  if (GetParam() == "tcp" || GetParam() == "tls" || GetParam() == "certificates") {
     EXPECT_EQ(asked, 6);
   }
 }
@@ -277,7 +277,8 @@ TEST_P(Conformance, WaitEndsAtItsDeadline) {
   EXPECT_LT(a_.poller->clock().now(), deadline + 10 * kSecond);
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, Conformance, testing::Values("arena", "tcp", "tls", "simulated", "simulated_host"),
+INSTANTIATE_TEST_SUITE_P(Forms, Conformance,
+                         testing::Values("arena", "tcp", "tls", "certificates", "simulated", "simulated_host"),
                          [](const auto& i) { return i.param; });
 
 }  // namespace

@@ -76,6 +76,7 @@ Status read_exactly(Stream& stream, Bytes into, Time deadline) {
     const ssize_t n = stream.read(into);
     if (n == -EAGAIN) COHAUL_TRY(await(stream, POLLIN, deadline, "no answer to the hello"));
     if (n == -EAGAIN || n == -EINTR) continue;
+    if (n == -EPROTO) return invalid("the other end has refused this process (a TLS alert)");
     if (n <= 0) return peer_lost("connection closed during the hello");
     into = into.subspan(static_cast<std::size_t>(n));
   }
@@ -130,7 +131,7 @@ Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identi
 }
 
 Result<std::unique_ptr<Channel>> greet_by_tcp(Descriptor socket, const Identity& self, Time deadline) {
-  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self.key, Side::connecting));
+  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self.credentials, Side::connecting));
   COHAUL_TRY(shake_hands(*stream, deadline));
   COHAUL_TRY(send_hello(*stream, encode_hello(self, FrameType::hello, 0), deadline));
   std::vector<std::byte> answer(kHeaderBytes);
@@ -140,6 +141,7 @@ Result<std::unique_ptr<Channel>> greet_by_tcp(Descriptor socket, const Identity&
   std::vector<std::byte> body(header.body_length);
   COHAUL_TRY(read_exactly(*stream, body, deadline));
   COHAUL_ASSIGN(Identity peer, answered(self, header, body));
+  COHAUL_TRY(stream->may_speak_as(peer));
   return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(stream), self, peer));
 }
 

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "cohaul/transport/authority.h"
 #include "cohaul/transport/sim_network.h"
 #include "cohaul/transport/test_pairs.h"
 
@@ -19,8 +20,16 @@ Identity test_identity(int rank) {
 
 Identity test_identity_with_key(int rank) {
   Identity who = test_identity(rank);
-  who.key.emplace();
-  who.key->fill(std::byte{7});
+  Key key;
+  key.fill(std::byte{7});
+  who.credentials = key;
+  return who;
+}
+
+Identity test_identity_with_certificate(int rank) {
+  static const Authority authority = *Authority::make("test");
+  Identity who = test_identity(rank);
+  who.credentials = std::make_shared<const Certificate>(*authority.issue(Role::worker, rank));
   return who;
 }
 
@@ -39,7 +48,9 @@ std::unique_ptr<Pair> make_pair_of(const std::string& form) {
   Time deadline = steady_clock().now() + 10 * kSecond;
   pair->server.poller = *make_poller();
   pair->client.poller = *make_poller();
-  const auto identity = form == "tls" ? test_identity_with_key : test_identity;
+  const auto identity = form == "tls"            ? test_identity_with_key
+                        : form == "certificates" ? test_identity_with_certificate
+                                                 : test_identity;
   auto endpoint = *listen(*pair->server.poller, identity(0), "127.0.0.1", 0);
   Address address = endpoint->address();
   std::thread client([&] {

@@ -14,6 +14,7 @@ class PlainStream final : public Stream {
   explicit PlainStream(Descriptor socket) : socket_(std::move(socket)) {}
   int fd() const override { return socket_.get(); }
   Result<bool> handshake() override { return true; }
+  Status may_speak_as(const Identity&) const override { return {}; }
   short wants() const override { return POLLIN; }
   ssize_t write(std::span<const iovec> parts) override {
     msghdr m{};
@@ -35,8 +36,9 @@ class PlainStream final : public Stream {
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const std::optional<Key>& key, Side side) {
-  if (key) return make_tls_stream(std::move(socket), *key, side);
+Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const Credentials& credentials, Side side) {
+  if (!std::holds_alternative<std::monostate>(credentials))
+    return make_tls_stream(std::move(socket), credentials, side);
   return std::unique_ptr<Stream>(std::make_unique<PlainStream>(std::move(socket)));
 }
 

@@ -43,6 +43,7 @@ class Greeting final : public Watched {
     return n == static_cast<ssize_t>(frame.size());
   }
   bool is_ring() const override { return false; }
+  Status may_speak_as(const Identity& who) const { return stream_ ? stream_->may_speak_as(who) : Status(); }
   /// A stranger is told nothing.
   bool is_open() const { return !stream_ || shaken_; }
   bool over_unix() const { return stream_ == nullptr; }
@@ -274,7 +275,7 @@ void RealEndpoint::take_from(const Descriptor& listener, bool ring) {
 
 Result<std::unique_ptr<Greeting>> RealEndpoint::greeting_of(Descriptor socket, bool ring, Time now) const {
   if (ring) return std::make_unique<Greeting>(std::move(socket), now);
-  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self_.key, Side::accepting));
+  COHAUL_ASSIGN(std::unique_ptr<Stream> stream, make_stream(std::move(socket), self_.credentials, Side::accepting));
   return std::make_unique<Greeting>(std::move(stream), now);
 }
 
@@ -292,6 +293,7 @@ bool RealEndpoint::greet(Greeting& greeting) {
 }
 
 Status RealEndpoint::welcome(Greeting& greeting, const Hello& hello) {
+  COHAUL_TRY(greeting.may_speak_as(hello.who));
   COHAUL_TRY(verify(self_, hello.who));
   std::optional<RingParts> parts;
   if (greeting.over_unix()) {

@@ -4,7 +4,6 @@
 #include <sys/uio.h>
 
 #include <memory>
-#include <optional>
 #include <span>
 
 #include "cohaul/base/bytes.h"
@@ -20,8 +19,10 @@ class Stream {
   virtual int fd() const = 0;
 
   /// Goes on with what must be said before the first byte. true: done; false: wants() says what it waits for. Errors: invalid (the other end does not know
-  /// the secret, or speaks no TLS), peer_lost.
+  /// the secret, has no certificate of the job, or speaks no TLS), peer_lost.
   virtual Result<bool> handshake() = 0;
+  /// After the handshake: whether the other end may speak as `who`, by its certificate. Without certificates everybody may. invalid: who it is.
+  virtual Status may_speak_as(const Identity& who) const = 0;
   /// poll's events.
   virtual short wants() const = 0;
 
@@ -37,7 +38,7 @@ class Stream {
 
 enum class Side { connecting, accepting };
 
-/// Of a connected socket: TLS 1.3 where there is a key. Errors: internal (OpenSSL).
-Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const std::optional<Key>& key, Side side);
+/// Of a connected socket: TLS 1.3 where there are credentials. Errors: invalid (a certificate that cannot be read), internal (OpenSSL).
+Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const Credentials& credentials, Side side);
 
 }  // namespace cohaul::transport

@@ -1,7 +1,6 @@
 #include "cohaul/transport/tls_stream.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
+#include <openssl/pem.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -10,6 +9,9 @@
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include "cohaul/transport/authority.h"
+#include "cohaul/transport/openssl.h"
 
 namespace cohaul::transport {
 namespace {
@@ -20,23 +22,8 @@ constexpr const char* kCipher = "TLS_AES_128_GCM_SHA256";
 constexpr unsigned char kCipherId[] = {0x13, 0x01};
 constexpr std::string_view kKeyName = "cohaul";  // goes in the clear
 
-template <auto free>
-struct Free {
-  template <class T>
-  void operator()(T* p) const {
-    free(p);
-  }
-};
-using Context = std::unique_ptr<SSL_CTX, Free<&SSL_CTX_free>>;
-using Connection = std::unique_ptr<SSL, Free<&SSL_free>>;
-
-/// What OpenSSL says of its last failure.
-std::string reason() {
-  const unsigned long code = ERR_peek_last_error();
-  ERR_clear_error();
-  const char* const text = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return text == nullptr ? "unknown" : text;
-}
+using Context = Openssl<SSL_CTX, &SSL_CTX_free>;
+using Connection = Openssl<SSL, &SSL_free>;
 
 // ---- the socket, as OpenSSL sees it: its own would raise SIGPIPE
 
@@ -76,7 +63,7 @@ const BIO_METHOD* socket_method() {
 
 // ---- the key
 
-const Key& key_of(SSL* ssl) { return *static_cast<const Key*>(SSL_get_app_data(ssl)); }
+const Key& key_of(SSL* ssl) { return std::get<Key>(*static_cast<const Credentials*>(SSL_get_app_data(ssl))); }
 
 /// A session of the key, as TLS 1.3 wants an external one.
 SSL_SESSION* session_of(SSL* ssl) {
@@ -105,30 +92,84 @@ int find_key(SSL* ssl, const unsigned char* name, std::size_t length, SSL_SESSIO
   return 1;
 }
 
+// ---- the certificate
+
+Status unreadable(const char* what) { return invalid(std::string(what) + " cannot be read: " + openssl_reason()); }
+
+Status use_certificate(SSL_CTX* context, const Certificate& c) {
+  const Bio chain = bio_of(c.chain), key = bio_of(c.key), authority = bio_of(c.authority);
+  const X509Certificate own(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+  if (!own || SSL_CTX_use_certificate(context, own.get()) != 1) return unreadable("this process's certificate");
+  while (X509* const next = PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr))
+    if (SSL_CTX_add_extra_chain_cert(context, next) != 1) X509_free(next);
+  const auto no_password = [](char*, int, int, void*) { return -1; };
+  const PrivateKey own_key(PEM_read_bio_PrivateKey(key.get(), nullptr, no_password, nullptr));
+  if (!own_key) return unreadable("the key of this process's certificate");
+  if (SSL_CTX_use_PrivateKey(context, own_key.get()) != 1)
+    return invalid("the key is not that of this process's certificate (" + openssl_reason() + ")");
+  X509_STORE* const trusted = SSL_CTX_get_cert_store(context);
+  int authorities = 0;
+  for (;; ++authorities) {
+    const X509Certificate a(PEM_read_bio_X509(authority.get(), nullptr, nullptr, nullptr));
+    if (!a) break;
+    if (X509_STORE_add_cert(trusted, a.get()) != 1) return unreadable("the authority's certificate");
+  }
+  if (authorities == 0) return unreadable("the authority's certificate");
+  ERR_clear_error();  // the end of the text is a failure to OpenSSL
+  if (!c.expires) X509_STORE_set_flags(trusted, X509_V_FLAG_NO_CHECK_TIME);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  return {};
+}
+
+/// The URIs among the alternative names of the other end's certificate.
+std::vector<std::string> names_of_peer(const SSL* ssl) {
+  std::vector<std::string> out;
+  X509* const certificate = SSL_get0_peer_certificate(ssl);
+  if (certificate == nullptr) return out;
+  const Openssl<GENERAL_NAMES, &GENERAL_NAMES_free> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    int type = 0;
+    const auto* const text =
+        static_cast<const ASN1_STRING*>(GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), i), &type));
+    if (type == GEN_URI)
+      out.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                       static_cast<std::size_t>(ASN1_STRING_length(text)));
+  }
+  return out;
+}
+
 class TlsStream final : public Stream {
  public:
-  explicit TlsStream(Descriptor socket, const Key& key) : socket_(std::move(socket)), key_(key) {}
-  ~TlsStream() override { OPENSSL_cleanse(key_.data(), key_.size()); }
+  TlsStream(Descriptor socket, const Credentials& credentials)
+      : socket_(std::move(socket)), credentials_(credentials) {}
+  ~TlsStream() override {
+    if (Key* const key = std::get_if<Key>(&credentials_)) OPENSSL_cleanse(key->data(), key->size());
+  }
 
   Status open(Side side) {
     context_.reset(SSL_CTX_new(TLS_method()));
     SSL_CTX* const context = context_.get();
     if (context == nullptr || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
         SSL_CTX_set_ciphersuites(context, kCipher) != 1 || SSL_CTX_set_num_tickets(context, 0) != 1)
-      return internal("TLS could not be set up: " + reason());
+      return internal("TLS could not be set up: " + openssl_reason());
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     SSL_CTX_set_read_ahead(context, 1);  // several records a call
     SSL_CTX_set_default_read_buffer_len(context, kReadBytes);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_psk_use_session_callback(context, use_key);
-    SSL_CTX_set_psk_find_session_callback(context, find_key);
+    if (const Certificate* const own = certificate()) {
+      COHAUL_TRY(use_certificate(context, *own));
+    } else {
+      SSL_CTX_set_psk_use_session_callback(context, use_key);
+      SSL_CTX_set_psk_find_session_callback(context, find_key);
+    }
     ssl_.reset(SSL_new(context));
     BIO* const bio = ssl_ ? BIO_new(socket_method()) : nullptr;
-    if (bio == nullptr) return internal("TLS could not be set up: " + reason());
+    if (bio == nullptr) return internal("TLS could not be set up: " + openssl_reason());
     BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(socket_.get())));
     SSL_set_bio(ssl_.get(), bio, bio);
-    SSL_set_app_data(ssl_.get(), &key_);
+    SSL_set_app_data(ssl_.get(), &credentials_);
     if (side == Side::connecting) SSL_set_connect_state(ssl_.get());
     else SSL_set_accept_state(ssl_.get());
     return {};
@@ -140,15 +181,28 @@ class TlsStream final : public Stream {
   Result<bool> handshake() override {
     forget_errors();
     const int done = SSL_do_handshake(ssl_.get());
-    if (done == 1) {
-      if (SSL_session_reused(ssl_.get()) == 1) return true;  // by the key, and nothing else
-      return invalid("the TLS connection was not made by the job's secret");
-    }
+    if (done == 1) return met();
     const int error = SSL_get_error(ssl_.get(), done);
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return false;
     if (error == SSL_ERROR_SYSCALL || error == SSL_ERROR_ZERO_RETURN)
       return peer_lost("connection closed during the TLS handshake");
-    return invalid("the two processes do not share the job's secret, or are of different jobs (TLS: " + reason() + ")");
+    if (certificate() != nullptr) return without_certificate();
+    return invalid(
+        "the two processes do not share the job's secret, or are of different jobs (TLS: " + openssl_reason() + ")");
+  }
+
+  Status may_speak_as(const Identity& who) const override {
+    const Certificate* const own = certificate();
+    if (own == nullptr) return {};
+    const auto is_named = [&](Role role, int rank) {
+      return std::find(names_.begin(), names_.end(), certified_name(own->job, role, rank)) != names_.end();
+    };
+    if (is_named(who.role, who.rank)) return {};
+    if (who.role == Role::server && own->threads_of > 0 && is_named(Role::worker, who.rank % own->threads_of))
+      return {};
+    if (who.role == Role::launcher && own->worker_0_hosts && is_named(Role::worker, 0)) return {};
+    return invalid("a process with the certificate of " + (names_.empty() ? "nobody" : names_.front()) +
+                   " says that it is " + certified_name(own->job, who.role, who.rank));
   }
 
   ssize_t write(std::span<const iovec> parts) override {
@@ -184,6 +238,28 @@ class TlsStream final : public Stream {
     return result(n);
   }
 
+  const Certificate* certificate() const {
+    const auto* const own = std::get_if<std::shared_ptr<const Certificate>>(&credentials_);
+    return own == nullptr ? nullptr : own->get();
+  }
+
+  /// The handshake is done: by what we asked for, and nothing else.
+  Result<bool> met() {
+    if (certificate() == nullptr) {
+      if (SSL_session_reused(ssl_.get()) == 1) return true;
+      return invalid("the TLS connection was not made by the job's secret");
+    }
+    names_ = names_of_peer(ssl_.get());
+    if (SSL_get_verify_result(ssl_.get()) == X509_V_OK && SSL_get0_peer_certificate(ssl_.get()) != nullptr) return true;
+    return without_certificate();
+  }
+
+  Status without_certificate() const {
+    const long verified = SSL_get_verify_result(ssl_.get());
+    return invalid("the other end has no certificate of this job, or does not take this process's (TLS: " +
+                   (verified == X509_V_OK ? openssl_reason() : X509_verify_cert_error_string(verified)) + ")");
+  }
+
   static constexpr std::size_t kWriteMax = 1 << 30;
 
   /// OpenSSL's results are read from what the thread's last failures left.
@@ -203,17 +279,18 @@ class TlsStream final : public Stream {
   }
 
   Descriptor socket_;
-  Key key_;
+  Credentials credentials_;
+  std::vector<std::string> names_;  // in the other end's certificate
   Context context_;
-  Connection ssl_;  // before socket and key go
+  Connection ssl_;  // before socket and credentials go
   std::vector<std::byte> gathered_;
   int records_ = 0;  // written with the present key
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Stream>> make_tls_stream(Descriptor socket, const Key& key, Side side) {
-  auto stream = std::make_unique<TlsStream>(std::move(socket), key);
+Result<std::unique_ptr<Stream>> make_tls_stream(Descriptor socket, const Credentials& credentials, Side side) {
+  auto stream = std::make_unique<TlsStream>(std::move(socket), credentials);
   COHAUL_TRY(stream->open(side));
   return std::unique_ptr<Stream>(std::move(stream));
 }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <thread>
 
+#include "cohaul/transport/authority.h"
 #include "cohaul/transport/endpoint.h"
 #include "cohaul/transport/hello.h"
 #include "cohaul/transport/socket.h"
@@ -171,7 +172,7 @@ struct Carried {
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b), 0);
     from = Descriptor(a[1]);
     to = Descriptor(b[1]);
-    const Key key = *test_identity_with_key(0).key;
+    const Credentials key = test_identity_with_key(0).credentials;
     client = *make_tls_stream(Descriptor(a[0]), key, Side::connecting);
     server = *make_tls_stream(Descriptor(b[0]), key, Side::accepting);
   }
@@ -217,7 +218,7 @@ TEST(Tls, TheKeyChangesAfterSoManyRecords) {
 TEST(Tls, WithoutTheSecretNobodyIsLetIn) {
   Echo echo;
   Identity wrong = test_identity_with_key(1);
-  wrong.key->back() = std::byte{8};
+  std::get<Key>(wrong.credentials).back() = std::byte{8};
   const Status other = talk(echo.port(), wrong);
   EXPECT_EQ(other.code(), Code::invalid);
   EXPECT_NE(other.message().find("do not share the job's secret"), std::string::npos) << other.message();
@@ -320,6 +321,101 @@ TEST(Tls, ACertificateIsNoSecret) {
     stranger.join();
     EXPECT_EQ(heard, "");
   }
+}
+
+// ---- certificates
+
+using Change = std::function<void(Certificate&)>;
+
+Identity with(const Identity& who, const Change& change) {
+  Certificate c = *std::get<std::shared_ptr<const Certificate>>(who.credentials);
+  change(c);
+  Identity out = who;
+  out.credentials = std::make_shared<const Certificate>(std::move(c));
+  return out;
+}
+
+Identity as(Identity who, Role role, int rank) {
+  who.role = role;
+  who.rank = rank;
+  return who;
+}
+
+const Identity kZero = test_identity_with_certificate(0), kOne = test_identity_with_certificate(1);
+
+TEST(Certificates, AProcessSpeaksForItselfAlone) {
+  Echo echo(kZero);
+  EXPECT_TRUE(talk(echo.port(), kOne).ok());
+  const Status other = talk(echo.port(), as(kOne, Role::worker, 2));
+  EXPECT_EQ(other.code(), Code::invalid);
+  EXPECT_NE(other.message().find("with the certificate of cohaul:test/worker/1 says that it is cohaul:test/worker/2"),
+            std::string::npos)
+      << other.message();
+  EXPECT_FALSE(talk(echo.port(), as(kOne, Role::server, 1)).ok());
+  EXPECT_FALSE(talk(echo.port(), as(kOne, Role::launcher, 0)).ok());
+  EXPECT_EQ(echo.accepted(), 1);
+  // Nor is it taken for another where it listens.
+  Echo impostor(as(kOne, Role::worker, 0));
+  const Status there = talk(impostor.port(), test_identity_with_certificate(2));
+  EXPECT_NE(there.message().find("says that it is cohaul:test/worker/0"), std::string::npos) << there.message();
+}
+
+TEST(Certificates, AWorkersThreadsSpeakForItsServersAndTheRendezvous) {
+  const Identity zero = with(kZero, [](Certificate& c) { c.threads_of = 2; });
+  Echo echo(zero);
+  EXPECT_TRUE(talk(echo.port(), as(kOne, Role::server, 3)).ok());
+  EXPECT_FALSE(talk(echo.port(), as(kOne, Role::server, 2)).ok());
+  EXPECT_FALSE(talk(echo.port(), as(kOne, Role::launcher, 0)).ok());
+  Echo host(as(kZero, Role::launcher, 0));
+  EXPECT_TRUE(talk(host.port(), with(kOne, [](Certificate& c) { c.worker_0_hosts = true; })).ok());
+  EXPECT_FALSE(talk(host.port(), kOne).ok());
+}
+
+TEST(Certificates, OnlyThoseOfTheJobsAuthorityCount) {
+  Echo echo(kZero);
+  const Authority stranger = *Authority::make("test");
+  const Certificate theirs = *stranger.issue(Role::worker, 1);
+  const auto refuses = [&](const Change& change) {
+    const Status s = talk(echo.port(), with(kOne, change), 5);
+    EXPECT_EQ(s.code(), Code::invalid) << s.message();
+    return std::string(s.message());
+  };
+  // Signed by another, who is trusted here or is not.
+  EXPECT_NE(refuses([&](Certificate& c) { c = theirs; }).find("no certificate of this job"), std::string::npos);
+  refuses([&](Certificate& c) {
+    c.chain = theirs.chain;
+    c.key = theirs.key;
+  });
+  // Of the same authority, where another job is expected.
+  Echo of_another_job(with(kZero, [](Certificate& c) { c.job = "other"; }));
+  EXPECT_FALSE(talk(of_another_job.port(), kOne, 5).ok());
+  EXPECT_EQ(of_another_job.accepted(), 0);
+  EXPECT_FALSE(talk(echo.port(), test_identity_with_key(1), 5).ok());
+  EXPECT_FALSE(talk(echo.port(), test_identity(1), 2).ok());
+  EXPECT_EQ(echo.accepted(), 0);
+  EXPECT_TRUE(talk(echo.port(), kOne).ok());
+  // And who connects does not take a stranger's for the job's.
+  Echo other(with(kZero, [&](Certificate& c) { c = *stranger.issue(Role::worker, 0); }));
+  EXPECT_EQ(talk(other.port(), kOne, 5).code(), Code::invalid);
+  Echo knows_a_secret;
+  EXPECT_FALSE(talk(knows_a_secret.port(), kOne, 5).ok());
+}
+
+TEST(Certificates, WhatCannotBeReadIsNamed) {
+  const auto refusal = [](const Change& change) {
+    std::uint16_t port = 0;
+    const Descriptor listener = *tcp_listen("127.0.0.1", port);
+    return std::string(talk(port, with(kOne, change), 2).message());
+  };
+  EXPECT_NE(refusal([](Certificate& c) { c.chain = "nonsense"; }).find("this process's certificate cannot be read"),
+            std::string::npos);
+  EXPECT_NE(refusal([](Certificate& c) { c.key = ""; }).find("the key of this process's certificate cannot be read"),
+            std::string::npos);
+  EXPECT_NE(refusal([](Certificate& c) { c.authority = ""; }).find("the authority's certificate cannot be read"),
+            std::string::npos);
+  const std::string other = std::get<std::shared_ptr<const Certificate>>(kZero.credentials)->key;
+  EXPECT_NE(refusal([&](Certificate& c) { c.key = other; }).find("the key is not that of this process's certificate"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -1,0 +1,37 @@
+#pragma once
+// What one host's crew is to run.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cohaul/job/member.h"
+#include "cohaul/transport/credentials.h"
+#include "cohaul/transport/endpoint.h"
+
+namespace cohaul::job {
+
+struct CrewPlan {
+  std::vector<MemberKey> members;  // to start here, in this order
+  int workers = 1, servers = 0;    // of the whole job
+  /// In commands and environment, "{text:NAME}" is the path of a file in memory with that text, and "{output:NAME}" one that the program may make.
+  std::vector<std::string> worker_command{}, server_command{};
+  std::vector<std::pair<std::string, std::string>> environment{};  // of every process
+  std::map<std::string, std::string> texts{};
+
+  bool hosts_rendezvous = true;
+  std::string address = "127.0.0.1";  // as job.address
+  std::uint16_t port = 0;
+  transport::PortRange ports{};
+  std::uint64_t token = 0;  // the job's
+  double peer_timeout_s = 10, join_timeout_s = 60;
+  bool must_join = true;
+
+  /// By member, and the rendezvous' as Role::launcher. Empty: plain text, on one host.
+  std::map<MemberKey, transport::Certificate> certificates{};
+  std::string logs{};  // folder; empty: a temporary one
+};
+
+}  // namespace cohaul::job

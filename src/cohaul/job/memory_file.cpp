@@ -1,0 +1,37 @@
+#include "cohaul/job/memory_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace cohaul::job {
+
+MemoryFile::MemoryFile(int fd) : fd_(fd), path_("/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd)) {}
+
+MemoryFile::MemoryFile(MemoryFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+
+MemoryFile::~MemoryFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void MemoryFile::keep_for_exec() const { ::fcntl(fd_, F_SETFD, 0); }
+
+Result<MemoryFile> MemoryFile::of(const std::string& text) {
+  const int fd = memfd_create("cohaul", MFD_CLOEXEC);
+  if (fd < 0) return system_error("make a file in memory", errno);
+  MemoryFile file(fd);
+  if (::fchmod(fd, S_IRUSR | S_IWUSR) != 0) return system_error("make a file in memory private", errno);
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
+    if (n < 0 && errno != EINTR) return system_error("write a file in memory", errno);
+    if (n > 0) done += static_cast<std::size_t>(n);
+  }
+  return file;
+}
+
+}  // namespace cohaul::job
