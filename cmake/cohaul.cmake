@@ -47,11 +47,11 @@ endfunction()
 #   USES lists the folders whose headers this one includes; a test holds it against the #include lines.
 function(cohaul_folder name)
   cmake_parse_arguments(arg "" "" "USES;LIBS;TEST_LIBS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS *.cpp engines/*.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp engines/*.cpp hosts/*.cpp)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
-  file(GLOB headers CONFIGURE_DEPENDS *.h engines/*.h)
+  file(GLOB headers CONFIGURE_DEPENDS *.h engines/*.h hosts/*.h)
   list(FILTER headers EXCLUDE REGEX "(-inl|_test|/testing|/test_[a-z_]+)\\.h$")  # of one source file, or of the tests: not public
 
   if(sources)

@@ -12,6 +12,7 @@ namespace cohaul::cli {
 namespace {
 
 Status check(const job::LaunchOptions& options) {
+  if (!options.hosts.empty()) return {};  // it is the hosts that have them
   const std::string& program = options.worker_command.front();
   if (program.find('/') != std::string::npos)
     COHAUL_TRY(check_executable("program", program));  // else it is looked for in the PATH
@@ -21,8 +22,12 @@ Status check(const job::LaunchOptions& options) {
 
 /// Under an engine whose tasks are the job's processes, this one becomes its worker or server. Returns where the processes are to be launched, or with an
 /// error.
-Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& options) {
+Status start_here(const LaunchArguments& arguments, job::LaunchOptions& options) {
   COHAUL_ASSIGN(const std::optional<job::Place> place, job::place_from_environment());
+  if (arguments.on.given()) {
+    if (place) COHAUL_TRY(refuse_hosts(*place));
+    return {};
+  }
   if (place && place->tasks > 1) {
     COHAUL_TRY(job::expect_workers(*place, arguments.workers, options.servers));
     return job::become_member(options, *place);
@@ -45,7 +50,8 @@ int run_launch(const LaunchArguments& arguments) {
     options.servers = arguments.servers;
     options.logs = arguments.logs;
     options.must_join = false;
-    status = check(options);
+    if (arguments.on.given()) status = set_hosts(arguments.on, arguments.workers, options);
+    if (status.ok()) status = check(options);
     if (status.ok()) status = start_here(arguments, options);
     if (status.ok()) {
       const auto failed = launch_and_wait(std::move(options));

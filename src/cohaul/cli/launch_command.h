@@ -1,9 +1,11 @@
 #pragma once
-// `cohaul launch [--workers N] [--servers K] -- ./program [args]`.
+// `cohaul launch [--workers N] [--servers K] [--hosts a,b] -- ./program [args]`.
 
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "cohaul/cli/hosts_option.h"
 
 namespace cohaul::cli {
 
@@ -11,6 +13,7 @@ struct LaunchArguments {
   std::optional<int> workers{};
   int servers = 0;
   std::string logs{};
+  HostsOption on{};
   std::vector<std::string> command{};
 };
 

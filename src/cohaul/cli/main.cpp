@@ -7,7 +7,9 @@
 #include <CLI/CLI.hpp>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/cli/agent_command.h"
 #include "cohaul/cli/bench_command.h"
+#include "cohaul/cli/check_hosts_command.h"
 #include "cohaul/cli/checkpoint_command.h"
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/cli/keys_command.h"
@@ -26,6 +28,11 @@ int said(const cohaul::Status& status) {
   return exit_code(status.code());
 }
 
+void add_hosts(CLI::App& app, HostsOption& a) {
+  app.add_option("--hosts", a.hosts, "where the workers run, over ssh: node1:2,node2:2");
+  app.add_option("--ssh", a.ssh, "the ssh to use, with its options")->capture_default_str();
+}
+
 CLI::App* add_train(CLI::App& app, TrainArguments& a) {
   CLI::App* train = app.add_subcommand("train", "Train the model of a job file");
   train->add_option("JOB.toml", a.job_file, "the job")->required();
@@ -38,6 +45,7 @@ CLI::App* add_train(CLI::App& app, TrainArguments& a) {
   train->add_option("--tensorboard", a.tensorboard, "folder for TensorBoard's event files");
   train->add_option("--program", a.program, "your own worker, built with worker_main");
   train->add_flag("--quiet", a.quiet, "no progress on stderr");
+  add_hosts(*train, a.on);
   return train;
 }
 
@@ -49,6 +57,7 @@ CLI::App* add_launch(CLI::App& app, LaunchArguments& a) {
   launch->add_option("--servers", a.servers, "server processes; 0: servers, if any, are threads of the workers")
       ->check(CLI::Range(0, 1024));
   launch->add_option("--logs", a.logs, "folder of logs, one a process");
+  add_hosts(*launch, a.on);
   launch->add_option("program", a.command, "after --: the program and its arguments")->required();
   return launch;
 }
@@ -72,6 +81,25 @@ CLI::App* add_checkpoint(CLI::App& app, CheckpointArguments& a) {
   checkpoint->add_option("FOLDER", a.folder, "a train.checkpoint, or one checkpoint in it")->required();
   checkpoint->add_option("--export", a.export_file, "write the newest good one's parameters as a safetensors file");
   return checkpoint;
+}
+
+CLI::App* add_check_hosts(CLI::App& app, CheckHostsArguments& a) {
+  CLI::App* check = app.add_subcommand("check-hosts", "Measure the network between every two hosts of a list");
+  check->add_option("HOSTS", a.on.hosts, "the hosts: a,b,c")->required();
+  check->add_option("--ssh", a.on.ssh, "the ssh to use, with its options")->capture_default_str();
+  check->add_option("--seconds", a.seconds, "how long each of a pair's three measurements takes")
+      ->check(CLI::Range(0.01, 60.0))
+      ->capture_default_str();
+  check->add_flag("--json", a.json, "print JSON instead of a table");
+  return check;
+}
+
+CLI::App* add_probe(CLI::App& app, ProbeArguments& a) {
+  CLI::App* probe = app.add_subcommand("probe", "The part of check-hosts that runs on each host")->group("");
+  probe->add_option("--names", a.names);
+  probe->add_option("--seconds", a.seconds);
+  probe->add_flag("--json", a.json);
+  return probe;
 }
 
 struct BenchArguments {
@@ -108,14 +136,19 @@ int main(int argc, char** argv) {
   KeysArguments keys;
   CheckpointArguments checkpoint;
   BenchArguments bench;
+  CheckHostsArguments check_hosts;
+  ProbeArguments probe;
   CLI::App* const train_app = add_train(app, train);
   CLI::App* const launch_app = add_launch(app, launch);
   CLI::App* const demo_app = add_demo(app, demo);
   CLI::App* const keys_app = add_keys(app, keys);
   CLI::App* const checkpoint_app = add_checkpoint(app, checkpoint);
   CLI::App* const bench_app = add_bench(app, bench);
+  CLI::App* const check_hosts_app = add_check_hosts(app, check_hosts);
+  CLI::App* const probe_app = add_probe(app, probe);
   CLI::App* const secret_app =
       app.add_subcommand("secret", "Make the secret by which your processes on several hosts know each other");
+  CLI::App* const agent_app = app.add_subcommand("agent", "The part of --hosts that runs on each host")->group("");
   if (const std::string unknown = argc > 1 ? unknown_command(app, argv[1]) : ""; !unknown.empty()) {
     std::cerr << "cohaul: " << unknown << "\n";
     return cohaul::kUsersMistake;
@@ -134,6 +167,9 @@ int main(int argc, char** argv) {
   if (*keys_app) return run_keys(keys);
   if (*checkpoint_app) return run_checkpoint(checkpoint);
   if (*secret_app) return run_secret();
+  if (*agent_app) return run_agent();
+  if (*check_hosts_app) return run_check_hosts(check_hosts);
+  if (*probe_app) return run_probe(probe);
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
   return cohaul::kUsersMistake;
 }

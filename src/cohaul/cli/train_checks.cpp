@@ -44,9 +44,10 @@ Status check_checkpoints(const config::Config& job, const std::string& path) {
 
 }  // namespace
 
-Status check_files(const config::Config& job) {
-  if (auto path = job.find<std::string>("data.path")) COHAUL_TRY(of_key(job, "data.path", check_folder(*path)));
-  if (auto path = job.find<std::string>("train.init"))
+Status check_files(const config::Config& job, bool elsewhere) {
+  if (auto path = job.find<std::string>("data.path"); path && !elsewhere)
+    COHAUL_TRY(of_key(job, "data.path", check_folder(*path)));
+  if (auto path = job.find<std::string>("train.init"); path && !elsewhere)
     COHAUL_TRY(of_key(job, "train.init", checkpoint::read(*path).status()));
   if (auto path = job.find<std::string>("train.save"))
     COHAUL_TRY(of_key(job, "train.save", checkpoint::check_writable(*path)));

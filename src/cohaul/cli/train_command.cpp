@@ -59,19 +59,52 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
       .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
 }
 
-Result<job::LaunchOptions> plan(const config::Config& job, const TrainArguments& arguments, const std::string& job_path,
+/// What the workers of other hosts write comes home: an option's file, and where it goes.
+std::string output_of(std::vector<job::HomeFile>& files, const std::string& name, const std::string& path,
+                      job::HomeFile::How how) {
+  if (path == "-") return path;  // stdout comes home by itself
+  files.push_back({name, path, how});
+  return "{output:" + name + "}";
+}
+
+/// The job's processes on other hosts.
+Status plan_elsewhere(const config::Config& job, TrainArguments& arguments, job::LaunchOptions& out, bool goes_on) {
+  using How = job::HomeFile::How;
+  COHAUL_TRY(set_hosts(arguments.on, job.get<std::int64_t>("job.workers"), out));
+  out.texts["job"] = job.encode();
+  const auto redirect = [&](std::string& path, const char* name, How how) {
+    if (!path.empty()) path = output_of(out.files, name, path, how);
+  };
+  redirect(arguments.record, "record", How::append);
+  redirect(arguments.csv, "csv", goes_on ? How::append : How::anew);
+  redirect(arguments.tensorboard, "tensorboard", How::folder);
+  return {};
+}
+
+Result<job::LaunchOptions> plan(const config::Config& job, TrainArguments arguments, std::string job_path,
                                 bool goes_on = false) {
   COHAUL_ASSIGN(const std::string folder, own_folder());
   job::LaunchOptions out = job::launch_options_of(job);
+  if (arguments.on.given()) {
+    job_path = "{text:job}";
+    COHAUL_TRY(plan_elsewhere(job, arguments, out, goes_on));
+  }
   std::vector<std::string>& worker = out.worker_command;
   worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
   if (!arguments.record.empty()) worker.insert(worker.end(), {"--record", arguments.record});
   if (!arguments.csv.empty()) worker.insert(worker.end(), {"--csv", arguments.csv});
   if (!arguments.tensorboard.empty()) worker.insert(worker.end(), {"--tensorboard", arguments.tensorboard});
+  if (arguments.on.given() && job.has("train.save"))
+    worker.insert(worker.end(), {"--save", output_of(out.files, "save", job.get<std::string>("train.save"),
+                                                     job::HomeFile::How::whole)});
   if (arguments.quiet) worker.push_back("--quiet");
   if (goes_on) worker.push_back("--goes-on");
   out.server_command = {folder + "/cohaul-server"};
   out.servers = static_cast<int>(job.get_or<std::int64_t>("strategy.servers", 0));
+  if (arguments.on.given()) {
+    out.check = {worker.front(), "--check", "--job", job_path};
+    return out;
+  }
   COHAUL_TRY(check_executable(arguments.program.empty() ? "the worker" : "--program", worker.front()));
   if (out.servers > 0) COHAUL_TRY(check_executable("the server", out.server_command.front()));
   return out;
@@ -112,7 +145,7 @@ Outcome train_once(const config::Config& job, const TrainArguments& arguments, i
   if (!handover.ok()) return checked(handover.status());
   auto options = plan(job, arguments, handover->path(), tries > 0);
   if (!options.ok()) return checked(options.status());
-  if (tries == 0)
+  if (tries == 0 && !arguments.on.given())
     if (Outcome f = ask_worker(options->worker_command.front(), !arguments.program.empty(), handover->path())) return f;
   bool stopped = false;
   Outcome ended = launch_and_wait(*std::move(options), &stopped);
@@ -126,10 +159,25 @@ Outcome train_once(const config::Config& job, const TrainArguments& arguments, i
 /// A job that has failed by itself may do better the next time.
 bool may_restart(const Failure& failure) { return failure.exit == kFailed || failure.exit == kLost; }
 
+/// Hosts say how many workers there are, where the user has not.
+Status count_workers(TrainArguments& arguments) {
+  if (!arguments.on.given()) return {};
+  std::optional<std::int64_t> workers = arguments.workers;
+  if (!workers) {
+    COHAUL_ASSIGN(const config::Config job, resolve(request_of(arguments)));
+    if (job.set_by_user("job.workers")) workers = job.get<std::int64_t>("job.workers");
+  }
+  job::LaunchOptions options;
+  COHAUL_TRY(set_hosts(arguments.on, workers, options));
+  arguments.workers = options.workers;
+  return {};
+}
+
 Outcome train(TrainArguments arguments, observe::Record& record) {
+  if (const Status s = count_workers(arguments); !s.ok()) return checked(s);
   auto resolved = resolve_checkpointed(request_of(arguments));
   if (!resolved.ok()) return checked(resolved.status());
-  if (Status s = check_files(resolved->job); !s.ok()) return checked(s);
+  if (Status s = check_files(resolved->job, arguments.on.given()); !s.ok()) return checked(s);
   if (Status s = check_outputs(arguments); !s.ok()) return checked(s);
   const std::int64_t restarts = resolved->job.get<std::int64_t>("job.restarts");
   for (int tries = 0;; ++tries) {
@@ -192,7 +240,8 @@ int run_task(const TrainArguments& arguments, const job::Place& place) {
 
 int run_train(const TrainArguments& arguments) {
   const Result<std::optional<job::Place>> place = job::place_from_environment();
-  if (place.ok() && *place && (*place)->tasks > 1) return run_task(arguments, **place);
+  const bool by_engine = place.ok() && *place && (*place)->tasks > 1;
+  if (by_engine && !arguments.on.given()) return run_task(arguments, **place);
   job::Signals signals;  // from the first moment on: those within take what has come
   // Opened first, so that every failure has a record.
   auto record = observe::Record::create(arguments.record);
@@ -201,7 +250,8 @@ int run_train(const TrainArguments& arguments) {
     return exit_code(record.status().code());
   }
   Outcome failed = checked(place.status());
-  if (!failed && *place && !arguments.workers)
+  if (!failed && by_engine) failed = checked(refuse_hosts(**place));
+  if (!failed && *place && !arguments.workers && !arguments.on.given())
     failed = checked((*place)->mistake);  // --workers: several are wanted here
   if (!failed) failed = train(arguments, *record);
   if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;

@@ -38,7 +38,7 @@ using train::or_throw;
 
 struct Arguments {
   bool check = false, quiet = false, goes_on = false;
-  std::string job, record, csv, tensorboard;
+  std::string job, record, csv, tensorboard, save;
 };
 
 Config read_job(const std::string& path) {
@@ -250,7 +250,8 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   trainer.close();
   if (!first) return;
   or_throw(joined.commit());  // so that a run either has its results, or an error
-  if (auto path = job.find<std::string>("train.save")) train::or_throw(train::save(*path, whole, model.model.buffers));
+  if (auto path = job.find<std::string>("train.save"))
+    train::or_throw(train::save(arguments.save.empty() ? *path : arguments.save, whole, model.model.buffers));
   observe::Event result = result_event(trainer, test, hash, static_cast<double>(steady_clock().now() - began) / 1e9);
   if (asynchrony) train::add_asynchrony(result, *asynchrony);
   sinks.write(result);
@@ -286,6 +287,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
   app.add_option("--record", arguments.record, "where the record goes on");
   app.add_option("--csv", arguments.csv, "where the table goes");
   app.add_option("--tensorboard", arguments.tensorboard, "where the event file goes");
+  app.add_option("--save", arguments.save, "where train.save is written, to be brought to its place");
   app.add_flag("--goes-on", arguments.goes_on, "a try before this one has written a part of the table");
   app.add_flag("--quiet", arguments.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);

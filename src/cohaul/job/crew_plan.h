@@ -20,6 +20,7 @@ struct CrewPlan {
   std::vector<std::string> worker_command{}, server_command{};
   std::vector<std::pair<std::string, std::string>> environment{};  // of every process
   std::map<std::string, std::string> texts{};
+  std::vector<std::string> outputs{};  // names
 
   bool hosts_rendezvous = true;
   std::string address = "127.0.0.1";  // as job.address
@@ -32,6 +33,8 @@ struct CrewPlan {
   /// By member, and the rendezvous' as Role::launcher. Empty: plain text, on one host.
   std::map<MemberKey, transport::Certificate> certificates{};
   std::string logs{};  // folder; empty: a temporary one
+  /// Paths by which messages name the logs, where they are elsewhere. None: where they are written.
+  std::map<MemberKey, std::string> shown_logs{};
 };
 
 }  // namespace cohaul::job

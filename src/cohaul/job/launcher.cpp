@@ -8,6 +8,8 @@
 #include <charconv>
 #include <optional>
 
+#include "cohaul/job/engines/place.h"
+#include "cohaul/job/hosts/remote_crew.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/local_crew.h"
 #include "cohaul/job/process.h"
@@ -43,7 +45,8 @@ CrewPlan plan_of(const LaunchOptions& options) {
   plan.worker_command = options.worker_command;
   plan.server_command = options.server_command;
   plan.environment = settings_of(options);
-  plan.address = options.address;
+  // Other hosts cannot reach loopback.
+  plan.address = options.hosts.size() > 1 && options.address == kThisHost ? "*" : options.address;
   plan.port = options.port;
   plan.ports = options.ports;
   plan.token = random_bits() | 1;
@@ -51,6 +54,8 @@ CrewPlan plan_of(const LaunchOptions& options) {
   plan.join_timeout_s = options.join_timeout_s;
   plan.must_join = options.must_join;
   plan.logs = options.logs;
+  plan.texts = options.texts;
+  for (const HomeFile& f : options.files) plan.outputs.push_back(f.name);
   return plan;
 }
 
@@ -64,7 +69,11 @@ class Launch {
     CrewPlan plan = plan_of(options_);
     for (const MemberKey who : plan.members) processes_.push_back({who});
     crew_ = make_crew(std::move(plan));
-    COHAUL_TRY(crew_->start(signals_.fd()));
+    if (const Status started = crew_->start(signals_.fd()); !started.ok()) {
+      const int signal = started.code() == Code::unavailable ? signals_.drain() : 0;
+      if (signal == 0) return started;
+      return LaunchOutcome{.exit_code = 128 + signal, .message = interruption(signal)};
+    }
     while (std::any_of(processes_.begin(), processes_.end(), [](const Process& p) { return !p.exit; })) {
       wait();
       if (int signal = signals_.drain()) interrupted(signal);
@@ -91,11 +100,21 @@ class Launch {
   }
 
   std::unique_ptr<Crew> make_crew(CrewPlan plan) const {
-    return std::make_unique<LocalCrew>(std::move(plan), options_.first_stdout, options_.first_stderr,
-                                       [this](MemberKey who, std::int64_t pid, const std::string& log) {
-                                         if (options_.on_started)
-                                           options_.on_started({who.role, who.rank, pid, host_name(), log});
-                                       });
+    const auto started = [this](MemberKey who, std::int64_t pid, const std::string& host, const std::string& log) {
+      if (options_.on_started) options_.on_started({who.role, who.rank, pid, host, log});
+    };
+    if (options_.hosts.empty())
+      return std::make_unique<LocalCrew>(
+          std::move(plan), options_.first_stdout, options_.first_stderr,
+          [started](MemberKey who, std::int64_t pid, const std::string& log) { started(who, pid, host_name(), log); });
+    return make_remote_crew(std::move(plan), {.hosts = options_.hosts,
+                                              .ssh = options_.ssh,
+                                              .cohaul = options_.cohaul,
+                                              .check = options_.check,
+                                              .files = options_.files,
+                                              .first_stdout = options_.first_stdout,
+                                              .first_stderr = options_.first_stderr,
+                                              .on_started = started});
   }
 
   void wait() const {

@@ -3,12 +3,15 @@
 // leaves nobody behind. It knows nothing of what they compute.
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cohaul/base/status.h"
 #include "cohaul/job/certificates.h"
+#include "cohaul/job/hosts/home.h"
+#include "cohaul/job/hosts/host_list.h"
 #include "cohaul/job/membership.h"
 #include "cohaul/transport/endpoint.h"
 
@@ -40,6 +43,14 @@ struct LaunchOptions {
   double stop_grace_s = 25;
   /// false: the programs need not be Cohaul's. The time to join then runs from the first who joins.
   bool must_join = true;
+  /// --hosts: empty: all run on this host. Else see RemoteOptions.
+  std::vector<HostSlots> hosts;
+  std::vector<std::string> ssh{"ssh"};
+  std::string cohaul;              // path of the program on the hosts
+  std::vector<std::string> check;  // looks whether a host can run the job
+  /// As CrewPlan has them, with where they go here.
+  std::map<std::string, std::string> texts;
+  std::vector<HomeFile> files;
   std::string logs;  // job.logs, made if missing; empty: a temporary folder, kept only after a failure
   std::vector<std::pair<std::string, std::string>> environment;  // in addition
   /// The first worker's stdout and stderr go here (stderr into its log, too, unless this is a terminal); all else goes into logs.
@@ -49,13 +60,13 @@ struct LaunchOptions {
 };
 
 struct LaunchOutcome {
-  int exit_code = 0;     // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
-  bool stopped = false;  // by a signal, after a checkpoint: see the message
-  std::string message;   // for the user: who failed first, how, where its log is and its last lines; empty when 0
+  int exit_code = 0;      // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
+  bool stopped = false;   // by a signal, after a checkpoint: see the message
+  std::string message{};  // for the user: who failed first, how, where its log is and its last lines; empty when 0
   transport::Role role = transport::Role::launcher;  // who failed first
   int rank = 0;
-  std::string operation;  // its last one
-  std::string log;        // path of its log; empty: none
+  std::string operation{};  // its last one
+  std::string log{};        // path of its log; empty: none
 };
 
 /// What the options say to every process of the job, as variables of its environment.

@@ -83,8 +83,11 @@ Status LocalCrew::start(int) {
 
 Status LocalCrew::prepare() {
   if (mailbox_->fd() < 0) return system_error("open the launcher's descriptors", errno);
+  if (!plan_.outputs.empty()) {
+    COHAUL_ASSIGN(outputs_, TemporaryFolder::make("cohaul-outputs"));
+  }
   for (const auto& [name, text] : plan_.texts) {
-    COHAUL_ASSIGN(MemoryFile file, MemoryFile::of(text));
+    COHAUL_ASSIGN(MemoryFile file, MemoryFile::of(expand(text)));
     texts_.emplace(name, std::move(file));
   }
   return logs_.open(plan_.logs, first_stdout_, first_stderr_);
@@ -164,7 +167,8 @@ std::vector<std::pair<std::string, std::string>> LocalCrew::environment_of(Membe
   add(variables::kServers, std::to_string(plan_.servers));
   add(variables::kToken, std::to_string(plan_.token));
   add(variables::kListen, join_hosts(listen_));
-  add(variables::kLog, log);
+  const auto shown = plan_.shown_logs.find(who);
+  add(variables::kLog, shown == plan_.shown_logs.end() ? log : shown->second);
   if (const auto own = plan_.certificates.find(who); own != plan_.certificates.end()) {
     add(variables::kTlsCert, texts_.at(text_name(who, "certificate")).path());
     add(variables::kTlsKey, texts_.at(text_name(who, "key")).path());
@@ -183,7 +187,8 @@ std::string LocalCrew::expand(std::string text) const {
     if (end == std::string::npos) break;
     const std::string name = text.substr(begin, end - begin);
     const auto found = texts_.find(name);
-    if (is_text && found == texts_.end()) continue;
+    const bool is_output = std::find(plan_.outputs.begin(), plan_.outputs.end(), name) != plan_.outputs.end();
+    if (is_text ? found == texts_.end() : !is_output) continue;
     text.replace(at, end + 1 - at, is_text ? found->second.path() : outputs_.file(name));
   }
   return text;

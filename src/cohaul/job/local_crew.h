@@ -45,6 +45,8 @@ class LocalCrew final : public Crew {
 
   /// A process of another host has ended.
   void exited_elsewhere(MemberKey who, const ProcessExit& how);
+  /// The folder of the plan's outputs; empty: it has none.
+  const std::string& outputs() const { return outputs_.path(); }
   /// With the plan's placeholders replaced.
   std::string expand(std::string text) const;
 

@@ -34,10 +34,10 @@ int job_exit_code(const ProcessExit& exit);
 /// The first failure of a job.
 struct Loss {
   MemberKey who;
-  std::string how;        // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
-  std::string operation;  // its last one, as its heartbeat told; empty: never heard of
-  int exit_code = kLost;  // of the job
-  bool reported = false;  // by the process itself, which ends by itself
+  std::string how;          // "killed by signal 9 (SIGKILL)", "no heartbeat for 2.0 s"
+  std::string operation{};  // its last one, as its heartbeat told; empty: never heard of
+  int exit_code = kLost;    // of the job
+  bool reported = false;    // by the process itself, which ends by itself
   /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17"
   std::string message() const;
   Status status() const { return peer_lost(message()); }

@@ -17,9 +17,10 @@ struct SpawnOptions {
   std::vector<std::string> command;
   std::vector<std::pair<std::string, std::string>> environment{};  // replaces and adds to this process's
   int stdout_fd = 1, stderr_fd = 2;
+  int stdin_fd = -1;  // -1: /dev/null
 };
 
-/// Starts a program in a process group of its own, without signals blocked, reading /dev/null; the kernel kills it when the calling thread
+/// Starts a program in a process group of its own, without signals blocked; the kernel kills it when the calling thread
 /// ends. By vfork and exec, so nothing of this process is copied. Errors: invalid (no such program), internal.
 Result<pid_t> spawn(const SpawnOptions& options);
 

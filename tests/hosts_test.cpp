@@ -1,0 +1,217 @@
+// `--hosts`: jobs on several hosts over ssh, which are network namespaces of this machine.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "broken_files.h"
+#include "ssh_hosts.h"
+#include "train_runs.h"
+
+namespace cohaul::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kLong = 120, kSoon = 12;
+
+class Hosts : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (why_no_hosts().empty()) hosts_ = std::make_unique<SshHosts>(2);
+  }
+  static void TearDownTestSuite() { hosts_.reset(); }
+  void SetUp() override {
+    if (!hosts_) GTEST_SKIP() << why_no_hosts();
+    job_ = write_softmax_job(folder_.path(), 600);
+  }
+  Arguments command(const std::vector<std::string>& pairs, const std::string& hosts) const {
+    return Arguments{"train", job_, "--record", "{}/record", "--ssh", hosts_->ssh(), "--hosts", hosts} +
+           set({"train.steps=60"}) + set(pairs);
+  }
+  std::unique_ptr<Running> start(const std::vector<std::string>& pairs = {}, const Arguments& more = {},
+                                 const std::string& hosts = "node1:2,node2:2") const {
+    return std::make_unique<Running>(COHAUL_BIN "/cohaul", command(pairs, hosts) + more);
+  }
+  /// A run without end, in the middle of it.
+  std::unique_ptr<Running> start_long(const std::vector<std::string>& pairs = {}) const {
+    std::vector<std::string> all{"train.steps=10000000", "train.log_every=1"};
+    all.insert(all.end(), pairs.begin(), pairs.end());
+    auto running = start(all);
+    EXPECT_TRUE(eventually(kLong, [&] {
+      return read_file(running->folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
+    })) << running->err();
+    return running;
+  }
+  static std::vector<nlohmann::json> record(const Running& running) {
+    return json_lines(read_file(running.folder() + "/record"));
+  }
+  static std::string hash(const Running& running) {
+    for (const nlohmann::json& line : record(running))
+      if (line.value("record", "") == "result") return line.at("parameters_sha256");
+    return "";
+  }
+  /// What one host gives.
+  std::string own(const std::vector<std::string>& pairs = {}) const {
+    return train(job_, Arguments{"--workers", "4"} + set({"train.steps=60"}) + set(pairs)).hash();
+  }
+  static void expect_failure(Running& running, int exit, const std::vector<std::string>& words, double limit = kSoon) {
+    EXPECT_EQ(running.wait(limit), exit) << running.err();
+    for (const std::string& word : words)
+      EXPECT_NE(running.err().find(word), std::string::npos) << "'" << word << "' in: " << running.err();
+  }
+  static bool nothing_left() {
+    return eventually(kSoon, [] {
+      std::size_t left = 0;
+      for (int host = 1; host <= 2; ++host)
+        for (const char* program : {"cohaul", "cohaul-worker", "cohaul-server"})
+          left += hosts_->processes(host, program).size();
+      return left == 0;
+    });
+  }
+  static inline std::unique_ptr<SshHosts> hosts_;
+  TemporaryFolder folder_ = fresh_folder();
+  std::string job_;
+};
+
+TEST_F(Hosts, GiveTheBitsOfOneHostAndResultsComeHome) {
+  const std::string saved = folder_.file("saved.safetensors"), board = folder_.file("board");
+  const auto running =
+      start({"train.save=" + saved, "train.log_every=20"},
+            {"--csv", "{}/table.csv", "--tensorboard", board, "--set", "job.logs=" + folder_.file("logs")});
+  ASSERT_EQ(running->wait(kLong), 0) << running->err();
+  EXPECT_NE(hash(*running), "");
+  EXPECT_EQ(hash(*running), own());
+  int here = 0;
+  for (const nlohmann::json& line : record(*running)) {
+    if (line.value("record", "") != "process") continue;
+    EXPECT_EQ(line.at("host"), line.at("rank").get<int>() < 2 ? "node1" : "node2");
+    EXPECT_TRUE(fs::exists(line.at("log").get<std::string>())) << line;
+    ++here;
+  }
+  EXPECT_EQ(here, 4);
+  EXPECT_EQ(record(*running).front().at("job").at("train").at("save"), saved);
+  EXPECT_GT(fs::file_size(saved), 1000u);
+  const std::string table = read_file(running->folder() + "/table.csv");
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 3 + 1) << table;  // columns, steps, an evaluation
+  EXPECT_FALSE(fs::is_empty(board));
+  EXPECT_NE(read_file(folder_.file("logs/worker_0.log")).find("step 60"), std::string::npos);
+  EXPECT_NE(running->out().find("60 steps"), std::string::npos) << running->out();
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, HaveServersToo) {
+  for (const std::vector<std::string>& pairs :
+       {std::vector<std::string>{"strategy.name=parameter_server", "strategy.servers=2"},
+        std::vector<std::string>{"strategy.name=parameter_server"}}) {
+    const auto running = start(pairs);
+    ASSERT_EQ(running->wait(kLong), 0) << running->err();
+    EXPECT_NE(hash(*running), "");
+    EXPECT_EQ(hash(*running), own(pairs));
+  }
+}
+
+TEST_F(Hosts, TheRecordMayGoToStdout) {
+  const Running running(COHAUL_BIN "/cohaul", Arguments{"train", job_, "--record", "-", "--quiet", "--ssh",
+                                                        hosts_->ssh(), "--hosts", "node1,node2"} +
+                                                  set({"train.steps=20"}));
+  auto& run = const_cast<Running&>(running);
+  ASSERT_EQ(run.wait(kLong), 0) << run.err();
+  const auto lines = json_lines(run.out());
+  ASSERT_FALSE(lines.empty()) << run.out();
+  EXPECT_EQ(lines.back().value("record", ""), "result");
+}
+
+TEST_F(Hosts, WhatIsWrongWithOneIsSaidWithItsName) {
+  expect_failure(*start({}, {}, "node1,nodown"), 2,
+                 {"host nodown: the agent could not be started", "without a password"});
+  expect_failure(*start({}, {"--set", "data.path=/nowhere"}, "node1,node2"), 2, {"host node", "/nowhere"}, kLong);
+  expect_failure(*start({}, {"--program", "/no/such/worker"}, "node1,node2"), 2,
+                 {"host node", ": cannot start '/no/such/worker'"}, kLong);
+  expect_failure(*start({}, {"--workers", "5"}), 2, {"--hosts: the hosts have 4 workers, and the job has 5"});
+  expect_failure(*start({}, {}, "node1,node1"), 2, {"'node1' is there twice"});
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, AKilledWorkerIsNamed) {
+  const auto running = start_long();
+  for (const pid_t pid : hosts_->processes(2, "cohaul-worker")) {
+    const std::string variables = '\0' + read_file("/proc/" + std::to_string(pid) + "/environ");
+    if (variables.find(std::string("\0COHAUL_RANK=3\0", 15)) != std::string::npos) ::kill(pid, SIGKILL);
+  }
+  expect_failure(*running, 3, {"worker 3: killed by signal 9 (SIGKILL)", "log: /"});
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, CtrlCEndsAll) {
+  const auto running = start_long();
+  ::kill(running->pid(), SIGINT);
+  EXPECT_EQ(running->wait(kSoon), 128 + SIGINT) << running->err();
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, ALostSshEndsAllAndNamesTheHost) {
+  const auto running = start_long();
+  for (const pid_t pid : hosts_->processes(2, "cohaul")) ::kill(pid, SIGKILL);
+  expect_failure(*running, 3, {"host node2 is lost"});
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, AKilledCommandLeavesNothing) {
+  const auto running = start_long();
+  ::kill(running->pid(), SIGKILL);
+  (void)running->wait(kSoon);
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, ACutCableIsFoundAndAShortOneIsNot) {
+  const auto running = start_long({"job.peer_timeout_s=6"});
+  hosts_->cut(2);
+  ::sleep(3);
+  hosts_->mend(2);
+  const std::size_t lines = record(*running).size();
+  EXPECT_TRUE(eventually(kLong, [&] { return record(*running).size() > lines + 1; })) << running->err();
+  hosts_->cut(2);
+  EXPECT_EQ(running->wait(30), 3) << running->err();
+  hosts_->mend(2);
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Hosts, ARunGoesOnAfterARestart) {
+  const std::string checkpoints = folder_.file("checkpoints");
+  const std::vector<std::string> pairs{"train.checkpoint=" + checkpoints, "train.checkpoint_every=20"};
+  const auto first = start(pairs);
+  ASSERT_EQ(first->wait(kLong), 0) << first->err();
+  std::vector<std::string> more = pairs;
+  more.insert(more.end(), {"train.steps=90", "train.resume=auto"});
+  const auto second = start(more);
+  ASSERT_EQ(second->wait(kLong), 0) << second->err();
+  EXPECT_EQ(hash(*second), own({"train.steps=90"}));
+}
+
+TEST_F(Hosts, AnyProgramMayRunThere) {
+  Running running(COHAUL_BIN "/cohaul", {"launch", "--ssh", hosts_->ssh(), "--hosts", "node1:2,node2", "--servers", "1",
+                                         "--", COHAUL_BIN "/job_member"});
+  EXPECT_EQ(running.wait(kLong), 0) << running.err();
+  Running missing(COHAUL_BIN "/cohaul",
+                  {"launch", "--ssh", hosts_->ssh(), "--hosts", "node1", "--", "/no/such/program"});
+  expect_failure(missing, 2, {"host node1: cannot start '/no/such/program'"}, kLong);
+}
+
+TEST_F(Hosts, AreMeasuredPairByPair) {
+  Running running(COHAUL_BIN "/cohaul",
+                  {"check-hosts", "node1,node2", "--ssh", hosts_->ssh(), "--seconds", "0.1", "--json"});
+  ASSERT_EQ(running.wait(kLong), 0) << running.err();
+  const nlohmann::json pairs = nlohmann::json::parse(running.out());
+  ASSERT_EQ(pairs.size(), 1u);
+  EXPECT_EQ(pairs[0].at("from"), "node1");
+  EXPECT_EQ(pairs[0].at("to"), "node2");
+  EXPECT_EQ(pairs[0].at("by"), "TLS");
+  for (const char* figure : {"round_trip_us", "there_mb_per_s", "back_mb_per_s"})
+    EXPECT_GT(pairs[0].at(figure), 0) << figure;
+}
+
+}  // namespace
+}  // namespace cohaul::tests

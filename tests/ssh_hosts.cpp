@@ -1,0 +1,87 @@
+#include "ssh_hosts.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+namespace cohaul::tests {
+namespace {
+
+void must(const std::string& command) {
+  if (std::system((command + " >&2").c_str()) != 0) throw std::runtime_error("failed: " + command);
+}
+
+void may(const std::string& command) { (void)!std::system((command + " >/dev/null 2>&1").c_str()); }
+
+}  // namespace
+
+std::string why_no_hosts() {
+  if (::geteuid() != 0) return "network namespaces need root";
+  for (const char* program : {"ip", "sshd", "ssh", "ssh-keygen", "nsenter", "unshare"})
+    if (std::system(("command -v " + std::string(program) + " >/dev/null").c_str()) != 0)
+      return std::string(program) + " is not installed: ./dev setup does it";
+  if (std::system("unshare --net true 2>/dev/null") != 0) return "the system allows no network namespaces";
+  return "";
+}
+
+std::string SshHosts::space(int host) const { return bridge_ + "n" + std::to_string(host); }
+std::string SshHosts::address(int host) const { return network_ + "." + std::to_string(host); }
+
+SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").value()), count_(count) {
+  const int number = ::getpid() % 5000;  // so that tests may run side by side
+  bridge_ = "ch" + std::to_string(number);
+  network_ = "10." + std::to_string(100 + number / 250) + "." + std::to_string(number % 250);
+  const std::string key = folder_.file("key"), config = folder_.file("config");
+  must("mkdir -p /run/sshd && ssh-keygen -q -t ed25519 -N '' -f " + key);
+  must("ip link add " + bridge_ + " type bridge && ip addr add " + address(254) + "/24 dev " + bridge_ +
+       " && ip link set " + bridge_ + " up");
+  std::ofstream out(config);
+  for (int i = 1; i <= count_; ++i) {
+    const std::string s = space(i), port = bridge_ + "v" + std::to_string(i), in = "ip netns exec " + s + " ";
+    must("ip netns add " + s + " && ip link add " + port + " type veth peer name eth0 netns " + s + " && ip link set " +
+         port + " master " + bridge_ + " up");
+    must(in + "ip addr add " + address(i) + "/24 dev eth0 && " + in + "ip link set eth0 up && " + in +
+         "ip link set lo up && " + in + "ip route add default via " + address(254));
+    must("nsenter --net=/run/netns/" + s + " unshare -u sh -c 'hostname node" + std::to_string(i) +
+         " && exec $(command -v sshd) -f /dev/null -h " + key + " -o PidFile=" + folder_.file("pid") +
+         std::to_string(i) + " -o AuthorizedKeysFile=" + key +
+         ".pub -o StrictModes=no -o PermitRootLogin=yes -o UsePAM=no'");
+    out << "Host node" << i << "\n  HostName " << address(i) << "\n";
+  }
+  out << "Host nodown\n  HostName " << address(77) << "\nHost *\n  IdentityFile " << key
+      << "\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n"
+         "  ConnectTimeout 2\n";
+  ssh_ = "ssh -F " + config;
+}
+
+SshHosts::~SshHosts() {
+  for (int i = 1; i <= count_; ++i) {
+    may("kill $(cat " + folder_.file("pid") + std::to_string(i) + ")");
+    may("ip netns pids " + space(i) + " | xargs -r kill -9");
+    may("ip netns del " + space(i));
+  }
+  may("ip link del " + bridge_);
+}
+
+void SshHosts::cut(int host) { must("ip link set " + bridge_ + "v" + std::to_string(host) + " down"); }
+void SshHosts::mend(int host) { must("ip link set " + bridge_ + "v" + std::to_string(host) + " up"); }
+
+std::vector<pid_t> SshHosts::processes(int host, const std::string& program) const {
+  std::vector<pid_t> out;
+  struct stat wanted {
+  }, own{};
+  if (::stat(("/run/netns/" + space(host)).c_str(), &wanted) != 0) return out;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::string comm;
+    std::ifstream(entry.path() / "comm") >> comm;
+    if (comm == program && ::stat((entry.path() / "ns/net").c_str(), &own) == 0 && own.st_ino == wanted.st_ino)
+      out.push_back(std::stoi(entry.path().filename()));
+  }
+  return out;
+}
+
+}  // namespace cohaul::tests

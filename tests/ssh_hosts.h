@@ -1,0 +1,40 @@
+#pragma once
+// Hosts for tests: network namespaces with a name of their own and an sshd, joined by a bridge. They need root.
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "cohaul/base/temporary_folder.h"
+
+namespace cohaul::tests {
+
+/// Empty: hosts can be made here. Else why not.
+std::string why_no_hosts();
+
+class SshHosts {
+ public:
+  /// "node1" … "nodeN"; beside them "nodown", which is not there. Throws std::runtime_error, naming the command that failed.
+  explicit SshHosts(int count);
+  ~SshHosts();
+  SshHosts(const SshHosts&) = delete;
+
+  /// For --ssh.
+  const std::string& ssh() const { return ssh_; }
+  /// "10.11.0.2", of host 1 …
+  std::string address(int host) const;
+  /// Cuts or mends the cable of host 1 ….
+  void cut(int host);
+  void mend(int host);
+  /// Of a program that runs on host 1 ….
+  std::vector<pid_t> processes(int host, const std::string& program) const;
+
+ private:
+  std::string space(int host) const;
+  TemporaryFolder folder_;
+  std::string ssh_, bridge_, network_;
+  int count_;
+};
+
+}  // namespace cohaul::tests
