@@ -22,6 +22,8 @@ inline constexpr const char* kJob = "COHAUL_JOB";        // a name that tells th
 inline constexpr const char* kSecret = "COHAUL_SECRET";  // the job's secret itself
 inline constexpr const char* kSecretFile = "COHAUL_SECRET_FILE";  // job.secret
 inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";     // 1: job.plaintext
+inline constexpr const char* kTasks = "COHAUL_TASKS";             // in a pod: how many the job has
+inline constexpr const char* kMeetAt = "COHAUL_MEET_AT";          // in a pod: the host of that of index 0
 inline constexpr const char* kEngine = "COHAUL_ENGINE";           // none: this process is alone, whoever started it
 
 }  // namespace cohaul::job::variables
