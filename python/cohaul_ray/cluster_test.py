@@ -6,6 +6,7 @@
 import json
 import os
 import pathlib
+import secrets
 import signal
 import subprocess
 import sys
@@ -32,17 +33,21 @@ threads = 1
 """
 
 
-def processes(text):
-    """(pid, command line) of those whose environment or command line has a text."""
+def processes(variable):
+    """(pid, command line) of those whose environment has a variable."""
     found = []
     for place in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if text in line or text in (place / "environ").read_text(errors="replace"):
+            if f"\0{variable}\0" in "\0" + (place / "environ").read_text(errors="replace"):
                 found.append((int(place.name), line))
         except OSError:
             continue  # it has ended
     return found
+
+
+def parent_of(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def eventually(condition, limit_s=60):
@@ -57,6 +62,8 @@ def eventually(condition, limit_s=60):
 class OnTwoNodes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        cls.mark = f"COHAUL_RAY_TEST={secrets.token_hex(8)}"
+        os.environ.update([cls.mark.split("=")])  # Ray's processes have it, and all that they start
         cls.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
         cls.cluster.add_node(num_cpus=2)
 
@@ -98,20 +105,20 @@ class OnTwoNodes(unittest.TestCase):
         self.assertTrue(eventually(lambda: not self.of_the_job(), 5), self.of_the_job())
         return process.returncode, err
 
-    def of_the_job(self):
-        return [(pid, line) for pid, line in processes(str(self.job)) if "cohaul-" in line or "cohaul train" in line]
+    def of_the_job(self, kind="cohaul"):
+        return [pid for pid, line in processes(self.mark) if line.startswith(str(BIN / kind))]
 
-    def workers(self, kind="cohaul-worker"):
-        return [pid for pid, line in processes("RANK=") if line.startswith(str(BIN / kind))]
+    def workers(self):
+        return self.of_the_job("cohaul-worker")
 
     def records(self, kind):
         lines = [json.loads(line) for line in self.record.read_text().splitlines()]
         return [line for line in lines if line["record"] == kind]
 
-    def start_long(self, *arguments, **more):
+    def start_long(self, *arguments, until="step", **more):
         """In the middle of a run without end."""
         process = self.start("--set", "train.steps=10000000", *arguments, **more)
-        self.assertTrue(eventually(lambda: self.record.exists() and '"record":"step"' in self.record.read_text()), process.poll())
+        self.assertTrue(eventually(lambda: self.record.exists() and f'"record":"{until}"' in self.record.read_text()), process.poll())
         return process
 
     def hash_here(self, *arguments):
@@ -161,20 +168,26 @@ class OnTwoNodes(unittest.TestCase):
         self.assertIn("worker 1 on node ", err.splitlines()[-1])
         self.assertIn("was killed by SIGKILL", err.splitlines()[-1])
 
-    def test_a_killed_actor_ends_its_worker(self):
-        process = self.start_long()
-        victim = self.workers()[0]
-        actor = int(pathlib.Path(f"/proc/{victim}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        os.kill(actor, signal.SIGKILL)
-        exit_code, err = self.end(process)
-        self.assertEqual(exit_code, 3, err)
-        self.assertIn("is lost, with its Ray actor or node", err)
+    def test_a_killed_actor_ends_its_process(self):
+        """Alone and silent, it would not notice by itself."""
+        for workers in (1, 2):
+            process = self.start_long("--quiet", "--set", "train.log_every=10000000", until="process", workers=workers)
+            actor_of = {pid: parent_of(pid) for pid in self.of_the_job()}
+            os.kill(next(parent for parent in actor_of.values() if parent not in actor_of), signal.SIGKILL)
+            exit_code, err = self.end(process)
+            self.assertEqual(exit_code, 3, err)
+            self.assertIn("is lost, with its Ray actor or node", err)
+            self.record.unlink()
 
     def test_a_killed_driver_ends_all(self):
-        process = self.start_long()
-        process.kill()
-        process.wait()
-        self.assertTrue(eventually(lambda: not self.of_the_job(), 20), self.of_the_job())
+        """Processes that would not notice by themselves, since they say nothing."""
+        for workers in (1, 2):
+            process = self.start_long("--quiet", "--set", "train.log_every=10000000", until="process", workers=workers)
+            self.assertTrue(eventually(lambda: len(self.of_the_job()) >= workers))
+            process.kill()
+            process.wait()
+            self.assertTrue(eventually(lambda: not self.of_the_job(), 20), self.of_the_job())
+            self.record.unlink()
 
     def test_a_restart_goes_on_from_the_newest_checkpoint(self):
         checkpoints = ["--set", f"train.checkpoint={self.folder}/c", "--set", "train.checkpoint_every=20"]
@@ -223,7 +236,7 @@ class OnTwoNodes(unittest.TestCase):
     def test_the_secret_is_on_no_command_line(self):
         secret = "s" * 40
         process = self.start_long(COHAUL_SECRET=secret)
-        has_it = [line for _, line in processes("RANK=") if secret in line]
+        has_it = [line for _, line in processes(self.mark) if secret in line]
         environments = [pid for pid in self.workers() if secret in pathlib.Path(f"/proc/{pid}/environ").read_text()]
         process.send_signal(signal.SIGINT)
         self.end(process)
