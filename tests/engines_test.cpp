@@ -161,6 +161,42 @@ TEST_P(Engines, WorkersEndWithTheEngine) {
   EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
 }
 
+/// torchrun's summary has the cause of whoever failed by himself.
+class Torchrun : public Engines {
+ protected:
+  /// The line of a process's failure in its summary, after "Root Cause".
+  static std::string cause(const Running& running) {
+    const std::string err = running.err();
+    const std::size_t root = err.rfind("Root Cause");
+    const std::size_t at = err.find("traceback : ", root == err.npos ? err.size() : root);
+    return at == err.npos ? err : err.substr(at, err.find('\n', at) - at);
+  }
+};
+
+TEST_P(Torchrun, ShowsAMistakeInTheJob) {
+  const auto running = start(2, train({"train.btach=3"}));
+  EXPECT_NE(running->wait(kLong).value_or(0), 0);
+  EXPECT_NE(cause(*running).find("--set train.btach=3: unknown key"), std::string::npos) << cause(*running);
+}
+
+TEST_P(Torchrun, ShowsWhatWorkersSay) {
+  const Arguments same = train();
+  Arguments script{"/bin/sh", "-c", "exec \"$@\" --set train.seed=$RANK", "sh"};
+  const auto running = start(2, script + same);
+  EXPECT_NE(running->wait(kLong).value_or(0), 0);
+  EXPECT_NE(cause(*running).find("train.seed is 0 at worker 0"), std::string::npos) << cause(*running);
+}
+
+TEST_P(Torchrun, ShowsWhoWasKilled) {
+  const auto running = start_long(2);
+  const std::vector<pid_t> first = processes(*running, "cohaul-worker", 0);
+  ASSERT_EQ(first.size(), 1u);
+  ::kill(first.front(), SIGKILL);
+  EXPECT_NE(running->wait(2 * kSoon).value_or(0), 0);
+  EXPECT_NE(cause(*running).find("SIGKILL"), std::string::npos) << cause(*running);
+  EXPECT_EQ(running->err().find("traceback : worker"), std::string::npos) << running->err();
+}
+
 /// The two "hosts" are this one, which the remote shell is told to reach; torchrun has an agent on each. Open MPI's daemons crash now and then where two of
 /// them share the topology of one host (rtc hwloc).
 class TwoHosts : public Engines {
@@ -209,14 +245,15 @@ TEST_P(TwoHosts, WorkersFindEachOther) {
   }
 }
 
+const Engine kTorchrun{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"};
 const auto kEngines =
     testing::Values(Engine{"OpenMPI", "/usr/bin/mpirun.openmpi", {"--oversubscribe", "-np"}, "OMPI_COMM_WORLD_RANK"},
                     Engine{"MPICH", "/usr/bin/mpirun.mpich", {"-np"}, "PMI_RANK"},
-                    Engine{"Slurm", "/usr/bin/srun", {"-n"}, "SLURM_PROCID"},
-                    Engine{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"});
+                    Engine{"Slurm", "/usr/bin/srun", {"-n"}, "SLURM_PROCID"}, kTorchrun);
 constexpr auto kName = [](const auto& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(All, Engines, kEngines, kName);
 INSTANTIATE_TEST_SUITE_P(All, TwoHosts, kEngines, kName);
+INSTANTIATE_TEST_SUITE_P(All, Torchrun, testing::Values(kTorchrun), kName);
 
 }  // namespace
 }  // namespace cohaul::tests

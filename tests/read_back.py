@@ -2,6 +2,7 @@
 
     read_back.py SITE scalars FOLDER     TensorBoard: {tag: [[step, value], ...]}
     read_back.py SITE tensors FILE       safetensors: {name: [type, shape, sha256 of the values]}
+    read_back.py SITE yaml FILE          PyYAML: [document, ...]
 """
 
 import hashlib
@@ -24,4 +25,11 @@ def tensors(file):
     return {name: [str(t.dtype), t.shape, hashlib.sha256(t.tobytes()).hexdigest()] for name, t in load_file(file).items()}
 
 
-print(json.dumps({"scalars": scalars, "tensors": tensors}[sys.argv[2]](sys.argv[3])))
+def documents(file):
+    import yaml
+
+    with open(file, newline="") as text:
+        return list(yaml.safe_load_all(text))
+
+
+print(json.dumps({"scalars": scalars, "tensors": tensors, "yaml": documents}[sys.argv[2]](sys.argv[3])))

@@ -1,4 +1,5 @@
-// What a run writes, read by the programs that it is for: TensorBoard's and safetensors' Python packages. The table is read here.
+// What a run writes, read by the programs that it is for: TensorBoard's and safetensors' Python packages. The table is read here. What `cohaul kubernetes`
+// prints is read as YAML, and its pods are run as processes.
 
 #include <gtest/gtest.h>
 
@@ -6,6 +7,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 
 #include "broken_files.h"
@@ -59,7 +61,17 @@ class Readers : public testing::Test {
     write_data(home_.file("data"), {.images = 48, .labels = 48});
   }
   RunResult run(const Arguments& more) { return train(home_.file("job.toml"), more); }
-  static bool there() { return fs::exists(COHAUL_READERS "/tensorboard") && fs::exists(COHAUL_READERS "/safetensors"); }
+  static bool there() {
+    return fs::exists(COHAUL_READERS "/tensorboard") && fs::exists(COHAUL_READERS "/safetensors") &&
+           fs::exists(COHAUL_READERS "/yaml");
+  }
+  /// The ConfigMap and the JobSet.
+  nlohmann::json manifest(const std::string& job, const Arguments& more) {
+    Running command(Arguments{"kubernetes", job, "--image", "cohaul"} + more);
+    EXPECT_EQ(command.wait(60), 0) << command.err();
+    write_file(home_.file("manifest.yaml"), command.out());
+    return read_back("yaml", home_.file("manifest.yaml"));
+  }
 
   TemporaryFolder home_ = fresh_folder();
 };
@@ -141,6 +153,82 @@ TEST_F(Readers, TheTableHasARowForEachLineOfTheRecord) {
   EXPECT_EQ(cell(4, "step"), "30");
   EXPECT_EQ(cell(4, "loss"), "");
   EXPECT_EQ(std::stod(cell(4, "evaluation_accuracy")), r.result()["accuracy"].get<double>());
+}
+
+TEST_F(Readers, AManifestHasTheJobFileAsItIs) {
+  if (!there()) GTEST_SKIP() << kNotThere;
+  const std::string job = "[model]\nname='softmax'\n[data]\nname='fashion-mnist'\n[train]\nbatch=8\nsteps=3";
+  for (const std::string& text :
+       {job, job + "\n", job + "\n\n\n", job + "\n  ", job + " # \tÜ: \"%\" '$(HOME)' |\n", "\n" + job + "\n",
+        "  # indented\n\t" + job + "\n", "# a\n\n   \n" + job + "\n", "# ---\r\n" + job + "\r\n"}) {
+    write_file(home_.file("my_job.toml"), text);
+    const nlohmann::json documents = manifest(home_.file("my_job.toml"), {"--workers", "2"});
+    ASSERT_EQ(documents.size(), 2u);
+    EXPECT_EQ(documents[0]["data"]["job.toml"], text);
+    EXPECT_EQ(documents[0]["metadata"]["name"], "my-job");
+  }
+}
+
+TEST_F(Readers, AManifestSaysWhatKubernetesNeeds) {
+  if (!there()) GTEST_SKIP() << kNotThere;
+  write_file(home_.file("job.toml"),
+             "[model]\nname='softmax'\n[data]\nname='fashion-mnist'\n[train]\nbatch=8\nsteps=3\n"
+             "checkpoint='/on'\n[job]\nrestarts=5\n");
+  const nlohmann::json documents =
+      manifest(home_.file("job.toml"), {"--workers", "3", "--name", "true", "--volume", "null:/on", "--cpus", "2"});
+  const nlohmann::json &job_set = documents[1], &spec = job_set["spec"],
+                       &job = spec["replicatedJobs"][0]["template"]["spec"];
+  EXPECT_EQ(documents[0]["kind"], "ConfigMap");
+  EXPECT_EQ(job_set["apiVersion"], "jobset.x-k8s.io/v1alpha2");
+  EXPECT_EQ(job_set["metadata"]["name"], "true");  // a word, though YAML has another use for it
+  EXPECT_EQ(spec["failurePolicy"]["maxRestarts"], 5);
+  EXPECT_EQ(spec["failurePolicy"]["rules"][0]["action"], "FailJobSet");
+  EXPECT_EQ(spec["replicatedJobs"].size(), 1u);
+  EXPECT_EQ(job["completionMode"], "Indexed");
+  EXPECT_EQ(job["completions"], 3);
+  EXPECT_EQ(job["parallelism"], 3);
+  EXPECT_EQ(job["backoffLimit"], 0);
+  EXPECT_EQ(job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"], nlohmann::json::array({2}));
+  const nlohmann::json& pod = job["template"]["spec"];
+  EXPECT_EQ(pod["restartPolicy"], "Never");
+  EXPECT_EQ(pod["volumes"][0]["configMap"]["name"], "true");
+  EXPECT_EQ(pod["volumes"][1]["persistentVolumeClaim"]["claimName"], "null");
+  EXPECT_EQ(pod["containers"][0]["volumeMounts"][1]["mountPath"], "/on");
+  EXPECT_EQ(pod["containers"][0]["volumeMounts"][1]["name"], pod["volumes"][1]["name"]);
+  EXPECT_EQ(pod["containers"][0]["resources"]["requests"]["cpu"], "2");
+}
+
+/// Each pod is a process here, with the manifest's command and environment, and what Kubernetes adds to it.
+TEST_F(Readers, PodsTrainAsTheManifestSays) {
+  if (!there()) GTEST_SKIP() << kNotThere;
+  const std::string end = home_.file("end.safetensors");
+  const Arguments sets =
+      set({"strategy.name=parameter_server", "strategy.servers=1", "train.checkpoint=" + home_.file("c"),
+           "train.save=" + end, "data.path=" + home_.file("data")});
+  ASSERT_EQ(run(Arguments{"--workers", "2"} + sets).exit, 0);
+  const nlohmann::json alone = read_back("tensors", end);
+  fs::remove_all(home_.file("c"));
+  fs::remove(end);
+
+  const nlohmann::json documents =
+      manifest(home_.file("job.toml"), Arguments{"--workers", "2", "--volume", "home:" + home_.path()} + sets);
+  const nlohmann::json& container =
+      documents[1]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0];
+  std::vector<std::unique_ptr<Running>> pods;
+  for (int index = 0; index < 3; ++index) {
+    Arguments all{"PATH=" COHAUL_BIN, "JOB_COMPLETION_INDEX=" + std::to_string(index)};
+    for (const nlohmann::json& variable : container["env"]) {
+      const std::string name = variable["name"];
+      std::string value = variable.contains("value") ? std::string(variable["value"]) : std::string(40, '7');
+      if (name == "COHAUL_MEET_AT") value = "127.0.0.1";  // the cluster's name for it
+      all.push_back(name + "=" + value);
+    }
+    for (const std::string word : container["command"])
+      all.push_back(word == "/etc/cohaul/job.toml" ? home_.file("job.toml") : word);
+    pods.push_back(std::make_unique<Running>("/usr/bin/env", all));
+  }
+  for (const auto& pod : pods) EXPECT_EQ(pod->wait(60), 0) << pod->err();
+  EXPECT_EQ(read_back("tensors", end), alone);
 }
 
 TEST_F(Readers, ATableThatFillsItsDiskEndsTheRunWithItsName) {

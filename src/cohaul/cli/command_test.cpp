@@ -71,7 +71,8 @@ TEST_F(Command, HelpAndVersion) {
   refused({}, "A subcommand is required");
   refused({"trian"},
           "cohaul: unknown command trian; did you mean train? Commands are: train, launch, demo, keys, checkpoint, "
-          "bench");
+          "kubernetes, bench");
+  refused({"kubernetes", file("job.toml")}, "--image is required");
   refused({"checkpoint", "/nowhere"}, "cohaul: /nowhere: there is no checkpoint");
   refused({"train"}, "JOB.toml is required");
   refused({"launch", "--", "x"}, "--workers is required");

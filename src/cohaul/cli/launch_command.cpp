@@ -5,6 +5,7 @@
 #include "cohaul/base/exit_code.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
+#include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/task.h"
 
@@ -61,6 +62,7 @@ int run_launch(const LaunchArguments& arguments) {
     }
   }
   std::cerr << "cohaul: " << status.message() << "\n";
+  job::tell_torchrun(status);
   return exit_code(status.code());
 }
 

@@ -13,6 +13,7 @@
 #include "cohaul/cli/checkpoint_command.h"
 #include "cohaul/cli/demo_command.h"
 #include "cohaul/cli/keys_command.h"
+#include "cohaul/cli/kubernetes_command.h"
 #include "cohaul/cli/launch_command.h"
 #include "cohaul/cli/secret_command.h"
 #include "cohaul/cli/train_command.h"
@@ -102,6 +103,27 @@ CLI::App* add_probe(CLI::App& app, ProbeArguments& a) {
   return probe;
 }
 
+CLI::App* add_kubernetes(CLI::App& app, KubernetesArguments& a) {
+  CLI::App* kubernetes = app.add_subcommand(
+      "kubernetes", "Print a job as a JobSet, a pod for each worker and server: … | kubectl apply -f -");
+  kubernetes->add_option("JOB.toml", a.job_file, "the job")->required();
+  kubernetes->add_option("--image", a.image, "the image, which has cohaul in its PATH")->required();
+  kubernetes->add_option("--workers", a.workers, "workers (job.workers)");
+  kubernetes->add_option("--servers", a.servers, "server processes (strategy.servers)");
+  kubernetes->add_option("--set", a.sets, "KEY=VALUE: sets a key over the job file; may be repeated")
+      ->allow_extra_args(false);
+  kubernetes->add_option("--volume", a.volumes, "CLAIM:PATH: mounts a PersistentVolumeClaim; may be repeated")
+      ->allow_extra_args(false);
+  kubernetes->add_option("--name", a.name, "of the JobSet (the job file's)");
+  kubernetes->add_option("--namespace", a.space, "where it runs (kubectl's)");
+  kubernetes->add_option("--secret", a.secret, "the Kubernetes secret whose key `secret` pods share")
+      ->capture_default_str();
+  kubernetes->add_option("--cpus", a.cpus, "cores that each pod asks for, as 4 or 500m; also the threads of a worker");
+  kubernetes->add_option("--memory", a.memory, "memory that each pod asks for, as 8Gi");
+  kubernetes->add_option("--program", a.program, "your own worker, built with worker_main: its path in the image");
+  return kubernetes;
+}
+
 struct BenchArguments {
   std::string what;
 };
@@ -135,6 +157,7 @@ int main(int argc, char** argv) {
   DemoArguments demo;
   KeysArguments keys;
   CheckpointArguments checkpoint;
+  KubernetesArguments kubernetes;
   BenchArguments bench;
   CheckHostsArguments check_hosts;
   ProbeArguments probe;
@@ -143,6 +166,7 @@ int main(int argc, char** argv) {
   CLI::App* const demo_app = add_demo(app, demo);
   CLI::App* const keys_app = add_keys(app, keys);
   CLI::App* const checkpoint_app = add_checkpoint(app, checkpoint);
+  CLI::App* const kubernetes_app = add_kubernetes(app, kubernetes);
   CLI::App* const bench_app = add_bench(app, bench);
   CLI::App* const check_hosts_app = add_check_hosts(app, check_hosts);
   CLI::App* const probe_app = add_probe(app, probe);
@@ -166,6 +190,7 @@ int main(int argc, char** argv) {
   if (*demo_app) return run_demo(demo);
   if (*keys_app) return run_keys(keys);
   if (*checkpoint_app) return run_checkpoint(checkpoint);
+  if (*kubernetes_app) return run_kubernetes(kubernetes);
   if (*secret_app) return run_secret();
   if (*agent_app) return run_agent();
   if (*check_hosts_app) return run_check_hosts(check_hosts);

@@ -9,6 +9,7 @@
 #include "cohaul/cli/launching.h"
 #include "cohaul/cli/resolve.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/keys.h"
 #include "cohaul/job/memory_file.h"
@@ -231,6 +232,7 @@ int say(const Failure& failure, observe::Record& record) {
 int run_task(const TrainArguments& arguments, const job::Place& place) {
   auto record = observe::Record::create(place.task == 0 ? arguments.record : std::string());
   const Status status = record.ok() ? become_task(arguments, place) : record.status();
+  job::tell_torchrun(status);
   if (record.ok()) return say(*checked(status), *record);
   std::cerr << "cohaul: " << status.message() << "\n";
   return exit_code(status.code());

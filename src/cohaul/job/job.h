@@ -1,7 +1,7 @@
 #pragma once
 // Job: what a process knows of the run that it is part of: who it is, who the others are, how to reach them, and whether one
 // is lost. The only reader of the environment. Joining is a rendezvous: all members meet at one store (the launcher's, or
-// worker 0's when an engine started them: torchrun, Open MPI, MPICH, Slurm).
+// worker 0's when an engine started them: torchrun, Open MPI, MPICH, Slurm, Kubernetes).
 
 #include <cstdint>
 #include <functional>

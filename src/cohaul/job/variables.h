@@ -27,9 +27,10 @@ inline constexpr const char* kSecretFile = "COHAUL_SECRET_FILE";  // job.secret
 inline constexpr const char* kTlsCert = "COHAUL_TLS_CERT";        // job.tls_cert
 inline constexpr const char* kTlsKey = "COHAUL_TLS_KEY";          // job.tls_key
 inline constexpr const char* kTlsCa = "COHAUL_TLS_CA";            // job.tls_ca
-inline constexpr const char* kTlsJob =
-    "COHAUL_TLS_JOB";  // the job's name in certificates that Cohaul's launcher issued
+inline constexpr const char* kTlsJob = "COHAUL_TLS_JOB";       // in certificates of Cohaul's launcher: the job's name
 inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";  // 1: job.plaintext
+inline constexpr const char* kTasks = "COHAUL_TASKS";          // in a pod: how many the job has
+inline constexpr const char* kMeetAt = "COHAUL_MEET_AT";       // in a pod: the host of that of index 0
 inline constexpr const char* kEngine = "COHAUL_ENGINE";        // none: this process is alone, whoever started it
 
 }  // namespace cohaul::job::variables

@@ -7,6 +7,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/exit_code.h"
+#include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/ps/service.h"
 
@@ -46,5 +47,6 @@ cohaul::Status serve() {
 int main() {
   cohaul::Status status = serve();
   if (!status.ok()) std::fprintf(stderr, "cohaul-server: %s\n", status.message().c_str());
+  cohaul::job::tell_torchrun(status);
   return cohaul::exit_code(status.code());
 }

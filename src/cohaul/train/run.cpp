@@ -6,6 +6,7 @@
 
 #include "cohaul/base/exit_code.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/error_file.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/parallel/split.h"
 #include "cohaul/train/error.h"
@@ -48,6 +49,7 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
   }
   observe::Progress(2).say("cohaul: " + why.message());
   if (told) told(exit_code(why.code()), std::string(why.message()));
+  job::tell_torchrun(why);
   if (job) job->report_failure(why);
   return exit_code(why.code());
 }

@@ -20,7 +20,7 @@ std::unique_ptr<job::Job> join(const job::JoinOptions& options);
 /// which no other call has. Blocks until all are connected, at most job.join_timeout_s. Throws Error. `job` outlives it.
 std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose);
 
-/// One line on stderr, and the exit code of the error now being handled. Tells the job, so that others learn the reason; closes it after Stopped. told:
+/// One line on stderr, and the exit code of the error now being handled. Tells torchrun and the job, so that others learn the reason; closes it after Stopped. told:
 /// called with both.
 int report_exception(job::Job* job, const std::function<void(int exit_code, const std::string& message)>& told = {});
 

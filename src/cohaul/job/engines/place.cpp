@@ -7,7 +7,7 @@ namespace cohaul::job {
 namespace {
 
 using Engine = Result<std::optional<Place>> (*)(const Variables&);
-constexpr Engine kEngines[] = {four_variables, open_mpi, mpich, slurm};
+constexpr Engine kEngines[] = {four_variables, open_mpi, mpich, slurm, kubernetes, kubeflow};
 
 Status mistake_of(const Place& alone, const Place& other) {
   if (other.tasks == 1) return other.mistake;

@@ -43,6 +43,10 @@ Result<std::optional<Place>> open_mpi(const Variables& variables);
 Result<std::optional<Place>> mpich(const Variables& variables);
 /// srun: SLURM_STEP_*.
 Result<std::optional<Place>> slurm(const Variables& variables);
+/// A pod of an Indexed Job: JOB_COMPLETION_INDEX, and what `cohaul kubernetes` sets.
+Result<std::optional<Place>> kubernetes(const Variables& variables);
+/// A pod of Kubeflow's: PET_*.
+Result<std::optional<Place>> kubeflow(const Variables& variables);
 
 /// The first of the above, in this order, that started this process. One task where another engine has started several is a mistake. The user's
 /// COHAUL_ENGINE=none means that no engine did. Errors: as the above, and invalid for another value of that.

@@ -113,6 +113,90 @@ TEST(Engines, ATryAndAStepAreRunsOfTheirOwn) {
   EXPECT_EQ(ports_of(first), ports_of(first));
 }
 
+/// A pod of `cohaul kubernetes`.
+Variables pod(int index) {
+  return {{"JOB_COMPLETION_INDEX", std::to_string(index)},
+          {"COHAUL_TASKS", "4"},
+          {"COHAUL_MEET_AT", "mlp-task-0-0.mlp"},
+          {"JOBSET_NAME", "mlp"},
+          {"JOBSET_RESTART_ATTEMPT", "0"},
+          {"JOB_UID", "5f1d"},
+          {"KUBERNETES_SERVICE_HOST", "10.0.0.1"}};
+}
+
+/// A pod of Kubeflow's Trainer, beside what Kubernetes sets.
+Variables kubeflow_pod(int index) {
+  return {{"JOB_COMPLETION_INDEX", std::to_string(index)},
+          {"PET_NODE_RANK", std::to_string(index)},
+          {"PET_NNODES", "3"},
+          {"PET_NPROC_PER_NODE", "1"},
+          {"PET_MASTER_ADDR", "mnist-node-0-0.mnist"},
+          {"PET_MASTER_PORT", "29500"}};
+}
+
+TEST(Engines, PodsOfKubernetes) {
+  const Place place = find_place(pod(3)).value().value();
+  EXPECT_EQ(place.engine, "Kubernetes");
+  EXPECT_EQ(place.task, 3);
+  EXPECT_EQ(place.tasks, 4);
+  EXPECT_EQ(place.tasks_on_host, 1);
+  EXPECT_EQ(place.meet_at, "mlp-task-0-0.mlp");
+  EXPECT_FALSE(place.ends_with_engine);
+  EXPECT_EQ(place.run, find_place(pod(0)).value()->run);
+  for (const char* name : {"JOBSET_NAME", "JOBSET_RESTART_ATTEMPT", "JOB_UID"}) {
+    Variables other = pod(3);
+    other[name] = "7";
+    EXPECT_NE(find_place(other).value()->run, place.run) << name;
+  }
+  Variables alone = pod(0);
+  alone["COHAUL_TASKS"] = "1";
+  EXPECT_EQ(find_place(alone).value()->tasks, 1);
+  EXPECT_TRUE(find_place(alone).value()->mistake.ok());
+  EXPECT_FALSE(find_place({{"JOB_COMPLETION_INDEX", "0"}})->has_value());  // a Job of programs that do not meet
+  Variables within = pod(0);
+  within.merge(recorded("torchrun_2x2.1"));
+  EXPECT_EQ(find_place(within).value()->engine, "torchrun");
+}
+
+TEST(Engines, PodsOfKubernetesThatLackSomething) {
+  const auto without = [](const char* name) { return mistake(pod(1), {{name, ""}}); };
+  EXPECT_NE(without("JOB_COMPLETION_INDEX").find("completionMode: Indexed"), std::string::npos);
+  EXPECT_NE(without("COHAUL_TASKS").find("COHAUL_TASKS is not set"), std::string::npos);
+  EXPECT_NE(without("COHAUL_MEET_AT").find("COHAUL_MEET_AT is not set"), std::string::npos);
+  EXPECT_EQ(without("JOB_UID"), "");
+  EXPECT_NE(mistake(pod(1), {{"JOB_UID", ""}, {"JOBSET_NAME", ""}}).find("JOB_UID is not set"), std::string::npos);
+  EXPECT_EQ(mistake(pod(1), {{"JOB_UID", ""}, {"JOBSET_NAME", ""}, {"COHAUL_JOB", "mine"}}), "");
+  EXPECT_NE(mistake(pod(4), {}).find("JOB_COMPLETION_INDEX is '4'"), std::string::npos);
+}
+
+TEST(Engines, PodsOfKubeflow) {
+  const Place place = find_place(kubeflow_pod(2)).value().value();
+  EXPECT_EQ(place.engine, "Kubeflow");
+  EXPECT_EQ(place.task, 2);
+  EXPECT_EQ(place.tasks, 3);
+  EXPECT_EQ(place.meet_at, "mnist-node-0-0.mnist:29500");
+  for (const auto& [name, value] : std::map<std::string, std::string>{{"PET_NPROC_PER_NODE", "4"},
+                                                                      {"PET_NPROC_PER_NODE", "auto"},
+                                                                      {"PET_NODE_RANK", ""},
+                                                                      {"PET_NNODES", "1:3"},
+                                                                      {"PET_MASTER_ADDR", ""},
+                                                                      {"PET_MASTER_PORT", ""}}) {
+    const std::string said = mistake(kubeflow_pod(2), {{name, value}});
+    EXPECT_NE(said.find(name), std::string::npos) << said;
+    EXPECT_NE(said.find("torchrun --no-python"), std::string::npos) << said;
+  }
+  // torchrun in such a pod, on one host with one process.
+  Variables v = kubeflow_pod(0);
+  for (const auto& [name, value] : std::map<std::string, std::string>{{"PET_NNODES", "1"},
+                                                                      {"PET_NPROC_PER_NODE", "auto"},
+                                                                      {"RANK", "0"},
+                                                                      {"WORLD_SIZE", "1"},
+                                                                      {"TORCHELASTIC_RUN_ID", "none"}})
+    v[name] = value;
+  EXPECT_EQ(find_place(v).value()->engine, "torchrun");
+  EXPECT_TRUE(find_place(v).value()->mistake.ok());
+}
+
 TEST(Engines, NobodyStartedIt) {
   EXPECT_FALSE(find_place({})->has_value());
   EXPECT_FALSE(find_place({{"PATH", "/bin"}, {"PMI_RANK", "0"}})->has_value());
