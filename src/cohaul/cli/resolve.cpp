@@ -53,8 +53,10 @@ void fill_defaults(Config& job, const Schema& schema, const Request& request) {
                        job.get_or("strategy.consistency", std::string()) == "sync";
     job.set("train.slices", split ? workers : Int{1});
   }
-  if (!job.has("job.threads"))
-    job.set("job.threads", request.threads.value_or(std::max<Int>(1, request.cores / workers)));
+  if (!job.has("job.threads") && request.threads) job.set("job.threads", *request.threads);
+  if (!job.has("job.threads") && request.cores > 0)
+    job.set("job.threads",
+            request.wanted_threads > 0 ? Int{request.wanted_threads} : std::max<Int>(1, request.cores / workers));
 }
 
 /// A folder is relative to that of the job file, as other paths are.

@@ -12,11 +12,12 @@ namespace cohaul::cli {
 
 struct Request {
   std::string job_file;
-  std::vector<std::string> sets{};                  // "KEY=VALUE", in order
-  std::optional<std::int64_t> workers{};            // --workers
-  std::optional<std::int64_t> tasks{};              // of an engine: servers and workers; workers has no value then
-  bool own_program = false;                         // --program: model.* is the program's
-  int cores = 1;                                    // of this host, for job.threads
+  std::vector<std::string> sets{};        // "KEY=VALUE", in order
+  std::optional<std::int64_t> workers{};  // --workers
+  std::optional<std::int64_t> tasks{};    // of an engine: servers and workers; workers has no value then
+  bool own_program = false;               // --program: model.* is the program's
+  int cores = 1;           // of this host, for job.threads; 0: that is left to the workers, who know all hosts
+  int wanted_threads = 0;  // OMP_NUM_THREADS; 0: not set
   std::optional<std::int64_t> slices{}, threads{};  // of the checkpoint that the run goes on from: for what is not set
 };
 

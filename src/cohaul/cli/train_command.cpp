@@ -138,7 +138,8 @@ Request request_of(const TrainArguments& arguments) {
           .sets = arguments.sets,
           .workers = arguments.workers,
           .own_program = !arguments.program.empty(),
-          .cores = job::cores()};
+          .cores = arguments.on.given() ? 0 : job::cores(),
+          .wanted_threads = job::wanted_threads()};
 }
 
 Outcome train_once(const config::Config& job, const TrainArguments& arguments, int tries) {
@@ -204,8 +205,7 @@ Status become_task(TrainArguments arguments, const job::Place& place) {
   Request request = request_of(arguments);
   request.workers.reset();
   request.tasks = place.tasks;
-  if (place.tasks_on_host > 0)  // as if all hosts were as this one, and one
-    request.cores *= (place.tasks + place.tasks_on_host - 1) / place.tasks_on_host;
+  request.cores = 0;
   COHAUL_ASSIGN(const Resolved resolved, resolve_checkpointed(request));
   const config::Config& job = resolved.job;
   if (job.get<std::int64_t>("job.restarts") > 0)

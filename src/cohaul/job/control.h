@@ -10,7 +10,8 @@
 // The value of join is a member, of a joined member's reply the list of all, of lost a loss, of meet a meeting, of
 // waits an absence:
 //
-//   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text log      (text: u32 length, bytes)
+//   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text cpus | i32 quota | i32 threads | text log
+//            (text: u32 length, bytes)
 //   members  u32 count | member…
 //   meeting  text group | i64 number | i64 progress | text purpose | text facts
 //   absence  i32 rank | meeting, without facts

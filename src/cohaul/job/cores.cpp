@@ -3,13 +3,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
 
 namespace cohaul::job {
 namespace {
+
+constexpr double kRounding = 1e-6;  // of sums of fractions
 
 std::string first_line(const std::string& path) {
   std::ifstream in(path);
@@ -24,7 +28,38 @@ int affinity_cores() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
-/// The quota of this process's cgroup, and of those above it that are visible here.
+/// The CPUs of "0-3,8".
+std::vector<int> cpus_of(const std::string& text) {
+  std::vector<int> out;
+  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
+    int first = 0, last = 0;
+    auto read = std::from_chars(at, end, first);
+    last = first;
+    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
+    if (read.ec != std::errc() || first < 0 || last >= CPU_SETSIZE) return {};
+    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    at = read.ptr + 1;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string allowed_cpus() {
+  cpu_set_t set;
+  std::string out;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return out;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &set)) continue;
+    int last = cpu;
+    while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) ++last;
+    out += (out.empty() ? "" : ",") + std::to_string(cpu) + (last > cpu ? "-" + std::to_string(last) : "");
+    cpu = last;
+  }
+  return out;
+}
+
+/// Of this process's cgroup, and of those above it that are visible here.
 int quota_cores() {
   int least = 0;
   auto take = [&](const std::string& text) {
@@ -42,8 +77,6 @@ int quota_cores() {
   return least;
 }
 
-}  // namespace
-
 int cores_of_quota(const char* cpu_max) {
   char* rest = nullptr;
   double quota = std::strtod(cpu_max, &rest);
@@ -59,8 +92,36 @@ int cores() {
   return std::max(1, n);
 }
 
-int default_threads(const Job& job) { return std::max(1, cores() / std::max(1, job.workers_on_host())); }
+double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only) {
+  std::map<int, int> users;  // by CPU
+  int processes = 0;
+  for (const Member& m : members) {
+    if (m.host_id != member.host_id || m.role == transport::Role::launcher) continue;
+    if (workers_only && m.role != transport::Role::worker) continue;
+    ++processes;
+    for (const int cpu : cpus_of(m.cpus)) ++users[cpu];
+  }
+  double share = 0;
+  for (const int cpu : cpus_of(member.cpus)) share += 1.0 / std::max(1, users[cpu]);
+  return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / std::max(1, processes)) : share;
+}
 
-Duration default_spin(const Job& job) { return job.processes_on_host() > cores() ? 0 : kMillisecond; }
+int default_threads(const std::vector<Member>& members) {
+  int wanted = 0;
+  double least = 1e9;
+  for (const Member& m : members) {
+    if (m.role != transport::Role::worker) continue;
+    if (m.wants_threads > 0) wanted = wanted == 0 ? m.wants_threads : std::min(wanted, m.wants_threads);
+    least = std::min(least, share_of_cores(m, members, true));
+  }
+  return wanted > 0 ? wanted : std::max(1, static_cast<int>(least + kRounding));
+}
+
+Duration default_spin(const Job& job) {
+  for (const Member& m : job.members())
+    if (m.role == job.role() && m.rank == job.rank())
+      return share_of_cores(m, job.members(), false) >= 1 - kRounding ? kMillisecond : 0;
+  return 0;
+}
 
 }  // namespace cohaul::job

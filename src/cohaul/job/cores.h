@@ -8,9 +8,19 @@ namespace cohaul::job {
 
 /// Cores that this process may run on: the affinity mask, less where a cgroup's quota (v2 or v1) is smaller. At least 1.
 int cores();
-/// job.threads where it is not set: cores ÷ workers on this host, at least 1.
-int default_threads(const Job& job);
-/// How long a poller of this job should spin before it sleeps: 0 when the job's processes on this host exceed its cores.
+/// Its affinity mask, as Member::cpus has it.
+std::string allowed_cpus();
+/// What its cgroups allow, in cores; 0: all.
+int quota_cores();
+/// What the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
+int wanted_threads();
+
+/// How many cores a member has for itself where each core is shared evenly by those of its host that may run on it. workers_only: servers do not count.
+double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only);
+/// job.threads where it is not set, the same for all workers of the job: the least that OMP_NUM_THREADS wants, else the least share of cores, at least 1.
+int default_threads(const std::vector<Member>& members);
+inline int default_threads(const Job& job) { return default_threads(job.members()); }
+/// How long a poller of this job should spin before it sleeps: 0 where this process has no core for itself.
 Duration default_spin(const Job& job);
 
 /// The quota that a cgroup's cpu.max ("200000 100000") tells, in cores, rounded up; 0: none.

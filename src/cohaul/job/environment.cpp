@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "cohaul/job/certificates.h"
+#include "cohaul/job/cores.h"
 #include "cohaul/job/engines/directory.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
@@ -77,6 +78,7 @@ Status read_common(JoinOptions& o) {
     o.plaintext = *text == "1";
   }
   if (auto text = variable(variables::kLog)) o.log = *text;
+  o.wants_threads = wanted_threads();
   return {};
 }
 
@@ -179,6 +181,15 @@ Result<JoinOptions> from_environment() {
     if (place) COHAUL_TRY(read_engine(*place, o));
   }
   return o;
+}
+
+int wanted_threads() {
+  const std::string text = variable("OMP_NUM_THREADS").value_or("");
+  int threads = 0;  // of the outermost level, where there is a list
+  (void)std::from_chars(text.data(), text.data() + text.size(), threads);
+  // torchrun sets 1 where its user has set nothing.
+  const bool is_torchruns = threads == 1 && variable("TORCHELASTIC_RUN_ID");
+  return is_torchruns ? 0 : std::clamp(threads, 0, 1024);
 }
 
 std::string users_secret_file() {

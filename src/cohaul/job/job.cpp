@@ -5,6 +5,7 @@
 #include "cohaul/base/last_operations.h"
 #include "cohaul/job/control_client.h"
 #include "cohaul/job/host_port.h"
+#include "cohaul/job/host_proof.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/local_job.h"
 #include "cohaul/job/rendezvous_host.h"
@@ -266,7 +267,8 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   if (!connected.ok()) return connected.status().context("join the job at " + at.text);
   std::unique_ptr<ControlClient> client = std::move(*connected);
 
-  ControlMessage join = make_join(this_member(options, self.incarnation), options.world);
+  const HostProof host_proof = HostProof::of(self);
+  ControlMessage join = make_join(this_member(options, self.incarnation, host_proof.host_id()), options.world);
   join.timeout_ms = milliseconds_until(deadline) + 1000;  // the rendezvous names who is missing, so let it speak first
   auto answer = client->call(std::move(join));
   if (!answer.ok()) {
@@ -279,6 +281,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
   note_operation("joined");
   client->set_waiting(false);
+  // All have joined, so nobody asks any more which host this is.
   return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(members)));
 }
 

@@ -2,11 +2,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <iterator>
+#include <sstream>
 #include <utility>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/base/last_operations.h"
+#include "cohaul/job/job_id.h"
 #include "cohaul/job/local_job.h"
 
 namespace cohaul::job {
@@ -77,27 +79,39 @@ bool JobBase::set_waiting(bool waiting) {
 
 void JobBase::drop_lent() {
   std::lock_guard lock(lent_mutex_);
-  for (const auto& [id, fd] : lent_) ::close(fd);
-  lent_.clear();
+  desk_.reset();
 }
 
 void JobBase::shared_with_all(const transport::Arena& arena) {
   std::lock_guard lock(lent_mutex_);
-  if (auto it = lent_.find(arena.id()); it != lent_.end()) {
-    ::close(it->second);
-    lent_.erase(it);
-  }
+  if (const auto it = tickets_.find(arena.id()); it != tickets_.end() && desk_) desk_->withdraw(it->second);
 }
 
-// The others open the memory through /proc/PID/fd: the kernel lets in the same user only, and read-only where so asked.
-Status JobBase::lend(const std::string& key, const transport::Arena& arena) {
-  int fd = ::fcntl(arena.fd(), F_DUPFD_CLOEXEC, 0);
-  if (fd < 0) return system_error("dup", errno);
+/// With the rights of `access`.
+Result<transport::Descriptor> JobBase::copy_of(const transport::Arena& arena, transport::Access access) {
+  const std::string path = "/proc/self/fd/" + std::to_string(arena.fd());
+  const bool may_write = access == transport::Access::write;
+  transport::Descriptor copy(may_write ? ::fcntl(arena.fd(), F_DUPFD_CLOEXEC, 0)
+                                       : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!copy.valid()) return system_error("lend memory", errno);
+  return copy;
+}
+
+Status JobBase::lend(const std::string& key, const transport::Arena& arena, transport::Access access) {
+  COHAUL_ASSIGN(transport::Descriptor copy, copy_of(arena, access));
+  const std::uint64_t ticket = random_bits();
+  std::string name;
   {
     std::lock_guard lock(lent_mutex_);
-    lent_.emplace(arena.id(), fd);
+    if (!desk_) {
+      COHAUL_ASSIGN(desk_,
+                    transport::MemoryDesk::open("cohaul-memory-" + hex_of(random_bits()) + hex_of(random_bits())));
+    }
+    desk_->offer(ticket, std::move(copy));
+    tickets_[arena.id()] = ticket;
+    name = desk_->name();
   }
-  return set(key, std::to_string(::getpid()) + " " + std::to_string(fd) + " " + std::to_string(arena.id()));
+  return set(key, name + " " + std::to_string(ticket) + " " + std::to_string(arena.id()));
 }
 
 Result<transport::Arena> JobBase::share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
@@ -109,21 +123,20 @@ Result<transport::Arena> JobBase::share_on_host(const std::string& name, std::si
     auto arena = transport::Arena::create(name, bytes);
     Status status = arena.status();
     if (status.ok() && fill) status = fill(*arena);
-    if (status.ok() && processes_on_host_ > 1) status = lend(key, *arena);
+    if (status.ok() && processes_on_host_ > 1) status = lend(key, *arena, access);
     if (!status.ok()) return status.context(context);
     return arena;
   }
   note_operation("wait for shared memory of bytes", static_cast<std::int64_t>(bytes));
   COHAUL_ASSIGN(std::string text, get(key, deadline).context(context));
-  long long pid = 0;
-  int lent = -1;
-  unsigned long long id = 0;
-  if (std::sscanf(text.c_str(), "%lld %d %llu", &pid, &lent, &id) != 3)
-    return corrupt(context + ": '" + text + "' names no memory");
-  std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(lent);
-  int fd = ::open(path.c_str(), (access == transport::Access::write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-  if (fd < 0) return system_error("open the memory of the host's first worker (" + path + ")", errno).context(context);
-  COHAUL_ASSIGN(transport::Arena arena, transport::Arena::map(id, fd, access).context(context));
+  std::string desk;
+  std::uint64_t ticket = 0;
+  transport::ArenaId id = 0;
+  if (!(std::istringstream(text) >> desk >> ticket >> id)) return corrupt(context + ": '" + text + "' names no memory");
+  COHAUL_ASSIGN(
+      transport::Descriptor memory,
+      transport::ask_desk(desk, ticket, deadline).context("the memory of the host's first worker").context(context));
+  COHAUL_ASSIGN(transport::Arena arena, transport::Arena::map(id, memory.take(), access).context(context));
   if (arena.bytes().size() < bytes) {
     return invalid(context + ": the host's first worker made " + std::to_string(arena.bytes().size()) +
                    " bytes, this one needs " + std::to_string(bytes));

@@ -5,6 +5,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/base/random.h"
+#include "cohaul/job/cores.h"
 #include "cohaul/job/secret.h"
 
 namespace cohaul::job {
@@ -52,13 +53,16 @@ transport::Identity control_identity(const JoinOptions& options) {
   return self;
 }
 
-Member this_member(const JoinOptions& options, Incarnation incarnation) {
+Member this_member(const JoinOptions& options, Incarnation incarnation, const std::string& host_id) {
   Member m;
   m.role = options.role;
   m.rank = options.rank;
   m.pid = ::getpid();
   m.host = host_name();
-  m.host_id = transport::this_host_id();
+  m.host_id = host_id;
+  m.cpus = allowed_cpus();
+  m.quota = quota_cores();
+  m.wants_threads = options.wants_threads;
   m.log = options.log;
   m.incarnation = incarnation;
   return m;

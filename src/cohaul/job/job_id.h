@@ -14,7 +14,8 @@ std::uint64_t job_id(const std::string& name);
 std::vector<std::uint16_t> ports_of(const std::string& run);
 /// For the control channel; draws an incarnation.
 transport::Identity control_identity(const JoinOptions& options);
-Member this_member(const JoinOptions& options, Incarnation incarnation);
+/// host_id: of this host, for this job.
+Member this_member(const JoinOptions& options, Incarnation incarnation, const std::string& host_id);
 /// The name of this machine, for people.
 std::string host_name();
 

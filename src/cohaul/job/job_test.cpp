@@ -1,6 +1,7 @@
 #include "cohaul/job/job.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include <atomic>
@@ -337,6 +338,71 @@ TEST_F(EnvironmentTest, NamesWhatIsWrong) {
   EXPECT_NE(message({{"COHAUL_TRANSPORT", "pigeon"}}).find("auto, arena or tcp"), std::string::npos);
   EXPECT_NE(message({{"COHAUL_PEER_TIMEOUT_S", "nan"}}).find("seconds"), std::string::npos);
   EXPECT_NE(message({{"WORLD_SIZE", "two"}, {"RANK", "0"}}).find("WORLD_SIZE is 'two'"), std::string::npos);
+}
+
+Member at(std::string host, std::string cpus, int rank, transport::Role role = transport::Role::worker) {
+  Member m;
+  m.role = role;
+  m.rank = rank;
+  m.host_id = std::move(host);
+  m.cpus = std::move(cpus);
+  return m;
+}
+
+TEST(CoresTest, ACoreIsSharedByThoseWhoMayRunOnIt) {
+  const std::vector<Member> bound{at("a", "0", 0), at("a", "1", 1), at("b", "0-3", 2)};
+  EXPECT_DOUBLE_EQ(share_of_cores(bound[0], bound, true), 1);
+  EXPECT_DOUBLE_EQ(share_of_cores(bound[2], bound, true), 4);
+  EXPECT_EQ(default_threads(bound), 1);
+  const std::vector<Member> free{at("a", "0-1,4-5", 0), at("a", "0-1,4-5", 1)};
+  EXPECT_DOUBLE_EQ(share_of_cores(free[0], free, true), 2);
+  EXPECT_EQ(default_threads(free), 2);
+  std::vector<Member> three{at("a", "0-1", 0), at("a", "0-1", 1), at("a", "0-1", 0, transport::Role::server)};
+  EXPECT_DOUBLE_EQ(share_of_cores(three[0], three, true), 1);
+  EXPECT_LT(share_of_cores(three[0], three, false), 1);
+  for (Member& m : three) m.quota = 1;
+  EXPECT_DOUBLE_EQ(share_of_cores(three[0], three, true), 0.5);
+  EXPECT_EQ(default_threads(three), 1);
+}
+
+TEST(CoresTest, TheLeastThatAnyWorkerWantsIsEverybodysNumberOfThreads) {
+  std::vector<Member> members{at("a", "0-7", 0), at("b", "0-7", 1)};
+  members[0].wants_threads = 6;
+  EXPECT_EQ(default_threads(members), 6);
+  members[1].wants_threads = 3;
+  EXPECT_EQ(default_threads(members), 3);
+}
+
+TEST(CoresTest, MasksGoThroughText) {
+  const std::string cpus = allowed_cpus();
+  ASSERT_FALSE(cpus.empty());
+  const std::vector<Member> alone{at("a", cpus, 0)};
+  cpu_set_t set;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
+  EXPECT_DOUBLE_EQ(share_of_cores(alone[0], alone, true), CPU_COUNT(&set));
+  for (const char* bad : {"", "x", "3-", "-1", "99999999999"}) {
+    const std::vector<Member> none{at("a", bad, 0)};
+    EXPECT_GE(default_threads(none), 1) << bad;
+  }
+}
+
+TEST(CoresTest, OpenMpsVariableIsAWish) {
+  const auto wanted = [](const char* value) {
+    ::setenv("OMP_NUM_THREADS", value, 1);
+    const int out = wanted_threads();
+    ::unsetenv("OMP_NUM_THREADS");
+    return out;
+  };
+  EXPECT_EQ(wanted_threads(), 0);
+  EXPECT_EQ(wanted("4"), 4);
+  EXPECT_EQ(wanted("4,2"), 4);
+  EXPECT_EQ(wanted("x"), 0);
+  EXPECT_EQ(wanted("-3"), 0);
+  EXPECT_EQ(wanted("1"), 1);
+  ::setenv("TORCHELASTIC_RUN_ID", "a", 1);
+  EXPECT_EQ(wanted("1"), 0);
+  EXPECT_EQ(wanted("2"), 2);
+  ::unsetenv("TORCHELASTIC_RUN_ID");
 }
 
 TEST(CoresTest, Quotas) {

@@ -14,7 +14,7 @@ namespace {
 class LocalJob final : public JobBase {
  public:
   LocalJob(const JoinOptions& options, const transport::Identity& self)
-      : JobBase(options, self, {this_member(options, self.incarnation)}) {}
+      : JobBase(options, self, {this_member(options, self.incarnation, "this host")}) {}
   ~LocalJob() override { forget_last_words(); }
 
   Status set(const std::string& key, const std::string& value) override {

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "cohaul/job/job.h"
+#include "cohaul/transport/memory_desk.h"
 
 namespace cohaul::job {
 
@@ -35,7 +36,8 @@ class JobBase : public Job {
   void drop_lent();
 
  private:
-  Status lend(const std::string& key, const transport::Arena& arena);
+  static Result<transport::Descriptor> copy_of(const transport::Arena& arena, transport::Access access);
+  Status lend(const std::string& key, const transport::Arena& arena, transport::Access access);
 
   JoinOptions options_;
   transport::Identity self_;
@@ -45,7 +47,8 @@ class JobBase : public Job {
   std::atomic<Time> waits_since_{kForever};  // kForever: it does not wait
   std::atomic<Duration> waited_{0};
   std::mutex lent_mutex_;
-  std::map<transport::ArenaId, int> lent_;  // descriptors, open until others may have mapped them
+  std::unique_ptr<transport::MemoryDesk> desk_;  // where others get what was lent; null: nothing was
+  std::map<transport::ArenaId, std::uint64_t> tickets_;
 };
 
 /// One process, no thread, no socket.

@@ -25,9 +25,12 @@ struct Member {
   transport::Role role = transport::Role::worker;
   int rank = 0;
   std::int64_t pid = 0;
-  std::string host;     // name, for people
-  std::string host_id;  // equal = same host
-  std::string log;      // path of its log, empty: none
+  std::string host;       // name, for people
+  std::string host_id;    // equal = one host, on which they can hand memory to each other
+  std::string cpus;       // on which it may run: "0-3,8"; empty: not known
+  int quota = 0;          // cores that its control group may use; 0: all
+  int wants_threads = 0;  // OMP_NUM_THREADS; 0: not set
+  std::string log;        // path of its log, empty: none
   Incarnation incarnation;
   MemberKey key() const { return {role, rank}; }
 };

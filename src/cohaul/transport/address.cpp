@@ -1,9 +1,6 @@
-// Address of an endpoint as text, and what identifies a host.
-
-#include <sys/stat.h>
+// Address of an endpoint as text.
 
 #include <charconv>
-#include <fstream>
 
 #include "cohaul/transport/endpoint.h"
 
@@ -44,15 +41,6 @@ std::string Address::text() const {
   std::string out;
   for (const std::string& host : hosts) out += (out.empty() ? "" : " or ") + host;
   return out + " port " + std::to_string(port);
-}
-
-// Abstract sockets belong to a network namespace: two containers of one machine share memory only if they share that.
-std::string this_host_id() {
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  struct stat net {};
-  if (boot.empty() || stat("/proc/self/ns/net", &net) != 0) return {};
-  return boot + ":" + std::to_string(net.st_ino);
 }
 
 }  // namespace cohaul::transport

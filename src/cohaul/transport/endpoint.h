@@ -29,9 +29,6 @@ struct Address {
   std::string text() const;
 };
 
-/// Equal where two processes can have a Unix socket in common, which hands over memory: boot id and network namespace.
-std::string this_host_id();
-
 struct PortRange {
   std::uint16_t first = 0, last = 0;  // 0: any that the system gives
 };

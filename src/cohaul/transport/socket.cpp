@@ -93,6 +93,7 @@ Result<Descriptor> unix_listen(const std::string& name) {
   socklen_t length = 0;
   sockaddr_un a = unix_address(name, length);
   if (bind(fd.get(), reinterpret_cast<sockaddr*>(&a), length) != 0 || listen(fd.get(), 512) != 0) {
+    if (errno == EADDRINUSE) return unavailable("another process listens on the abstract Unix socket " + name);
     return system_error("listen on the abstract Unix socket " + name, errno);
   }
   return fd;

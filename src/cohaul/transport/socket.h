@@ -22,6 +22,7 @@ Result<Descriptor> tcp_connect(const std::string& host, std::uint16_t port);
 void set_no_delay(int fd);
 
 /// Abstract Unix sockets (SOCK_SEQPACKET: a message is received whole, with its descriptors).
+/// Errors: unavailable (another process has the name), internal.
 Result<Descriptor> unix_listen(const std::string& name);
 /// A valid Descriptor, or none where nobody has this name in this network namespace. Errors: unavailable (its queue is full), internal.
 Result<Descriptor> unix_connect(const std::string& name);

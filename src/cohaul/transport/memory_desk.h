@@ -1,0 +1,49 @@
+#pragma once
+// MemoryDesk: hands memory to other processes of this host. They need no right to look into this process, so they may have another user or another
+// namespace of process numbers; they need its network namespace, and a ticket.
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/transport/descriptor.h"
+
+namespace cohaul::transport {
+
+/// Any thread. A thread inside answers those who ask.
+class MemoryDesk {
+ public:
+  /// name: of an abstract Unix socket. unavailable: another process has it.
+  static Result<std::unique_ptr<MemoryDesk>> open(const std::string& name);
+  ~MemoryDesk();
+  MemoryDesk(const MemoryDesk&) = delete;
+
+  const std::string& name() const { return name_; }
+  /// Whoever shows the ticket gets a copy of the descriptor, until it is withdrawn.
+  void offer(std::uint64_t ticket, Descriptor descriptor);
+  void withdraw(std::uint64_t ticket);
+
+ private:
+  MemoryDesk(std::string name, Descriptor listener);
+  void run();
+  void answer(const Descriptor& client);
+
+  const std::string name_;
+  const Descriptor listener_;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;  // guards offers_
+  std::map<std::uint64_t, Descriptor> offers_;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+/// What the desk of this name has for the ticket. Blocks until it answers, or `deadline`. peer_lost: there is no such desk here, it has nothing
+/// for this ticket, or does not answer.
+Result<Descriptor> ask_desk(const std::string& name, std::uint64_t ticket, Time deadline);
+
+}  // namespace cohaul::transport
