@@ -139,7 +139,8 @@ CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
 /// What to say of a first word that is no command; empty: it is one.
 std::string unknown_command(const CLI::App& app, const std::string& word) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands({}))
+    if (!command->get_group().empty() || command->get_name() == word) names.push_back(command->get_name());
   if (word.starts_with("-") || std::ranges::find(names, word) != names.end()) return {};
   const std::string best = cohaul::config::nearest(word, names);
   return "unknown command " + word + (best.empty() ? "" : "; did you mean " + best + "?") +
