@@ -257,21 +257,5 @@ TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
   EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
 }
 
-TEST(ReducePlan, PartsOfAllRanksCoverAllSlices) {
-  const Layout layout = softmax();
-  for (int ranks = 1; ranks <= 9; ++ranks) {
-    for (std::int32_t slices = ranks; slices < 3 * ranks + 2; ++slices) {
-      const ReducePlan plan(layout, ranks - 1, ranks, slices);
-      std::int32_t at = 0;
-      for (const update::SliceRange& part : plan.parts) {
-        EXPECT_EQ(part.first, at);
-        at = part.last;
-      }
-      EXPECT_EQ(at, slices);
-      EXPECT_EQ(plan.part_first.back(), static_cast<std::int32_t>(plan.parts.size()));
-    }
-  }
-}
-
 }  // namespace
 }  // namespace cohaul::collective

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <ostream>
 #include <span>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/reduce_plan.h"
 #include "cohaul/collective/test_ranks.h"
 #include "cohaul/update/local_exchange.h"
 #include "cohaul/update/sum.h"
@@ -25,14 +27,31 @@ namespace cohaul::collective {
 using transport::Arena;
 using update::Layout;
 
+inline update::OptimizerSettings optimizer() {
+  update::OptimizerSettings o(update::RuleSettings{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
+  o.schedule = {.kind = update::Schedule::Kind::exponential, .gamma = 0.8};
+  return o;
+}
+
 struct Case {
   int ranks = 2, slices = 2;
   bool shared = false;
   transport::Form form = transport::Form::arena;
+  std::vector<int> hosts{};  // by rank; empty: one for all
+  update::OptimizerSettings rule = optimizer();
 };
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
-  return out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks
-             << "_ranks_" << c.slices << "_slices";
+  out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks << "_ranks_"
+      << c.slices << "_slices";
+  if (!c.hosts.empty()) out << "_on_hosts_";
+  for (const int host : c.hosts) out << host;
+  return out;
+}
+inline std::vector<int> hosts_of(const Case& c) {
+  return c.hosts.empty() ? std::vector<int>(static_cast<std::size_t>(c.ranks), 0) : c.hosts;
+}
+inline update::SliceRange slices_of(const Case& c, int rank) {
+  return deal_slices(c.slices, hosts_of(c))[static_cast<std::size_t>(rank)];
 }
 inline std::string case_name(const testing::TestParamInfo<Case>& info) { return testing::PrintToString(info.param); }
 
@@ -161,12 +180,6 @@ class Gradients {
   std::vector<std::vector<bool>> absent_;  // by part, then parameter
 };
 
-inline update::OptimizerSettings optimizer() {
-  update::OptimizerSettings o(update::RuleSettings{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
-  o.schedule = {.kind = update::Schedule::Kind::exponential, .gamma = 0.8};
-  return o;
-}
-
 inline void fill(Bytes parameters, int rank) {
   auto values = values_of<double>(rank, parameters.size() / sizeof(double), 99);
   for (double& x : values) x = 1 + std::abs(x);  // a number as floats too
@@ -202,7 +215,7 @@ inline Reference one_process(const Layout& layout, int slices, std::int64_t step
 struct Worker {
   static constexpr std::size_t kParts = 8;
 
-  /// shared: mapped again by each rank, as by processes (the thread sanitizer sees no order that goes through the ring,
+  /// shared: its host's; mapped again by each rank, as by processes (the thread sanitizer sees no order that goes through the ring,
   /// which each end maps for itself).
   Worker(const Layout& layout, const Case& c, Rank& r, const Arena& shared, const update::GradientPolicy& policy = {},
          const Problem& problem = {})
@@ -211,10 +224,11 @@ struct Worker {
         common(*Arena::map(shared.id(), dup(shared.fd()), transport::Access::write)),
         parameters((c.shared ? common : memory).bytes().first(layout.bytes())),
         gradients(layout, memory.bytes().last(kParts * layout.bytes()), problem),
-        slices(update::slices_of(c.slices, r.rank, c.ranks)) {
-    AllReduceOptions options{.shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
+        slices(slices_of(c, r.rank)) {
+    AllReduceOptions options{
+        .hosts = c.hosts, .shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
     if (!c.shared || rank == 0) fill(parameters, rank);
-    auto made = make_all_reduce_exchange(layout, optimizer(), parameters, *r.links, options);
+    auto made = make_all_reduce_exchange(layout, c.rule, parameters, *r.links, options);
     EXPECT_TRUE(made.ok()) << made.status().message();
     exchange = std::move(*made);
   }
@@ -247,14 +261,22 @@ struct Worker {
   std::unique_ptr<update::Exchange> exchange;
 };
 
+/// By host: memory that its ranks share.
+inline std::map<int, Arena> parameters_of_hosts(const Layout& layout, const Case& c) {
+  std::map<int, Arena> out;
+  for (const int host : hosts_of(c))
+    if (!out.contains(host)) out.emplace(host, *Arena::create("parameters", layout.bytes()));
+  return out;
+}
+
 /// f as each rank of a case, its exchange started.
 template <class F>
 void with_workers(const Layout& layout, const Case& c, F f, const update::GradientPolicy& policy = {},
                   const Problem& problem = {}, Duration timeout = Ranks::kLong) {
-  Arena shared = *Arena::create("parameters", layout.bytes());
+  const auto shared = parameters_of_hosts(layout, c);
   Ranks all({c.form, c.ranks}, timeout);
   all.run([&](Rank& rank) {
-    Worker w(layout, c, rank, shared, policy, problem);
+    Worker w(layout, c, rank, shared.at(hosts_of(c)[static_cast<std::size_t>(rank.rank)]), policy, problem);
     Status started = w.start();
     ASSERT_TRUE(started.ok()) << started.message();
     f(w, rank);
