@@ -42,8 +42,10 @@ class RankSimulation final : public RankWorld {
     int idle = 0;  // rounds in a row in which time stood still
     while (verdict_.ok() && !is_over() && now() < kEnd) {
       const Time before = now();
+      const int met_before = arrived + gone;
       strike();
       for (std::size_t r = 0; r < ranks_.size(); ++r) turn(static_cast<int>(r));
+      if (arrived + gone > met_before) continue;  // who waits at a meeting may go on
       const Time next = next_time();
       if (!network_.step(next)) {
         if (next == kForever && !is_over() && ++idle > 2) break;  // nothing will ever happen: at_end() says so

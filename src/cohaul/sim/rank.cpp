@@ -53,7 +53,7 @@ std::vector<transport::Channel*> RankProcess::roads() {
 
 void RankProcess::end(State how) {
   state_ = how;
-  if (how != State::done) ++world_.gone;
+  if (how != State::done && !written_) ++world_.gone;
   for (Link& link : links_) link.channel.reset();
 }
 
