@@ -18,8 +18,6 @@
 namespace cohaul::collective {
 namespace {
 
-constexpr std::int64_t kSteps = 5;
-
 std::vector<Case> cases() {
   std::vector<Case> out;
   for (transport::Form form : {transport::Form::arena, transport::Form::tcp})
@@ -33,26 +31,6 @@ std::vector<Case> cases() {
         for (int more : {0, 1, 4, 7})
           out.push_back({static_cast<int>(hosts.size()), static_cast<int>(hosts.size()) + more, shared, form, hosts});
   return out;
-}
-
-void expect_one_process(const Layout& layout, const Case& c, const update::GradientPolicy& policy,
-                        const Problem& problem) {
-  const Reference expected = one_process(layout, c.slices, kSteps, policy, problem);
-  with_workers(
-      layout, c,
-      [&](Worker& w, Rank&) {
-        for (std::int64_t s = 0; s < kSteps; ++s) {
-          if ((s + w.rank) % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-          auto outcome = w.step(s);
-          ASSERT_TRUE(outcome.ok()) << outcome.status().message();
-          const update::StepOutcome& one = expected.outcomes[static_cast<std::size_t>(s)];
-          EXPECT_EQ(outcome->loss, one.loss) << s;
-          EXPECT_EQ(outcome->gradient_norm, one.gradient_norm) << s;
-          EXPECT_EQ(outcome->skipped, one.skipped) << s;
-        }
-        EXPECT_TRUE(std::ranges::equal(w.exchange->parameters(), expected.parameters)) << "rank " << w.rank;
-      },
-      policy, problem);
 }
 
 class AllReduceExchange : public testing::TestWithParam<Case> {};

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -13,6 +14,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "cohaul/collective/reduce_plan.h"
 #include "cohaul/collective/test_ranks.h"
 #include "cohaul/update/local_exchange.h"
+#include "cohaul/update/mean.h"
 #include "cohaul/update/sum.h"
 
 namespace cohaul::collective {
@@ -64,6 +67,17 @@ inline Layout model() {
                       {"scale", {3}, DType::float32, true},
                       {"deep", {9'000}, DType::float64, true},
                       {"last", {3000}, DType::float64, true}});
+}
+
+/// The same with buffers.
+inline Layout buffered_model() {
+  return *Layout::of({{"embedding", {150, 129}, DType::float32, true},
+                      {"weight", {7, 5}, DType::float32, true},
+                      {"mean", {2000}, DType::float32, true, 0, update::Reduce::mean},
+                      {"variance", {2000}, DType::float32, true, 0, update::Reduce::mean},
+                      {"steps", {3000}, DType::float64, true, 0, update::Reduce::first},
+                      {"deep", {9'000}, DType::float64, true},
+                      {"wide mean", {3000}, DType::float64, true, 0, update::Reduce::mean}});
 }
 
 /// What the slices of a step give. All of it is a function of (step, slice).
@@ -156,10 +170,26 @@ class Gradients {
     }
     absent_[k][static_cast<std::size_t>(p)] = !any;
     if (!any) return;
+    T* place = reinterpret_cast<T*>(place_.data() + k * layout_.bytes() + layout_.offset(p));
+    const update::Reduce reduce = layout_.parameters()[static_cast<std::size_t>(p)].reduce;
+    if (reduce != update::Reduce::update) {
+      const bool first = reduce == update::Reduce::first;
+      std::ranges::copy(first ? terms[0] : mean_of_all(terms, 0, static_cast<std::int32_t>(terms.size())), place);
+      return;
+    }
     std::vector<const T*> pointers;
     for (const auto& t : terms) pointers.push_back(t.data());
-    update::tree_sum(std::span<const T* const>(pointers),
-                     reinterpret_cast<T*>(place_.data() + k * layout_.bytes() + layout_.offset(p)), n);
+    update::tree_sum(std::span<const T* const>(pointers), place, n);
+  }
+  /// Of a complete subtree.
+  template <class T>
+  static std::vector<T> mean_of_all(const std::vector<std::vector<T>>& terms, std::int32_t first, std::int32_t last) {
+    if (last - first == 1) return terms[static_cast<std::size_t>(first)];
+    const std::int32_t middle = update::middle_of(first, last);
+    std::vector<T> left = mean_of_all(terms, first, middle);
+    const std::vector<T> right = mean_of_all(terms, middle, last);
+    update::mean_of(left.data(), middle - first, right.data(), last - middle, left.data(), left.size());
+    return left;
   }
   void end_part(std::size_t k, std::int64_t step) {
     std::vector<double> losses;
@@ -281,6 +311,28 @@ void with_workers(const Layout& layout, const Case& c, F f, const update::Gradie
     ASSERT_TRUE(started.ok()) << started.message();
     f(w, rank);
   });
+}
+
+/// Some steps of all workers give what one process gives.
+inline void expect_one_process(const Layout& layout, const Case& c, const update::GradientPolicy& policy,
+                               const Problem& problem) {
+  constexpr std::int64_t kSteps = 5;
+  const Reference expected = one_process(layout, c.slices, kSteps, policy, problem);
+  with_workers(
+      layout, c,
+      [&](Worker& w, Rank&) {
+        for (std::int64_t s = 0; s < kSteps; ++s) {
+          if ((s + w.rank) % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          auto outcome = w.step(s);
+          ASSERT_TRUE(outcome.ok()) << outcome.status().message();
+          const update::StepOutcome& one = expected.outcomes[static_cast<std::size_t>(s)];
+          EXPECT_EQ(outcome->loss, one.loss) << s;
+          EXPECT_EQ(outcome->gradient_norm, one.gradient_norm) << s;
+          EXPECT_EQ(outcome->skipped, one.skipped) << s;
+        }
+        EXPECT_TRUE(std::ranges::equal(w.exchange->parameters(), expected.parameters)) << "rank " << w.rank;
+      },
+      policy, problem);
 }
 
 }  // namespace cohaul::collective
