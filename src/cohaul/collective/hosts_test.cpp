@@ -64,6 +64,24 @@ TEST_P(SeveralHosts, SwapAveragesAsOneProcess) {
   });
 }
 
+/// Also where a rank of another host has summed it.
+TEST_P(SeveralHosts, NameWhoseGradientIsNotFinite) {
+  const Case& c = GetParam();
+  for (int rank = 0; rank < c.ranks; ++rank) {
+    Problem problem{.not_finite_step = 1, .not_finite_parameter = 5, .not_finite_slice = slices_of(c, rank).first};
+    with_workers(
+        model(), c,
+        [&](Worker& w, Rank&) {
+          ASSERT_TRUE(w.step(0).ok());
+          const Status stopped = w.step(1).status();
+          EXPECT_TRUE(stopped.message().starts_with("trainer 0: step 2: the gradient of deep is not finite at worker " +
+                                                    std::to_string(rank) + "; 1 such elements"))
+              << stopped.message();
+        },
+        {.non_finite = update::NonFinite::stop}, problem);
+  }
+}
+
 /// Payloads that all ranks have sent to other hosts.
 std::uint64_t sent_to_others(const Case& c, Rank& rank) {
   std::uint64_t bytes = 0;

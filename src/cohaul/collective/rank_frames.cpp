@@ -103,7 +103,7 @@ Status RankSession::end_of(int from, StepState& state, Reader& in, ConstBytes lo
 }
 
 Status RankSession::on_facts(int from, const transport::Frame& frame) {
-  const bool owed = in_finish() && frame.clock == step_ && owner_.needs_facts(step_) && plan_.judges[from] != 0 &&
+  const bool owed = in_finish() && frame.clock == step_ && owner_.needs_facts(step_) && plan_.has_facts[from] != 0 &&
                     facts_step_[from] < step_;
   const bool fits = owed && owner_.watches(step_)
                         ? squares_.take(frame.payload, [&](PartitionId p) { return plan_.owns(from, p); })

@@ -122,7 +122,7 @@ update::Contribution RankSession::contribution_of(const Slot& slot, const Share&
           worker};
 }
 
-/// Once all of its parts are here, this rank's own last or another's. Its place is free again when the step is over: nobody ends it before the owner has the sum.
+/// Once all of its parts are here. They stay where they are until the owner has the sum, and before that no rank is through with the step.
 void RankSession::send_sum(const HostSum& sum) {
   const Term& term = plan_.terms_of(sum.owner)[sum.term];
   const auto parts = std::span(now().slots).subspan(sum.slot, term.part_last - term.part_first);

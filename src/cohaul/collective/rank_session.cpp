@@ -224,7 +224,7 @@ Status RankSession::end_step(std::span<const update::PartEnd> ends) {
   ++state.ranks_ended;
   facts_ = {};
   facts_missing_ = 0;
-  for (int r = 0; r < ranks_; ++r) facts_missing_ += r != rank_ && plan_.judges[r] != 0 && owner_.needs_facts(step_);
+  for (int r = 0; r < ranks_; ++r) facts_missing_ += r != rank_ && plan_.has_facts[r] != 0 && owner_.needs_facts(step_);
   expect_values(true);
   send_ends(ends);
   for (int r = 0; r < ranks_; ++r) {
@@ -294,7 +294,7 @@ void RankSession::set_contributions(std::size_t owned, std::int32_t partition) {
 }
 
 void RankSession::measure_mine() {
-  if (plan_.judges[rank_] == 0) return;
+  if (plan_.has_facts[rank_] == 0) return;
   const bool watched = owner_.watches(step_);
   update::GradientFacts mine = named_;
   each_owned([&](std::int32_t run, std::size_t owned) {
@@ -419,7 +419,7 @@ bool RankSession::missing(int rank) const {
       const StepState& state = steps_[step_ & 1];
       return state.ended[rank] == 0 || state.sums[rank] < plan_.sums_from[rank];
     }
-    case Phase::facts: return plan_.judges[rank] != 0 && facts_step_[rank] < step_;
+    case Phase::facts: return plan_.has_facts[rank] != 0 && facts_step_[rank] < step_;
     case Phase::updates:
     case Phase::swapping: return updates_left_[rank] > 0;
     case Phase::spreading: return rank_ == 0 ? have_[rank] == 0 : rank == 0 || rank == plan_.spreader(rank_);

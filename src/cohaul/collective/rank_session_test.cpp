@@ -310,6 +310,33 @@ TEST(RankSession, ASumGoesWhenAllOfItsPartsAreHere) {
   EXPECT_EQ(hosts.said(0, 5 - far).size(), 1u);
 }
 
+/// What a rank has kept for a sum is gone with the step that it gives up.
+TEST(RankSession, AGradientThatIsGivenUpIsInNoSum) {
+  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a run of its own, with one owner
+  for (int p = 0; p < 16; ++p)
+    specs.push_back({"p" + std::to_string(p), {3}, p % 2 == 0 ? DType::float32 : DType::float64, true});
+  const Layout layout = *Layout::of(std::move(specs));
+  TwoHosts hosts(layout);
+  const ReducePlan plan(layout, 0, 4, 4, hosts.settings.hosts);
+  ASSERT_FALSE(plan.sums.empty());
+  const HostSum sum = plan.sums[0];
+  const update::Run& run = layout.runs()[static_cast<std::size_t>(sum.run)];
+  const auto begin_and_push = [&](int r) {
+    ASSERT_TRUE(hosts.sessions[r]->begin({Step(0), update::slices_of(4, r, 4)}, {}).ok());
+    const ConstBytes bytes = Pair::bytes(hosts.gradient[r]).subspan(run.offset, run.bytes);
+    ASSERT_TRUE(hosts.sessions[r]->push({.run = sum.run, .bytes = bytes}).ok());
+  };
+  begin_and_push(0);
+  ASSERT_TRUE(hosts.ears[0].said.empty());
+  ASSERT_TRUE(hosts.sessions[0]->abandon().ok());
+  begin_and_push(1);
+  ASSERT_EQ(hosts.said(1, 0).size(), 1u);
+  ASSERT_TRUE(hosts.sessions[0]->on_frame(1, frame_of(hosts.said(1, 0)[0])).ok());
+  EXPECT_TRUE(hosts.ears[0].said.empty());
+  begin_and_push(0);
+  EXPECT_EQ(hosts.said(0, sum.owner).size(), 1u);
+}
+
 TEST(RankSession, RefusesSumsThatDoNotFit) {
   const Layout layout = softmax();
   const auto refused = [&](int from, int to, auto change) {

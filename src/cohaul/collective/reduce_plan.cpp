@@ -42,7 +42,7 @@ ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t 
   slices = deal_slices(slice_count, hosts);
   for (auto* by_rank : {&host, &position, &part_first, &part_last, &gradients, &sums_from, &shares_told})
     by_rank->resize(static_cast<std::size_t>(n));
-  for (auto* by_rank : {&judges, &writes}) by_rank->resize(static_cast<std::size_t>(n));
+  for (auto* by_rank : {&has_facts, &writes}) by_rank->resize(static_cast<std::size_t>(n));
   for (std::int32_t p = 0; p < n; ++p) {
     const int at = rank_at[p];
     if (p == 0 || hosts[at] != hosts[rank_at[p - 1]]) host_first.push_back(p);
@@ -107,14 +107,14 @@ void ReducePlan::set_terms() {
 
 void ReducePlan::set_sums() {
   slots = static_cast<std::int32_t>(owned.size() * terms_of(rank).size());
-  for (int r = 0; r < ranks; ++r) judges[r] = runs_owned[r] > 0;
+  for (int r = 0; r < ranks; ++r) has_facts[r] = runs_owned[r] > 0;
   for (std::size_t run = 0; run < owned_index.size(); ++run) {
     for (int owner = 0; owner < ranks; ++owner) {
       if (share(run, owner).empty()) continue;
       for (std::size_t k = 0; k < terms_of(owner).size(); ++k) {
         const Term& term = terms_of(owner)[k];
         const int from = sender(run, owner, term);
-        if (term.is_sum()) judges[from] = 1;
+        if (term.is_sum()) has_facts[from] = 1;
         if (owner == rank) ++(term.is_sum() ? sums_from : gradients)[from];
         if (!term.is_sum() || from != rank) continue;
         sums.push_back({static_cast<std::int32_t>(run), owner, static_cast<std::int32_t>(k), slots, sum_bytes});

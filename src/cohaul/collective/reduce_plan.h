@@ -86,7 +86,7 @@ struct ReducePlan {
   /// Who gives rank `to`, which is not 0, the parameters of rank 0.
   int spreader(int to) const;
 
-  /// Where this rank keeps the gradient of a part, or a sum that begins with it. slot -1: it is nothing that this rank sums.
+  /// Where this rank keeps the gradient of a part, or the sum that it is in. slot -1: it is nothing that this rank sums.
   struct Target {
     std::int32_t slot = -1;
     std::int32_t sum = -1;  // that it is of; -1: of a share that this rank owns
@@ -115,7 +115,7 @@ struct ReducePlan {
   std::vector<std::int32_t> gradients;    // by rank: parts that it sends this one in a step
   std::vector<std::int32_t> sums_from;    // by rank: sums that it sends this one in a step
   std::int32_t sums_due = 0;              // of all ranks
-  std::vector<std::uint8_t> judges;       // by rank: it owns a share or makes a sum, so that it has facts of gradients
+  std::vector<std::uint8_t> has_facts;    // by rank: it owns a share or makes a sum, so that it has facts of gradients
   std::vector<std::int32_t> shares_told;  // by rank: shares of which it tells this rank with their values
   std::vector<std::uint8_t> writes;  // by rank: it writes into the copy of the parameters that it shares with this one
 

@@ -82,9 +82,10 @@ inline Layout buffered_model() {
 
 /// What the slices of a step give. All of it is a function of (step, slice).
 struct Problem {
-  std::int64_t not_finite_step = -1;  // "weight" has an infinite gradient in slice 1 of it
+  std::int64_t not_finite_step = -1;  // a parameter, "weight", has an infinite gradient in a slice, 1, of it
   bool samples = false;               // gradients are of sums over samples, to be averaged
   bool few = false;                   // all but the first two parameters are absent
+  std::int32_t not_finite_parameter = 1, not_finite_slice = 1;
 
   /// Some in one slice only, "weight" in most, "last" in all of every third step.
   bool absent(std::int32_t parameter, std::int64_t step, int slice) const {
@@ -166,7 +167,8 @@ class Gradients {
       any |= !none;
       terms.push_back(none ? std::vector<T>(n) : values_of<T>(p * 100 + v, n, static_cast<std::uint64_t>(step)));
       for (T& x : terms.back()) x *= static_cast<T>(1e-12);
-      if (p == 1 && v == 1 && step == problem_.not_finite_step) terms.back()[3] = std::numeric_limits<T>::infinity();
+      if (p == problem_.not_finite_parameter && v == problem_.not_finite_slice && step == problem_.not_finite_step)
+        terms.back()[3] = std::numeric_limits<T>::infinity();
     }
     absent_[k][static_cast<std::size_t>(p)] = !any;
     if (!any) return;
