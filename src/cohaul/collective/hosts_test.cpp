@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "cohaul/collective/test_workers.h"
 
@@ -80,6 +82,29 @@ TEST_P(SeveralHosts, NameWhoseGradientIsNotFinite) {
         },
         {.non_finite = update::NonFinite::stop}, problem);
   }
+}
+
+/// A rank has given up a step alone. Other hosts hear of it from the one that would have summed its gradients.
+TEST_P(SeveralHosts, AreToldWhoIsInAnotherStep) {
+  const Case& c = GetParam();
+  std::atomic<int> told{0};
+  with_workers(model(), c, [&](Worker& w, Rank& rank) {
+    const int last = c.ranks - 1;
+    EXPECT_TRUE(w.step(0).ok());
+    EXPECT_TRUE(rank.group->barrier().ok());  // or a slow one would see a rank two steps ahead
+    if (w.rank == last) {
+      EXPECT_TRUE(w.begin(1).ok());
+      EXPECT_TRUE(w.exchange->abandon().ok());
+      EXPECT_TRUE(w.begin(2).ok());
+      (void)w.gradients.push(*w.exchange, 0, 0);
+    } else {
+      const Status why = w.step(1).status();
+      EXPECT_EQ(why.message(), "trainer 0: worker " + std::to_string(last) +
+                                   " is in step 3, without an end of step 2, in which this worker is: all workers "
+                                   "must do the same steps");
+    }
+    for (++told; told < c.ranks;) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
 }
 
 /// Payloads that all ranks have sent to other hosts.

@@ -55,8 +55,13 @@ Status RankSession::has_left(int rank) {
 }
 
 Status RankSession::not_in_step(int rank) {
-  return fail(invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
-                      std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps"));
+  const Status why =
+      invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
+              std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps");
+  // Other hosts get nothing of that rank but in sums of this one's, and would wait for them.
+  for (int r = 0; r < ranks_ && !plan_.sums.empty(); ++r)
+    if (!plan_.is_near(r)) tell(r, why);
+  return fail(why);
 }
 
 Status RankSession::not_alike(int spreader, std::uint64_t operation, int other, std::int64_t step) {
