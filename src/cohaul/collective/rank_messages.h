@@ -66,7 +66,7 @@ constexpr std::size_t kFactsInBodyMax = 12 << 10;
 constexpr std::size_t kFactsMax = 1 << 20;
 constexpr std::size_t kFailureTextMax = 8 << 10;
 
-/// Names a share: its run, and above it whose it is, unless that is plain: `plain` is the receiver of a gradient, the sender of new parameters.
+/// Names a share: its run, and in the upper half 1 + its owner, unless that is `plain`, who is the receiver of a gradient and the sender of values.
 constexpr std::uint64_t share_key(std::size_t run, int owner, int plain) {
   return std::uint64_t{run} | (owner == plain ? 0 : (static_cast<std::uint64_t>(owner) + 1) << 32);
 }
