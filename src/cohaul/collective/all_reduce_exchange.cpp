@@ -209,7 +209,10 @@ Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update:
     return invalid("a step of " + std::to_string(options.slices) + " slices for " + std::to_string(links.size()) +
                    " workers: each needs one");
   if (parameters.size() != layout.bytes()) return invalid("the flat area is not as long as the layout says");
-  const RankSettings settings{optimizer, options.policy, options.shared_parameters, options.slices};
+  if (!options.hosts.empty() && options.hosts.size() != static_cast<std::size_t>(links.size()))
+    return invalid("the hosts of " + std::to_string(options.hosts.size()) + " workers for " +
+                   std::to_string(links.size()));
+  const RankSettings settings{optimizer, options.policy, options.shared_parameters, options.slices, options.hosts};
   auto exchange = std::make_unique<AllReduceExchange>(layout, settings, parameters, links, options.group);
   COHAUL_TRY(exchange->prepare(options));
   return std::unique_ptr<update::Exchange>(std::move(exchange));

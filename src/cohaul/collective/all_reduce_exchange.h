@@ -1,8 +1,9 @@
 #pragma once
 // All-reduce fused with the update: each rank owns a piece of every run, sums all ranks' gradients of it in tree order and
-// applies the update rule in the same pass; new parameters come back. On one host the ranks may share one copy of the
-// parameters: then nothing comes back but the word that they are new. This is safe because an owner writes only once every rank has
-// sent its end of the step, which it does after backward.
+// applies the update rule in the same pass; new parameters come back. The ranks of a host may share one copy of the
+// parameters: then nothing comes back within it but the word that they are new. This is safe because they are written only once every rank has
+// sent its end of the step, which it does after backward. Between hosts sums and new parameters go once, whatever ranks a host has
+// (reduce_plan.h).
 // What is said, and when: rank_session.h. Here it is run on links.
 
 #include <cstdint>
@@ -19,9 +20,11 @@
 namespace cohaul::collective {
 
 struct AllReduceOptions {
-  /// One copy of the parameters for all ranks, in memory that all of them map writable.
+  /// By rank: equal where ranks are on one host. Empty: all are.
+  std::vector<int> hosts{};
+  /// One copy of the parameters for all ranks of a host, in memory that all of them map writable.
   bool shared_parameters = false;
-  /// Of a step's batch, over all ranks; >= ranks. Rank r has slices_of(slices, r, ranks).
+  /// Of a step's batch, over all ranks; >= ranks. Rank r has deal_slices(slices, hosts)[r].
   std::int32_t slices = 1;
   update::GradientPolicy policy{};
   /// Named in errors.

@@ -8,6 +8,7 @@
 
 #include "cohaul/base/testing/allocations.h"
 #include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/reduce_plan.h"
 #include "cohaul/collective/test_ranks.h"
 
 namespace cohaul::collective {
@@ -54,11 +55,12 @@ TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
     auto memory = *transport::Arena::create("worker", 2 * layout.bytes());
     Bytes parameters = memory.bytes().first(layout.bytes()), gradients = memory.bytes().last(layout.bytes());
     const std::int32_t slices = GetParam().ranks + 1;
+    const std::vector<int> hosts = GetParam().ranks == 3 ? std::vector{0, 0, 1} : std::vector{0, 0};
     auto exchange =
         *make_all_reduce_exchange(layout, update::RuleSettings{.lr = 0.1, .momentum = 0.9}, parameters, *rank.links,
-                                  {.slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
+                                  {.hosts = hosts, .slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
     ASSERT_TRUE(exchange->start(kForever).ok());
-    const update::SliceRange mine = update::slices_of(slices, rank.rank, GetParam().ranks);
+    const update::SliceRange mine = deal_slices(slices, hosts)[static_cast<std::size_t>(rank.rank)];
     const auto parts = static_cast<std::int32_t>(update::subtrees_of(mine).size());
     const std::vector<update::PartEnd> ends(static_cast<std::size_t>(parts), {1, 2});
     const std::byte absent[] = {std::byte{1}};

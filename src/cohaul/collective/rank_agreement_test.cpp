@@ -17,7 +17,9 @@ class Agreement : public testing::TestWithParam<Case> {
   static bool is_one(int rank) { return rank == 1; }
 };
 INSTANTIATE_TEST_SUITE_P(Ranks, Agreement,
-                         testing::Values(Case{2, 2, true}, Case{3, 5, false}, Case{2, 3, false, transport::Form::tcp}),
+                         testing::Values(Case{2, 2, true}, Case{3, 5, false}, Case{2, 3, false, transport::Form::tcp},
+                                         Case{4, 5, true, transport::Form::tcp, {0, 0, 1, 1}},
+                                         Case{4, 8, false, transport::Form::arena, {0, 1, 0, 1}}),
                          case_name);
 
 void expect_invalid(const Status& s, std::string_view text) {

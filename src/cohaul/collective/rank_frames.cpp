@@ -11,10 +11,6 @@ namespace {
 
 std::string worker(int rank) { return "worker " + std::to_string(rank); }
 
-bool is_aligned(ConstBytes bytes, DType dtype) {
-  return reinterpret_cast<std::uintptr_t>(bytes.data()) % size_of(dtype) == 0;
-}
-
 }  // namespace
 
 Status RankSession::on_frame(int from, transport::Frame frame) {
@@ -59,8 +55,13 @@ Status RankSession::has_left(int rank) {
 }
 
 Status RankSession::not_in_step(int rank) {
-  return fail(invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
-                      std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps"));
+  const Status why =
+      invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
+              std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps");
+  // Other hosts get nothing of that rank but in sums of this one's, and would wait for them.
+  for (int r = 0; r < ranks_ && !plan_.sums.empty(); ++r)
+    if (!plan_.is_near(r)) tell(r, why);
+  return fail(why);
 }
 
 Status RankSession::not_alike(int spreader, std::uint64_t operation, int other, std::int64_t step) {
@@ -83,35 +84,12 @@ Status RankSession::in_time(int from, const transport::Frame& frame) {
   return {};
 }
 
-Status RankSession::on_gradient(int from, transport::Frame frame, bool last) {
-  COHAUL_TRY(in_time(from, frame));
-  if (frame.key >= plan_.owned_index.size() || plan_.owned_index[frame.key] < 0) return unexpected(from, frame);
-  const Share& share = plan_.mine(frame.key);
-  const update::Run& run = layout_.runs()[frame.key];
-  Reader in(frame.body);
-  const auto head = GradientHead::decode(in);
-  if (!head.ok()) return fail(head.status().context(worker(from)));
-  bool fits = update::fits(head->absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first));
-  fits = fits && (frame.payload.size() == share.bytes || (frame.payload.empty() && share.is_all_absent(head->absent)));
-  if (!fits || !is_aligned(frame.payload, run.dtype) || head->part >= plan_.parts_of(from) || (!last && !in.done()))
-    return unexpected(from, frame);
-  StepState& state = at(frame.clock);
-  Slot& slot = state.slots[static_cast<std::size_t>(plan_.owned_index[frame.key]) * plan_.parts.size() +
-                           static_cast<std::size_t>(plan_.part_first[from] + head->part)];
-  if (slot.here || state.ended[from] != 0) return unexpected(from, frame);
-  ++state.gradients[from];
-  slot.here = true;
-  slot.bytes = frame.payload;
-  slot.absent = head->absent;
-  slot.frame = std::move(frame);  // what the views are in does not move with it
-  return last ? end_of(from, state, in, {}) : Status();
-}
-
 Status RankSession::on_end(int from, const transport::Frame& frame) {
   COHAUL_TRY(in_time(from, frame));
   if (frame.payload.size() > kFactsMax) return unexpected(from, frame);
   Reader in(frame.body);
-  return end_of(from, at(frame.clock), in, frame.payload);
+  COHAUL_TRY(end_of(from, at(frame.clock), in, frame.payload));
+  return proceed();
 }
 
 Status RankSession::end_of(int from, StepState& state, Reader& in, ConstBytes long_facts) {
@@ -120,18 +98,17 @@ Status RankSession::end_of(int from, StepState& state, Reader& in, ConstBytes lo
   Status read =
       StepEnd::decode(in, std::span(state.ends).subspan(first, static_cast<std::size_t>(plan_.parts_of(from))), facts);
   if (read.ok() && state.ended[from] != 0) read = corrupt("a step ends twice");
-  if (read.ok() && state.gradients[from] != plan_.gradients_of(from))
-    read = corrupt("a step ends without its gradients");
+  if (read.ok() && state.gradients[from] != plan_.gradients[from]) read = corrupt("a step ends without its gradients");
   if (!read.ok()) return fail(read.context(worker(from)));
   if (!long_facts.empty()) facts = {reinterpret_cast<const char*>(long_facts.data()), long_facts.size()};
   if (!facts.empty()) state.facts[from] = facts, ++state.ranks_with_facts;
   state.ended[from] = 1;
   ++state.ranks_ended;
-  return proceed();
+  return {};
 }
 
 Status RankSession::on_facts(int from, const transport::Frame& frame) {
-  const bool owed = in_finish() && frame.clock == step_ && owner_.needs_facts(step_) && plan_.runs_owned[from] > 0 &&
+  const bool owed = in_finish() && frame.clock == step_ && owner_.needs_facts(step_) && plan_.has_facts[from] != 0 &&
                     facts_step_[from] < step_;
   const bool fits = owed && owner_.watches(step_)
                         ? squares_.take(frame.payload, [&](PartitionId p) { return plan_.owns(from, p); })
@@ -147,35 +124,56 @@ Status RankSession::on_facts(int from, const transport::Frame& frame) {
   return proceed();
 }
 
+std::optional<RankSession::ShareId> RankSession::share_of(std::uint64_t key, int plain) const {
+  const std::size_t run = run_of(key);
+  const std::uint64_t owner = owner_of(key, plain);
+  if (run >= layout_.runs().size() || owner >= static_cast<std::uint64_t>(ranks_)) return {};
+  if (plan_.share(run, static_cast<int>(owner)).empty()) return {};
+  return ShareId{run, static_cast<int>(owner)};
+}
+
+std::optional<RankSession::ShareId> RankSession::told_share(std::uint64_t key, int from) const {
+  const std::optional<ShareId> of = share_of(key, from);
+  if (!of || shares_with(from) || plan_.teller(of->run, of->owner, rank_) != from) return {};
+  return of;
+}
+
+void RankSession::take_values(const Share& share, ConstBytes values) {
+  std::byte* place = parameters_.data() + share.offset;
+  if (!values.empty() && place != values.data()) std::memcpy(place, values.data(), values.size());
+}
+
 Status RankSession::on_updated(int from, const transport::Frame& frame) {
   const auto kind = static_cast<RankKind>(frame.kind);
-  const bool whole = kind == RankKind::updated_all;
-  if (!in_finish() || frame.clock != step_ || updates_left_[from] == 0 || whole != settings_.shared_parameters)
-    return unexpected(from, frame);
-  std::uint64_t bytes = 0;
-  if (!whole) {
-    if (frame.key >= layout_.runs().size() || plan_.share(frame.key, from).empty()) return unexpected(from, frame);
-    std::int64_t& updated = updated_[frame.key * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(from)];
-    if (std::exchange(updated, step_) == step_) return unexpected(from, frame);
-    if (kind == RankKind::updated) bytes = plan_.share(frame.key, from).bytes;
-  }
-  if (frame.payload.size() != bytes) return unexpected(from, frame);
-  if (bytes > 0) {
-    std::byte* place = parameters_.data() + plan_.share(frame.key, from).offset;
-    if (place != frame.payload.data()) std::memcpy(place, frame.payload.data(), bytes);
+  if (!in_finish() || frame.clock != step_ || updates_left_[from] == 0) return unexpected(from, frame);
+  if (kind == RankKind::updated_all) {
+    if (!shares_with(from) || !frame.payload.empty()) return unexpected(from, frame);
+  } else {
+    const std::optional<ShareId> of = told_share(frame.key, from);
+    if (!of) return unexpected(from, frame);
+    const Share& share = plan_.share(of->run, of->owner);
+    const bool fits = frame.payload.size() == (kind == RankKind::updated ? share.bytes : 0);
+    std::int64_t& updated = updated_[of->run * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
+    if (!fits || std::exchange(updated, step_) == step_) return unexpected(from, frame);
+    take_values(share, frame.payload);
+    body_.clear();
+    tell_share(kind, step_, *of, parameters_.subspan(share.offset, frame.payload.size()));
   }
   if (--updates_left_[from] == 0) --updates_missing_;
+  if (!plan_.is_near(from) && --far_missing_ == 0 && phase_ == Phase::updates) tell_host();
   return proceed();
 }
 
 Status RankSession::on_swapped(int from, const transport::Frame& frame) {
-  const bool known = phase_ == Phase::swapping && frame.clock == next_ && updates_left_[from] > 0 &&
-                     frame.key < layout_.runs().size() && !plan_.share(frame.key, from).empty();
-  if (!known) return unexpected(from, frame);
-  const Share& share = plan_.share(frame.key, from);
-  std::uint8_t& here = swapped_[frame.key * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(from)];
+  const bool due = phase_ == Phase::swapping && frame.clock == next_ && updates_left_[from] > 0;
+  const std::optional<ShareId> of = due ? told_share(frame.key, from) : std::nullopt;
+  if (!of) return unexpected(from, frame);
+  const Share& share = plan_.share(of->run, of->owner);
+  std::uint8_t& here = swapped_[of->run * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
   if (std::exchange(here, 1) != 0 || frame.payload.size() != share.bytes) return unexpected(from, frame);
-  std::memcpy(parameters_.data() + share.offset, frame.payload.data(), share.bytes);
+  take_values(share, frame.payload);
+  body_.clear();
+  tell_share(RankKind::swapped, next_, *of, parameters_.subspan(share.offset, share.bytes));
   if (--updates_left_[from] == 0 && --updates_missing_ == 0) phase_ = Phase::idle;
   return {};
 }
@@ -194,18 +192,22 @@ Status RankSession::on_entering(int from, const transport::Frame& frame) {
 }
 
 Status RankSession::on_initial(int from, transport::Frame frame) {
-  const bool fits = from == 0 && frame.key <= kWrite && !has_early_ &&
-                    frame.payload.size() == (settings_.shared_parameters ? 0 : parameters_.size());
+  const bool fits = rank_ != 0 && from == plan_.spreader(rank_) && frame.key <= kWrite && !has_early_ &&
+                    frame.payload.size() == (shares_with(from) ? 0 : parameters_.size());
   if (!fits || frame.clock < current() || frame.clock > current() + 1) return unexpected(from, frame);
   if (phase_ == Phase::spreading) return take_initial(frame);
-  if (in_step() && frame.clock == step_) {
-    const Status why = not_alike(from, frame.key, rank_, step_);
-    tell(from, why);
-    return fail(why);
-  }
+  if (in_step() && frame.clock == step_) return refuse_initial(frame.key, step_);
   early_ = std::move(frame);
   has_early_ = true;
   return {};
+}
+
+/// Rank 0 gives its parameters to all while this rank is in a step. Those that wait for them here hear of it too.
+Status RankSession::refuse_initial(std::uint64_t operation, std::int64_t step) {
+  const Status why = not_alike(0, operation, rank_, step);
+  for (int to = 0; to < ranks_; ++to)
+    if (to == 0 || plan_.spreader(to) == rank_) tell(to, why);
+  return fail(why);
 }
 
 Status RankSession::take_initial(const transport::Frame& frame) {
@@ -213,10 +215,11 @@ Status RankSession::take_initial(const transport::Frame& frame) {
     return fail(invalid(worker(operation_ == kStart ? rank_ : 0) + " starts while " +
                         worker(operation_ == kStart ? 0 : rank_) +
                         " writes parameters: all workers must do the same, in the same order"));
-  if (frame.clock != next_) return unexpected(0, frame);
+  if (frame.clock != next_) return unexpected(plan_.spreader(rank_), frame);
   if (!frame.payload.empty() && frame.payload.data() != parameters_.data())
     std::memcpy(parameters_.data(), frame.payload.data(), frame.payload.size());
   body_.clear();
+  send_initial(operation_);
   send(0, RankKind::have, next_, operation_);
   phase_ = Phase::idle;
   return {};
@@ -240,12 +243,14 @@ Status RankSession::on_left(int from, const transport::Frame& frame) {
 
 Bytes RankSession::place(int from, std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length) {
   if (static_cast<RankKind>(kind) == RankKind::initial) {
-    const bool wanted = phase_ == Phase::spreading && rank_ != 0 && from == 0 && key == operation_ && clock == next_;
+    const bool wanted = phase_ == Phase::spreading && rank_ != 0 && from == plan_.spreader(rank_) &&
+                        !shares_with(from) && key == operation_ && clock == next_;
     return wanted && length == parameters_.size() ? parameters_ : Bytes();
   }
-  if (static_cast<RankKind>(kind) != RankKind::updated || settings_.shared_parameters || !in_finish()) return {};
-  if (clock != step_ || key >= layout_.runs().size()) return {};
-  const Share& share = plan_.share(key, from);
+  if (static_cast<RankKind>(kind) != RankKind::updated || !in_finish() || clock != step_) return {};
+  const std::optional<ShareId> of = told_share(key, from);
+  if (!of) return {};
+  const Share& share = plan_.share(of->run, of->owner);
   return length == share.bytes ? parameters_.subspan(share.offset, share.bytes) : Bytes();
 }
 

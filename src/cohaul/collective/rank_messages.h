@@ -3,29 +3,32 @@
 // when they come in: every decoder is bounds-checked and answers `corrupt`.
 //
 //   kind           clock        key   body                         payload
-//   each rank → all others that own a share of the run
-//   gradient       step         run   GradientHead                 that owner's share of the gradient; none where all of it is absent
-//   last_gradient  step         run   GradientHead, StepEnd        as gradient; the sender has left backward
+//   each rank → all that own a share of the run, or its host's rank that sums for an owner on another host
+//   gradient       step         share GradientHead                 that share of the gradient; none where all of it is absent
+//   last_gradient  step         share GradientHead, StepEnd        as gradient; the sender has left backward
+//   a rank that sums for its host → owner on another host, also after its end
+//   gradient       step         share GradientHead                 the share of the sum of several parts; none where all of it is absent
 //   each rank → those that get no last_gradient
 //   end            step         –     StepEnd                      the loop's facts, where they are longer than kFactsInBodyMax
-//   owner → all others
-//   facts          step         –     update::GradientFacts        of a watched step the owner's squares (GradientSquares::of_owner)
+//   each rank that owns a share or sums for its host → all others
+//   facts          step         –     update::GradientFacts        of a watched step the sender's squares (GradientSquares::of_owner)
 //                                                                          (where the policy gathers facts)
-//   updated        step         run   –                            the share's new parameters
-//   unchanged      step         run   –                            –       (no parameter of the share was updated)
-//   updated_all    step         –     –                            –       (parameters shared: once a step)
+//   owner → ranks of its host that do not share its parameters, and one rank of each other host; that one → those of its host likewise
+//   updated        step         share –                            the share's new parameters
+//   unchanged      step         share –                            –       (no parameter of the share was updated)
+//   swapped        steps done   share –                            the share's averages, or its parameters again
+//   each rank that writes into the parameters of its host → those that share them
+//   updated_all    step         –     –                            –       (all of its shares, and those of others that it got)
 //   start and write
 //   entering       steps done   op    –                            –       (to rank 0)
-//   initial        steps done   op    –                            rank 0's parameters, where not shared
+//   initial        steps done   op    –                            rank 0's parameters, where not shared (from rank 0 or its host's first rank)
 //   have           steps done   op    –                            –       (to rank 0)
-//   owner → all others, where parameters are not shared
-//   swapped        steps done   run   –                            the share's averages, or its parameters again
 //   each rank → all others
 //   left           steps done   –     –                            –       (the last frame)
 //   failed         –            –     Failure                      –
 //
 // A step that is skipped needs no word of its owners: every rank decides so from the same facts, and who has sent its facts reads no
-// gradient any more. `op` is 0 for start, 1 for write.
+// gradient any more. `op` is 0 for start, 1 for write; `share` is a share_key().
 
 #include <cstdint>
 #include <span>
@@ -63,9 +66,19 @@ constexpr std::size_t kFactsInBodyMax = 12 << 10;
 constexpr std::size_t kFactsMax = 1 << 20;
 constexpr std::size_t kFailureTextMax = 8 << 10;
 
+/// Names a share: its run, and in the upper half 1 + its owner, unless that is `plain`, who is the receiver of a gradient and the sender of values.
+constexpr std::uint64_t share_key(std::size_t run, int owner, int plain) {
+  return std::uint64_t{run} | (owner == plain ? 0 : (static_cast<std::uint64_t>(owner) + 1) << 32);
+}
+constexpr std::size_t run_of(std::uint64_t share_key) { return share_key & 0xFFFF'FFFF; }
+/// Foreign: it may be no rank.
+constexpr std::uint64_t owner_of(std::uint64_t share_key, int plain) {
+  return share_key >> 32 == 0 ? static_cast<std::uint64_t>(plain) : (share_key >> 32) - 1;
+}
+
 /// What a gradient is of. A view.
 struct GradientHead {
-  std::int32_t part = 0;  // of the sender's parts
+  std::int32_t part = 0;  // of the sender's parts; of a sum the first that is in it
   update::AbsentMask absent{};
 
   void encode(Writer& out) const;

@@ -19,7 +19,7 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
                          Bytes parameters, ToRanks& out)
     : layout_(layout),
       settings_(settings),
-      plan_(layout, rank, ranks, settings.slices),
+      plan_(layout, rank, ranks, settings.slices, settings.hosts, settings.shared_parameters),
       rank_(rank),
       ranks_(ranks),
       parameters_(parameters),
@@ -29,8 +29,9 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
   const auto n = static_cast<std::size_t>(ranks);
   const std::size_t runs = layout.runs().size();
   for (StepState& s : steps_) {
-    s.slots.resize(plan_.owned.size() * plan_.parts.size());
+    s.slots.resize(static_cast<std::size_t>(plan_.slots));
     s.gradients.resize(n);
+    s.sums.resize(n);
     s.ended.resize(n);
     s.ends.resize(plan_.parts.size());
     s.facts.resize(n);
@@ -38,6 +39,8 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
   pushed_.resize(static_cast<std::size_t>(plan_.parts_of(rank)) * runs);
   parts_pushed_.resize(runs);
   order_.reserve(runs);
+  sums_.resize(plan_.sum_bytes);
+  end_with_.resize(n);
   facts_step_.assign(n, -1);
   updates_left_.resize(n);
   updated_.assign(runs * n, -1);
@@ -45,7 +48,8 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
   have_.resize(n);
   latest_.assign(n, -1);
   left_.assign(n, kNever);
-  contributions_.resize(plan_.parts.size());
+  contributions_.reserve(plan_.parts.size());
+  absent_.reserve(update::absent_mask_bytes(update::kRunParametersMax));
   body_.reserve(transport::kBodyBytesMax);
 }
 
@@ -87,7 +91,7 @@ Status RankSession::spread(std::uint64_t operation) {
   if (rank_ == 0) {
     std::ranges::fill(have_, 0);
     haves_missing_ = ranks_ - 1;
-    send_to_others(RankKind::initial, next_, operation, settings_.shared_parameters ? ConstBytes() : parameters_);
+    send_initial(operation);
     if (haves_missing_ == 0) phase_ = Phase::idle;
   } else {
     send(0, RankKind::entering, next_, operation);
@@ -96,6 +100,34 @@ Status RankSession::spread(std::uint64_t operation) {
   for (int r = 0; r < ranks_ && first_left_ != kNever; ++r)
     if (missing(r) && left_[r] != kNever) return has_left(r);
   return {};
+}
+
+/// To those that get rank 0's parameters from this rank.
+void RankSession::send_initial(std::uint64_t operation) {
+  for (int to = 1; to < ranks_; ++to)
+    if (to != rank_ && plan_.spreader(to) == rank_)
+      send(to, RankKind::initial, next_, operation, shares_with(to) ? ConstBytes() : parameters_);
+}
+
+/// Gives a share's values to those that hear of them from this rank.
+void RankSession::tell_share(RankKind kind, std::int64_t clock, const ShareId& of, ConstBytes values) {
+  for (int to = 0; to < ranks_; ++to) {
+    if (to == rank_ || shares_with(to) || plan_.teller(of.run, of.owner, to) != rank_) continue;
+    send(to, kind, clock, share_key(of.run, of.owner, rank_), values);
+  }
+}
+
+/// Counts what others will tell. words: those that share parameters with this rank say when they have written theirs.
+void RankSession::expect_values(bool words) {
+  updates_missing_ = far_missing_ = 0;
+  for (int r = 0; r < ranks_; ++r) {
+    std::int32_t& left = updates_left_[r];
+    if (r == rank_) left = 0;
+    else if (shares_with(r)) left = words ? plan_.writes[r] : 0;
+    else left = plan_.shares_told[r];
+    updates_missing_ += left > 0;
+    if (!plan_.is_near(r)) far_missing_ += left;
+  }
 }
 
 /// All ranks have met before it, and meet again before the next step, so no frame of another operation can come within it.
@@ -109,21 +141,15 @@ Status RankSession::swap_averages() {
       std::byte* place = parameters_.data() + layout_.partitions()[static_cast<std::size_t>(p)].offset;
       owner_.swap_averages(PartitionId(p), place, place);
     }
-    if (!settings_.shared_parameters)
-      send_to_others(RankKind::swapped, next_, static_cast<std::uint64_t>(run),
-                     parameters_.subspan(share.offset, share.bytes));
+    tell_share(RankKind::swapped, next_, {static_cast<std::size_t>(run), rank_},
+               parameters_.subspan(share.offset, share.bytes));
   }
-  if (settings_.shared_parameters) return {};
+  expect_values(false);
+  if (updates_missing_ == 0) return {};
   phase_ = Phase::swapping;
   std::ranges::fill(swapped_, 0);
-  updates_missing_ = 0;
-  for (int r = 0; r < ranks_; ++r) {
-    updates_left_[r] = r == rank_ ? 0 : plan_.runs_owned[r];
-    updates_missing_ += updates_left_[r] > 0;
-  }
   for (int r = 0; r < ranks_; ++r)
     if (missing(r) && left_[r] != kNever) return has_left(r);
-  if (updates_missing_ == 0) phase_ = Phase::idle;
   return {};
 }
 
@@ -144,11 +170,7 @@ Status RankSession::begin(const update::Work& work, std::string_view facts) {
   if (facts.size() > kFactsMax) return invalid("the facts of a step are longer than 1 MB");
   step_ = work.step.value;
   phase_ = Phase::backward;
-  if (has_early_) {
-    const Status why = not_alike(0, early_.key, rank_, step_);
-    tell(0, why);
-    return fail(why);
-  }
+  if (has_early_) return refuse_initial(early_.key, step_);
   for (int r = 0; r < ranks_ && first_left_ <= step_; ++r)
     if (left_[r] <= step_) return has_left(r);
   for (Pushed& p : pushed_) p.here = false;
@@ -157,66 +179,11 @@ Status RankSession::begin(const update::Work& work, std::string_view facts) {
   pushes_left_ = static_cast<std::int32_t>(pushed_.size());
   held_part_ = held_run_ = -1;
   sent_ = false;
+  named_ = {};
   StepState& state = now();
   state.facts[rank_] = facts;
   if (!facts.empty()) ++state.ranks_with_facts;
   return {};
-}
-
-Status RankSession::push(const update::Gradient& gradient) {
-  if (!failure_.ok()) return failure_;
-  if (phase_ != Phase::backward) return fail(invalid("a gradient outside a step"));
-  const auto runs = static_cast<std::int32_t>(layout_.runs().size());
-  const auto which = [&] {
-    return "part " + std::to_string(gradient.part) + " of run " + std::to_string(gradient.run);
-  };
-  if (gradient.part < 0 || gradient.part >= plan_.parts_of(rank_) || gradient.run < 0 || gradient.run >= runs ||
-      pushed(gradient.part, gradient.run).here)
-    return fail(invalid(which() + " is pushed twice, or does not exist"));
-  const update::Run& run = layout_.runs()[gradient.run];
-  bool fits = update::fits(gradient.absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first));
-  fits = fits && (gradient.bytes.size() == run.bytes || gradient.bytes.empty());
-  for (int r = 0; r < ranks_ && fits && gradient.bytes.size() != run.bytes; ++r)
-    fits = plan_.share(gradient.run, r).empty() || plan_.share(gradient.run, r).is_all_absent(gradient.absent);
-  if (!fits) return fail(invalid("the gradient of " + which() + " has another size than the run"));
-  Pushed& p = pushed(gradient.part, gradient.run);
-  p.here = true;
-  p.bytes = gradient.bytes;
-  p.absent.assign(gradient.absent.begin(), gradient.absent.end());
-  if (++parts_pushed_[gradient.run] == plan_.parts_of(rank_)) order_.push_back(gradient.run);
-  if (const std::int32_t owned = plan_.owned_index[gradient.run]; owned >= 0) {
-    const Share& share = plan_.mine(gradient.run);
-    Slot& slot = now().slots[static_cast<std::size_t>(owned) * plan_.parts.size() +
-                             static_cast<std::size_t>(plan_.part_first[rank_] + gradient.part)];
-    slot.bytes = p.bytes.empty() ? ConstBytes() : p.bytes.subspan(share.offset - run.offset, share.bytes);
-    slot.absent = p.absent;
-    slot.here = true;
-  }
-  if (--pushes_left_ > 0) {
-    send_gradient(gradient.part, gradient.run, nullptr);
-    return {};
-  }
-  held_part_ = gradient.part, held_run_ = gradient.run;
-  if (gradient.ends.empty()) return {};
-  ended_early_ = true;
-  return end_step(gradient.ends);
-}
-
-void RankSession::send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end) {
-  const Pushed& p = pushed(part, run);
-  body_.clear();
-  Writer writer(body_);
-  GradientHead{part, p.absent}.encode(writer);
-  if (end != nullptr) end->encode(writer);
-  const RankKind kind = end != nullptr ? RankKind::last_gradient : RankKind::gradient;
-  for (int to = 0; to < ranks_; ++to) {
-    const Share& share = plan_.share(run, to);
-    if (to == rank_ || share.empty()) continue;
-    const bool nothing = p.bytes.empty() || (!p.absent.empty() && share.is_all_absent(p.absent));
-    send(to, kind, step_, static_cast<std::uint64_t>(run),
-         nothing ? ConstBytes() : p.bytes.subspan(share.offset - layout_.runs()[run].offset, share.bytes));
-    sent_ = true;
-  }
 }
 
 /// The gradient that was held back takes the end with it, where that fits into a body and the rank gets one.
@@ -230,7 +197,7 @@ void RankSession::send_ends(std::span<const update::PartEnd> ends) {
   Writer writer(body_);
   end.encode(writer);
   for (int to = 0; to < ranks_; ++to) {
-    const bool has_it = fits && held_run_ >= 0 && !plan_.share(held_run_, to).empty();
+    const bool has_it = fits && held_run_ >= 0 && end_with_[to] >= 0;
     if (to == rank_ || has_it) continue;
     send(to, RankKind::end, step_, 0, long_facts ? as_bytes(std::string_view(*long_facts)) : ConstBytes(), long_facts);
   }
@@ -256,13 +223,9 @@ Status RankSession::end_step(std::span<const update::PartEnd> ends) {
   state.ended[rank_] = 1;
   ++state.ranks_ended;
   facts_ = {};
-  facts_missing_ = updates_missing_ = 0;
-  for (int r = 0; r < ranks_; ++r) {
-    const bool owes = r != rank_ && plan_.runs_owned[r] > 0;
-    updates_left_[r] = !owes ? 0 : settings_.shared_parameters ? 1 : plan_.runs_owned[r];
-    facts_missing_ += owes && owner_.needs_facts(step_);
-    updates_missing_ += owes;
-  }
+  facts_missing_ = 0;
+  for (int r = 0; r < ranks_; ++r) facts_missing_ += r != rank_ && plan_.has_facts[r] != 0 && owner_.needs_facts(step_);
+  expect_values(true);
   send_ends(ends);
   for (int r = 0; r < ranks_; ++r) {
     if (!missing(r)) continue;
@@ -274,7 +237,7 @@ Status RankSession::end_step(std::span<const update::PartEnd> ends) {
 
 /// Does what has become possible.
 Status RankSession::proceed() {
-  if (phase_ == Phase::ends && now().ranks_ended == ranks_) {
+  if (phase_ == Phase::ends && now().ranks_ended == ranks_ && now().sums_come == plan_.sums_due) {
     COHAUL_TRY(agree());
     phase_ = Phase::facts;
     if (owner_.needs_facts(step_)) measure_mine();
@@ -301,7 +264,7 @@ Status RankSession::agree() {
   if (update::weighed_alike(state.ends)) return {};
   const bool zeros = state.ends[0].samples > 0;
   for (int r = 0; r < ranks_; ++r) {
-    for (std::int32_t k = plan_.part_first[r]; k < plan_.part_first[r + 1]; ++k) {
+    for (std::int32_t k = plan_.part_first[r]; k < plan_.part_last[r]; ++k) {
       if ((state.ends[k].samples > 0) == zeros) continue;
       return fail(invalid("step " + std::to_string(step_ + 1) + ": " + worker(zeros ? 0 : r) +
                           " says over how many samples it is to be averaged, " + worker(zeros ? r : 0) +
@@ -320,22 +283,20 @@ void RankSession::each_owned(F f) {
 
 void RankSession::set_contributions(std::size_t owned, std::int32_t partition) {
   const Share& share = plan_.mine(static_cast<std::size_t>(plan_.owned[owned]));
-  const update::Partition& of = layout_.partitions()[partition];
-  const Slot* slots = now().slots.data() + owned * plan_.parts.size();
-  for (int r = 0; r < ranks_; ++r) {
-    for (auto k = static_cast<std::size_t>(plan_.part_first[r]); k < static_cast<std::size_t>(plan_.part_first[r + 1]);
-         ++k) {
-      const ConstBytes bytes = slots[k].bytes;
-      contributions_[k] = {bytes.empty() ? bytes : bytes.subspan(of.offset - share.offset, of.bytes), slots[k].absent,
-                           plan_.parts[k], r};
-    }
+  const std::vector<Term>& terms = plan_.terms_of(rank_);
+  const Slot* slots = now().slots.data() + owned * terms.size();
+  contributions_.clear();
+  for (std::size_t k = 0; k < terms.size(); ++k) {
+    const int worker = terms[k].is_sum() ? -1 : plan_.holder[terms[k].part_first];
+    contributions_.push_back(
+        contribution_of(slots[k], share, layout_.partitions()[partition], terms[k].slices, worker));
   }
 }
 
 void RankSession::measure_mine() {
-  if (plan_.owned.empty()) return;
+  if (plan_.has_facts[rank_] == 0) return;
   const bool watched = owner_.watches(step_);
-  update::GradientFacts mine;
+  update::GradientFacts mine = named_;
   each_owned([&](std::int32_t run, std::size_t owned) {
     for (std::int32_t p = plan_.mine(run).first; p < plan_.mine(run).last; ++p) {
       set_contributions(owned, p);
@@ -376,14 +337,21 @@ void RankSession::apply_mine() {
       std::byte* place = parameters_.data() + layout_.partitions()[p].offset;
       updated |= owner_.apply(PartitionId(p), contributions_, step_, step_plan_, place, place);
     }
-    Slot* slots = now().slots.data() + owned * plan_.parts.size();
-    for (std::size_t k = 0; k < plan_.parts.size(); ++k) slots[k].frame = transport::Frame();
-    if (settings_.shared_parameters) return;
-    const auto key = static_cast<std::uint64_t>(run);
-    if (updated) send_to_others(RankKind::updated, step_, key, parameters_.subspan(share.offset, share.bytes));
-    else send_to_others(RankKind::unchanged, step_, key);
+    const std::size_t terms = plan_.terms_of(rank_).size();
+    Slot* slots = now().slots.data() + owned * terms;
+    for (std::size_t k = 0; k < terms; ++k) slots[k].frame = transport::Frame();
+    tell_share(updated ? RankKind::updated : RankKind::unchanged, step_, {static_cast<std::size_t>(run), rank_},
+               updated ? parameters_.subspan(share.offset, share.bytes) : Bytes());
   });
-  if (settings_.shared_parameters && !plan_.owned.empty()) send_to_others(RankKind::updated_all, step_, 0);
+  tell_host();
+}
+
+/// All that this rank writes into its host's parameters is there: its own shares, and those that it gets for all.
+void RankSession::tell_host() {
+  if (plan_.writes[rank_] == 0 || far_missing_ > 0) return;
+  body_.clear();
+  for (int to = 0; to < ranks_; ++to)
+    if (to != rank_ && shares_with(to)) send(to, RankKind::updated_all, step_, 0);
 }
 
 void RankSession::complete() {
@@ -411,6 +379,7 @@ Status RankSession::abandon() {
   }
   // What the others have sent of the step stays; what this rank has pushed, the next pushes overwrite.
   StepState& state = now();
+  forget_gradients();
   if (!state.facts[rank_].empty()) --state.ranks_with_facts;
   state.facts[rank_].clear();
   phase_ = Phase::idle;
@@ -436,20 +405,24 @@ void RankSession::clear(StepState& state, std::int64_t step) {
   state.step = step;
   for (Slot& slot : state.slots) slot = Slot();
   std::ranges::fill(state.gradients, 0);
+  std::ranges::fill(state.sums, 0);
   std::ranges::fill(state.ended, 0);
   if (state.ranks_with_facts > 0)
     for (std::string& facts : state.facts) facts.clear();
-  state.ranks_ended = state.ranks_with_facts = 0;
+  state.ranks_ended = state.ranks_with_facts = state.sums_come = 0;
 }
 
 bool RankSession::missing(int rank) const {
   if (rank == rank_) return false;
   switch (phase_) {
-    case Phase::ends: return steps_[step_ & 1].ended[rank] == 0;
-    case Phase::facts: return plan_.runs_owned[rank] > 0 && facts_step_[rank] < step_;
+    case Phase::ends: {
+      const StepState& state = steps_[step_ & 1];
+      return state.ended[rank] == 0 || state.sums[rank] < plan_.sums_from[rank];
+    }
+    case Phase::facts: return plan_.has_facts[rank] != 0 && facts_step_[rank] < step_;
     case Phase::updates:
     case Phase::swapping: return updates_left_[rank] > 0;
-    case Phase::spreading: return rank_ == 0 ? have_[rank] == 0 : rank == 0;
+    case Phase::spreading: return rank_ == 0 ? have_[rank] == 0 : rank == 0 || rank == plan_.spreader(rank_);
     default: return false;
   }
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,8 +36,9 @@ class ToRanks {
 struct RankSettings {
   update::OptimizerSettings optimizer{};
   update::GradientPolicy policy{};
-  bool shared_parameters = false;  // one copy for all ranks, in memory that all of them map writable
+  bool shared_parameters = false;  // one copy for all ranks of a host, in memory that all of them map writable
   std::int32_t slices = 1;         // of a step's batch, over all ranks; >= ranks
+  std::vector<int> hosts{};        // by rank, equal on one host; empty: all are on one
 };
 
 /// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` outlive it. Allocates in its first steps only. Errors of all calls
@@ -71,7 +73,8 @@ class RankSession {
   /// Whether the operation waits for this rank.
   bool missing(int rank) const;
   const Status& failure() const { return failure_; }
-  std::size_t state_bytes() const { return owner_.state_bytes(); }
+  /// Of the optimizer, and of sums for other hosts.
+  std::size_t state_bytes() const { return owner_.state_bytes() + sums_.size(); }
   /// Exchange::owned, set_first.
   std::vector<update::StatePiece> owned() { return owner_.pieces(parameters_); }
   void set_first(std::int64_t updates) { owner_.set_first(updates); }
@@ -81,7 +84,7 @@ class RankSession {
   static constexpr std::uint64_t kStart = 0, kWrite = 1;
   static constexpr std::int64_t kNever = INT64_MAX;
 
-  /// One part's gradient of this rank's share of a run.
+  /// A share of one gradient that this rank sums.
   struct Slot {
     transport::Frame frame;  // holds what the spans are in; none of this rank's own
     ConstBytes bytes;
@@ -91,12 +94,19 @@ class RankSession {
   /// What has come of one step. A fast rank may be one step ahead, never two.
   struct StepState {
     std::int64_t step = -1;
-    std::vector<Slot> slots;              // by owned run, then part of all ranks
-    std::vector<std::int32_t> gradients;  // by rank: how many have come
+    std::vector<Slot> slots;              // as ReducePlan::target()
+    std::vector<std::int32_t> gradients;  // by rank: how many of its parts have come
+    std::vector<std::int32_t> sums;       // by rank: how many sums of its host have come
     std::vector<std::uint8_t> ended;      // by rank
     std::vector<update::PartEnd> ends;    // by part of all ranks
     std::vector<std::string> facts;       // by rank: that all must agree on
     int ranks_ended = 0, ranks_with_facts = 0;
+    std::int32_t sums_come = 0;
+  };
+  /// Whose share of which run.
+  struct ShareId {
+    std::size_t run = 0;
+    int owner = 0;
   };
   /// This rank's gradient of a run, from push() to the end of the step.
   struct Pushed {
@@ -118,8 +128,11 @@ class RankSession {
   void set_contributions(std::size_t owned, std::int32_t partition);
   template <class F>
   void each_owned(F f);  // f(run, its index in plan_.owned), the run that was pushed last first
-  void send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end);
   void send_ends(std::span<const update::PartEnd> ends);
+  void send_initial(std::uint64_t operation);
+  void tell_share(RankKind kind, std::int64_t clock, const ShareId& of, ConstBytes values);
+  void tell_host();
+  void expect_values(bool words);
   void send(int to, RankKind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
             std::shared_ptr<const void> keep = nullptr);
   void send_to_others(RankKind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {});
@@ -131,14 +144,25 @@ class RankSession {
     return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
   }
   bool is_idle() const { return phase_ == Phase::idle && !ended_early_; }
+  /// Whether that rank reads and writes the same copy of the parameters.
+  bool shares_with(int rank) const { return settings_.shared_parameters && plan_.is_near(rank); }
   bool in_step() const { return phase_ >= Phase::backward && phase_ <= Phase::updates; }
   bool in_finish() const { return phase_ >= Phase::ends && phase_ <= Phase::updates; }
   /// The step that others may be in, or one before.
   std::int64_t current() const { return in_step() ? step_ : next_; }
   Status fail(Status why);
 
-  // rank_frames.cpp
+  // rank_gradients.cpp
+  void send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end);
+  ConstBytes share_of_pushed(const Pushed& pushed, std::int32_t run, const Share& share) const;
+  void keep_gradient(std::int32_t part, std::int32_t run);
+  void forget_gradients();
+  void send_sum(const HostSum& sum);
+  static update::Contribution contribution_of(const Slot& slot, const Share& share, const update::Partition& partition,
+                                              const update::SliceRange& slices, int worker);
   Status on_gradient(int from, transport::Frame frame, bool last);
+
+  // rank_frames.cpp
   Status on_end(int from, const transport::Frame& frame);
   Status end_of(int from, StepState& state, Reader& in, ConstBytes long_facts);
   Status on_facts(int from, const transport::Frame& frame);
@@ -152,6 +176,12 @@ class RankSession {
   /// That a frame of a step may come now.
   Status in_time(int from, const transport::Frame& frame);
   Status unexpected(int from, const transport::Frame& frame);
+  /// The share that a key names, if there is one. plain: as share_key().
+  std::optional<ShareId> share_of(std::uint64_t key, int plain) const;
+  /// The same of one whose values `from` is to tell this rank.
+  std::optional<ShareId> told_share(std::uint64_t key, int from) const;
+  void take_values(const Share& share, ConstBytes values);
+  Status refuse_initial(std::uint64_t operation, std::int64_t step);
   Status has_left(int rank);
   Status not_in_step(int rank);
   Status not_alike(int spreader, std::uint64_t operation, int other, std::int64_t step);
@@ -176,15 +206,20 @@ class RankSession {
   bool sent_ = false;                            // a gradient of this step
   bool ended_early_ = false;  // the step's ends came with its last gradient, and finish() did not yet
 
+  std::vector<std::byte> sums_;  // of the step, for other hosts: as ReducePlan::sums
+  std::vector<int> end_with_;    // by rank: whose share of the held gradient takes the end to it; -1: none does
+
   update::GradientFacts facts_;      // of the step, as far as they have come
+  update::GradientFacts named_;      // who of this host has given what is not finite to a sum of this rank
   update::GradientSquares squares_;  // of a watched step, likewise
   int facts_missing_ = 0;
   std::vector<std::int64_t> facts_step_;  // by rank: the last step whose facts have come
   update::StepPlan step_plan_;
   std::vector<std::int32_t> updates_left_;  // by rank: words that it still owes
   int updates_missing_ = 0;                 // ranks that owe one
-  std::vector<std::int64_t> updated_;       // by run, then rank: the last step in which that share came back new
-  std::vector<std::uint8_t> swapped_;       // by run, then rank: that share has come in this swap
+  std::int32_t far_missing_ = 0;            // words that other hosts owe
+  std::vector<std::int64_t> updated_;       // by run, then owner: the last step in which that share came back new
+  std::vector<std::uint8_t> swapped_;       // by run, then owner: that share has come in this swap
   update::StepOutcome outcome_;
 
   std::uint64_t operation_ = kStart;  // that is being spread
@@ -195,7 +230,8 @@ class RankSession {
   std::vector<std::int64_t> latest_;                 // by rank: the last step of which something came
   std::vector<std::int64_t> left_;                   // by rank: the steps after which it left
   std::int64_t first_left_ = kNever;                 // the least of them
-  std::vector<update::Contribution> contributions_;  // by part of all ranks
+  std::vector<update::Contribution> contributions_;  // to a sum
+  std::vector<std::byte> absent_;                    // in a sum
   std::vector<std::byte> body_;
 };
 

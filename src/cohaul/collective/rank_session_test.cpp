@@ -257,20 +257,114 @@ TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
   EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
 }
 
-TEST(ReducePlan, PartsOfAllRanksCoverAllSlices) {
-  const Layout layout = softmax();
-  for (int ranks = 1; ranks <= 9; ++ranks) {
-    for (std::int32_t slices = ranks; slices < 3 * ranks + 2; ++slices) {
-      const ReducePlan plan(layout, ranks - 1, ranks, slices);
-      std::int32_t at = 0;
-      for (const update::SliceRange& part : plan.parts) {
-        EXPECT_EQ(part.first, at);
-        at = part.last;
-      }
-      EXPECT_EQ(at, slices);
-      EXPECT_EQ(plan.part_first.back(), static_cast<std::int32_t>(plan.parts.size()));
+/// Two hosts of two, whose messages lie in ears.
+struct TwoHosts {
+  explicit TwoHosts(const Layout& l) : layout(l) {
+    for (int r = 0; r < 4; ++r) {
+      parameters[r].resize(layout.bytes() / sizeof(double));
+      gradient[r].resize(layout.bytes() / sizeof(double));
+      sessions[r] = std::make_unique<RankSession>(layout, settings, r, 4, Pair::bytes(parameters[r]), ears[r]);
     }
   }
+  void end_step(int r) {
+    const update::PartEnd end{1, 0};
+    const update::Run& run = layout.runs()[0];
+    ASSERT_TRUE(sessions[r]->begin({Step(0), update::slices_of(4, r, 4)}, {}).ok());
+    ASSERT_TRUE(sessions[r]->push({.run = 0, .bytes = Pair::bytes(gradient[r]).subspan(run.offset, run.bytes)}).ok());
+    ASSERT_TRUE(sessions[r]->finish({&end, 1}).ok());
+  }
+  /// What `from` has said to `to` so far, in its order.
+  std::vector<Said> said(int from, int to) const {
+    std::vector<Said> out;
+    for (const Said& s : ears[from].said)
+      if (s.to == to) out.push_back(s);
+    return out;
+  }
+  const Layout& layout;
+  const RankSettings settings{.shared_parameters = true, .slices = 4, .hosts = {0, 0, 1, 1}};
+  std::vector<double> parameters[4], gradient[4];
+  Ear ears[4];
+  std::unique_ptr<RankSession> sessions[4];
+};
+
+/// A rank hands its parts to its neighbour, and the end with the last of them; other hosts get the sum as soon as both parts are there.
+TEST(RankSession, ASumGoesWhenAllOfItsPartsAreHere) {
+  const Layout layout = softmax();
+  TwoHosts hosts(layout);
+  const ReducePlan plan(layout, 0, 4, 4, hosts.settings.hosts);
+  const int far = plan.sender(0, 2, plan.term_of(2, 0)) == 0 ? 2 : 3;  // whose share rank 0 sums
+  hosts.end_step(0);
+  for (int to : {2, 3}) {
+    ASSERT_EQ(hosts.said(0, to).size(), 1u);
+    EXPECT_EQ(hosts.said(0, to)[0].kind, RankKind::end);
+  }
+  const std::vector<Said> near = hosts.said(0, 1);
+  ASSERT_EQ(near.size(), 2u);
+  EXPECT_EQ(near[0].kind, RankKind::gradient);
+  EXPECT_EQ(near[1].kind, RankKind::last_gradient);
+  hosts.end_step(1);
+  for (const Said& s : hosts.said(1, 0)) ASSERT_TRUE(hosts.sessions[0]->on_frame(1, frame_of(s)).ok());
+  ASSERT_EQ(hosts.said(0, far).size(), 2u);
+  EXPECT_EQ(hosts.said(0, far)[1].kind, RankKind::gradient);
+  EXPECT_EQ(hosts.said(0, far)[1].payload.size(), plan.share(0, far).bytes);
+  EXPECT_EQ(hosts.said(0, 5 - far).size(), 1u);
+}
+
+/// What a rank has kept for a sum is gone with the step that it gives up.
+TEST(RankSession, AGradientThatIsGivenUpIsInNoSum) {
+  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a run of its own, with one owner
+  for (int p = 0; p < 16; ++p)
+    specs.push_back({"p" + std::to_string(p), {3}, p % 2 == 0 ? DType::float32 : DType::float64, true});
+  const Layout layout = *Layout::of(std::move(specs));
+  TwoHosts hosts(layout);
+  const ReducePlan plan(layout, 0, 4, 4, hosts.settings.hosts);
+  ASSERT_FALSE(plan.sums.empty());
+  const HostSum sum = plan.sums[0];
+  const update::Run& run = layout.runs()[static_cast<std::size_t>(sum.run)];
+  const auto begin_and_push = [&](int r) {
+    ASSERT_TRUE(hosts.sessions[r]->begin({Step(0), update::slices_of(4, r, 4)}, {}).ok());
+    const ConstBytes bytes = Pair::bytes(hosts.gradient[r]).subspan(run.offset, run.bytes);
+    ASSERT_TRUE(hosts.sessions[r]->push({.run = sum.run, .bytes = bytes}).ok());
+  };
+  begin_and_push(0);
+  ASSERT_TRUE(hosts.ears[0].said.empty());
+  ASSERT_TRUE(hosts.sessions[0]->abandon().ok());
+  begin_and_push(1);
+  ASSERT_EQ(hosts.said(1, 0).size(), 1u);
+  ASSERT_TRUE(hosts.sessions[0]->on_frame(1, frame_of(hosts.said(1, 0)[0])).ok());
+  EXPECT_TRUE(hosts.ears[0].said.empty());
+  begin_and_push(0);
+  EXPECT_EQ(hosts.said(0, sum.owner).size(), 1u);
+}
+
+TEST(RankSession, RefusesSumsThatDoNotFit) {
+  const Layout layout = softmax();
+  const auto refused = [&](int from, int to, auto change) {
+    TwoHosts hosts(layout);
+    for (int r = 0; r < 4; ++r) hosts.end_step(r);
+    for (const auto& [a, b] : {std::pair{0, 1}, {1, 0}, {2, 3}, {3, 2}})
+      for (const Said& s : hosts.said(a, b)) ASSERT_TRUE(hosts.sessions[b]->on_frame(a, frame_of(s)).ok());
+    const std::vector<Said> said = hosts.said(0, to);
+    ASSERT_EQ(said.back().kind, RankKind::gradient);
+    ASSERT_TRUE(hosts.sessions[to]->on_frame(0, frame_of(said.front())).ok());
+    Said sum = said.back();
+    change(sum);
+    if (from == 0 && sum.kind == RankKind::gradient && sum.payload.size() == said.back().payload.size() &&
+        sum.key == said.back().key) {
+      ASSERT_TRUE(hosts.sessions[to]->on_frame(0, frame_of(sum)).ok()) << "the sum itself";
+    }
+    EXPECT_EQ(hosts.sessions[to]->on_frame(from, frame_of(sum)).code(), Code::corrupt);
+  };
+  const ReducePlan plan(layout, 0, 4, 4, {{0, 0, 1, 1}});
+  const int far = plan.sender(0, 2, plan.term_of(2, 0)) == 0 ? 2 : 3;
+  refused(0, far, [](Said&) {});  // twice
+  refused(1, far, [](Said&) {});  // of the other rank of that host
+  refused(0, far, [](Said& s) { s.kind = RankKind::last_gradient; });
+  refused(0, far, [](Said& s) { s.payload = s.payload.first(s.payload.size() - 4); });
+  refused(0, far, [&](Said& s) {
+    s.key = share_key(0, 5 - far, far);
+  });  // its neighbour's share, which rank 0 does not give it
+  refused(0, far, [&](Said& s) { s.key = share_key(0, 9, far); });
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
 #pragma once
-// Who owns and who contributes what in an all-reduce: a pure function of layout, ranks and slices.
+// Who owns, sums and passes on what in an all-reduce: a pure function of layout, hosts and slices.
+//
+// What crosses hosts crosses once. Of a share that a rank of another host owns, the ranks of a host send their parts to one of them, which sends
+// the owner one gradient for each complete subtree of slices that the host has. One rank of the host gets the new parameters, for all. Within a host
+// every rank sends its part to the owner. So where there is one host, or one rank on each, nobody sums for others.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cohaul/base/ids.h"
@@ -10,6 +15,10 @@
 #include "cohaul/update/slices.h"
 
 namespace cohaul::collective {
+
+/// The slices of each rank: slices_of(slices, position, ranks). Positions go host by host, so that a host's slices are neighbours; hosts
+/// come in the order of their lowest ranks. hosts: by rank, equal where they share memory.
+std::vector<update::SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts);
 
 /// The partitions of one run that one rank owns: [first, last), and their bytes in the flat area.
 struct Share {
@@ -25,27 +34,99 @@ struct Share {
   }
 };
 
+/// One of the gradients that make up an owner's sum: a part of a rank, or what another host has of a complete subtree.
+struct Term {
+  update::SliceRange slices;
+  std::int32_t part_first = 0, part_last = 0;          // of ReducePlan::parts
+  std::int32_t position_first = 0, position_last = 0;  // whose parts they are
+  bool is_sum() const { return part_last - part_first > 1; }
+};
+
+/// A sum that a rank makes for an owner on another host.
+struct HostSum {
+  std::int32_t run = 0;
+  int owner = 0;
+  std::int32_t term = 0;     // in terms_of(owner)
+  std::int32_t slot = 0;     // of its first part
+  std::uint64_t offset = 0;  // of its place among all sums of this rank
+};
+
 /// As one rank sees it.
 struct ReducePlan {
-  ReducePlan(const update::Layout& layout, int rank, int ranks, std::int32_t slices);
+  /// hosts: as deal_slices(); empty: one for all. shared: the ranks of a host share one copy of the parameters.
+  ReducePlan(const update::Layout& layout, int rank, int ranks, std::int32_t slices, std::span<const int> hosts = {},
+             bool shared = false);
 
   const Share& share(std::size_t run, int of) const { return shares[run * static_cast<std::size_t>(ranks) + of]; }
   const Share& mine(std::size_t run) const { return share(run, rank); }
   bool owns(int of, PartitionId partition) const { return owners[static_cast<std::size_t>(partition.value)] == of; }
-  std::int32_t parts_of(int of) const { return part_first[of + 1] - part_first[of]; }
-  /// Gradients that `from` sends this rank in a step.
-  std::int32_t gradients_of(int from) const { return parts_of(from) * static_cast<std::int32_t>(owned.size()); }
+  std::int32_t parts_of(int of) const { return part_last[of] - part_first[of]; }
   std::vector<PartitionId> partitions() const;  // that this rank owns
+  bool is_near(int other) const { return host[other] == host[rank]; }
+
+  /// What makes up the sum of a share of `owner`'s: ascending, they cover all slices.
+  const std::vector<Term>& terms_of(int owner) const { return terms[host[owner]]; }
+  /// The one that `part` is in.
+  const Term& term_of(int owner, std::int32_t part) const { return terms_of(owner)[term_index[host[owner]][part]]; }
+  /// Who sends the owner that term of its share of a run.
+  int sender(std::size_t run, int owner, const Term& term) const {
+    return dealt(run, owner, term.position_first, term.position_last);
+  }
+  /// To whom the rank that has `part` sends it.
+  int next(std::size_t run, int owner, std::int32_t part) const {
+    const Term& term = term_of(owner, part);
+    return term.is_sum() ? sender(run, owner, term) : owner;
+  }
+  /// Who gets the new parameters of the owner's share for a host, which is another than the owner's.
+  int relay(std::size_t run, int owner, std::int32_t of) const {
+    return dealt(run, owner, host_first[of], host_first[of + 1]);
+  }
+  /// Who tells `to` of the new parameters of the owner's share.
+  int teller(std::size_t run, int owner, int to) const;
+  /// Who gives rank `to`, which is not 0, the parameters of rank 0.
+  int spreader(int to) const;
+
+  /// Where this rank keeps the gradient of a part, or the sum that it is in. slot -1: it is nothing that this rank sums.
+  struct Target {
+    std::int32_t slot = -1;
+    std::int32_t sum = -1;  // that it is of; -1: of a share that this rank owns
+  };
+  Target target(std::size_t run, int owner, std::int32_t part) const;
 
   const int rank, ranks;
-  const std::vector<std::int32_t> owners;  // by partition: the rank that owns it
-  std::vector<Share> shares;               // by run, then rank
-  std::vector<std::int32_t> owned;         // runs of which this rank owns a share
-  std::vector<std::int32_t> owned_index;   // by run: its place in `owned`; -1
-  std::vector<std::int32_t> runs_owned;    // by rank: how many runs it owns a share of
-  std::vector<update::SliceRange> slices;  // by rank
-  std::vector<update::SliceRange> parts;   // of all ranks: ascending, they cover all slices
-  std::vector<std::int32_t> part_first;    // by rank, and one more at the end: its first in `parts`
+  const std::vector<std::int32_t> owners;             // by partition: the rank that owns it
+  std::vector<Share> shares;                          // by run, then rank
+  std::vector<std::int32_t> owned;                    // runs of which this rank owns a share
+  std::vector<std::int32_t> owned_index;              // by run: its place in `owned`; -1
+  std::vector<std::int32_t> runs_owned;               // by rank: how many runs it owns a share of
+  std::vector<std::int32_t> host;                     // by rank: its host, counted in the order of positions
+  std::vector<std::int32_t> position;                 // by rank
+  std::vector<int> rank_at;                           // by position
+  std::vector<std::int32_t> host_first;               // by host, and one more at the end: its first position
+  std::vector<update::SliceRange> slices;             // by rank
+  std::vector<update::SliceRange> parts;              // of all ranks: ascending, they cover all slices
+  std::vector<int> holder;                            // by part: whose it is
+  std::vector<std::int32_t> part_first, part_last;    // by rank: its own in `parts`
+  std::vector<std::vector<Term>> terms;               // by host of the owner
+  std::vector<std::vector<std::int32_t>> term_index;  // by host of the owner, then part
+  std::vector<HostSum> sums;                          // that this rank makes, by run, then owner
+  std::int32_t slots = 0;       // gradients that this rank keeps in a step: by owned run and term, then of `sums`
+  std::uint64_t sum_bytes = 0;  // of all `sums`
+  std::vector<std::int32_t> gradients;    // by rank: parts that it sends this one in a step
+  std::vector<std::int32_t> sums_from;    // by rank: sums that it sends this one in a step
+  std::int32_t sums_due = 0;              // of all ranks
+  std::vector<std::uint8_t> has_facts;    // by rank: it owns a share or makes a sum, so that it has facts of gradients
+  std::vector<std::int32_t> shares_told;  // by rank: shares of which it tells this rank with their values
+  std::vector<std::uint8_t> writes;  // by rank: it writes into the copy of the parameters that it shares with this one
+
+ private:
+  int dealt(std::size_t run, int owner, std::int32_t first, std::int32_t last) const {
+    return rank_at[first + (static_cast<std::int32_t>(run) + position[owner]) % (last - first)];
+  }
+  void set_shares(const update::Layout& layout);
+  void set_terms();
+  void set_sums();
+  void set_tellers(bool shared);
 };
 
 }  // namespace cohaul::collective

@@ -5,19 +5,24 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <ostream>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/reduce_plan.h"
 #include "cohaul/collective/test_ranks.h"
 #include "cohaul/update/local_exchange.h"
+#include "cohaul/update/mean.h"
 #include "cohaul/update/sum.h"
 
 namespace cohaul::collective {
@@ -25,14 +30,31 @@ namespace cohaul::collective {
 using transport::Arena;
 using update::Layout;
 
+inline update::OptimizerSettings optimizer() {
+  update::OptimizerSettings o(update::RuleSettings{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
+  o.schedule = {.kind = update::Schedule::Kind::exponential, .gamma = 0.8};
+  return o;
+}
+
 struct Case {
   int ranks = 2, slices = 2;
   bool shared = false;
   transport::Form form = transport::Form::arena;
+  std::vector<int> hosts{};  // by rank; empty: one for all
+  update::OptimizerSettings rule = optimizer();
 };
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
-  return out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks
-             << "_ranks_" << c.slices << "_slices";
+  out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks << "_ranks_"
+      << c.slices << "_slices";
+  if (!c.hosts.empty()) out << "_on_hosts_";
+  for (const int host : c.hosts) out << host;
+  return out;
+}
+inline std::vector<int> hosts_of(const Case& c) {
+  return c.hosts.empty() ? std::vector<int>(static_cast<std::size_t>(c.ranks), 0) : c.hosts;
+}
+inline update::SliceRange slices_of(const Case& c, int rank) {
+  return deal_slices(c.slices, hosts_of(c))[static_cast<std::size_t>(rank)];
 }
 inline std::string case_name(const testing::TestParamInfo<Case>& info) { return testing::PrintToString(info.param); }
 
@@ -47,11 +69,23 @@ inline Layout model() {
                       {"last", {3000}, DType::float64, true}});
 }
 
+/// The same with buffers.
+inline Layout buffered_model() {
+  return *Layout::of({{"embedding", {150, 129}, DType::float32, true},
+                      {"weight", {7, 5}, DType::float32, true},
+                      {"mean", {2000}, DType::float32, true, 0, update::Reduce::mean},
+                      {"variance", {2000}, DType::float32, true, 0, update::Reduce::mean},
+                      {"steps", {3000}, DType::float64, true, 0, update::Reduce::first},
+                      {"deep", {9'000}, DType::float64, true},
+                      {"wide mean", {3000}, DType::float64, true, 0, update::Reduce::mean}});
+}
+
 /// What the slices of a step give. All of it is a function of (step, slice).
 struct Problem {
-  std::int64_t not_finite_step = -1;  // "weight" has an infinite gradient in slice 1 of it
+  std::int64_t not_finite_step = -1;  // a parameter, "weight", has an infinite gradient in a slice, 1, of it
   bool samples = false;               // gradients are of sums over samples, to be averaged
   bool few = false;                   // all but the first two parameters are absent
+  std::int32_t not_finite_parameter = 1, not_finite_slice = 1;
 
   /// Some in one slice only, "weight" in most, "last" in all of every third step.
   bool absent(std::int32_t parameter, std::int64_t step, int slice) const {
@@ -133,14 +167,31 @@ class Gradients {
       any |= !none;
       terms.push_back(none ? std::vector<T>(n) : values_of<T>(p * 100 + v, n, static_cast<std::uint64_t>(step)));
       for (T& x : terms.back()) x *= static_cast<T>(1e-12);
-      if (p == 1 && v == 1 && step == problem_.not_finite_step) terms.back()[3] = std::numeric_limits<T>::infinity();
+      if (p == problem_.not_finite_parameter && v == problem_.not_finite_slice && step == problem_.not_finite_step)
+        terms.back()[3] = std::numeric_limits<T>::infinity();
     }
     absent_[k][static_cast<std::size_t>(p)] = !any;
     if (!any) return;
+    T* place = reinterpret_cast<T*>(place_.data() + k * layout_.bytes() + layout_.offset(p));
+    const update::Reduce reduce = layout_.parameters()[static_cast<std::size_t>(p)].reduce;
+    if (reduce != update::Reduce::update) {
+      const bool first = reduce == update::Reduce::first;
+      std::ranges::copy(first ? terms[0] : mean_of_all(terms, 0, static_cast<std::int32_t>(terms.size())), place);
+      return;
+    }
     std::vector<const T*> pointers;
     for (const auto& t : terms) pointers.push_back(t.data());
-    update::tree_sum(std::span<const T* const>(pointers),
-                     reinterpret_cast<T*>(place_.data() + k * layout_.bytes() + layout_.offset(p)), n);
+    update::tree_sum(std::span<const T* const>(pointers), place, n);
+  }
+  /// Of a complete subtree.
+  template <class T>
+  static std::vector<T> mean_of_all(const std::vector<std::vector<T>>& terms, std::int32_t first, std::int32_t last) {
+    if (last - first == 1) return terms[static_cast<std::size_t>(first)];
+    const std::int32_t middle = update::middle_of(first, last);
+    std::vector<T> left = mean_of_all(terms, first, middle);
+    const std::vector<T> right = mean_of_all(terms, middle, last);
+    update::mean_of(left.data(), middle - first, right.data(), last - middle, left.data(), left.size());
+    return left;
   }
   void end_part(std::size_t k, std::int64_t step) {
     std::vector<double> losses;
@@ -160,12 +211,6 @@ class Gradients {
   std::vector<update::PartEnd> ends_;
   std::vector<std::vector<bool>> absent_;  // by part, then parameter
 };
-
-inline update::OptimizerSettings optimizer() {
-  update::OptimizerSettings o(update::RuleSettings{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
-  o.schedule = {.kind = update::Schedule::Kind::exponential, .gamma = 0.8};
-  return o;
-}
 
 inline void fill(Bytes parameters, int rank) {
   auto values = values_of<double>(rank, parameters.size() / sizeof(double), 99);
@@ -202,7 +247,7 @@ inline Reference one_process(const Layout& layout, int slices, std::int64_t step
 struct Worker {
   static constexpr std::size_t kParts = 8;
 
-  /// shared: mapped again by each rank, as by processes (the thread sanitizer sees no order that goes through the ring,
+  /// shared: its host's; mapped again by each rank, as by processes (the thread sanitizer sees no order that goes through the ring,
   /// which each end maps for itself).
   Worker(const Layout& layout, const Case& c, Rank& r, const Arena& shared, const update::GradientPolicy& policy = {},
          const Problem& problem = {})
@@ -211,10 +256,11 @@ struct Worker {
         common(*Arena::map(shared.id(), dup(shared.fd()), transport::Access::write)),
         parameters((c.shared ? common : memory).bytes().first(layout.bytes())),
         gradients(layout, memory.bytes().last(kParts * layout.bytes()), problem),
-        slices(update::slices_of(c.slices, r.rank, c.ranks)) {
-    AllReduceOptions options{.shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
+        slices(slices_of(c, r.rank)) {
+    AllReduceOptions options{
+        .hosts = c.hosts, .shared_parameters = c.shared, .slices = c.slices, .policy = policy, .lend = {&memory}};
     if (!c.shared || rank == 0) fill(parameters, rank);
-    auto made = make_all_reduce_exchange(layout, optimizer(), parameters, *r.links, options);
+    auto made = make_all_reduce_exchange(layout, c.rule, parameters, *r.links, options);
     EXPECT_TRUE(made.ok()) << made.status().message();
     exchange = std::move(*made);
   }
@@ -247,18 +293,48 @@ struct Worker {
   std::unique_ptr<update::Exchange> exchange;
 };
 
+/// By host: memory that its ranks share.
+inline std::map<int, Arena> parameters_of_hosts(const Layout& layout, const Case& c) {
+  std::map<int, Arena> out;
+  for (const int host : hosts_of(c))
+    if (!out.contains(host)) out.emplace(host, *Arena::create("parameters", layout.bytes()));
+  return out;
+}
+
 /// f as each rank of a case, its exchange started.
 template <class F>
 void with_workers(const Layout& layout, const Case& c, F f, const update::GradientPolicy& policy = {},
                   const Problem& problem = {}, Duration timeout = Ranks::kLong) {
-  Arena shared = *Arena::create("parameters", layout.bytes());
+  const auto shared = parameters_of_hosts(layout, c);
   Ranks all({c.form, c.ranks}, timeout);
   all.run([&](Rank& rank) {
-    Worker w(layout, c, rank, shared, policy, problem);
+    Worker w(layout, c, rank, shared.at(hosts_of(c)[static_cast<std::size_t>(rank.rank)]), policy, problem);
     Status started = w.start();
     ASSERT_TRUE(started.ok()) << started.message();
     f(w, rank);
   });
+}
+
+/// Some steps of all workers give what one process gives.
+inline void expect_one_process(const Layout& layout, const Case& c, const update::GradientPolicy& policy,
+                               const Problem& problem) {
+  constexpr std::int64_t kSteps = 5;
+  const Reference expected = one_process(layout, c.slices, kSteps, policy, problem);
+  with_workers(
+      layout, c,
+      [&](Worker& w, Rank&) {
+        for (std::int64_t s = 0; s < kSteps; ++s) {
+          if ((s + w.rank) % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          auto outcome = w.step(s);
+          ASSERT_TRUE(outcome.ok()) << outcome.status().message();
+          const update::StepOutcome& one = expected.outcomes[static_cast<std::size_t>(s)];
+          EXPECT_EQ(outcome->loss, one.loss) << s;
+          EXPECT_EQ(outcome->gradient_norm, one.gradient_norm) << s;
+          EXPECT_EQ(outcome->skipped, one.skipped) << s;
+        }
+        EXPECT_TRUE(std::ranges::equal(w.exchange->parameters(), expected.parameters)) << "rank " << w.rank;
+      },
+      policy, problem);
 }
 
 }  // namespace cohaul::collective

@@ -24,13 +24,14 @@ class RankSimulation final : public RankWorld {
   explicit RankSimulation(const RankScenario& s)
       : RankWorld(s, layout_of()),
         random_(s.seed, 3),
-        network_({.seed = s.seed, .delay_min = 1, .delay_max = s.delay_max, .one_host = s.one_host}),
+        network_({.seed = s.seed, .delay_min = 1, .delay_max = s.delay_max}),
         pending_(s.faults) {
     make_reference();
     for (int r = 0; r < s.ranks; ++r) ranks_.push_back(std::make_unique<RankProcess>(*this, r));
     for (int a = 0; a < s.ranks; ++a) {
       for (int b = a + 1; b < s.ranks; ++b) {
-        auto [at_a, at_b] = network_.connect(identity(a), identity(b));
+        const bool one_host = s.hosts[static_cast<std::size_t>(a)] == s.hosts[static_cast<std::size_t>(b)];
+        auto [at_a, at_b] = network_.connect(identity(a), identity(b), one_host);
         ranks_[a]->connected(b, std::move(at_a));
         ranks_[b]->connected(a, std::move(at_b));
       }
@@ -41,8 +42,10 @@ class RankSimulation final : public RankWorld {
     int idle = 0;  // rounds in a row in which time stood still
     while (verdict_.ok() && !is_over() && now() < kEnd) {
       const Time before = now();
+      const int met_before = arrived + gone;
       strike();
       for (std::size_t r = 0; r < ranks_.size(); ++r) turn(static_cast<int>(r));
+      if (arrived + gone > met_before) continue;  // who waits at a meeting may go on
       const Time next = next_time();
       if (!network_.step(next)) {
         if (next == kForever && !is_over() && ++idle > 2) break;  // nothing will ever happen: at_end() says so
@@ -244,7 +247,8 @@ RankScenario RankScenario::draw(std::uint64_t seed) {
   s.slices = s.ranks + static_cast<std::int32_t>(random.below(8));
   s.steps = static_cast<std::int64_t>(1 + random.below(8));
   s.shared = random.below(2) == 0;
-  s.one_host = s.shared || random.below(2) == 0;
+  const std::uint64_t hosts = 1 + random.below(3);  // all on one, on up to two, or each where it likes
+  for (int r = 0; r < s.ranks; ++r) s.hosts.push_back(static_cast<int>(random.below(hosts < 3 ? hosts : s.ranks)));
   s.delay_max = kMicrosecond << random.below(12);
   s.compute_max = kMicrosecond << random.below(12);
   const std::uint64_t policy = random.below(4);
@@ -280,7 +284,8 @@ RankScenario RankScenario::draw(std::uint64_t seed) {
 std::string RankScenario::describe() const {
   std::string text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, " +
                      std::to_string(slices) + " slices, " + std::to_string(steps) + " steps, " +
-                     (shared ? "shared" : "own") + " parameters, " + (one_host ? "one host" : "several hosts");
+                     (shared ? "shared" : "own") + " parameters, hosts";
+  for (const int host : hosts) text += " " + std::to_string(host);
   constexpr std::string_view kNames[] = {"killed", "stopped", "slow", "held back", "cut off"};
   for (const RankFault& f : faults)
     text += "; worker " + std::to_string(f.rank) + " " + std::string(kNames[static_cast<int>(f.kind)]) + " (peer " +

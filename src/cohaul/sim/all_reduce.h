@@ -28,7 +28,8 @@ struct RankScenario {
   int ranks = 1;
   std::int32_t slices = 1;
   std::int64_t steps = 1;
-  bool shared = false, one_host = false;
+  std::vector<int> hosts;  // by rank: its host
+  bool shared = false;     // the ranks of a host have one copy of the parameters
   update::GradientPolicy policy;
   std::int64_t not_finite_step = -1;  // an element is infinite in it
   std::int64_t write_after = -1;      // steps after which all meet, and rank 0 writes

@@ -45,7 +45,8 @@ RankScenario three_ranks(std::uint64_t seed) {
   s.ranks = 3;
   s.slices = 5;
   s.steps = 3;
-  s.one_host = s.shared = seed % 2 == 0;
+  s.shared = seed % 2 == 0;
+  s.hosts = seed % 3 == 0 ? std::vector{0, 0, 0} : seed % 3 == 1 ? std::vector{0, 1, 0} : std::vector{0, 1, 2};
   if (seed % 4 < 2) s.policy.clip_norm = 0.5;
   s.delay_max = s.compute_max = 2 * kMillisecond;
   return s;

@@ -12,7 +12,8 @@ namespace cohaul::sim {
 namespace {
 
 collective::RankSettings settings_of(const RankScenario& s) {
-  return {.optimizer = s.rule(), .policy = s.policy, .shared_parameters = s.shared, .slices = s.slices};
+  return {
+      .optimizer = s.rule(), .policy = s.policy, .shared_parameters = s.shared, .slices = s.slices, .hosts = s.hosts};
 }
 
 }  // namespace
@@ -21,13 +22,14 @@ RankProcess::RankProcess(RankWorld& world, int rank)
     : world_(world),
       rank_(rank),
       random_(world.scenario.seed, 200 + rank),
-      // Rank 0's are what all start from; the others' must be overwritten.
-      own_(world.parameters.size(), rank == 0 ? 1.0 : -1e9),
-      parameters_(world.scenario.shared ? world.parameters : own_),
+      slices_(collective::deal_slices(world.scenario.slices, world.scenario.hosts)[static_cast<std::size_t>(rank)]),
+      own_(world.layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
+      parameters_(world.scenario.shared ? world.parameters.at(world.scenario.hosts[static_cast<std::size_t>(rank)])
+                                        : own_),
       session_(world.layout, settings_of(world.scenario), rank, world.scenario.ranks,
                {reinterpret_cast<std::byte*>(parameters_.data()), parameters_.size_bytes()}, *this),
       links_(world.scenario.ranks),
-      parts_(update::subtrees_of(update::slices_of(world.scenario.slices, rank, world.scenario.ranks))) {
+      parts_(update::subtrees_of(slices_)) {
   auto arena = transport::Arena::create("gradients", parts_.size() * world.layout.bytes());
   COHAUL_CHECK(arena.ok(), "an arena for the gradients");
   arena_ = std::move(*arena);
@@ -51,7 +53,7 @@ std::vector<transport::Channel*> RankProcess::roads() {
 
 void RankProcess::end(State how) {
   state_ = how;
-  if (how != State::done) ++world_.gone;
+  if (how != State::done && !written_) ++world_.gone;
   for (Link& link : links_) link.channel.reset();
 }
 
@@ -160,7 +162,7 @@ Status RankProcess::begin(Time now) {
   const std::string facts = differs                               ? "loop=0\ntrain.batch=2\n"
                             : step_ == 0 || step_ == s.differs_in ? "loop=0\ntrain.batch=1\n"
                                                                   : "";
-  COHAUL_TRY(session_.begin({Step(step_), update::slices_of(s.slices, rank_, s.ranks)}, facts));
+  COHAUL_TRY(session_.begin({Step(step_), slices_}, facts));
   seen_.assign(parameters_.begin(), parameters_.end());
   pushed_ = 0;
   ended_ = false;

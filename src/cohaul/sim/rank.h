@@ -3,6 +3,7 @@
 // of the model.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,16 +21,18 @@ namespace cohaul::sim {
 struct RankWorld {
   const RankScenario& scenario;
   const update::Layout& layout;
-  std::vector<double> parameters;  // where they are shared
-  int arrived = 0, gone = 0;       // ranks that have met to write; that have failed
+  std::map<int, std::vector<double>> parameters;  // by host, where they are shared
+  int arrived = 0, gone = 0;                      // ranks that have met to write; that have failed
   /// A rank has new parameters, and the loss of the step before; `steps`: done.
   virtual void on_look(int rank, std::int64_t steps, std::span<const double> parameters,
                        const update::StepOutcome* outcome) = 0;
   virtual void broken(const std::string& promise) = 0;
 
  protected:
-  RankWorld(const RankScenario& s, const update::Layout& l)
-      : scenario(s), layout(l), parameters(l.bytes() / sizeof(double), 1.0) {}
+  RankWorld(const RankScenario& s, const update::Layout& l) : scenario(s), layout(l) {
+    // Rank 0's are what all start from; the others' must be overwritten.
+    for (const int host : s.hosts) parameters[host].assign(l.bytes() / sizeof(double), host == s.hosts[0] ? 1.0 : -1e9);
+  }
   ~RankWorld() = default;
 };
 
@@ -72,6 +75,7 @@ class RankProcess final : collective::ToRanks {
   RankWorld& world_;
   const int rank_;
   Random random_;
+  const update::SliceRange slices_;
   std::vector<double> own_;
   const std::span<double> parameters_;
   std::vector<double> seen_;  // what the model computes on

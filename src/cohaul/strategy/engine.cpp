@@ -1,10 +1,12 @@
 #include "cohaul/strategy/engine.h"
 
+#include <set>
 #include <string>
 
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/state_file.h"
 #include "cohaul/collective/all_reduce_exchange.h"
+#include "cohaul/collective/reduce_plan.h"
 #include "cohaul/strategy/server_engine.h"
 #include "cohaul/strategy/slices.h"
 #include "cohaul/strategy/workers.h"
@@ -76,7 +78,9 @@ class CountedEngine final : public Engine {
       COHAUL_ASSIGN(group_, Workers::connect(job_, "average " + number, options.layout->hash(), watch));
     }
     collective::AllReduceOptions o;
-    o.shared_parameters = workers_->share_memory() && !options.own_optimizer;
+    o.hosts = hosts_of(job_);
+    const bool several = std::set(o.hosts.begin(), o.hosts.end()).size() < o.hosts.size();  // on some host
+    o.shared_parameters = several && !options.own_optimizer;
     o.slices = slices_.count;
     o.policy = options.policy;
     o.group = "trainer " + number;
@@ -139,7 +143,8 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   bool data_parallel = std::holds_alternative<AllReduce>(strategy) && job.world() > 1;
   int workers = data_parallel ? job.world() : 1;
   COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
-  const update::SliceRange mine = update::slices_of(slices, data_parallel ? job.rank() : 0, workers);
+  update::SliceRange mine{0, slices, slices};
+  if (data_parallel) mine = collective::deal_slices(slices, hosts_of(job))[static_cast<std::size_t>(job.rank())];
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
   auto engine =
       std::make_unique<CountedEngine>(job, options, Capabilities{false, average, workers, job.world() == 1}, mine);

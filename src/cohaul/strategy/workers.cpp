@@ -1,5 +1,8 @@
 #include "cohaul/strategy/workers.h"
 
+#include <map>
+#include <numeric>
+
 #include "cohaul/job/connect.h"
 #include "cohaul/job/cores.h"
 
@@ -12,13 +15,29 @@ Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::stri
   w->poller_->set_spin(job::default_spin(job));
   Time deadline = steady_clock().now() + seconds(job.options().join_timeout_s);
   COHAUL_ASSIGN(auto channels, job::connect_workers(job, *w->poller_, purpose, model, deadline));
-  for (auto& c : channels)
-    if (c) w->share_memory_ = w->share_memory_ && c->shares_memory();
+  const std::vector<int> hosts = hosts_of(job);
+  for (std::size_t r = 0; r < channels.size(); ++r) {
+    const bool near = hosts[r] == hosts[static_cast<std::size_t>(job.rank())];
+    if (channels[r] && channels[r]->shares_memory() != near)
+      return invalid("worker " + std::to_string(r) + " " + (near ? "does not share" : "shares") +
+                     " memory with this one: job.transport must be the same at all workers");
+  }
   job.wake_on_loss(w->poller_.get());
   w->links_ = std::make_unique<collective::Links>(job.rank(), std::move(channels), *w->poller_, watch,
                                                   seconds(job.options().step_timeout_s));
   w->group_ = collective::make_direct_group(*w->links_);
   return w;
+}
+
+std::vector<int> hosts_of(const job::Job& job) {
+  std::vector<int> out(static_cast<std::size_t>(job.world()));
+  std::iota(out.begin(), out.end(), 0);
+  if (job.options().transport == transport::Form::tcp) return out;
+  std::map<std::string, int> first;  // worker of each host
+  for (const job::Member& m : job.members())
+    if (m.role == transport::Role::worker)
+      out[static_cast<std::size_t>(m.rank)] = first.try_emplace(m.host_id, m.rank).first->second;
+  return out;
 }
 
 Workers::~Workers() {

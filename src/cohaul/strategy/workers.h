@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cohaul/collective/direct_group.h"
 #include "cohaul/collective/links.h"
@@ -22,8 +23,6 @@ class Workers {
 
   collective::Links& links() { return *links_; }
   collective::Group& group() { return *group_; }
-  /// Every pair shares memory.
-  bool share_memory() const { return share_memory_; }
 
  private:
   explicit Workers(job::Job& job) : job_(job) {}
@@ -31,7 +30,9 @@ class Workers {
   std::unique_ptr<transport::Poller> poller_;
   std::unique_ptr<collective::Links> links_;
   std::unique_ptr<collective::Group> group_;
-  bool share_memory_ = true;
 };
+
+/// By worker: a number for its host, the same for those whose channels share memory. Each has one of its own where all talk over TCP.
+std::vector<int> hosts_of(const job::Job& job);
 
 }  // namespace cohaul::strategy

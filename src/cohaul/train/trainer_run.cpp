@@ -165,10 +165,12 @@ Buffers Trainer::Run::buffers_policy(const strategy::Strategy& strategy) const {
   return strategy::is_asynchronous(strategy) || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
 }
 
-/// Sums of slices that this worker may send in one step.
+/// Sums of slices that a worker may send in one step, whichever slices it has.
 std::size_t Trainer::Run::parts_max() const {
-  if (options_.slices < job_.world()) return 1;
-  return update::subtrees_of(update::slices_of(options_.slices, job_.rank(), job_.world())).size();
+  std::size_t most = 1;
+  for (int w = 0; w < job_.world() && options_.slices >= job_.world(); ++w)
+    most = std::max(most, update::subtrees_of(update::slices_of(options_.slices, w, job_.world())).size());
+  return most;
 }
 
 /// Worker 0's parameters and buffers go to all, but for layers of which each worker has its own part.

@@ -63,11 +63,12 @@ struct Lane {
 
 class SimNetwork::End final : public Channel {
  public:
-  End(std::shared_ptr<World> world, std::shared_ptr<Lane> out, std::shared_ptr<Lane> in, Identity peer)
+  End(std::shared_ptr<World> world, std::shared_ptr<Lane> out, std::shared_ptr<Lane> in, Identity peer, bool one_host)
       : world_(std::move(world)),
         out_(std::move(out)),
         in_(std::move(in)),
         peer_(std::move(peer)),
+        one_host_(one_host),
         pool_(std::make_shared<FramePool>()) {}
   ~End() override { finish(*out_); }
 
@@ -75,12 +76,12 @@ class SimNetwork::End final : public Channel {
   Result<std::optional<Frame>> receive() override;
   Result<bool> flush() override { return true; }
   Status lend(const Arena& arena) override {
-    if (world_->settings.one_host) lent_.push_back(&arena);
+    if (one_host_) lent_.push_back(&arena);
     return {};
   }
   void set_place(Place place) override { place_ = std::move(place); }
   const Identity& peer() const override { return peer_; }
-  bool shares_memory() const override { return world_->settings.one_host; }
+  bool shares_memory() const override { return one_host_; }
   std::uint64_t payload_bytes_sent() const override { return payload_bytes_sent_; }
 
   void hold(Time until) { out_->last_arrival = std::max(out_->last_arrival, until); }
@@ -110,6 +111,7 @@ class SimNetwork::End final : public Channel {
   std::shared_ptr<World> world_;
   std::shared_ptr<Lane> out_, in_;
   Identity peer_;
+  const bool one_host_;
   std::shared_ptr<FramePool> pool_;
   Place place_;
   std::vector<const Arena*> lent_;
@@ -221,8 +223,15 @@ std::unique_ptr<Poller> SimNetwork::make_poller() { return std::make_unique<SimP
 
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first,
                                                                                   const Identity& second) {
+  return connect(first, second, world_->settings.one_host);
+}
+
+std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> SimNetwork::connect(const Identity& first,
+                                                                                  const Identity& second,
+                                                                                  bool one_host) {
   auto there = std::make_shared<Lane>(world_->lanes++), back = std::make_shared<Lane>(world_->lanes++);
-  return {std::make_unique<End>(world_, there, back, second), std::make_unique<End>(world_, back, there, first)};
+  return {std::make_unique<End>(world_, there, back, second, one_host),
+          std::make_unique<End>(world_, back, there, first, one_host)};
 }
 
 SimNetwork::End& SimNetwork::ours(Channel& end) {

@@ -30,8 +30,11 @@ class SimNetwork {
   /// wait() steps the network until a channel added to it has something, or up to the deadline, to which it moves the clock. With
   /// nothing on the way and no deadline it returns internal: in reality it would hang.
   std::unique_ptr<Poller> make_poller();
-  /// The end at `first` and the end at `second` of a new, greeted connection. Payloads are copied by send(), unless one_host.
+  /// The end at `first` and the end at `second` of a new, greeted connection. Payloads are copied by send(), unless it is on one host.
   std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> connect(const Identity& first, const Identity& second);
+  /// The same of two that are on one host, or on two, whatever the settings say.
+  std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> connect(const Identity& first, const Identity& second,
+                                                                        bool one_host);
   /// Breaks the connection of this end: what is on the way is lost, and both ends find their peer gone.
   void cut(Channel& end);
   /// A road is blocked: what this end sends from now on arrives after `until`, in order; its end too. Nothing is lost.

@@ -12,8 +12,7 @@
 #include "cohaul/base/check.h"
 #include "cohaul/update/block_ops.h"
 #include "cohaul/update/gradient_squares.h"
-#include "cohaul/update/mean.h"
-#include "cohaul/update/sum_block.h"
+#include "cohaul/update/segment_sum.h"
 
 namespace cohaul::update {
 namespace {
@@ -29,55 +28,16 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
 
 constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// The sum over contributions of one segment of a partition, block by block.
-template <class T>
-class SegmentSum {
- public:
-  SegmentSum(const Layout& layout, const Partition& partition, const Segment& segment,
-             std::span<const Contribution> contributions)
-      : contributions_(contributions),
-        begin_(segment.offset - partition.offset),
-        index_(static_cast<std::size_t>(segment.parameter - layout.runs()[partition.run].parameter_first)) {}
-
-  bool is_absent(const Contribution& c) const { return update::is_absent(c.absent, index_); }
-  bool absent_in_all() const {
-    return std::ranges::all_of(contributions_, [&](const Contribution& c) { return is_absent(c); });
-  }
-  const T* term(std::size_t k, std::uint64_t element) const {
-    const Contribution& c = contributions_[k];
-    return is_absent(c) ? nullptr : reinterpret_cast<const T*>(c.gradient.data() + begin_ + element * sizeof(T));
-  }
-  /// Elements [element, element + n), n <= kBlockElements. In `sum`, or where the only contribution has them. Not absent in all.
-  const T* block(std::uint64_t element, std::size_t n, T* sum) const {
-    return sum_block([&](std::size_t k) { return term(k, element); },
-                     [&](std::size_t k) { return contributions_[k].slices; }, 0, contributions_.size(), 0,
-                     contributions_[0].slices.count, n, sum);
-  }
-
- private:
-  std::span<const Contribution> contributions_;
-  std::uint64_t begin_;  // bytes
-  std::size_t index_;    // of the parameter in its run
-};
-
-template <class T>
-std::int64_t count_non_finite(const T* x, std::size_t n) {
-  return std::count_if(x, x + n, [](T v) { return !std::isfinite(v); });
-}
-
 /// A block whose squares are not finite: which of its elements, and whose.
 template <class T>
 void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::uint64_t element, std::size_t n,
-                     const T* sum, std::span<const Contribution> contributions, GradientFacts& facts) {
+                     const T* sum, GradientFacts& facts) {
   GradientFacts here;
   here.non_finite = count_non_finite(sum, n);
   here.overflow = here.non_finite == 0;
-  if (here.non_finite > 0) here.parameter = parameter;
-  for (std::size_t k = 0; here.non_finite > 0 && k < contributions.size(); ++k) {
-    const T* term = segment.term(k, element);
-    if (term == nullptr || count_non_finite(term, n) == 0) continue;
-    here.worker = contributions[k].worker;
-    break;
+  if (here.non_finite > 0) {
+    here.parameter = parameter;
+    here.worker = segment.worker_not_finite(element, n);
   }
   facts.merge(here);
 }
@@ -101,7 +61,7 @@ void measure_as(const Layout& layout, const Partition& partition, std::span<cons
       const double square = squares(block, n);
       if (of_segment) *of_segment += square;
       if (std::isfinite(square)) facts.squares.add(square);
-      else note_non_finite(sum, segment.parameter, done, n, block, contributions, facts);
+      else note_non_finite(sum, segment.parameter, done, n, block, facts);
     }
   }
 }
@@ -359,15 +319,7 @@ bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribut
     if (same && values_in == values_out) continue;
     for (std::uint64_t done = 0; done < segment.elements; done += kBlockElements) {
       const std::size_t n = std::min<std::uint64_t>(kBlockElements, segment.elements - done);
-      const auto term = [&](std::size_t k) {
-        const T* values = sum.term(k, done);
-        return values != nullptr ? values : before + done;
-      };
-      const auto join = [n](const T* left, std::int32_t left_slices, const T* right, std::int32_t right_slices,
-                            T* out) { mean_of(left, left_slices, right, right_slices, out, n); };
-      const T* mean = join_block(
-          term, [&](std::size_t k) { return contributions[k].slices; }, join, 0, contributions.size(), 0,
-          contributions[0].slices.count, n, scratch);
+      const T* mean = sum.mean_block(before, done, n, scratch);
       std::memmove(values_out + begin + done * sizeof(T), mean, n * sizeof(T));
     }
   }

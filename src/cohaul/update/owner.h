@@ -18,13 +18,13 @@
 
 namespace cohaul::update {
 
-/// One worker's gradient of a partition, summed over the slices of one complete subtree (slices.h): `Partition::bytes` bytes, aligned to
-/// its element. It may be empty where all parameters of the partition are absent.
+/// A gradient of a partition, summed over the slices of one complete subtree (slices.h), which one worker has, or several of one host together:
+/// `Partition::bytes` bytes, aligned to its element. It may be empty where all parameters of the partition are absent.
 struct Contribution {
   ConstBytes gradient;
   AbsentMask absent;  // of the partition's run; the bytes of absent parameters are not read
   SliceRange slices{};
-  std::int32_t worker = 0;
+  std::int32_t worker = 0;  // -1: several
 };
 
 /// What is known of a partition's gradient, summed over `contributions` in tree order. They ascend, do not overlap, and cover all
