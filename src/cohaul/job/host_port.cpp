@@ -68,10 +68,11 @@ void add_new(std::vector<std::string>& to, std::string text) {
   if (std::find(to.begin(), to.end(), text) == to.end()) to.push_back(std::move(text));
 }
 
-/// Addresses that hold on one link alone need the interface of whoever uses them, so the others are better.
+/// It holds on one link alone, and needs the interface of whoever uses it, so others are better.
+bool is_of_link(const std::string& address) { return address.find('%') != std::string::npos; }
+
 void links_last(std::vector<std::string>& addresses) {
-  std::stable_partition(addresses.begin(), addresses.end(),
-                        [](const std::string& a) { return a.find('%') == std::string::npos; });
+  std::stable_partition(addresses.begin(), addresses.end(), [](const std::string& a) { return !is_of_link(a); });
 }
 
 /// "lo (127.0.0.1), eth0 (10.0.0.2)"
@@ -207,6 +208,8 @@ Result<std::vector<std::string>> outward_addresses() {
   for (const OwnAddress& a : own)
     if (!is_loopback(a.text)) add_new(out, a.text);
   links_last(out);
+  const bool has_better = !out.empty() && !is_of_link(out.front());
+  if (has_better) std::erase_if(out, is_of_link);
   if (out.empty()) return unavailable("this host has no network but loopback: the others cannot reach it");
   return out;
 }

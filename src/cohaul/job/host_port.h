@@ -34,8 +34,8 @@ Result<std::vector<std::string>> resolve(const std::string& host, Time deadline 
 Result<std::vector<std::string>> own_addresses(const std::string& where);
 /// The numeric address of this machine from which packets to `numeric_host` leave; loopback for loopback.
 Result<std::string> local_address_towards(const std::string& numeric_host);
-/// The numeric addresses under which other hosts reach this one: that of its default route first, those that hold on one link alone (fe80::) last.
-/// unavailable: it has no network but loopback.
+/// The numeric addresses under which other hosts reach this one: that of its default route first. Those that hold on one link alone (fe80::) only where
+/// it has no others. unavailable: it has no network but loopback.
 Result<std::vector<std::string>> outward_addresses();
 bool is_loopback(const std::string& numeric_host);
 bool all_loopback(const std::vector<std::string>& numeric_hosts);

@@ -148,6 +148,10 @@ TEST(Endpoint, IsReachedAtTheFirstAddressThatAnswers) {
     other.join();
     EXPECT_TRUE(status.ok()) << status.message();
   }
+  const auto partly = listen(*poller, test_identity(0), {.hosts = {"192.0.2.77", "127.0.0.4"}});
+  ASSERT_TRUE(partly.ok()) << partly.status().message();
+  EXPECT_EQ((*partly)->address().hosts, (std::vector<std::string>{"127.0.0.4"}));  // this host has not the other
+  EXPECT_EQ(listen(*poller, test_identity(0), {.hosts = {"192.0.2.77"}}).status().code(), Code::invalid);
   const Status nobody = connect({"", {"127.0.0.8", "127.0.0.9"}, address.port}, test_identity(1), Form::auto_,
                                 steady_clock().now() + 30 * kMillisecond)
                             .status();

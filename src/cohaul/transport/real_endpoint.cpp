@@ -141,15 +141,25 @@ class RealEndpoint final : public Endpoint, public Watched {
   bool knocked_ = true;
 };
 
-/// At all hosts at the same port, or at none.
+/// At the same port everywhere. An address that this host has not, or not yet (IPv6 looks first whether another host has it), is left out where there are
+/// others.
 Status RealEndpoint::listen_at(const std::vector<std::string>& hosts, std::uint16_t port) {
   tcp_.clear();
+  address_.hosts.clear();
+  Status left_out;
   for (const std::string& host : hosts) {
-    COHAUL_ASSIGN(Descriptor socket, tcp_listen(host, port));  // of the first that may be any, which the others get
-    tcp_.push_back(std::move(socket));
+    Result<Descriptor> socket = tcp_listen(host, port);  // the first may be any, which the others get
+    if (socket.ok()) {
+      tcp_.push_back(std::move(*socket));
+      address_.hosts.push_back(host);
+    } else if (socket.status().code() == Code::invalid) {
+      left_out = socket.status();
+    } else {
+      return socket.status();
+    }
   }
-  address_ = {"", hosts, port};
-  return {};
+  address_.port = port;
+  return tcp_.empty() ? left_out : Status();
 }
 
 Status RealEndpoint::open_tcp(const Listening& where) {
