@@ -150,6 +150,11 @@ TEST_P(Engines, AKilledWorkerEndsAll) {
   const std::optional<int> exit = running->wait(2 * kSoon);
   ASSERT_TRUE(exit.has_value());
   EXPECT_NE(*exit, 0);
+  if (GetParam().name != "OpenMPI" && GetParam().name != "Slurm")
+    return;  // the others kill worker 0 before it knows more
+  const std::string place = "pid " + std::to_string(second.front()) + " on ";
+  EXPECT_NE(running->err().find("cohaul: the first failure: worker 1: "), std::string::npos) << running->err();
+  EXPECT_NE(running->err().find(place), std::string::npos) << running->err();
   EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
 }
 

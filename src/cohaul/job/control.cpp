@@ -143,7 +143,8 @@ std::string encode_loss(const Loss& loss) {
   w.put(static_cast<std::int32_t>(loss.exit_code))
       .put(static_cast<std::uint8_t>(loss.reported))
       .text(loss.how)
-      .text(loss.operation);
+      .text(loss.operation)
+      .text(loss.place);
   return to_text(out);
 }
 
@@ -155,6 +156,7 @@ Result<Loss> decode_loss(std::string_view bytes) {
   loss.reported = r.get<std::uint8_t>() != 0;
   loss.how = r.text();
   loss.operation = r.text();
+  loss.place = r.text();
   if (!key_ok || !r.done()) return corrupt("a broken message of a loss");
   return loss;
 }

@@ -15,7 +15,7 @@
 //   members  u32 count | member…
 //   meeting  text group | i64 number | i64 progress | text purpose | text facts
 //   absence  i32 rank | meeting, without facts
-//   loss     u8 role | i32 rank | i32 exit code | u8 reported | text how | text operation
+//   loss     u8 role | i32 rank | i32 exit code | u8 reported | text how | text operation | text place
 
 #include <string>
 #include <string_view>

@@ -156,7 +156,7 @@ class Client final : public ControlClient {
                            : static_cast<std::uint64_t>(std::max<Duration>(now - since, kMillisecond) / kMillisecond);
   }
 
-  Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", kLost, false}; }
+  Loss host_loss(std::string how) const { return Loss{options_.host, std::move(how), "", kLost, false, ""}; }
 
   bool send_all() {
     std::deque<ControlMessage> outbox;

@@ -49,6 +49,7 @@ int job_exit_code(const ProcessExit& exit) {
 std::string Loss::message() const {
   std::string text = describe(who) + ": " + how;
   if (!operation.empty()) text += "; last operation: " + operation;
+  if (!place.empty()) text += "; " + place;
   return text;
 }
 
@@ -78,9 +79,17 @@ Status Membership::join(const Member& member, Time now) {
   return {};
 }
 
+/// Cohaul's launcher says by itself where the log is.
+std::string Membership::place_of(MemberKey who) const {
+  const std::optional<Member>& member = states_.at(who).member;
+  if (!member) return "";
+  const std::string out = "pid " + std::to_string(member->pid) + " on " + member->host;
+  return options_.host.role == Role::launcher || member->log.empty() ? out : out + "; log: " + member->log;
+}
+
 void Membership::misfit(MemberKey who, const Status& why, Time now) {
   if (assembled_ || finished_ || loss_) return;
-  evidence_.push_back({kCertain, now, Loss{who, why.message(), "", exit_code(why.code()), true}});
+  evidence_.push_back({kCertain, now, Loss{who, why.message(), "", exit_code(why.code()), true, ""}});
 }
 
 void Membership::heartbeat(MemberKey who, std::string operation, Duration busy, Time now) {
@@ -155,7 +164,8 @@ void Membership::accuse(MemberKey who, int rank, std::string how, int exit_code,
     return;
   }
   if (!finished_)
-    evidence_.push_back({rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported}});
+    evidence_.push_back(
+        {rank, now, Loss{who, std::move(how), states_.at(who).operation, exit_code, reported, place_of(who)}});
 }
 
 void Membership::notice_standstill(Time now) {

@@ -38,7 +38,8 @@ struct Loss {
   std::string operation{};  // its last one, as its heartbeat told; empty: never heard of
   int exit_code = kLost;    // of the job
   bool reported = false;    // by the process itself, which ends by itself
-  /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17"
+  std::string place{};      // "pid 4711 on node1"; empty: it has not joined
+  /// "worker 2: killed by signal 9 (SIGKILL); last operation: step 17; pid 4711 on node1"
   std::string message() const;
   Status status() const { return peer_lost(message()); }
 };
@@ -115,6 +116,7 @@ class Membership {
     bool given_up = false;  // lost when it mattered no more
   };
 
+  std::string place_of(MemberKey who) const;
   void accuse(MemberKey who, int rank, std::string how, int exit_code, Time now, bool reported = false);
   void notice_standstill(Time now);
   void notice_silence(Time now);

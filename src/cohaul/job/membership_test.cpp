@@ -68,7 +68,7 @@ TEST_F(MembershipTest, AtADeadlineWhoHasNotWaitedForOthersStandsStill) {
   EXPECT_EQ(d[0].loss.exit_code, 3);
   EXPECT_EQ(d[0].loss.message(),
             "worker 1: stands still: it lives, but has said nothing for 3.0 s while worker 2 waited to its deadline "
-            "(job.step_timeout_s); last operation: step 17");
+            "(job.step_timeout_s); last operation: step 17; pid 101 on here");
   EXPECT_EQ(told.message(), d[0].loss.message());
   EXPECT_EQ(m->overdue(w(0), 3 * kSecond, now).message(), told.message()) << "the second to ask hears the same";
 }
@@ -159,7 +159,7 @@ TEST_F(MembershipTest, SilenceIsALoss) {
   auto d = run(10 * kSecond, {w(0), s(0)});
   ASSERT_TRUE(d);
   EXPECT_EQ(d->loss.who, w(1));
-  EXPECT_EQ(d->loss.message(), "worker 1: no heartbeat for 2.0 s; last operation: step 17");
+  EXPECT_EQ(d->loss.message(), "worker 1: no heartbeat for 2.0 s; last operation: step 17; pid 101 on here");
 }
 
 TEST_F(MembershipTest, TheCauseOutranksItsConsequences) {
@@ -174,7 +174,7 @@ TEST_F(MembershipTest, TheCauseOutranksItsConsequences) {
   m->exit(w(2), {true, 9}, now);
   auto d = m->decide(now);
   ASSERT_EQ(d.size(), 1u);
-  EXPECT_EQ(d[0].loss.message(), "worker 2: killed by signal 9 (SIGKILL); last operation: join");
+  EXPECT_EQ(d[0].loss.message(), "worker 2: killed by signal 9 (SIGKILL); last operation: join; pid 102 on here");
   EXPECT_EQ(d[0].loss.exit_code, 3);
   now += 10 * kSecond;
   EXPECT_TRUE(m->decide(now).empty());  // the first failure decides

@@ -25,6 +25,27 @@ std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::str
   return or_throw(strategy::Workers::connect(job, "layers of " + purpose, 0));
 }
 
+namespace {
+
+constexpr Duration kFirstFailureKnown = kSecond;  // evidence is weighed for less
+
+/// What worker 0 has seen of a loss may be its sign alone: a closed connection. Where no launcher says who it was, worker 0 does, once the job knows.
+void name_first_failure(job::Job& job, const Status& why) {
+  if (job.options().launched || job.role() != transport::Role::worker || job.rank() != 0) return;
+  auto poller = transport::make_poller();
+  if (!poller.ok()) return;
+  job.wake_on_loss(poller->get());
+  const Time until = steady_clock().now() + kFirstFailureKnown;
+  while (job.health().ok() && steady_clock().now() < until && (*poller)->wait(until).ok()) {
+  }
+  job.forget(poller->get());
+  const Status loss = job.health();
+  if (!loss.ok() && why.message().find(loss.message()) == std::string::npos)
+    observe::Progress(2).say("cohaul: the first failure: " + loss.message());
+}
+
+}  // namespace
+
 int report_exception(job::Job* job, const std::function<void(int, const std::string&)>& told) {
   Status why;
   try {
@@ -51,6 +72,7 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
   if (told) told(exit_code(why.code()), std::string(why.message()));
   job::tell_torchrun(why);
   if (job) job->report_failure(why);
+  if (job && why.code() == Code::peer_lost) name_first_failure(*job, why);
   return exit_code(why.code());
 }
 
