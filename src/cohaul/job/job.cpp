@@ -257,12 +257,11 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   ControlClient::Options client_options;
   for (const std::uint16_t port : at.ports) client_options.rendezvous.push_back({"", at.hosts, port});
   client_options.self = self;
-  client_options.host = host_key;
-  client_options.peer_timeout = seconds(options.peer_timeout_s);
+  client_options.session = {.host = host_key, .peer_timeout = seconds(options.peer_timeout_s)};
   client_options.engine = options.engine;
   // Cohaul's launcher listened before it started this process: if it does not answer now, it has stopped.
   const Time answered_by =
-      options.launched ? std::min(deadline, steady_clock().now() + client_options.peer_timeout) : deadline;
+      options.launched ? std::min(deadline, steady_clock().now() + client_options.session.peer_timeout) : deadline;
   auto connected = ControlClient::connect(client_options, answered_by);
   if (!connected.ok()) return connected.status().context("join the job at " + at.text);
   std::unique_ptr<ControlClient> client = std::move(*connected);

@@ -1,45 +1,41 @@
 #pragma once
-// A member's side of the rendezvous: joins, sends heartbeats, hears of a loss, says goodbye; as job/control_client.h does it on a
-// thread of its own, so it goes on while the process computes.
+// A member's side of the rendezvous: the real job::MemberSession on a channel, run as job/control_client.cpp runs it on a thread of its
+// own, so it goes on while the process computes.
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "cohaul/base/clock.h"
 #include "cohaul/job/control_channel.h"
-#include "cohaul/job/membership.h"
+#include "cohaul/job/member_session.h"
 
 namespace cohaul::sim {
 
 class Heart {
  public:
-  Heart(job::MemberKey self, int workers, std::unique_ptr<transport::Channel> control, Duration peer_timeout);
+  Heart(std::unique_ptr<transport::Channel> control, Duration peer_timeout)
+      : control_(std::move(control)), session_({.peer_timeout = peer_timeout}, 0) {}
 
-  /// Takes what has come, and says what is due.
-  void turn(Time now);
-  /// When it must speak next.
-  Time next_time() const { return control_ ? next_heartbeat_ : kForever; }
-
-  void leave();
-  void fail(const Status& why);
+  /// Takes what has come.
+  void receive(Time now);
+  /// Says what is due, and what was asked for.
+  void speak(Time now);
+  /// When it must have its next turn.
+  Time next_time() const { return control_ ? session_.next_time() : kForever; }
   void close() { control_.reset(); }
 
-  bool assembled() const { return assembled_; }
-  bool left() const { return left_; }
-  const std::optional<job::Loss>& loss() const { return loss_; }
+  job::MemberSession& session() { return session_; }
+  const job::MemberSession& session() const { return session_; }
+  const std::optional<job::Loss>& loss() const { return session_.loss(); }
   transport::Channel* channel() { return control_.get(); }
 
  private:
-  void send(job::ControlMessage message);
-  void hear(const job::ControlMessage& message);
+  void drop(const std::string& how, Time now);
 
-  const job::MemberKey self_;
-  const int workers_;
-  const Duration interval_;
   std::unique_ptr<transport::Channel> control_;
-  Time next_heartbeat_ = 0;
-  bool joining_ = false, assembled_ = false, leaving_ = false, left_ = false;
-  std::optional<job::Loss> loss_;
+  job::MemberSession session_;
 };
 
 }  // namespace cohaul::sim

@@ -23,7 +23,13 @@ void Launcher::connected(std::unique_ptr<transport::Channel> channel) {
   channels_.emplace(id, std::move(channel));
 }
 
+void Launcher::kill() {
+  stopped_until_ = kForever;
+  for (auto& [id, channel] : channels_) channel.reset();
+}
+
 void Launcher::turn(Time now) {
+  if (now < stopped_until_) return;
   for (const End& end : ends_) {
     if (end.at <= now) rendezvous_.exited(end.who, end.how, now);
   }
@@ -52,7 +58,7 @@ bool Launcher::serve(std::uint64_t id, transport::Channel& channel, Time now) {
 Time Launcher::next_time() const {
   Time next = rendezvous_.next_time();
   for (const End& end : ends_) next = std::min(next, end.at);
-  return next;
+  return std::max(next, stopped_until_);
 }
 
 }  // namespace cohaul::sim

@@ -23,6 +23,10 @@ class Launcher {
   void ended(job::MemberKey who, const job::ProcessExit& how, Time at) { ends_.push_back({at, who, how}); }
   void turn(Time now);
   Time next_time() const;
+
+  void kill();
+  void stop(Time until) { stopped_until_ = until; }
+  bool is_gone() const { return stopped_until_ == kForever; }
   const job::Membership& membership() const { return rendezvous_.membership(); }
 
  private:
@@ -37,6 +41,7 @@ class Launcher {
   const OnDecision on_decision_;
   std::map<std::uint64_t, std::unique_ptr<transport::Channel>> channels_;
   std::vector<End> ends_;
+  Time stopped_until_ = 0;
 };
 
 }  // namespace cohaul::sim

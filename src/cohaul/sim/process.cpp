@@ -3,29 +3,95 @@
 #include <algorithm>
 #include <utility>
 
-#include "cohaul/sim/scenario.h"
-
 namespace cohaul::sim {
+namespace {
+
+constexpr Duration kToldWithin = 500 * kMillisecond;  // why it fails
+
+job::Member member_of(job::MemberKey who) {
+  job::Member out;
+  out.role = who.role;
+  out.rank = who.rank;
+  out.incarnation = Incarnation(1);
+  return out;
+}
+
+job::ControlMessage message_of(job::ControlKind kind) {
+  job::ControlMessage out;
+  out.kind = kind;
+  return out;
+}
+
+}  // namespace
 
 void Process::turn(Time now) {
   if (state_ != State::running || now < stopped_until_) return;
-  heart_.turn(now);
-  if (const auto& loss = heart_.loss()) {
-    bool mine = loss->who == who_, a_worker = loss->who.role == transport::Role::worker;
-    if (mine || !goes_on_ || !a_worker) {
-      failure_ = loss->status();
-      return end(State::failed);
-    }
+  heart_.receive(now);
+  heart_.speak(now);
+  go_on(now);
+  if (state_ == State::running) heart_.speak(now);
+}
+
+void Process::go_on(Time now) {
+  if (stage_ == Stage::starting)
+    ask(job::make_join(member_of(who_), scenario_.workers), kJoinTimeout + kSecond, Stage::joining, now);
+  if (request_ != 0) {
+    const auto answer = heart_.session().take_answer(request_, now);
+    if (!answer) return;
+    request_ = 0;
+    answered(*answer);
   }
-  if (heart_.assembled() && !is_finished()) work(now);
-  if (state_ != State::running || !is_finished()) return;
-  heart_.leave();
-  if (heart_.left()) end(State::done);
+  if (state_ != State::running) return;
+  if (const job::Loss* loss = end_of_job(); loss != nullptr) {
+    if (is_computing(now) && now < heart_.session().ends_at()) return;
+    failure_ = loss->status();
+    return end(State::failed);
+  }
+  if (!is_finished()) work(now);
+  if (!failure_.ok()) {
+    job::ControlMessage failed = job::make_reply(0, failure_);
+    failed.kind = job::ControlKind::failed;
+    ask(std::move(failed), kToldWithin, Stage::failing, now);
+  } else if (is_finished()) {
+    ask(message_of(job::ControlKind::leave), scenario_.peer_timeout, Stage::leaving, now);
+  }
+}
+
+void Process::answered(const Result<std::string>& answer) {
+  if (stage_ == Stage::failing) return end(State::failed);
+  const bool nobody_to_tell = stage_ == Stage::leaving && heart_.loss() && end_of_job() == nullptr;
+  if (!answer.ok() && !nobody_to_tell) {
+    failure_ = answer.status();
+    return end(State::failed);
+  }
+  if (stage_ == Stage::leaving) return end(State::done);
+  stage_ = Stage::working;
+  const auto members = job::decode_members(*answer);
+  if (members.ok() && static_cast<int>(members->size()) == scenario_.workers + scenario_.servers) return;
+  failure_ = corrupt("it is let in with another list of members than of all");
+  end(State::failed);
+}
+
+const job::Loss* Process::end_of_job() const {
+  const auto& loss = heart_.loss();
+  if (!loss) return nullptr;
+  const bool spares = scenario_.goes_on && loss->who != who_ && loss->who.role == transport::Role::worker;
+  return spares ? nullptr : &*loss;
+}
+
+void Process::ask(job::ControlMessage message, Duration timeout, Stage stage, Time now) {
+  stage_ = stage;
+  message.timeout_ms = timeout / kMillisecond;
+  request_ = heart_.session().call(std::move(message), now);
 }
 
 Time Process::next_time() const {
   if (state_ != State::running) return kForever;
-  return std::max(stopped_until_, std::min(heart_.next_time(), heart_.assembled() ? next_work() : kForever));
+  Time next = heart_.next_time();
+  if (request_ != 0) next = std::min(next, heart_.session().deadline_of(request_));
+  if (stage_ == Stage::working) next = std::min(next, next_work());
+  if (end_of_job() != nullptr) next = std::min(next, heart_.session().ends_at());
+  return std::max(stopped_until_, next);
 }
 
 transport::Channel* Process::road(std::int32_t peer) {
@@ -39,12 +105,6 @@ std::vector<transport::Channel*> Process::roads() {
     if (*link) open.push_back(link->get());
   }
   return open;
-}
-
-void Process::fail(Status why) {
-  failure_ = std::move(why);
-  heart_.fail(failure_);
-  end(State::failed);
 }
 
 void Process::end(State how) {

@@ -1,20 +1,24 @@
 #pragma once
 // A process of the simulated job: its part in the rendezvous, its faults, its end. What it does for the job is its subclass's.
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cohaul/sim/heart.h"
+#include "cohaul/sim/scenario.h"
 
 namespace cohaul::sim {
 
-/// Acts only in turn(), when something has come or is due, as a real one after Poller::wait().
+/// Acts only in turn(), when something has come or is due, as a real one after Poller::wait(). Joins, works, and leaves as job/job.cpp does.
 class Process {
  public:
   enum class State : std::uint8_t { running, done, failed, killed };
 
-  /// goes_on: the loss of another worker does not end it.
-  Process(job::MemberKey who, Heart heart, bool goes_on) : who_(who), heart_(std::move(heart)), goes_on_(goes_on) {}
+  /// The scenario outlives it.
+  Process(job::MemberKey who, Heart heart, const Scenario& scenario)
+      : scenario_(scenario), who_(who), heart_(std::move(heart)) {}
   virtual ~Process() = default;
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -40,21 +44,34 @@ class Process {
  protected:
   virtual void work(Time now) = 0;
   virtual Time next_work() const { return kForever; }
+  /// It looks at nothing until it has computed, so a loss can end it only from outside.
+  virtual bool is_computing(Time) const { return false; }
   /// It has said its goodbyes to its peers.
   virtual bool is_finished() const = 0;
   /// Its connections to peers; null where closed.
   virtual std::vector<std::unique_ptr<transport::Channel>*> links() = 0;
 
   const Heart& heart() const { return heart_; }
-  void fail(Status why);
+  /// It says why, and ends when that was heard.
+  void fail(Status why) { failure_ = std::move(why); }
+
+  const Scenario& scenario_;
 
  private:
+  enum class Stage : std::uint8_t { starting, joining, working, leaving, failing };
+
+  void go_on(Time now);
+  void answered(const Result<std::string>& answer);
+  /// The loss that it ends with, if there is one.
+  const job::Loss* end_of_job() const;
+  void ask(job::ControlMessage message, Duration timeout, Stage stage, Time now);
   void end(State how);
 
   const job::MemberKey who_;
   Heart heart_;
-  const bool goes_on_;
   State state_ = State::running;
+  Stage stage_ = Stage::starting;
+  std::int64_t request_ = 0;  // for whose answer it waits; 0: none
   Time stopped_until_ = 0;
   Status failure_;
 };

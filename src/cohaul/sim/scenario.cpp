@@ -73,6 +73,20 @@ std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
   return faults;
 }
 
+/// What becomes of the launcher, in some of the runs in which nothing else goes wrong.
+void draw_fault_of_launcher(Scenario& s) {
+  Random random(s.seed, 5);
+  if (!s.faults.empty() || s.goes_on || random.below(2) == 0) return;
+  Fault fault{.kind = Fault::Kind::stop, .who = {Role::launcher, 0}};
+  const std::uint64_t kind = random.below(4);
+  if (kind == 0) fault.kind = Fault::Kind::kill;
+  if (kind == 1) fault.lasts = kForever;
+  if (kind == 2) fault.lasts = s.peer_timeout * 3 / 2 + static_cast<Duration>(random.below(2 * s.peer_timeout));
+  if (kind == 3) fault.lasts = static_cast<Duration>(random.below(s.peer_timeout * 6 / 10));
+  fault.at = static_cast<Time>(random.below((s.delay_max * 6 + s.compute_max) * (s.all_steps() / s.workers + 2)));
+  s.faults.push_back(fault);
+}
+
 }  // namespace
 
 bool Fault::is_fatal(Duration peer_timeout) const {
@@ -121,6 +135,7 @@ Scenario Scenario::draw(std::uint64_t seed) {
   s.is_reaped = random.below(2) == 0;
   s.goes_on = !s.is_sync() && random.below(4) != 0;
   s.faults = draw_faults(s, random);
+  draw_fault_of_launcher(s);
   return s;
 }
 

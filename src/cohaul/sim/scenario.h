@@ -17,7 +17,7 @@ namespace cohaul::sim {
 
 struct Fault {
   enum class Kind : std::uint8_t {
-    kill,  // the process dies: its connections close, or lose what is on the way
+    kill,  // the process dies: its connections close, or lose what is on the way (not the launcher's)
     stop,  // it stands still, its connections stay open; goes on after `lasts`
     slow,  // a worker computes for `lasts`; its heartbeats go on
     hold,  // what it says to `peer` comes up to `lasts` later
@@ -26,7 +26,7 @@ struct Fault {
   static constexpr std::int32_t kLauncher = -1;
 
   Kind kind = Kind::kill;
-  job::MemberKey who;
+  job::MemberKey who;  // the launcher: kill and stop alone
   Time at = 0;
   Duration lasts = 0;  // kForever: for good
   std::int32_t peer = kLauncher;

@@ -5,7 +5,7 @@
 namespace cohaul::sim {
 
 Server::Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness, Saving& saving)
-    : Process({transport::Role::server, rank.value}, std::move(heart), scenario.goes_on),
+    : Process({transport::Role::server, rank.value}, std::move(heart), scenario),
       witness_(witness),
       saving_(saving),
       random_(scenario.seed, 200 + rank.value),

@@ -41,11 +41,11 @@ class Simulation {
     init.layout_hash = layout_.hash();
     for (std::int32_t k = 0; k < scenario.servers; ++k) {
       servers_.push_back(
-          std::make_unique<Server>(scenario_, ServerRank(k), heart({Role::server, k}), witness_, saving_));
+          std::make_unique<Server>(scenario_, ServerRank(k), heart_of({Role::server, k}), witness_, saving_));
     }
     for (std::int32_t w = 0; w < scenario.workers; ++w) {
       workers_.push_back(
-          std::make_unique<Worker>(scenario_, layout_, init, w, heart({Role::worker, w}), witness_, saving_));
+          std::make_unique<Worker>(scenario_, layout_, init, w, heart_of({Role::worker, w}), witness_, saving_));
     }
     connect();
   }
@@ -80,6 +80,7 @@ class Simulation {
     report.skipped = witness_.skipped();
     report.committed = saving_.committed;
     report.moments = saving_.moments;
+    report.end = now();
     if (saving_.committed) witness_.on_committed(saving_);
     witness_.at_end({processes_.begin(), processes_.end()}, report.tables, report.coordinator);
     if (!witness_.verdict().ok()) return witness_.verdict().context("trace " + std::to_string(report.trace));
@@ -95,10 +96,10 @@ class Simulation {
     return who;
   }
 
-  Heart heart(job::MemberKey who) {
+  Heart heart_of(job::MemberKey who) {
     auto [ours, launchers] = network_.connect(identity(who.role, who.rank), identity(Role::launcher, 0));
     launcher_.connected(std::move(launchers));
-    return Heart(who, scenario_.workers, std::move(ours), scenario_.peer_timeout);
+    return {std::move(ours), scenario_.peer_timeout};
   }
 
   void connect() {
@@ -127,7 +128,7 @@ class Simulation {
 
   bool is_over() const {
     const job::Membership& membership = launcher_.membership();
-    if (!membership.finished() && !membership.loss()) return false;
+    if (!membership.finished() && !membership.loss() && !launcher_.is_gone()) return false;
     return std::all_of(processes_.begin(), processes_.end(), [](const Process* p) {
       return p->state() != Process::State::running || p->is_stopped_for_good();
     });
@@ -137,7 +138,7 @@ class Simulation {
     if (p.state() != Process::State::running) return;
     p.turn(now());
     if (p.state() == Process::State::running) return;
-    if (p.state() == Process::State::failed) witness_.on_failed(p);
+    if (p.state() == Process::State::failed) witness_.on_failed(p, now());
     ended(p, {.by_signal = false, .code = p.state() == Process::State::failed ? 3 : 0});
   }
 
@@ -155,8 +156,11 @@ class Simulation {
       }
       Fault fault = pending_[i];
       pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
-      Process& p = process(fault.who);
-      if (p.state() == Process::State::running) strike(fault, p);
+      if (fault.who.role == Role::launcher) {
+        strike_launcher(fault);
+      } else if (Process& p = process(fault.who); p.state() == Process::State::running) {
+        strike(fault, p);
+      }
     }
   }
 
@@ -167,6 +171,13 @@ class Simulation {
     if (!spares) return true;
     bool begun = fault.who.rank != 0 || workers_[0]->has_begun();
     return begun && launcher_.membership().assembled();
+  }
+
+  void strike_launcher(const Fault& fault) {
+    ++struck_;
+    witness_.on_fault(fault, now());
+    if (fault.kind == Fault::Kind::kill) return launcher_.kill();
+    launcher_.stop(fault.lasts == kForever ? kForever : now() + fault.lasts);
   }
 
   void strike(const Fault& fault, Process& p) {

@@ -22,6 +22,7 @@ struct Report {
   std::vector<double> result;  // worker 0's parameters
   bool committed = false;      // its checkpoint
   std::vector<Time> moments;   // Saving::moments
+  Time end = 0;                // when nothing happened any more
 };
 
 /// Runs it to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.

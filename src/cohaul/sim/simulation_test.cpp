@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/job/member_session.h"
 
 namespace cohaul::sim {
 namespace {
@@ -146,6 +147,40 @@ TEST(Membership, AStoppedWorkerIsLostAndTheOthersDoItsStep) {
         ASSERT_TRUE(report.ok()) << report.status().message();
         EXPECT_EQ(report->lost, (job::MemberKey{Role::worker, 1}));
         EXPECT_EQ(report->coordinator.pushes, 20);
+      }
+    }
+  }
+}
+
+/// It looks at nothing until it has computed, so nobody but its own control thread ends it.
+TEST(Membership, AWorkerThatComputesForLongIsEndedAfterTheGrace) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    Scenario s = three_workers(Mode::sync, seed, fault_of_worker_1(Fault::Kind::slow, 20 * kSecond));
+    s.faults.push_back({.kind = Fault::Kind::kill, .who = {Role::worker, 2}, .at = kSecond});
+    const auto report = simulate(s);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    EXPECT_EQ(report->lost, (job::MemberKey{Role::worker, 2}));
+    EXPECT_GT(report->end, kSecond + job::MemberSession::kEndGrace);
+    EXPECT_LT(report->end,
+              kSecond + job::MemberSession::kEndGrace + job::Membership::kEvidenceGrace + 10 * s.delay_max);
+  }
+}
+
+TEST(Membership, ALauncherThatDiesOrStandsStillEndsAll) {
+  for (Mode mode : {Mode::sync, Mode::async}) {
+    for (Duration lasts : {Duration{0}, 3 * kSecond, kForever}) {
+      for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        const auto kind = lasts == 0 ? Fault::Kind::kill : Fault::Kind::stop;
+        Scenario s = three_workers(mode, seed,
+                                   {.kind = kind, .who = {Role::launcher, 0}, .at = 20 * kMillisecond, .lasts = lasts});
+        s.goes_on = false;
+        s.is_reaped = seed % 2 == 0;
+        s.steps = 2000;
+        const auto report = simulate(s);
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        EXPECT_EQ(report->faults, 1);
+        EXPECT_EQ(report->lost.has_value(), lasts == 3 * kSecond);
+        EXPECT_LT(report->end, lasts == 3 * kSecond ? 3100 * kMillisecond : s.peer_timeout + 100 * kMillisecond);
       }
     }
   }

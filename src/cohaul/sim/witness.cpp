@@ -16,6 +16,8 @@ using transport::Role;
 
 namespace {
 
+const job::MemberKey kLauncherKey{Role::launcher, 0};
+
 std::string worker_name(std::int32_t rank) { return "worker " + std::to_string(rank); }
 
 }  // namespace
@@ -247,11 +249,26 @@ void Witness::on_fault(const Fault& fault, Time now) {
   if (fault.who.role == Role::worker && fault.kind != Fault::Kind::stop) workers_[fault.who.rank].is_given_up = true;
 }
 
-void Witness::on_failed(const Process& process) {
+/// Who was not lost itself, once the loss is known.
+void Witness::check_end_in_time(const Process& process, Time now) {
+  const Duration on_the_way = 4 * scenario_.delay_max, computes = scenario_.compute_max;
+  // It may compute on until it is ended, and stand still for a while in which nobody may give it up.
+  if (decided_at_ < kForever &&
+      now - decided_at_ > job::MemberSession::kEndGrace + scenario_.peer_timeout / 3 + on_the_way)
+    broken(job::describe(process.who()) + " does not end, though a loss is known");
+  const auto launcher = culprits_.find(kLauncherKey);
+  if (launcher == culprits_.end()) return;
+  const Duration patience = launcher->second.kind == Fault::Kind::stop ? scenario_.peer_timeout : 0;
+  if (now - launcher->second.at > patience + on_the_way + computes)
+    broken(job::describe(process.who()) + " ends late after the launcher's");
+}
+
+void Witness::on_failed(const Process& process, Time now) {
   if (process.who().role == Role::worker) workers_[process.who().rank].is_given_up = true;
   std::string who = job::describe(process.who()), why = process.failure().message();
   if (culprits_.empty()) return broken(who + " fails, though nothing is wrong: " + why);
   if (process.failure().code() != Code::peer_lost) broken(who + " fails with another error than a lost peer: " + why);
+  if (!culprits_.contains(process.who())) check_end_in_time(process, now);
   if (std::exchange(someone_failed_, true) || culprits_.contains(process.who())) return;
   bool is_named = std::any_of(culprits_.begin(), culprits_.end(),
                               [&](const auto& c) { return why.find(job::describe(c.first)) != std::string::npos; });
@@ -265,13 +282,16 @@ void Witness::on_decision(const job::Decision& decision, Time now) {
   if (decision.kind == Kind::finished) finished_ = true;
   if (decision.kind != Kind::lost) return;
   loss_ = decision.loss;
+  decided_at_ = now;
   auto culprit = culprits_.find(loss_->who);
   if (culprit == culprits_.end()) return broken("membership gives up one that lives: " + loss_->message());
   if (loss_->who.role == Role::worker) workers_[loss_->who.rank].is_given_up = true;
+  if (loss_->who == kLauncherKey) return;  // it decides when it goes on
   bool silent = culprit->second.kind == Fault::Kind::stop;
   Duration patience = silent ? scenario_.peer_timeout : job::Membership::kEvidenceGrace;
   if (!assembled_) patience = kJoinTimeout;
-  if (now - culprit->second.at > patience + 4 * scenario_.delay_max) broken("given up late: " + loss_->message());
+  if (now - culprit->second.at > patience + 4 * scenario_.delay_max + scenario_.compute_max)
+    broken("given up late: " + loss_->message());
 }
 
 void Witness::at_end(const std::vector<const Process*>& processes, const ps::Stats& tables,
@@ -285,12 +305,15 @@ void Witness::check_ends(const std::vector<const Process*>& processes) {
     if (culprits_.contains(p->who())) continue;
     std::string who = job::describe(p->who());
     if (p->state() == Process::State::running) return broken(who + " hangs, waiting for " + p->waits_for());
-    bool may_fail = loss_ && !scenario_.goes_on;
+    bool may_fail = (loss_ || culprits_.contains(kLauncherKey)) && !scenario_.goes_on;
     if (p->state() == Process::State::failed && !may_fail) {
       return broken(who + " should have gone on: " + p->failure().message());
     }
   }
-  if (!loss_ && !finished_) broken("membership does not see the end");
+  const auto launcher = culprits_.find(kLauncherKey);
+  const bool is_gone =
+      launcher != culprits_.end() && (launcher->second.kind == Fault::Kind::kill || launcher->second.lasts == kForever);
+  if (!loss_ && !finished_ && !is_gone) broken("membership does not see the end");
 }
 
 void Witness::check_counts(const ps::Stats& tables, const ps::Stats& coordinator) {

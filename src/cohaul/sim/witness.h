@@ -46,7 +46,7 @@ class Witness {
   void on_spinning() { broken("somebody spins instead of waiting"); }
   void on_fault(const Fault& fault, Time now);
   /// A process ended by itself. (What it does with a loss that it was told of is its own.)
-  void on_failed(const Process& process);
+  void on_failed(const Process& process, Time now);
   void on_decision(const job::Decision& decision, Time now);
   /// A checkpoint is whole.
   void on_committed(const Saving& saving);
@@ -78,6 +78,7 @@ class Witness {
   void look_at_reference(const Look& look);
   void look_at_visibility(const Look& look);
   bool sees(const Worker& worker, std::int64_t step) const;
+  void check_end_in_time(const Process& process, Time now);
   void check_ends(const std::vector<const Process*>& processes);
   void check_counts(const ps::Stats& tables, const ps::Stats& coordinator);
   void make_reference();
@@ -98,6 +99,7 @@ class Witness {
   std::map<job::MemberKey, Fault> culprits_;  // who met a fatal fault; `at`: when
   bool assembled_ = false, finished_ = false, someone_failed_ = false;
   std::optional<job::Loss> loss_;
+  Time decided_at_ = kForever;  // the loss
 };
 
 }  // namespace cohaul::sim

@@ -11,8 +11,7 @@ namespace cohaul::sim {
 
 Worker::Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank,
                Heart heart, Witness& witness, Saving& saving)
-    : Process({transport::Role::worker, rank}, std::move(heart), scenario.goes_on),
-      scenario_(scenario),
+    : Process({transport::Role::worker, rank}, std::move(heart), scenario),
       layout_(layout),
       rank_(rank),
       witness_(witness),
@@ -52,7 +51,8 @@ void Worker::work(Time now) {
     phase_ = Phase::starting;
     session_.start();
   }
-  Status status = receive();
+  Status status;
+  if (!is_computing(now)) status = receive();
   if (status.ok() && phase_ == Phase::computing && now >= computed_at_) {
     push_run();
     if (is_time_to_leave()) {

@@ -57,6 +57,7 @@ class Worker final : public Process, ps::ToServers {
   Time next_work() const override {
     return std::min(phase_ == Phase::computing ? computed_at_ : kForever, written_at_);
   }
+  bool is_computing(Time now) const override { return phase_ == Phase::computing && now < computed_at_; }
   bool is_finished() const override { return phase_ == Phase::done && written_at_ == kForever && !commits_; }
   void meet_or_save(Time now);
   void write(Time now);
@@ -73,7 +74,6 @@ class Worker final : public Process, ps::ToServers {
   void compute_run(Time now);
   void push_run();
 
-  const Scenario& scenario_;
   const update::Layout& layout_;
   const std::int32_t rank_;
   Witness& witness_;

@@ -1,0 +1,102 @@
+#pragma once
+// MemberSession: a member's side of the rendezvous. A state machine without I/O, threads and clock: ControlClient runs it on
+// a thread of its own, the simulator runs the same class. Calls of the process and messages of the rendezvous go in with their
+// time; messages, answers to calls, news, the loss and the end of the process come out.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cohaul/base/clock.h"
+#include "cohaul/base/status.h"
+#include "cohaul/job/control.h"
+#include "cohaul/job/meeting.h"
+#include "cohaul/job/membership.h"
+
+namespace cohaul::job {
+
+class MemberSession {
+ public:
+  struct Options {
+    MemberKey host{transport::Role::launcher, 0};  // who runs the rendezvous: lost when it is silent or closes
+    Duration peer_timeout = 10 * kSecond;
+  };
+  /// How long after a loss the process may take to end by itself.
+  static constexpr Duration kEndGrace = 3 * kSecond;
+  /// How long after a message's own timeout its call is given up: the rendezvous says better what is missing.
+  static constexpr Duration kAnswerGrace = kSecond;
+  /// In the place of the time since when a process has not waited: it waits.
+  static constexpr Time kWaits = kForever;
+
+  MemberSession(const Options& options, Time now)
+      : options_(options), interval_(heartbeat_interval(options.peer_timeout)), heard_(now), next_heartbeat_(now) {}
+
+  // Calls of the process:
+  /// Sends a request. Its number, for the two below; each call is answered once.
+  std::int64_t call(ControlMessage message, Time now);
+  /// The reply's value, or its Status; peer_lost: the loss, or no reply until the call's deadline. Nothing: wait for it until deadline_of().
+  std::optional<Result<std::string>> take_answer(std::int64_t request, Time now);
+  Time deadline_of(std::int64_t request) const { return calls_.at(request).deadline; }
+  /// Sends a request whose reply nobody waits for.
+  void post(ControlMessage message);
+  /// This worker has come through a meeting with all others: what was told of who waits there is old.
+  void met(const Meeting& meeting);
+
+  // What comes from outside:
+  void received(ControlMessage message, Time now);
+  /// The connection to the rendezvous is gone, and so is its host; how: it showed.
+  void disconnected(std::string how, Time now);
+  /// The first loss decides.
+  void lose(Loss loss, Time now);
+
+  /// Says what is due, after all that has come was received. Call it after events, and at next_time() at the latest. busy_since: when the
+  /// process last waited for others, kWaits: it does; operation: its last one.
+  void advance(Time busy_since, const std::string& operation, Time now);
+  Time next_time() const;
+  std::vector<ControlMessage> take_outgoing() { return std::exchange(outgoing_, {}); }
+
+  // What is known:
+  /// False: it has given the connection up, or has heard of its end.
+  bool connected() const { return connected_; }
+  const std::optional<Loss>& loss() const { return loss_; }
+  Status health() const { return loss_ ? loss_->status() : Status{}; }
+  /// When the process is to be ended, if it has not ended by itself.
+  Time ends_at() const { return ends_at_; }
+  /// As Job has them. Without news both are ok.
+  Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const;
+  Status left(int worker) const;
+  bool has_news() const { return !waits_.empty() || !left_.empty(); }
+  /// A loss, or news for absent() and left(), has come since this was asked last: whoever waits for others has to look.
+  bool take_alarm() { return std::exchange(alarm_, false); }
+
+  /// How often it shows that it lives.
+  static Duration heartbeat_interval(Duration peer_timeout);
+
+ private:
+  struct Call {
+    std::string key;  // what it asked for
+    Time deadline = 0;
+    std::optional<ControlMessage> reply;
+  };
+  void send(ControlMessage message);
+  void lose_host(std::string how, Time now) { lose({options_.host, std::move(how), "", kLost, false, ""}, now); }
+
+  const Options options_;
+  const Duration interval_;
+  bool connected_ = true;
+  Time heard_, next_heartbeat_;
+  Time ends_at_ = kForever;
+  std::optional<Loss> loss_;
+  bool alarm_ = false;
+  std::int64_t last_request_ = 0;
+  std::map<std::int64_t, Call> calls_;
+  std::vector<ControlMessage> outgoing_;
+  std::map<std::pair<std::string, int>, Meeting> waits_;  // by group and worker: the latest meeting at which it waited
+  std::set<int> left_;                                    // workers
+};
+
+}  // namespace cohaul::job
