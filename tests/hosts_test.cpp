@@ -200,6 +200,54 @@ TEST_F(Hosts, AnyProgramMayRunThere) {
   expect_failure(missing, 2, {"host node1: cannot start '/no/such/program'"}, kLong);
 }
 
+/// Pieces of what was saved: the last parameters that went over the cable.
+std::size_t pieces_in(const std::string& bytes, const std::string& saved) {
+  constexpr std::size_t kPiece = 32, kStride = 1024, kHeader = 1024;
+  std::size_t found = 0;
+  for (std::size_t at = kHeader; at + kPiece < saved.size(); at += kStride)
+    found += bytes.find(saved.substr(at, kPiece)) != std::string::npos ? 1 : 0;
+  return found;
+}
+
+TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
+  const std::string saved = folder_.file("saved");
+  const std::vector<std::string> pairs{"train.save=" + saved, "train.steps=20"};
+  {
+    Capture cable(hosts_->port(1));
+    const auto running = start(pairs, {}, "node1,node2");
+    ASSERT_EQ(running->wait(kLong), 0) << running->err();
+    const std::string& bytes = cable.bytes();
+    EXPECT_GT(bytes.size(), 10'000u);
+    EXPECT_EQ(pieces_in(bytes, read_file(saved)), 0u);
+    for (const char* words : {"PRIVATE KEY", "fashion-mnist", "softmax", "all_reduce", "COHAUL_"})
+      EXPECT_EQ(bytes.find(words), std::string::npos) << words;
+  }
+  // That it would be seen: the same in plain text, by tasks that know each other's place.
+  Capture cable(hosts_->port(1));
+  std::vector<std::unique_ptr<Running>> tasks;
+  for (int rank = 0; rank < 2; ++rank) {
+    Arguments words = hosts_->inside(rank + 1);
+    const std::string program = words.front();
+    words.erase(words.begin());
+    words = words +
+            Arguments{"/usr/bin/env",
+                      "RANK=" + std::to_string(rank),
+                      "WORLD_SIZE=2",
+                      "MASTER_ADDR=" + hosts_->address(1),
+                      "MASTER_PORT=29511",
+                      COHAUL_BIN "/cohaul",
+                      "train",
+                      job_,
+                      "--quiet"} +
+            set(pairs) + set({"job.plaintext=true"});
+    tasks.push_back(std::make_unique<Running>(program, words));
+  }
+  for (const auto& task : tasks) ASSERT_EQ(task->wait(kLong), 0) << task->err();
+  const std::string& bytes = cable.bytes();
+  EXPECT_GT(pieces_in(bytes, read_file(saved)), 5u);
+  EXPECT_NE(bytes.find("all_reduce"), std::string::npos);
+}
+
 TEST_F(Hosts, AreMeasuredPairByPair) {
   Running running(COHAUL_BIN "/cohaul",
                   {"check-hosts", "node1,node2", "--ssh", hosts_->ssh(), "--seconds", "0.1", "--json"});

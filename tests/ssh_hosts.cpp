@@ -1,6 +1,12 @@
 #include "ssh_hosts.h"
 
+#include <arpa/inet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -28,7 +34,44 @@ std::string why_no_hosts() {
   return "";
 }
 
+Capture::Capture(const std::string& interface) : socket_(::socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))) {
+  sockaddr_ll where{};
+  where.sll_family = AF_PACKET;
+  where.sll_protocol = htons(ETH_P_ALL);
+  where.sll_ifindex = static_cast<int>(::if_nametoindex(interface.c_str()));
+  const timeval patience{0, 20'000};
+  const int room = 64 << 20;
+  ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
+  if (::bind(socket_, reinterpret_cast<sockaddr*>(&where), sizeof where) != 0)
+    throw std::runtime_error("cannot listen to " + interface);
+  thread_ = std::thread([this] { run(); });
+}
+
+Capture::~Capture() {
+  (void)bytes();
+  ::close(socket_);
+}
+
+const std::string& Capture::bytes() {
+  stopping_ = true;
+  if (thread_.joinable()) thread_.join();
+  return bytes_;
+}
+
+void Capture::run() {
+  std::string packet(1 << 17, '\0');
+  while (!stopping_) {
+    const ssize_t n = ::recv(socket_, packet.data(), packet.size(), 0);
+    if (n > 0) bytes_.append(packet, 0, static_cast<std::size_t>(n));
+  }
+}
+
 std::string SshHosts::space(int host) const { return bridge_ + "n" + std::to_string(host); }
+std::string SshHosts::port(int host) const { return bridge_ + "v" + std::to_string(host); }
+std::vector<std::string> SshHosts::inside(int host) const {
+  return {"/usr/bin/nsenter", "--net=/run/netns/" + space(host)};
+}
 std::string SshHosts::address(int host) const { return network_ + "." + std::to_string(host); }
 
 SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").value()), count_(count) {
@@ -41,7 +84,7 @@ SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").va
        " && ip link set " + bridge_ + " up");
   std::ofstream out(config);
   for (int i = 1; i <= count_; ++i) {
-    const std::string s = space(i), port = bridge_ + "v" + std::to_string(i), in = "ip netns exec " + s + " ";
+    const std::string s = space(i), port = this->port(i), in = "ip netns exec " + s + " ";
     must("ip netns add " + s + " && ip link add " + port + " type veth peer name eth0 netns " + s + " && ip link set " +
          port + " master " + bridge_ + " up");
     must(in + "ip addr add " + address(i) + "/24 dev eth0 && " + in + "ip link set eth0 up && " + in +
@@ -67,8 +110,8 @@ SshHosts::~SshHosts() {
   may("ip link del " + bridge_);
 }
 
-void SshHosts::cut(int host) { must("ip link set " + bridge_ + "v" + std::to_string(host) + " down"); }
-void SshHosts::mend(int host) { must("ip link set " + bridge_ + "v" + std::to_string(host) + " up"); }
+void SshHosts::cut(int host) { must("ip link set " + port(host) + " down"); }
+void SshHosts::mend(int host) { must("ip link set " + port(host) + " up"); }
 
 std::vector<pid_t> SshHosts::processes(int host, const std::string& program) const {
   std::vector<pid_t> out;

@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cohaul/base/temporary_folder.h"
@@ -12,6 +14,24 @@ namespace cohaul::tests {
 
 /// Empty: hosts can be made here. Else why not.
 std::string why_no_hosts();
+
+/// What goes through an interface of this machine, from now until it is read.
+class Capture {
+ public:
+  /// Throws std::runtime_error where the interface cannot be listened to.
+  explicit Capture(const std::string& interface);
+  ~Capture();
+  Capture(const Capture&) = delete;
+  /// All bytes so far, packet after packet. Ends the capture.
+  const std::string& bytes();
+
+ private:
+  void run();
+  int socket_;
+  std::atomic<bool> stopping_{false};
+  std::string bytes_;
+  std::thread thread_;
+};
 
 class SshHosts {
  public:
@@ -22,6 +42,10 @@ class SshHosts {
 
   /// For --ssh.
   const std::string& ssh() const { return ssh_; }
+  /// This machine's end of the cable of host 1 ….
+  std::string port(int host) const;
+  /// Starts a program on host 1 … without ssh: the words to put before it.
+  std::vector<std::string> inside(int host) const;
   /// "10.11.0.2", of host 1 …
   std::string address(int host) const;
   /// Cuts or mends the cable of host 1 ….

@@ -98,8 +98,9 @@ nlohmann::json Report::json(double seconds) const {
           {"failed", failed_},
           {"idle", idle_},
           {"largest_error", largest_error_},
+          {"features", feature_names()},
           {"features_percent", features},
-          {"pairs", counts_.pairs()},
+          {"pairs", counts_.pairs()},  // how many programs have both, in the order of features
           {"rarest_pair", pair_name(pair)},
           {"rarest_pair_percent", counts_.percent(pair.first, pair.second)}};
 }

@@ -106,6 +106,11 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
   model_ = or_throw(BorrowedModel::of(std::move(model), optimizer_, buffers_policy(strategy)));
   or_throw(meetings_.meet("a trainer's making", 0, trainer_facts(strategy, optimizer_, options_, *model_)));
+  if (has_plateau() && strategy::is_asynchronous(strategy))
+    throw Error(
+        unsupported("the schedule plateau follows evaluations between steps that all workers count alike: in "
+                    "asynchronous modes there are "
+                    "none; choose another schedule, or a synchronous strategy"));
   small_ = or_throw(transport::Arena::create("cohaul gradients", gradient::small_bytes(model_->layout(), parts_max())));
   strategy::EngineOptions o;
   o.trainer = number_;
@@ -130,11 +135,6 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
     throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
                             std::string(strategy::name(strategy)) +
                             " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
-  if (has_plateau() && asynchronous())
-    throw Error(
-        unsupported("the schedule plateau follows evaluations between steps that all workers count alike: in "
-                    "asynchronous modes there are "
-                    "none; choose another schedule, or a synchronous strategy"));
   share_first_parameters();
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
