@@ -62,6 +62,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)job::decode_loss(text).ok();
     (void)job::decode_meeting(text).ok();
     (void)job::decode_absence(text).ok();
+    (void)job::decode_ranks(text).ok();
+    (void)job::decode_values(text).ok();
     Result<job::ControlMessage> message = job::decode_control(kind, now, number, body, value);
     if (kind >= 128) {
       job::ControlMessage made = make_message(kind - 128, now, number, text);

@@ -10,7 +10,7 @@ namespace {
 
 using Channels = std::vector<std::unique_ptr<transport::Channel>>;
 
-std::string key_of(const std::string& purpose, int rank) { return "address/" + purpose + "/" + std::to_string(rank); }
+std::string prefix_of(const std::string& purpose) { return "address/" + purpose + "/"; }
 
 /// Registers a poller to be woken on a loss while it lives.
 class WakeOnLoss {
@@ -46,9 +46,11 @@ Status reason_of_failure(const Job& job, transport::Poller& poller, const Channe
 
 Status connect_lower(Job& job, transport::Poller& poller, const transport::Identity& self, Time deadline,
                      Channels& out) {
+  if (job.rank() == 0) return {};
+  COHAUL_ASSIGN(const std::vector<std::string> addresses,
+                job.gather(prefix_of(self.purpose), job.rank(), true, deadline));
   for (int rank = 0; rank < job.rank(); ++rank) {
-    COHAUL_ASSIGN(std::string text, job.get_from(rank, key_of(self.purpose, rank), deadline));
-    COHAUL_ASSIGN(auto address, transport::Address::decode(text));
+    COHAUL_ASSIGN(auto address, transport::Address::decode(addresses[rank]));
     auto channel =
         transport::connect(address, self, job.options().transport, deadline, [&] { return may_come(job, out); });
     if (!channel.ok()) {
@@ -106,7 +108,7 @@ Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std:
   std::unique_ptr<transport::Endpoint> endpoint;
   if (job.rank() < job.world() - 1) {
     COHAUL_ASSIGN(endpoint, transport::listen(poller, self, job.listening()));
-    COHAUL_TRY(job.set(key_of(purpose, job.rank()), endpoint->address().encode()));
+    COHAUL_TRY(job.set(prefix_of(purpose) + std::to_string(job.rank()), endpoint->address().encode()));
   }
   Status status = connect_lower(job, poller, self, deadline, out);
   if (status.ok() && endpoint != nullptr) status = accept_higher(job, poller, *endpoint, deadline, out);

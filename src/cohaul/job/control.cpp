@@ -48,7 +48,7 @@ bool get_meeting(Reader& r, Meeting& m) {
   return r.ok() && check(m).ok();
 }
 
-bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 10) || (kind >= 16 && kind <= 20); }
+bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 11) || (kind >= 16 && kind <= 20); }
 
 }  // namespace
 
@@ -94,6 +94,40 @@ Result<std::vector<Member>> decode_members(std::string_view bytes) {
     out.push_back(std::move(m));
   }
   if (!r.done()) return corrupt("a broken list of members");
+  return out;
+}
+
+std::string encode_ranks(const std::vector<int>& ranks) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  w.put(static_cast<std::uint32_t>(ranks.size()));
+  for (int rank : ranks) w.put(static_cast<std::int32_t>(rank));
+  return to_text(out);
+}
+
+Result<std::vector<int>> decode_ranks(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  const auto count = r.get<std::uint32_t>();
+  std::vector<int> out;
+  for (std::uint32_t i = 0; i < count && r.ok(); ++i) out.push_back(r.get<std::int32_t>());
+  if (!r.done()) return corrupt("a broken list of ranks");
+  return out;
+}
+
+std::string encode_values(const std::vector<std::string>& values) {
+  std::vector<std::byte> out;
+  Writer w(out);
+  w.put(static_cast<std::uint32_t>(values.size()));
+  for (const std::string& value : values) w.text(value);
+  return to_text(out);
+}
+
+Result<std::vector<std::string>> decode_values(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  const auto count = r.get<std::uint32_t>();
+  std::vector<std::string> out;
+  for (std::uint32_t i = 0; i < count && r.ok(); ++i) out.push_back(r.text());
+  if (!r.done()) return corrupt("a broken list of values");
   return out;
 }
 

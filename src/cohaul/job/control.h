@@ -7,12 +7,14 @@
 //   frame.body   i64 timeout_ms | u32 length, key
 //   frame.payload  value: at most kValueBytesMax
 //
-// The value of join is a member, of a joined member's reply the list of all, of lost a loss, of meet a meeting, of
-// waits an absence:
+// The value of join is a member, of a joined member's reply a list of members, of lost a loss, of meet a meeting, of
+// waits an absence, of left a list of ranks, of the reply to gather a list of values:
 //
 //   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text cpus | i32 quota | i32 threads | text log
 //            (text: u32 length, bytes)
 //   members  u32 count | member…
+//   ranks    u32 count | i32…
+//   values   u32 count | text…
 //   meeting  text group | i64 number | i64 progress | text purpose | text facts
 //   absence  i32 rank | meeting, without facts
 //   loss     u8 role | i32 rank | i32 exit code | u8 reported | text how | text operation | text place
@@ -30,7 +32,8 @@ namespace cohaul::job {
 
 enum class ControlKind : std::uint16_t {
   // A member says:
-  join = 1,       // number: workers, key: version of the library, value: member. Reply when all have joined: members
+  join =
+      1,  // number: workers, key: version of the library, value: member. Reply when all have joined: members, of all for worker 0, of the same host for others
   heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
   get = 4,        // key, timeout_ms, number: 1 + rank of who is to set it, 0: anyone. Reply when it is there: the value
@@ -40,12 +43,14 @@ enum class ControlKind : std::uint16_t {
   commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
   overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
   meet = 10,      // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not
+  gather =
+      11,  // key, timeout_ms, number: how many, value: who sets them. Reply when key0, key1, … are there: their values
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat
   lost = 18,   // value: loss
   waits = 19,  // a worker has waited at a meeting for a while; value: absence
-  left = 20,   // number: rank of a worker that has said goodbye
+  left = 20,   // workers have said goodbye; value: their ranks
 };
 
 constexpr std::size_t kValueBytesMax = 1 << 20;
@@ -65,8 +70,15 @@ std::vector<std::byte> encode_body(const ControlMessage& message);
 Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body,
                                       ConstBytes payload);
 
+/// Who sets values that are gathered: each the worker of its number, or anyone.
+constexpr char kSetByWorkers[] = "workers", kSetByAnyone[] = "";
+
 std::string encode_members(const std::vector<Member>& members);
 Result<std::vector<Member>> decode_members(std::string_view bytes);
+std::string encode_ranks(const std::vector<int>& ranks);
+Result<std::vector<int>> decode_ranks(std::string_view bytes);
+std::string encode_values(const std::vector<std::string>& values);
+Result<std::vector<std::string>> decode_values(std::string_view bytes);
 /// invalid: what the wire does not carry (texts that are too long, negative numbers).
 Status check(const Meeting& meeting);
 std::string encode_meeting(const Meeting& meeting);

@@ -57,6 +57,17 @@ class ConnectedJob final : public JobBase {
     return call(std::move(m), deadline);
   }
 
+  Result<std::vector<std::string>> gather(const std::string& prefix, int count, bool by_workers,
+                                          Time deadline) override {
+    ControlMessage m;
+    m.kind = ControlKind::gather;
+    m.key = prefix;
+    m.number = static_cast<std::uint64_t>(count);
+    m.value = by_workers ? kSetByWorkers : kSetByAnyone;
+    COHAUL_ASSIGN(const std::string values, call(std::move(m), deadline));
+    return decode_values(values);
+  }
+
   Status meet(const Meeting& meeting, Time deadline) override {
     COHAUL_TRY(check(meeting));
     if (world() == 1) return {};

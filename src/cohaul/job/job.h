@@ -80,6 +80,7 @@ class Job : public Watch {
   virtual int world() const = 0;
   virtual int servers() const = 0;
   virtual const JoinOptions& options() const = 0;
+  /// Worker 0 knows all; every other process knows those of its host.
   virtual const std::vector<Member>& members() const = 0;
   /// Workers of this host, this one included; and this one's index among them (0 = the host's leader).
   virtual int workers_on_host() const = 0;
@@ -94,6 +95,9 @@ class Job : public Watch {
   virtual Result<std::string> get_from(int /*worker*/, const std::string& key, Time deadline) {
     return get(key, deadline);
   }
+  /// All of prefix0 … prefix(count − 1), in this order, by one question. by_workers: as get_from(), each is set by the worker of its number. All
+  /// together at most 1 MB.
+  virtual Result<std::vector<std::string>> gather(const std::string& prefix, int count, bool by_workers, Time deadline);
   /// All `count` callers (workers by default) of the same name meet. invalid: `count` is world(), and a worker left the job that has not come.
   virtual Status barrier(const std::string& name, int count, Time deadline) = 0;
 

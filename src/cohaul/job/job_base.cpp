@@ -31,6 +31,15 @@ void Job::forget_last_words() {
   forgotten.swap(last_words_);
 }
 
+Result<std::vector<std::string>> Job::gather(const std::string& prefix, int count, bool by_workers, Time deadline) {
+  std::vector<std::string> out;
+  for (int i = 0; i < count; ++i) {
+    const std::string key = prefix + std::to_string(i);
+    COHAUL_ASSIGN(out.emplace_back(), by_workers ? get_from(i, key, deadline) : get(key, deadline));
+  }
+  return out;
+}
+
 Status Job::say_last_words() {
   for (;;) {
     LastWords::node_type latest;

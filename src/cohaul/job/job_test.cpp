@@ -526,7 +526,7 @@ TEST(ControlTest, RefusesBrokenMessages) {
   m.key = "key";
   std::vector<std::byte> body = encode_body(m);
   EXPECT_TRUE(decode_control(3, 1, 2, body, {}).ok());
-  EXPECT_EQ(decode_control(11, 1, 2, body, {}).status().code(), Code::corrupt);
+  EXPECT_EQ(decode_control(12, 1, 2, body, {}).status().code(), Code::corrupt);
   for (std::size_t n = 0; n < body.size(); ++n)
     EXPECT_FALSE(decode_control(3, 1, 2, ConstBytes(body).first(n), {}).ok());
   std::string loss = encode_loss({{Role::server, 3}, "how", "operation", 1, true});
@@ -537,6 +537,12 @@ TEST(ControlTest, RefusesBrokenMessages) {
   std::string members = encode_members({member, member});
   EXPECT_EQ(decode_members(members)->size(), 2u);
   for (std::size_t n = 0; n < members.size(); ++n) EXPECT_FALSE(decode_members(members.substr(0, n)).ok());
+  std::string ranks = encode_ranks({7, 1023}), values = encode_values({"a", ""});
+  EXPECT_EQ(*decode_ranks(ranks), (std::vector<int>{7, 1023}));
+  EXPECT_EQ(*decode_values(values), (std::vector<std::string>{"a", ""}));
+  for (std::size_t n = 0; n < ranks.size(); ++n) EXPECT_FALSE(decode_ranks(ranks.substr(0, n)).ok());
+  for (std::size_t n = 0; n < values.size(); ++n) EXPECT_FALSE(decode_values(values.substr(0, n)).ok());
+  EXPECT_FALSE(decode_ranks(ranks + "x").ok() || decode_values(values + "x").ok());
 }
 
 }  // namespace

@@ -37,12 +37,13 @@ void Meetings::meet(const Ticket& from, Meeting meeting, Time now, Duration time
   progress_[{meeting.group, worker}] = meeting.progress;
   if (gathering.verdict.ok()) gathering.verdict = compare(gathering, worker, meeting);
   const std::pair<std::string, std::int64_t> key{meeting.group, meeting.number};
-  gathering.came[worker] = {std::move(meeting), from, true, now + timeout, now + kTellAfter, timeout};
+  if (meeting.progress < gathering.told) gathering.tell_at = std::min(gathering.tell_at, now + kTellAfter);
+  gathering.came[worker] = {std::move(meeting), from, true, now, now + timeout, timeout};
+  ++gathering.waiting;
+  deadlines_.insert(now + timeout);
   if (gathering.verdict.ok()) gathering.verdict = missed_for_ever(gathering);
   if (!gathering.verdict.ok()) return settle(gathering);
-  for (int other = 0; other < workers_; ++other) {
-    if (gathering.expects(other)) return;
-  }
+  if (gathering.waiting < workers_) return;
   settle(gathering);
   held_[key.first] = key.second;
   open_.erase(key);
@@ -80,8 +81,15 @@ Status Meetings::missed_for_ever(const Gathering& gathering) const {
 
 void Meetings::settle(Gathering& gathering) {
   for (auto& [worker, arrival] : gathering.came) {
-    if (std::exchange(arrival.waits, false)) answers_.push_back({arrival.ticket, gathering.verdict, {}});
+    if (dismiss(gathering, arrival)) answers_.push_back({arrival.ticket, gathering.verdict, {}});
   }
+}
+
+bool Meetings::dismiss(Gathering& gathering, Arrival& arrival) {
+  if (!std::exchange(arrival.waits, false)) return false;
+  --gathering.waiting;
+  deadlines_.erase(deadlines_.find(arrival.deadline));
+  return true;
 }
 
 void Meetings::leave(int worker) {
@@ -96,7 +104,7 @@ void Meetings::leave(int worker) {
 void Meetings::forget(std::uint64_t connection) {
   for (auto& [key, gathering] : open_) {
     for (auto& [worker, arrival] : gathering.came) {
-      if (arrival.ticket.connection == connection) arrival.waits = false;
+      if (arrival.ticket.connection == connection) dismiss(gathering, arrival);
     }
   }
 }
@@ -121,29 +129,44 @@ std::string Meetings::waited_in_vain(const Gathering& gathering, const Arrival& 
          ", and has waited " + seconds_text(arrival.timeout) + " in vain for " + missing;
 }
 
+/// Who has waited for long enough after the fewest steps, if that is news; and when there may be more.
+void Meetings::tell(Gathering& gathering, Time now) {
+  const Arrival* first = nullptr;
+  for (const auto& [worker, arrival] : gathering.came) {
+    if (!arrival.waits || now < arrival.came_at + kTellAfter || arrival.meeting.progress >= gathering.told) continue;
+    if (first == nullptr || arrival.meeting.progress < first->meeting.progress) first = &arrival;
+  }
+  if (first != nullptr) {
+    const Meeting& m = first->meeting;
+    gathering.told = m.progress;
+    absences_.push_back({first->ticket.who.rank, {m.group, m.number, m.purpose, m.progress, {}}});
+  }
+  gathering.tell_at = kForever;
+  for (const auto& [worker, arrival] : gathering.came) {
+    if (arrival.waits && arrival.meeting.progress < gathering.told)
+      gathering.tell_at = std::min(gathering.tell_at, arrival.came_at + kTellAfter);
+  }
+}
+
 void Meetings::expire(Time now, const std::function<std::string(MemberKey)>& last_operation) {
+  const bool someone_is_late = !deadlines_.empty() && now >= *deadlines_.begin();
   for (auto& [key, gathering] : open_) {
+    if (now >= gathering.tell_at) tell(gathering, now);
     std::vector<Arrival*> over;
     for (auto& [worker, arrival] : gathering.came) {
-      if (!arrival.waits) continue;
-      if (now >= arrival.deadline) over.push_back(&arrival);
-      if (now < arrival.tell_at) continue;
-      arrival.tell_at = kForever;
-      const Meeting& m = arrival.meeting;
-      absences_.push_back({worker, {m.group, m.number, m.purpose, m.progress, {}}});
+      if (!someone_is_late) break;
+      if (arrival.waits && now >= arrival.deadline) over.push_back(&arrival);
     }
     for (Arrival* arrival : over)
       answers_.push_back({arrival->ticket, peer_lost(waited_in_vain(gathering, *arrival, last_operation)), {}});
-    for (Arrival* arrival : over) arrival->waits = false;
+    for (Arrival* arrival : over) dismiss(gathering, *arrival);
   }
 }
 
 Time Meetings::next_time() const {
-  Time next = kForever;
+  Time next = deadlines_.empty() ? kForever : *deadlines_.begin();
   for (const auto& [key, gathering] : open_) {
-    for (const auto& [worker, arrival] : gathering.came) {
-      if (arrival.waits) next = std::min({next, arrival.deadline, arrival.tell_at});
-    }
+    if (gathering.waiting > 0) next = std::min(next, gathering.tell_at);
   }
   return next;
 }

@@ -34,7 +34,8 @@ class Meetings {
   Time next_time() const;
 
   std::vector<Answer> take_answers() { return std::exchange(answers_, {}); }
-  /// Who has waited for kTellAfter, each once.
+  /// Of each meeting who has waited for kTellAfter, and later who has waited that long after fewer steps: whoever waits for one of them in a
+  /// step needs to know no more.
   std::vector<Absence> take_absences() { return std::exchange(absences_, {}); }
 
  private:
@@ -42,17 +43,23 @@ class Meetings {
     Meeting meeting;
     Ticket ticket;
     bool waits = true;  // for its answer
-    Time deadline = 0, tell_at = 0;
+    Time came_at = 0, deadline = 0;
     Duration timeout = 0;
   };
   struct Gathering {
     std::map<int, Arrival> came;  // by worker
+    int waiting = 0;
+    Time tell_at = kForever;        // when there may be news of who waits
+    std::int64_t told = INT64_MAX;  // the fewest steps of whom was told of
     Status verdict;
     bool expects(int worker) const;
   };
   Status compare(const Gathering& gathering, int worker, const Meeting& meeting) const;
   Status missed_for_ever(const Gathering& gathering) const;
   void settle(Gathering& gathering);
+  /// It waits no more. False: it did not.
+  bool dismiss(Gathering& gathering, Arrival& arrival);
+  void tell(Gathering& gathering, Time now);
   std::string waited_in_vain(const Gathering& gathering, const Arrival& arrival,
                              const std::function<std::string(MemberKey)>& last_operation) const;
   std::string whereabouts(int worker, const std::function<std::string(MemberKey)>& last_operation) const;
@@ -61,6 +68,7 @@ class Meetings {
   std::map<std::pair<std::string, std::int64_t>, Gathering> open_;  // by group and number
   std::map<std::string, std::int64_t> held_;                        // the last meeting of a group to which all came
   std::map<std::pair<std::string, int>, std::int64_t> progress_;    // by group and worker, as it said last
+  std::multiset<Time> deadlines_;                                   // of all who wait
   std::set<int> left_;
   std::vector<Answer> answers_;
   std::vector<Absence> absences_;

@@ -140,6 +140,25 @@ TEST(MeetingsTest, WhoHasWaitedForAWhileIsToldOfOnce) {
   EXPECT_TRUE(m.take_absences().empty());
 }
 
+TEST(MeetingsTest, OfManyWhoWaitOneIsToldOfWhoHasDoneTheFewestSteps) {
+  Meetings m(5);
+  constexpr Duration kLater = 10 * kMillisecond;
+  m.meet(ticket(3), meeting("close()", 7), 0, kTimeout);
+  m.meet(ticket(2), meeting("close()", 7), 0, kTimeout);
+  m.meet(ticket(1), meeting("close()", 8), kLater, kTimeout);
+  m.meet(ticket(0), meeting("close()", 5), kLater, kTimeout);
+  m.expire(Meetings::kTellAfter, step_17);
+  auto told = m.take_absences();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].worker, 2);
+  EXPECT_EQ(m.next_time(), Meetings::kTellAfter + kLater);
+  m.expire(Meetings::kTellAfter + kLater, step_17);
+  told = m.take_absences();
+  ASSERT_EQ(told.size(), 1u) << "after fewer steps: that is news";
+  EXPECT_EQ(told[0].worker, 0);
+  EXPECT_EQ(m.next_time(), kTimeout) << "and nothing else will be";
+}
+
 TEST(MeetingsTest, WhoIsGoneWaitsNoMore) {
   Meetings m(2);
   m.meet(ticket(1), meeting("close()"), 0, kTimeout);
@@ -268,17 +287,94 @@ TEST_F(RendezvousTest, TellsTheOthersWhoWaitsAndWhoHasLeft) {
   }
   said = say(2, message(ControlKind::leave));
   EXPECT_EQ(said[0].at(0).kind, ControlKind::left);
-  EXPECT_EQ(said[0].at(0).number, 2u);
+  EXPECT_EQ(*decode_ranks(said[0].at(0).value), std::vector{2});
   EXPECT_EQ(said[2].at(0).kind, ControlKind::reply);
   ASSERT_EQ(said[1].size(), 2u);  // that it left, and that the meeting cannot be
   EXPECT_EQ(status_of(said[1][1]).code(), Code::invalid);
-  EXPECT_EQ(say(1, message(ControlKind::leave))[0].size(), 1u);
+  EXPECT_FALSE(say(1, message(ControlKind::leave)).contains(0)) << "not so soon after the first";
+  EXPECT_EQ(rendezvous->next_time(), now + Rendezvous::kTellLeftEvery);
+  EXPECT_EQ(*decode_ranks(advance(Rendezvous::kTellLeftEvery)[0].at(0).value), std::vector{1});
   EXPECT_EQ(say(0, message(ControlKind::leave)).size(), 1u) << "nobody is left to be told";
+}
+
+TEST_F(RendezvousTest, ManyGoodbyesAreToldOfTogether) {
+  join_all(5);
+  EXPECT_EQ(*decode_ranks(say(3, message(ControlKind::leave))[0].at(0).value), std::vector{3});
+  say(4, message(ControlKind::leave));
+  now += Rendezvous::kTellLeftEvery / 2;
+  say(1, message(ControlKind::leave));
+  auto said = advance(Rendezvous::kTellLeftEvery / 2);
+  EXPECT_EQ(said.size(), 2u);
+  for (int w : {0, 2}) {
+    ASSERT_EQ(said[w].size(), 1u);
+    EXPECT_EQ(*decode_ranks(said[w][0].value), (std::vector{4, 1}));
+  }
+}
+
+TEST_F(RendezvousTest, WorkerZeroHearsOfAllTheOthersOfTheirHost) {
+  start(4);
+  std::map<int, std::vector<ControlMessage>> said;
+  for (int w = 0; w < 4; ++w) {
+    Member member;
+    member.rank = w;
+    member.host_id = w < 2 ? "here" : "there";
+    ControlMessage m = make_join(member, 4);
+    m.request = 1;
+    said = say(w, m);
+  }
+  std::map<int, std::vector<int>> heard;
+  for (int w = 0; w < 4; ++w) {
+    const auto members = decode_members(said[w].at(0).value);
+    for (const Member& m : *members) heard[w].push_back(m.rank);
+  }
+  EXPECT_EQ(heard, (std::map<int, std::vector<int>>{{0, {0, 1, 2, 3}}, {1, {0, 1}}, {2, {2, 3}}, {3, {2, 3}}}));
 }
 
 TEST_F(RendezvousTest, RefusesABrokenMeeting) {
   join_all(2);
   EXPECT_EQ(status_of(say(1, message(ControlKind::meet, "broken"))[1].at(0)).code(), Code::corrupt);
+}
+
+TEST(StoreTest, GathersWhenAllValuesAreThere) {
+  Store store(3);
+  store.set(ticket(1), "address/1", "b");
+  (void)store.take_answers();
+  store.gather(ticket(2), "address/", 3, false, 0, kTimeout);
+  store.gather(ticket(0), "address/", 2, false, 0, 2 * kTimeout);
+  store.gather(ticket(1), "address/", 0, false, 0, kTimeout);
+  auto answers = store.take_answers();
+  ASSERT_EQ(answers.size(), 1u) << "of none, at once";
+  EXPECT_EQ(*decode_values(answers[0].value), std::vector<std::string>());
+  EXPECT_EQ(store.next_deadline(), kTimeout);
+  store.set(ticket(0), "address/0", "a");
+  answers = store.take_answers();
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_EQ(answers[1].to.who.rank, 0);
+  EXPECT_EQ(*decode_values(answers[1].value), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(store.next_deadline(), kTimeout);
+  store.set(ticket(2), "address/2", "");
+  EXPECT_EQ(*decode_values(store.take_answers().at(1).value), (std::vector<std::string>{"a", "b", ""}));
+  EXPECT_EQ(store.next_deadline(), kForever);
+  store.gather(ticket(0), "address/", 5, false, 0, kTimeout);
+  store.expire(kTimeout);
+  EXPECT_EQ(store.take_answers().at(0).status.message(), "nobody has set 'address/3' within 2.0 s");
+}
+
+TEST(StoreTest, NobodyGathersFromWhoHasLeft) {
+  Store store(3);
+  store.set(ticket(0), "address/0", "a");
+  store.leave({Role::worker, 0});
+  store.gather(ticket(2), "address/", 2, true, 0, kTimeout);
+  EXPECT_EQ(store.take_answers().size(), 1u) << "what it has set is there";
+  store.leave({Role::worker, 1});
+  EXPECT_EQ(store.take_answers().at(0).status.message(), "worker 1 has left the job");
+  store.gather(ticket(2), "address/", 2, true, 0, kTimeout);
+  EXPECT_EQ(store.take_answers().at(0).status.message(), "worker 1 has left the job");
+  const std::string big(kValueBytesMax / 2, 'x');
+  for (int i : {0, 1}) store.set(ticket(0), "big/" + std::to_string(i), big);
+  store.gather(ticket(2), "big/", 2, false, 0, kTimeout);
+  EXPECT_EQ(store.take_answers().at(2).status.message(), "the store's values 'big/…' are over 1 MB");
+  EXPECT_EQ(store.next_deadline(), kForever);
 }
 
 TEST(StoreTest, NobodyWaitsForWhoHasLeft) {

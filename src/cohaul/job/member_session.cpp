@@ -63,7 +63,9 @@ void MemberSession::received(ControlMessage message, Time now) {
     waits_[{absence->meeting.group, absence->worker}] = absence->meeting;
     alarm_ = true;
   } else if (message.kind == ControlKind::left) {
-    left_.insert(static_cast<int>(message.number));
+    auto ranks = decode_ranks(message.value);
+    if (!ranks.ok()) return;
+    left_.insert(ranks->begin(), ranks->end());
     alarm_ = true;
   } else if (message.kind == ControlKind::reply) {
     auto call = calls_.find(message.request);  // none: nobody waits for it, or no longer

@@ -31,11 +31,7 @@ class MemberSessionTest : public ::testing::Test {
   void hear_loss(Time now) {
     session.received(message(ControlKind::lost, 0, encode_loss({{Role::worker, 2}, "killed", "step 17"})), now);
   }
-  void hear_left(int worker, Time now) {
-    ControlMessage m = message(ControlKind::left);
-    m.number = static_cast<std::uint64_t>(worker);
-    session.received(std::move(m), now);
-  }
+  void hear_left(int worker, Time now) { session.received(message(ControlKind::left, 0, encode_ranks({worker})), now); }
   void hear_waits(int worker, std::int64_t number, std::int64_t progress, Time now) {
     const Meeting meeting{"trainer 0", number, "evaluate()", progress, ""};
     session.received(message(ControlKind::waits, 0, encode_absence({worker, meeting})), now);

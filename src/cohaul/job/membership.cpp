@@ -56,7 +56,15 @@ std::string Loss::message() const {
 Membership::Membership(const Options& options, Time now) : options_(options), last_decision_(now) {
   for (int i = 0; i < options.workers; ++i) states_[{Role::worker, i}];
   for (int i = 0; i < options.servers; ++i) states_[{Role::server, i}];
+  for (const auto& [who, s] : states_) count(who, s, 1);
   if (options.must_join) join_deadline_ = now + options.join_timeout;
+}
+
+/// A state is taken out of the counts before it changes, and put in again after it.
+void Membership::count(MemberKey who, const State& s, int by) {
+  if (!s.member) to_join_ += by;
+  if (!s.member && s.gone) gone_before_joining_ += by;
+  if (who.role == Role::worker && !is_done(s)) workers_at_work_ += by;
 }
 
 Status Membership::join(const Member& member, Time now) {
@@ -71,8 +79,11 @@ Status Membership::join(const Member& member, Time now) {
     return invalid(describe(member.key()) + " has joined already (pid " + std::to_string(s.member->pid) + " on " +
                    s.member->host + "): give every process its own rank");
   }
+  count(it->first, s, -1);
   s.member = member;
+  count(it->first, s, 1);
   s.heard = now;
+  silent_at_ = std::min(silent_at_, now + options_.peer_timeout);
   if (s.operation.empty()) s.operation = "join";
   anyone_joined_ = true;
   if (!join_deadline_) join_deadline_ = now + options_.join_timeout;
@@ -102,7 +113,10 @@ void Membership::heartbeat(MemberKey who, std::string operation, Duration busy, 
 
 void Membership::leave(MemberKey who) {
   auto it = states_.find(who);
-  if (it != states_.end()) it->second.left = true;
+  if (it == states_.end()) return;
+  count(who, it->second, -1);
+  it->second.left = true;
+  count(who, it->second, 1);
 }
 
 Status Membership::commit(MemberKey who) {
@@ -126,7 +140,7 @@ Status Membership::overdue(MemberKey who, Duration waited, Time now) {
   auto longest = states_.end();
   for (auto it = states_.begin(); it != states_.end(); ++it) {
     const State& s = it->second;
-    if (it->first == who || !s.member || s.left || s.gone || s.given_up || s.busy_since > now - waited / 2) continue;
+    if (it->first == who || !is_watched(s) || s.busy_since > now - waited / 2) continue;
     if (longest == states_.end() || s.busy_since < longest->second.busy_since) longest = it;
   }
   if (longest == states_.end()) return {};
@@ -147,7 +161,9 @@ void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
   auto it = states_.find(who);
   if (it == states_.end()) return;
   State& s = it->second;
+  count(who, s, -1);
   s.gone = true;
+  count(who, s, 1);
   std::string text = how.text();
   // A clean end before joining is a loss only to those who have joined: decide() looks.
   if (!s.member && !how.by_signal && how.code == 0) return;
@@ -181,15 +197,18 @@ void Membership::notice_standstill(Time now) {
 }
 
 void Membership::notice_silence(Time now) {
+  if (now < silent_at_) return;
+  silent_at_ = kForever;
   for (auto& [who, s] : states_) {
-    if (!s.member || s.left || s.gone || s.given_up || now - s.heard < options_.peer_timeout) continue;
-    accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), kLost, now);
+    if (!is_watched(s)) continue;
+    if (now - s.heard < options_.peer_timeout) silent_at_ = std::min(silent_at_, s.heard + options_.peer_timeout);
+    else accuse(who, kCertain, "no heartbeat for " + seconds_text(now - s.heard), kLost, now);
   }
 }
 
 void Membership::notice_missing(Time now) {
   if (assembled_) return;
-  if (anyone_joined_) {
+  if (anyone_joined_ && gone_before_joining_ > 0) {
     for (auto& [who, s] : states_) {
       if (!s.member && s.gone) accuse(who, kCertain, "exited before it joined, and others wait for it", kLost, now);
     }
@@ -206,18 +225,14 @@ void Membership::notice_missing(Time now) {
 
 bool Membership::workers_done() const {
   if (committed_ && states_.at(*committed_).left) return true;
-  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
-    const State& s = entry.second;
-    return entry.first.role != Role::worker || s.left || (s.gone && !s.member);
-  });
+  return workers_at_work_ == 0;
 }
 
 std::vector<Decision> Membership::decide(Time now) {
   std::vector<Decision> out;
   notice_standstill(now);
   if (loss_ || (finished_ && !committed_)) return out;
-  if (!assembled_ && anyone_joined_ &&
-      std::all_of(states_.begin(), states_.end(), [](const auto& entry) { return entry.second.member.has_value(); })) {
+  if (!assembled_ && anyone_joined_ && to_join_ == 0) {
     assembled_ = true;
     out.push_back({.kind = Decision::Kind::assembled});
   }
@@ -244,12 +259,9 @@ std::vector<Decision> Membership::decide(Time now) {
 
 Time Membership::next_decision() const {
   if (loss_ || (finished_ && !committed_)) return kForever;
-  Time next = last_decision_ + options_.peer_timeout / 4;
+  Time next = std::min(last_decision_ + options_.peer_timeout / 4, silent_at_);
   if (!assembled_ && join_deadline_) next = std::min(next, *join_deadline_);
   for (const auto& e : evidence_) next = std::min(next, e.at + kEvidenceGrace);
-  for (const auto& [who, s] : states_) {
-    if (s.member && !s.left && !s.gone && !s.given_up) next = std::min(next, s.heard + options_.peer_timeout);
-  }
   return next;
 }
 

@@ -122,9 +122,19 @@ class Membership {
   void notice_silence(Time now);
   void notice_missing(Time now);
   bool workers_done() const;
+  /// Its silence would be a loss.
+  static bool is_watched(const State& s) { return s.member && !s.left && !s.gone && !s.given_up; }
+  /// Nobody waits for it.
+  static bool is_done(const State& s) { return s.left || (s.gone && !s.member); }
+  void count(MemberKey who, const State& s, int by);
 
   Options options_;
   std::map<MemberKey, State> states_;
+  // Of the states, so that an event costs no look at all of them:
+  int to_join_ = 0;              // members
+  int workers_at_work_ = 0;      // that are not done
+  int gone_before_joining_ = 0;  // members
+  Time silent_at_ = kForever;    // nobody's silence is a loss before
   std::vector<Evidence> evidence_;
   std::optional<Loss> loss_;
   std::optional<MemberKey> committed_;

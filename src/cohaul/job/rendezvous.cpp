@@ -66,12 +66,25 @@ void Rendezvous::join(std::uint64_t id, Connection& c, const ControlMessage& m, 
   }
   c.joined = true;
   c.join_request = m.request;
+  c.host_id = members->front().host_id;
+  members_of_host_.clear();
   if (membership_.assembled()) welcome(id, c);
 }
 
 void Rendezvous::welcome(std::uint64_t id, Connection& c) {
   if (!c.joined || std::exchange(c.answered, true)) return;
-  outgoing_.push_back({id, make_reply(c.join_request, {}, encode_members(membership_.members()))});
+  outgoing_.push_back({id, make_reply(c.join_request, {}, members_for(c))});
+}
+
+/// Worker 0 writes down who all are. To others those on their host matter, and all lists of all would be quadratic.
+std::string Rendezvous::members_for(const Connection& c) {
+  if (c.who == MemberKey{transport::Role::worker, 0}) return encode_members(membership_.members());
+  if (members_of_host_.empty()) {
+    std::map<std::string, std::vector<Member>> hosts;
+    for (Member& m : membership_.members()) hosts[m.host_id].push_back(std::move(m));
+    for (const auto& [host_id, members] : hosts) members_of_host_[host_id] = encode_members(members);
+  }
+  return members_of_host_.at(c.host_id);
 }
 
 void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Time now) {
@@ -96,6 +109,10 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
     }
     case ControlKind::set: store_.set(ticket, m.key, m.value); break;
     case ControlKind::get: store_.get(ticket, m.key, now, timeout, setter_of(m)); break;
+    case ControlKind::gather:
+      store_.gather(ticket, m.key, static_cast<int>(std::min<std::uint64_t>(m.number, 1 << 20)),
+                    m.value == kSetByWorkers, now, timeout);
+      break;
     case ControlKind::barrier:
       store_.barrier(ticket, m.key, static_cast<int>(std::min<std::uint64_t>(m.number, 1 << 20)), now, timeout);
       break;
@@ -126,12 +143,18 @@ void Rendezvous::leave(const Ticket& from) {
   store_.leave(from.who);
   if (from.who.role == transport::Role::worker) {
     meetings_.leave(from.who.rank);
-    ControlMessage left;
-    left.kind = ControlKind::left;
-    left.number = static_cast<std::uint64_t>(from.who.rank);
-    tell_others(from.who.rank, left);
+    goodbyes_.push_back(from.who.rank);
   }
   outgoing_.push_back({from.connection, make_reply(from.request, {})});
+}
+
+void Rendezvous::tell_of_goodbyes(Time now) {
+  if (goodbyes_.empty() || now < tell_left_at_) return;
+  ControlMessage left;
+  left.kind = ControlKind::left;
+  left.value = encode_ranks(std::exchange(goodbyes_, {}));
+  tell_others(-1, left);
+  tell_left_at_ = now + kTellLeftEvery;
 }
 
 void Rendezvous::tell_others(int worker, const ControlMessage& message) {
@@ -154,6 +177,7 @@ void Rendezvous::announce(const Loss& loss) {
 }
 
 void Rendezvous::advance(Time now) {
+  tell_of_goodbyes(now);
   for (Decision& d : membership_.decide(now)) {
     if (d.kind == Decision::Kind::assembled) {
       for (auto& [id, c] : connections_) welcome(id, c);
@@ -178,7 +202,8 @@ void Rendezvous::advance(Time now) {
 }
 
 Time Rendezvous::next_time() const {
-  return std::min({membership_.next_decision(), store_.next_deadline(), meetings_.next_time()});
+  return std::min({membership_.next_decision(), store_.next_deadline(), meetings_.next_time(),
+                   goodbyes_.empty() ? kForever : tell_left_at_});
 }
 
 std::vector<Rendezvous::Outgoing> Rendezvous::take_outgoing() { return std::exchange(outgoing_, {}); }

@@ -16,6 +16,9 @@ namespace cohaul::job {
 
 class Rendezvous {
  public:
+  /// Goodbyes are told to the others at most this often: the first at once, those that come meanwhile together.
+  static constexpr Duration kTellLeftEvery = 50 * kMillisecond;
+
   struct Outgoing {
     std::uint64_t connection;
     ControlMessage message;
@@ -43,14 +46,17 @@ class Rendezvous {
     MemberKey who;
     bool joined = false, answered = false;
     std::int64_t join_request = 0;
+    std::string host_id{};
   };
   void join(std::uint64_t id, Connection& c, const ControlMessage& m, Time now);
   void welcome(std::uint64_t id, Connection& c);
+  std::string members_for(const Connection& c);
   Status check_fit(MemberKey who, const ControlMessage& join) const;
   void meet(const Ticket& from, const ControlMessage& m, Time now, Duration timeout);
   void leave(const Ticket& from);
   void answer(std::vector<Answer> answers);
   void announce(const Loss& loss);
+  void tell_of_goodbyes(Time now);
   /// Tells all members that have not left, but for this worker.
   void tell_others(int worker, const ControlMessage& message);
 
@@ -58,6 +64,9 @@ class Rendezvous {
   Store store_;
   Meetings meetings_;
   std::map<std::uint64_t, Connection> connections_;
+  std::map<std::string, std::string> members_of_host_;  // by its id, encoded; made when all are there
+  std::vector<int> goodbyes_;                           // of workers, not yet told of
+  Time tell_left_at_ = 0;                               // not before
   std::vector<Outgoing> outgoing_;
   std::vector<Decision> decisions_;
 };

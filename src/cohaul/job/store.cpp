@@ -22,19 +22,62 @@ void Store::set(const Ticket& from, const std::string& key, std::string value) {
   answers_.push_back({from, {}, {}});
   auto getters = getters_.extract(key);
   if (getters.empty()) return;
-  for (const Waiting& w : getters.mapped()) answers_.push_back({w.ticket, {}, it->second});
+  for (Waiting& w : getters.mapped()) {
+    if (w.count == 0) {
+      dismiss(w, {}, it->second);
+    } else {
+      dismiss(w);
+      go_on(std::move(w));
+    }
+  }
+}
+
+void Store::await(const std::string& key, Waiting waiting) {
+  if (waiting.setter && left_.contains(*waiting.setter)) {
+    answers_.push_back({waiting.ticket, has_left(*waiting.setter), {}});
+    return;
+  }
+  deadlines_.insert(waiting.deadline);
+  getters_[key].push_back(std::move(waiting));
+}
+
+void Store::dismiss(const Waiting& waiting, const Status& verdict, std::string value) {
+  dismiss(waiting);
+  answers_.push_back({waiting.ticket, verdict, std::move(value)});
 }
 
 void Store::get(const Ticket& from, const std::string& key, Time now, Duration timeout,
                 std::optional<MemberKey> setter) {
   auto it = values_.find(key);
-  if (it != values_.end()) {
-    answers_.push_back({from, {}, it->second});
-  } else if (setter && left_.contains(*setter)) {
-    answers_.push_back({from, has_left(*setter), {}});
-  } else {
-    getters_[key].push_back({from, now + timeout, timeout, setter});
+  if (it != values_.end()) answers_.push_back({from, {}, it->second});
+  else await(key, {.ticket = from, .deadline = now + timeout, .timeout = timeout, .setter = setter});
+}
+
+void Store::gather(const Ticket& from, const std::string& prefix, int count, bool by_workers, Time now,
+                   Duration timeout) {
+  go_on({.ticket = from,
+         .deadline = now + timeout,
+         .timeout = timeout,
+         .prefix = prefix,
+         .count = count,
+         .by_workers = by_workers});
+}
+
+/// It waits for one value after the other, so that a value wakes only those who miss it.
+void Store::go_on(Waiting gathers) {
+  for (; gathers.next < gathers.count; ++gathers.next) {
+    const std::string key = gathers.prefix + std::to_string(gathers.next);
+    if (values_.contains(key)) continue;
+    if (gathers.by_workers) gathers.setter = MemberKey{transport::Role::worker, gathers.next};
+    return await(key, std::move(gathers));
   }
+  std::vector<std::string> values;
+  for (int i = 0; i < gathers.count; ++i) values.push_back(values_.at(gathers.prefix + std::to_string(i)));
+  std::string all = encode_values(values);
+  const bool fits = all.size() <= kValueBytesMax;
+  answers_.push_back({gathers.ticket,
+                      fits ? Status() : invalid("the store's values '" + gathers.prefix + "…' are over 1 MB"),
+                      fits ? std::move(all) : ""});
 }
 
 std::string Store::value(const std::string& key) const {
@@ -52,19 +95,22 @@ void Store::barrier(const Ticket& from, const std::string& name, int count, Time
                         {}});
     return;
   }
-  barrier.waiting.push_back({from, now + timeout, timeout, {}});
+  barrier.waiting.push_back({.ticket = from, .deadline = now + timeout, .timeout = timeout});
+  deadlines_.insert(now + timeout);
   const bool full = static_cast<int>(barrier.waiting.size()) >= count;
   Status verdict = full ? Status{} : missed_for_ever(barrier).context("barrier '" + name + "'");
   if (!full && verdict.ok()) return;
-  for (const Waiting& w : barrier.waiting) answers_.push_back({w.ticket, verdict, {}});
+  for (const Waiting& w : barrier.waiting) dismiss(w, verdict);
   barriers_.erase(name);
 }
 
 Status Store::has_left(MemberKey who) { return invalid(describe(who) + " has left the job"); }
 
 Status Store::missed_for_ever(const Barrier& barrier) const {
-  for (MemberKey who : absent(barrier)) {
-    if (left_.contains(who)) return has_left(who);
+  if (barrier.count != workers_) return {};
+  for (MemberKey who : left_) {
+    const auto is_it = [&](const Waiting& w) { return w.ticket.who == who; };
+    if (who.role == transport::Role::worker && std::ranges::none_of(barrier.waiting, is_it)) return has_left(who);
   }
   return {};
 }
@@ -74,20 +120,24 @@ void Store::leave(MemberKey who) {
   for (auto& [key, waiting] : getters_) {
     std::erase_if(waiting, [&](const Waiting& w) {
       if (w.setter != who) return false;
-      answers_.push_back({w.ticket, has_left(who), {}});
+      dismiss(w, has_left(who));
       return true;
     });
   }
   std::erase_if(barriers_, [&](const auto& entry) {
     Status verdict = missed_for_ever(entry.second).context("barrier '" + entry.first + "'");
     if (verdict.ok() || entry.second.waiting.empty()) return false;
-    for (const Waiting& w : entry.second.waiting) answers_.push_back({w.ticket, verdict, {}});
+    for (const Waiting& w : entry.second.waiting) dismiss(w, verdict);
     return true;
   });
 }
 
 void Store::forget(std::uint64_t connection) {
-  auto gone = [&](const Waiting& w) { return w.ticket.connection == connection; };
+  auto gone = [&](const Waiting& w) {
+    if (w.ticket.connection != connection) return false;
+    dismiss(w);
+    return true;
+  };
   for (auto& [key, waiting] : getters_) std::erase_if(waiting, gone);
   for (auto& [name, barrier] : barriers_) std::erase_if(barrier.waiting, gone);
 }
@@ -95,20 +145,22 @@ void Store::forget(std::uint64_t connection) {
 std::vector<MemberKey> Store::absent(const Barrier& barrier) const {
   std::vector<MemberKey> out;
   if (barrier.count != workers_) return out;
+  std::set<MemberKey> here;
+  for (const Waiting& w : barrier.waiting) here.insert(w.ticket.who);
   for (int rank = 0; rank < workers_; ++rank) {
-    MemberKey who{transport::Role::worker, rank};
-    auto is_it = [&](const Waiting& w) { return w.ticket.who == who; };
-    if (std::none_of(barrier.waiting.begin(), barrier.waiting.end(), is_it)) out.push_back(who);
+    const MemberKey who{transport::Role::worker, rank};
+    if (!here.contains(who)) out.push_back(who);
   }
   return out;
 }
 
 void Store::expire(Time now) {
+  if (now < next_deadline()) return;
   for (auto& entry : getters_) {
     const std::string& key = entry.first;
     std::erase_if(entry.second, [&](const Waiting& w) {
       if (now < w.deadline) return false;
-      answers_.push_back({w.ticket, peer_lost("nobody has set '" + key + "' within " + seconds_text(w.timeout)), {}});
+      dismiss(w, peer_lost("nobody has set '" + key + "' within " + seconds_text(w.timeout)));
       return true;
     });
   }
@@ -121,22 +173,10 @@ void Store::expire(Time now) {
     for (MemberKey who : absent(barrier)) missing += (missing.empty() ? "; missing: " : ", ") + describe(who);
     std::erase_if(barrier.waiting, [&](const Waiting& w) {
       if (now < w.deadline) return false;
-      answers_.push_back(
-          {w.ticket, peer_lost("barrier '" + name + "': " + text + seconds_text(w.timeout) + missing), {}});
+      dismiss(w, peer_lost("barrier '" + name + "': " + text + seconds_text(w.timeout) + missing));
       return true;
     });
   }
-}
-
-Time Store::next_deadline() const {
-  Time next = kForever;
-  for (const auto& [key, waiting] : getters_) {
-    for (const Waiting& w : waiting) next = std::min(next, w.deadline);
-  }
-  for (const auto& [name, barrier] : barriers_) {
-    for (const Waiting& w : barrier.waiting) next = std::min(next, w.deadline);
-  }
-  return next;
 }
 
 std::vector<Answer> Store::take_answers() { return std::exchange(answers_, {}); }

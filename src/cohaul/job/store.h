@@ -37,6 +37,9 @@ class Store {
   /// Answers when the key is there; peer_lost at the deadline; invalid when the one who is to set it, if he is known, has left the job.
   void get(const Ticket& from, const std::string& key, Time now, Duration timeout,
            std::optional<MemberKey> setter = {});
+  /// Answers with all of prefix0 … prefix(count − 1) (encode_values) when they are there; as get() otherwise. by_workers: each is set by the
+  /// worker of its number.
+  void gather(const Ticket& from, const std::string& prefix, int count, bool by_workers, Time now, Duration timeout);
   /// The value; empty: nobody has set it.
   std::string value(const std::string& key) const;
   /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers who have not. invalid: others said another count;
@@ -48,21 +51,30 @@ class Store {
   void forget(std::uint64_t connection);
   /// Answers those whose deadline has passed.
   void expire(Time now);
-  Time next_deadline() const;
+  Time next_deadline() const { return deadlines_.empty() ? kForever : *deadlines_.begin(); }
 
   std::vector<Answer> take_answers();
 
  private:
   struct Waiting {
-    Ticket ticket;
-    Time deadline;
-    Duration timeout;
-    std::optional<MemberKey> setter;  // of the value that it waits for, if known
+    Ticket ticket{};
+    Time deadline = 0;
+    Duration timeout = 0;
+    std::optional<MemberKey> setter{};  // of the value that it waits for, if known
+    // Of one that gathers:
+    std::string prefix{};
+    int count = 0, next = 0;  // values; which it waits for
+    bool by_workers = false;
   };
   struct Barrier {
     int count = 0;
     std::vector<Waiting> waiting;
   };
+  void await(const std::string& key, Waiting waiting);
+  /// It waits no more.
+  void dismiss(const Waiting& waiting) { deadlines_.erase(deadlines_.find(waiting.deadline)); }
+  void dismiss(const Waiting& waiting, const Status& verdict, std::string value = {});
+  void go_on(Waiting gathers);
   /// The workers that have not come to a barrier of all workers.
   std::vector<MemberKey> absent(const Barrier& barrier) const;
   Status missed_for_ever(const Barrier& barrier) const;
@@ -72,6 +84,7 @@ class Store {
   std::map<std::string, std::string> values_;
   std::map<std::string, std::vector<Waiting>> getters_;
   std::map<std::string, Barrier> barriers_;
+  std::multiset<Time> deadlines_;  // of all who wait
   std::set<MemberKey> left_;
   std::vector<Answer> answers_;
 };

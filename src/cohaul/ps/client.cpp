@@ -72,7 +72,7 @@ class Client final : public ServerExchange, ToServers {
   Patience until(Time deadline) const { return {poller_->clock().now(), deadline, ""}; }
   Patience of_step() const;
   void send(ServerRank to, const transport::Message& message) override;
-  Status link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline);
+  Status link(const std::string& at, transport::Form form, std::uint64_t model, Time deadline);
   /// Receives what has come. True: something had.
   Result<bool> receive();
   Status lost(ServerRank server, const Status& why);
@@ -131,10 +131,12 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   poller_->set_spin(own_threads() ? 0 : job::default_spin(job_));
   job_.wake_on_loss(poller_.get());
   Time deadline = poller_->clock().now() + seconds(job_.options().join_timeout_s);
+  const std::string prefix = own_threads() ? address_prefix(trainer_) : address_prefix();
+  const auto addresses = job_.gather(prefix, init_.servers, false, deadline);
+  if (!addresses.ok()) return fail(addresses.status().context("find the servers"));
   for (int k = 0; k < init_.servers; ++k) {
     note_operation("connect to server", k);
-    const std::string key = own_threads() ? address_key(ServerRank(k), trainer_) : address_key(ServerRank(k));
-    Status linked = link(key, job_.options().transport, layout.hash(), deadline);
+    Status linked = link((*addresses)[k], job_.options().transport, layout.hash(), deadline);
     if (!linked.ok()) return fail(linked.context("connect to " + named(ServerRank(k))));
     for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.back().channel->lend(*arena));
   }
@@ -148,9 +150,8 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   return {};
 }
 
-Status Client::link(const std::string& key, transport::Form form, std::uint64_t model, Time deadline) {
-  COHAUL_ASSIGN(std::string text, job_.get(key, deadline));
-  COHAUL_ASSIGN(transport::Address address, transport::Address::decode(text));
+Status Client::link(const std::string& at, transport::Form form, std::uint64_t model, Time deadline) {
+  COHAUL_ASSIGN(transport::Address address, transport::Address::decode(at));
   Link& link = links_.emplace_back();
   COHAUL_ASSIGN(link.channel, transport::connect(address, job_.identity(purpose_of(trainer_), model), form, deadline));
   COHAUL_TRY(poller_->add(*link.channel));

@@ -12,8 +12,8 @@ constexpr Duration kLookAround = kSecond;
 
 }  // namespace
 
-std::string address_key(ServerRank rank, std::optional<int> trainer) {
-  return "server/" + (trainer ? std::to_string(*trainer) + "/" : "") + std::to_string(rank.value) + "/address";
+std::string address_prefix(std::optional<int> trainer) {
+  return "server/" + (trainer ? std::to_string(*trainer) + "/" : "") + "address/";
 }
 
 Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank, std::optional<int> trainer) {
@@ -24,7 +24,7 @@ Result<std::unique_ptr<Service>> Service::listen(job::Job& job, ServerRank rank,
   self.role = transport::Role::server;
   self.rank = rank.value;
   COHAUL_ASSIGN(service->endpoint_, transport::listen(*service->poller_, self, job.listening()));
-  COHAUL_TRY(job.set(address_key(rank, trainer), service->endpoint_->address().encode()));
+  COHAUL_TRY(job.set(address_prefix(trainer) + std::to_string(rank.value), service->endpoint_->address().encode()));
   job.wake_on_loss(service->poller_.get());
   return service;
 }

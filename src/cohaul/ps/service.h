@@ -15,8 +15,9 @@
 
 namespace cohaul::ps {
 
-/// The name under which server `rank` publishes its address in the job's store; trainer: where it serves that one alone.
-std::string address_key(ServerRank rank, std::optional<int> trainer = {});
+/// The names under which servers publish their addresses in the job's store begin so, and end with the server's rank; trainer: where they serve
+/// that one alone.
+std::string address_prefix(std::optional<int> trainer = {});
 
 class Service final {
  public:

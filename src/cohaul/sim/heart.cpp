@@ -9,6 +9,7 @@ void Heart::receive(Time now) {
     auto message = job::receive_control(*control_);
     if (!message.ok()) return drop("its connection closed: " + message.status().message(), now);
     if (!*message) return;
+    traffic_.add(**message);
     session_.received(std::move(**message), now);
   }
 }
@@ -17,6 +18,7 @@ void Heart::speak(Time now) {
   session_.advance(job::MemberSession::kWaits, "simulated", now);
   for (job::ControlMessage& m : session_.take_outgoing()) {
     if (!control_) return;
+    traffic_.add(m);
     const Status sent = job::send_control(*control_, std::move(m));
     if (!sent.ok()) drop(sent.message(), now);
   }

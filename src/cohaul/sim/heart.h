@@ -10,6 +10,7 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/job/control_channel.h"
 #include "cohaul/job/member_session.h"
+#include "cohaul/sim/traffic.h"
 
 namespace cohaul::sim {
 
@@ -29,6 +30,7 @@ class Heart {
   job::MemberSession& session() { return session_; }
   const job::MemberSession& session() const { return session_; }
   const std::optional<job::Loss>& loss() const { return session_.loss(); }
+  const Traffic& traffic() const { return traffic_; }
   transport::Channel* channel() { return control_.get(); }
 
  private:
@@ -36,6 +38,7 @@ class Heart {
 
   std::unique_ptr<transport::Channel> control_;
   job::MemberSession session_;
+  Traffic traffic_;
 };
 
 }  // namespace cohaul::sim

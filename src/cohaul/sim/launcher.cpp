@@ -41,7 +41,9 @@ void Launcher::turn(Time now) {
   }
   rendezvous_.advance(now);
   for (auto& [id, message] : rendezvous_.take_outgoing()) {
-    if (channels_[id]) (void)job::send_control(*channels_[id], std::move(message)).ok();
+    if (!channels_[id]) continue;
+    traffic_.add(message);
+    (void)job::send_control(*channels_[id], std::move(message)).ok();
   }
   for (const job::Decision& d : rendezvous_.take_decisions()) on_decision_(d, now);
 }
@@ -51,6 +53,7 @@ bool Launcher::serve(std::uint64_t id, transport::Channel& channel, Time now) {
     auto message = job::receive_control(channel);
     if (!message.ok()) return false;
     if (!*message) return true;
+    traffic_.add(**message);
     rendezvous_.received(id, **message, now);
   }
 }

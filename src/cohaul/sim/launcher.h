@@ -9,6 +9,7 @@
 
 #include "cohaul/job/rendezvous.h"
 #include "cohaul/sim/scenario.h"
+#include "cohaul/sim/traffic.h"
 #include "cohaul/transport/channel.h"
 
 namespace cohaul::sim {
@@ -27,6 +28,7 @@ class Launcher {
   void kill();
   void stop(Time until) { stopped_until_ = until; }
   bool is_gone() const { return stopped_until_ == kForever; }
+  const Traffic& traffic() const { return traffic_; }
   const job::Membership& membership() const { return rendezvous_.membership(); }
 
  private:
@@ -42,6 +44,7 @@ class Launcher {
   std::map<std::uint64_t, std::unique_ptr<transport::Channel>> channels_;
   std::vector<End> ends_;
   Time stopped_until_ = 0;
+  Traffic traffic_;
 };
 
 }  // namespace cohaul::sim

@@ -8,14 +8,6 @@ namespace {
 
 constexpr Duration kToldWithin = 500 * kMillisecond;  // why it fails
 
-job::Member member_of(job::MemberKey who) {
-  job::Member out;
-  out.role = who.role;
-  out.rank = who.rank;
-  out.incarnation = Incarnation(1);
-  return out;
-}
-
 job::ControlMessage message_of(job::ControlKind kind) {
   job::ControlMessage out;
   out.kind = kind;
@@ -23,6 +15,14 @@ job::ControlMessage message_of(job::ControlKind kind) {
 }
 
 }  // namespace
+
+job::Member Process::as_member() const {
+  job::Member out;
+  out.role = who_.role;
+  out.rank = who_.rank;
+  out.incarnation = Incarnation(1);
+  return out;
+}
 
 void Process::turn(Time now) {
   if (state_ != State::running || now < stopped_until_) return;
@@ -34,7 +34,7 @@ void Process::turn(Time now) {
 
 void Process::go_on(Time now) {
   if (stage_ == Stage::starting)
-    ask(job::make_join(member_of(who_), scenario_.workers), kJoinTimeout + kSecond, Stage::joining, now);
+    ask(job::make_join(as_member(), scenario_.workers), kJoinTimeout + kSecond, Stage::joining, now);
   if (request_ != 0) {
     const auto answer = heart_.session().take_answer(request_, now);
     if (!answer) return;
@@ -67,9 +67,14 @@ void Process::answered(const Result<std::string>& answer) {
   if (stage_ == Stage::leaving) return end(State::done);
   stage_ = Stage::working;
   const auto members = job::decode_members(*answer);
-  if (members.ok() && static_cast<int>(members->size()) == scenario_.workers + scenario_.servers) return;
-  failure_ = corrupt("it is let in with another list of members than of all");
+  if (members.ok() && knows(*members)) return;
+  failure_ = corrupt("it is let in with another list of members than of all of its host");
   end(State::failed);
+}
+
+/// All are on one host, unless a subclass says otherwise.
+bool Process::knows(const std::vector<job::Member>& members) const {
+  return static_cast<int>(members.size()) == scenario_.workers + scenario_.servers;
 }
 
 const job::Loss* Process::end_of_job() const {

@@ -40,20 +40,27 @@ class Process {
   /// Why it failed.
   const Status& failure() const { return failure_; }
   virtual std::string waits_for() const = 0;
+  const Heart& heart() const { return heart_; }
 
  protected:
   virtual void work(Time now) = 0;
   virtual Time next_work() const { return kForever; }
   /// It looks at nothing until it has computed, so a loss can end it only from outside.
   virtual bool is_computing(Time) const { return false; }
+  /// As it joins.
+  virtual job::Member as_member() const;
+  /// These are the members that it is to know.
+  virtual bool knows(const std::vector<job::Member>& members) const;
   /// It has said its goodbyes to its peers.
   virtual bool is_finished() const = 0;
   /// Its connections to peers; null where closed.
   virtual std::vector<std::unique_ptr<transport::Channel>*> links() = 0;
 
-  const Heart& heart() const { return heart_; }
   /// It says why, and ends when that was heard.
   void fail(Status why) { failure_ = std::move(why); }
+
+  job::MemberSession& session() { return heart_.session(); }
+  const job::MemberSession& session() const { return heart_.session(); }
 
   const Scenario& scenario_;
 
