@@ -59,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ConstBytes value = in.raw(std::min(value_length, in.left()));
     std::string_view text(reinterpret_cast<const char*>(value.data()), value.size());
     (void)job::decode_members(text).ok();
+    (void)job::decode_welcome(text).ok();
     (void)job::decode_loss(text).ok();
     (void)job::decode_meeting(text).ok();
     (void)job::decode_absence(text).ok();

@@ -98,6 +98,10 @@ SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").va
   out << "Host nodown\n  HostName " << address(77) << "\nHost *\n  IdentityFile " << key
       << "\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n"
          "  ConnectTimeout 2\n";
+  // sshd writes its number once it listens.
+  for (int i = 1; i <= count_; ++i)
+    must("for k in $(seq 500); do [ -s " + folder_.file("pid") + std::to_string(i) +
+         " ] && exit 0; sleep 0.01; done; exit 1");
   ssh_ = "ssh -F " + config;
 }
 

@@ -17,7 +17,6 @@
 #include "cohaul/cli/failure.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
-#include "cohaul/job/cores.h"
 #include "cohaul/model/keys.h"
 #include "cohaul/observe/csv.h"
 #include "cohaul/observe/format.h"
@@ -303,7 +302,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
     }
     options = or_throw(job::from_environment());
     joined = train::join(options);
-    if (!job.has("job.threads")) job.set("job.threads", std::int64_t{job::default_threads(*joined)});
+    if (!job.has("job.threads")) job.set("job.threads", std::int64_t{joined->threads()});
     if (!joined->options().launched) or_throw(agree_on_job(*joined, job));
     train_job(*joined, job, own, arguments);
     train::or_throw(joined->close());

@@ -48,6 +48,28 @@ bool get_meeting(Reader& r, Meeting& m) {
   return r.ok() && check(m).ok();
 }
 
+/// How often each value comes in turn, and the value: neighbours are mostly on one host.
+std::vector<int> in_runs(const std::vector<int>& values) {
+  std::vector<int> out;
+  for (const int value : values) {
+    if (out.empty() || out.back() != value) out.insert(out.end(), {0, value});
+    ++out[out.size() - 2];
+  }
+  return out;
+}
+
+Result<std::vector<int>> from_runs(const std::vector<int>& runs) {
+  constexpr std::size_t kValuesMax = 1 << 20;
+  std::vector<int> out;
+  for (std::size_t i = 0; i + 1 < runs.size(); i += 2) {
+    if (runs[i] < 1 || out.size() + static_cast<std::size_t>(runs[i]) > kValuesMax)
+      return corrupt("a broken list of hosts");
+    out.insert(out.end(), static_cast<std::size_t>(runs[i]), runs[i + 1]);
+  }
+  if (runs.size() % 2 != 0) return corrupt("a broken list of hosts");
+  return out;
+}
+
 bool known(std::uint16_t kind) { return (kind >= 1 && kind <= 11) || (kind >= 16 && kind <= 20); }
 
 }  // namespace
@@ -94,6 +116,26 @@ Result<std::vector<Member>> decode_members(std::string_view bytes) {
     out.push_back(std::move(m));
   }
   if (!r.done()) return corrupt("a broken list of members");
+  return out;
+}
+
+std::string encode_welcome(const Welcome& welcome) {
+  std::vector<std::byte> out;
+  Writer(out)
+      .put(static_cast<std::int32_t>(welcome.threads))
+      .text(encode_ranks(in_runs(welcome.hosts)))
+      .text(encode_members(welcome.members));
+  return to_text(out);
+}
+
+Result<Welcome> decode_welcome(std::string_view bytes) {
+  Reader r(as_bytes(bytes));
+  Welcome out{.threads = r.get<std::int32_t>()};
+  const std::string hosts = r.text(), members = r.text();
+  if (!r.done() || out.threads < 1) return corrupt("a broken welcome");
+  COHAUL_ASSIGN(const std::vector<int> runs, decode_ranks(hosts));
+  COHAUL_ASSIGN(out.hosts, from_runs(runs));
+  COHAUL_ASSIGN(out.members, decode_members(members));
   return out;
 }
 

@@ -7,12 +7,13 @@
 //   frame.body   i64 timeout_ms | u32 length, key
 //   frame.payload  value: at most kValueBytesMax
 //
-// The value of join is a member, of a joined member's reply a list of members, of lost a loss, of meet a meeting, of
+// The value of join is a member, of its reply a welcome, of lost a loss, of meet a meeting, of
 // waits an absence, of left a list of ranks, of the reply to gather a list of values:
 //
 //   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text cpus | i32 quota | i32 threads | text log
 //            (text: u32 length, bytes)
 //   members  u32 count | member…
+//   welcome  i32 threads | text ranks (of hosts: how many workers in turn, and the host) | text members
 //   ranks    u32 count | i32…
 //   values   u32 count | text…
 //   meeting  text group | i64 number | i64 progress | text purpose | text facts
@@ -32,8 +33,7 @@ namespace cohaul::job {
 
 enum class ControlKind : std::uint16_t {
   // A member says:
-  join =
-      1,  // number: workers, key: version of the library, value: member. Reply when all have joined: members, of all for worker 0, of the same host for others
+  join = 1,       // number: workers, key: version of the library, value: member. Reply when all have joined: welcome
   heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
   get = 4,        // key, timeout_ms, number: 1 + rank of who is to set it, 0: anyone. Reply when it is there: the value
@@ -75,6 +75,15 @@ constexpr char kSetByWorkers[] = "workers", kSetByAnyone[] = "";
 
 std::string encode_members(const std::vector<Member>& members);
 Result<std::vector<Member>> decode_members(std::string_view bytes);
+/// What a member learns when all have joined.
+struct Welcome {
+  std::vector<Member> members{};  // worker 0: all; others: those of the same host
+  std::vector<int> hosts{};       // by worker: the first worker of its host
+  int threads = 1;                // of each worker, where job.threads is not set
+};
+std::string encode_welcome(const Welcome& welcome);
+/// corrupt: foreign bytes that are none.
+Result<Welcome> decode_welcome(std::string_view bytes);
 std::string encode_ranks(const std::vector<int>& ranks);
 Result<std::vector<int>> decode_ranks(std::string_view bytes);
 std::string encode_values(const std::vector<std::string>& values);

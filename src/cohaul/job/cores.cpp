@@ -14,6 +14,7 @@ namespace cohaul::job {
 namespace {
 
 constexpr double kRounding = 1e-6;  // of sums of fractions
+constexpr double kThreadsMost = 1024;
 
 std::string first_line(const std::string& path) {
   std::ifstream in(path);
@@ -36,12 +37,41 @@ std::vector<int> cpus_of(const std::string& text) {
     auto read = std::from_chars(at, end, first);
     last = first;
     if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
-    if (read.ec != std::errc() || first < 0 || last >= CPU_SETSIZE) return {};
+    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
+    if (read.ec != std::errc() || !fits) return {};
     for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
     at = read.ptr + 1;
   }
   return out;
 }
+
+/// How many processes of each host may run on each of its CPUs.
+class CoreUsers {
+ public:
+  CoreUsers(const std::vector<Member>& members, bool workers_only) {
+    for (const Member& m : members) {
+      if (m.role == transport::Role::launcher || (workers_only && m.role != transport::Role::worker)) continue;
+      Host& host = hosts_[m.host_id];
+      ++host.processes;
+      for (const int cpu : cpus_of(m.cpus)) ++host.users[cpu];
+    }
+  }
+  double share(const Member& member) const {
+    const auto it = hosts_.find(member.host_id);
+    if (it == hosts_.end()) return 0;
+    double share = 0;
+    for (const int cpu : cpus_of(member.cpus))
+      if (const auto users = it->second.users.find(cpu); users != it->second.users.end()) share += 1.0 / users->second;
+    return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / it->second.processes) : share;
+  }
+
+ private:
+  struct Host {
+    int processes = 0;
+    std::map<int, int> users;  // by CPU
+  };
+  std::map<std::string, Host> hosts_;
+};
 
 }  // namespace
 
@@ -93,28 +123,19 @@ int cores() {
 }
 
 double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only) {
-  std::map<int, int> users;  // by CPU
-  int processes = 0;
-  for (const Member& m : members) {
-    if (m.host_id != member.host_id || m.role == transport::Role::launcher) continue;
-    if (workers_only && m.role != transport::Role::worker) continue;
-    ++processes;
-    for (const int cpu : cpus_of(m.cpus)) ++users[cpu];
-  }
-  double share = 0;
-  for (const int cpu : cpus_of(member.cpus)) share += 1.0 / std::max(1, users[cpu]);
-  return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / std::max(1, processes)) : share;
+  return CoreUsers(members, workers_only).share(member);
 }
 
 int default_threads(const std::vector<Member>& members) {
+  const CoreUsers users(members, true);
   int wanted = 0;
   double least = 1e9;
   for (const Member& m : members) {
     if (m.role != transport::Role::worker) continue;
     if (m.wants_threads > 0) wanted = wanted == 0 ? m.wants_threads : std::min(wanted, m.wants_threads);
-    least = std::min(least, share_of_cores(m, members, true));
+    least = std::min(least, users.share(m));
   }
-  return wanted > 0 ? wanted : std::max(1, static_cast<int>(least + kRounding));
+  return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::min(least, kThreadsMost) + kRounding));
 }
 
 Duration default_spin(const Job& job) {

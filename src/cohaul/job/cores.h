@@ -19,7 +19,6 @@ int wanted_threads();
 double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only);
 /// job.threads where it is not set, the same for all workers of the job: the least that OMP_NUM_THREADS wants, else the least share of cores, at least 1.
 int default_threads(const std::vector<Member>& members);
-inline int default_threads(const Job& job) { return default_threads(job.members()); }
 /// How long a poller of this job should spin before it sleeps: 0 where this process has no core for itself.
 Duration default_spin(const Job& job);
 

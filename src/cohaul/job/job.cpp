@@ -24,8 +24,8 @@ std::int64_t milliseconds_until(Time deadline) {
 class ConnectedJob final : public JobBase {
  public:
   ConnectedJob(const JoinOptions& options, const transport::Identity& self, std::unique_ptr<RendezvousHost> host,
-               std::unique_ptr<ControlClient> client, std::vector<Member> members)
-      : JobBase(options, self, std::move(members)), host_(std::move(host)), client_(std::move(client)) {}
+               std::unique_ptr<ControlClient> client, Welcome welcome)
+      : JobBase(options, self, std::move(welcome)), host_(std::move(host)), client_(std::move(client)) {}
 
   ~ConnectedJob() override {
     forget_last_words();
@@ -288,11 +288,11 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
                   std::string(why.message()) + (refused.empty() ? "" : "; the last that was refused: " + refused))
         .context("join the job at " + at.text);
   }
-  COHAUL_ASSIGN(std::vector<Member> members, decode_members(*answer));
+  COHAUL_ASSIGN(Welcome welcome, decode_welcome(*answer));
   note_operation("joined");
   client->set_waiting(false);
   // All have joined, so nobody asks any more which host this is.
-  return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(members)));
+  return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(welcome)));
 }
 
 }  // namespace

@@ -87,6 +87,11 @@ class Job : public Watch {
   virtual int index_on_host() const = 0;
   virtual int processes_on_host() const = 0;
 
+  /// By worker: the first worker of its host.
+  virtual std::vector<int> hosts() const { return hosts_of_workers(members()); }
+  /// How many threads each worker is to use where job.threads is not set (cores.h): the same for all.
+  virtual int threads() const { return 1; }
+
   /// The store: small values by name, written once, read by all. get blocks until it is there, `deadline` (peer_lost, naming the
   /// key) or a loss. Values at most 1 MB.
   virtual Status set(const std::string& key, const std::string& value) = 0;

@@ -57,8 +57,12 @@ int Job::count(const std::string& name) {
   return counts_[name]++;
 }
 
-JobBase::JobBase(const JoinOptions& options, const transport::Identity& self, std::vector<Member> members)
-    : options_(options), self_(self), members_(std::move(members)) {
+JobBase::JobBase(const JoinOptions& options, const transport::Identity& self, Welcome welcome)
+    : options_(options),
+      self_(self),
+      members_(std::move(welcome.members)),
+      hosts_(std::move(welcome.hosts)),
+      threads_(welcome.threads) {
   const MemberKey own{options_.role, options_.rank};
   for (const Member& m : members_) {
     if (m.key() == own) host_id_ = m.host_id;

@@ -537,6 +537,10 @@ TEST(ControlTest, RefusesBrokenMessages) {
   std::string members = encode_members({member, member});
   EXPECT_EQ(decode_members(members)->size(), 2u);
   for (std::size_t n = 0; n < members.size(); ++n) EXPECT_FALSE(decode_members(members.substr(0, n)).ok());
+  const std::string welcome = encode_welcome({.members = {member}, .hosts = {0, 0, 2}, .threads = 3});
+  EXPECT_EQ(decode_welcome(welcome)->hosts, (std::vector<int>{0, 0, 2}));
+  EXPECT_EQ(decode_welcome(welcome)->threads, 3);
+  for (std::size_t n = 0; n < welcome.size(); ++n) EXPECT_FALSE(decode_welcome(welcome.substr(0, n)).ok());
   std::string ranks = encode_ranks({7, 1023}), values = encode_values({"a", ""});
   EXPECT_EQ(*decode_ranks(ranks), (std::vector<int>{7, 1023}));
   EXPECT_EQ(*decode_values(values), (std::vector<std::string>{"a", ""}));

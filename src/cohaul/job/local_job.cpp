@@ -5,16 +5,24 @@
 #include <condition_variable>
 
 #include "cohaul/job/control.h"
+#include "cohaul/job/cores.h"
 #include "cohaul/job/job_id.h"
 
 namespace cohaul::job {
 namespace {
 
+Welcome alone(const Member& member) {
+  Welcome out{.members = {member}};
+  out.hosts = hosts_of_workers(out.members);
+  out.threads = default_threads(out.members);
+  return out;
+}
+
 /// The store is a map; who waits in it are threads of this process.
 class LocalJob final : public JobBase {
  public:
   LocalJob(const JoinOptions& options, const transport::Identity& self)
-      : JobBase(options, self, {this_member(options, self.incarnation, "this host")}) {}
+      : JobBase(options, self, alone(this_member(options, self.incarnation, "this host"))) {}
   ~LocalJob() override { forget_last_words(); }
 
   Status set(const std::string& key, const std::string& value) override {

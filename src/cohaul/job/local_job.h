@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "cohaul/job/control.h"
 #include "cohaul/job/job.h"
 #include "cohaul/transport/memory_desk.h"
 
@@ -12,7 +13,7 @@ namespace cohaul::job {
 
 class JobBase : public Job {
  public:
-  JobBase(const JoinOptions& options, const transport::Identity& self, std::vector<Member> members);
+  JobBase(const JoinOptions& options, const transport::Identity& self, Welcome welcome);
   ~JobBase() override { drop_lent(); }
 
   transport::Role role() const override { return options_.role; }
@@ -21,6 +22,8 @@ class JobBase : public Job {
   int servers() const override { return options_.servers; }
   const JoinOptions& options() const override { return options_; }
   const std::vector<Member>& members() const override { return members_; }
+  std::vector<int> hosts() const override { return hosts_; }
+  int threads() const override { return threads_; }
   int workers_on_host() const override { return workers_on_host_; }
   int index_on_host() const override { return index_on_host_; }
   int processes_on_host() const override { return processes_on_host_; }
@@ -42,6 +45,8 @@ class JobBase : public Job {
   JoinOptions options_;
   transport::Identity self_;
   std::vector<Member> members_;
+  std::vector<int> hosts_;
+  int threads_;
   std::string host_id_;
   int workers_on_host_ = 0, index_on_host_ = 0, processes_on_host_ = 0;
   std::atomic<Time> waits_since_{kForever};  // kForever: it does not wait

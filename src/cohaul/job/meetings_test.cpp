@@ -324,8 +324,9 @@ TEST_F(RendezvousTest, WorkerZeroHearsOfAllTheOthersOfTheirHost) {
   }
   std::map<int, std::vector<int>> heard;
   for (int w = 0; w < 4; ++w) {
-    const auto members = decode_members(said[w].at(0).value);
-    for (const Member& m : *members) heard[w].push_back(m.rank);
+    const auto welcome = decode_welcome(said[w].at(0).value);
+    for (const Member& m : welcome->members) heard[w].push_back(m.rank);
+    EXPECT_EQ(welcome->hosts, (std::vector<int>{0, 0, 2, 2}));
   }
   EXPECT_EQ(heard, (std::map<int, std::vector<int>>{{0, {0, 1, 2, 3}}, {1, {0, 1}}, {2, {2, 3}}, {3, {2, 3}}}));
 }

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
@@ -34,5 +35,8 @@ struct Member {
   Incarnation incarnation;
   MemberKey key() const { return {role, rank}; }
 };
+
+/// By worker of these: the first worker of its host.
+std::vector<int> hosts_of_workers(const std::vector<Member>& members);
 
 }  // namespace cohaul::job

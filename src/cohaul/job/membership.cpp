@@ -30,6 +30,17 @@ std::string seconds_text(Duration d) {
   return text;
 }
 
+std::vector<int> hosts_of_workers(const std::vector<Member>& members) {
+  std::map<std::string, int> first;  // worker of each host
+  std::vector<const Member*> workers;
+  for (const Member& m : members)
+    if (m.role == Role::worker) workers.push_back(&m);
+  std::ranges::sort(workers, {}, [](const Member* m) { return m->rank; });
+  std::vector<int> out;
+  for (const Member* m : workers) out.push_back(first.try_emplace(m->host_id, m->rank).first->second);
+  return out;
+}
+
 std::string ProcessExit::text() const {
   if (!by_signal) return "exited with code " + std::to_string(code);
   const char* abbreviation = ::sigabbrev_np(code);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cohaul/job/cores.h"
 #include "cohaul/job/job.h"
 
 namespace cohaul::job {
@@ -67,24 +68,25 @@ void Rendezvous::join(std::uint64_t id, Connection& c, const ControlMessage& m, 
   c.joined = true;
   c.join_request = m.request;
   c.host_id = members->front().host_id;
-  members_of_host_.clear();
+  welcomes_.clear();
   if (membership_.assembled()) welcome(id, c);
 }
 
 void Rendezvous::welcome(std::uint64_t id, Connection& c) {
   if (!c.joined || std::exchange(c.answered, true)) return;
-  outgoing_.push_back({id, make_reply(c.join_request, {}, members_for(c))});
+  outgoing_.push_back({id, make_reply(c.join_request, {}, welcome_for(c))});
 }
 
 /// Worker 0 writes down who all are. To others those on their host matter, and all lists of all would be quadratic.
-std::string Rendezvous::members_for(const Connection& c) {
-  if (c.who == MemberKey{transport::Role::worker, 0}) return encode_members(membership_.members());
-  if (members_of_host_.empty()) {
-    std::map<std::string, std::vector<Member>> hosts;
-    for (Member& m : membership_.members()) hosts[m.host_id].push_back(std::move(m));
-    for (const auto& [host_id, members] : hosts) members_of_host_[host_id] = encode_members(members);
-  }
-  return members_of_host_.at(c.host_id);
+std::string Rendezvous::welcome_for(const Connection& c) {
+  const bool is_first = c.who == MemberKey{transport::Role::worker, 0};
+  if (!is_first && welcomes_.contains(c.host_id)) return welcomes_.at(c.host_id);
+  Welcome all{.members = membership_.members()};
+  all.threads = default_threads(all.members);
+  all.hosts = hosts_of_workers(all.members);
+  if (is_first) return encode_welcome(all);
+  std::erase_if(all.members, [&](const Member& m) { return m.host_id != c.host_id; });
+  return welcomes_[c.host_id] = encode_welcome(all);
 }
 
 void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Time now) {

@@ -50,7 +50,7 @@ class Rendezvous {
   };
   void join(std::uint64_t id, Connection& c, const ControlMessage& m, Time now);
   void welcome(std::uint64_t id, Connection& c);
-  std::string members_for(const Connection& c);
+  std::string welcome_for(const Connection& c);
   Status check_fit(MemberKey who, const ControlMessage& join) const;
   void meet(const Ticket& from, const ControlMessage& m, Time now, Duration timeout);
   void leave(const Ticket& from);
@@ -64,9 +64,9 @@ class Rendezvous {
   Store store_;
   Meetings meetings_;
   std::map<std::uint64_t, Connection> connections_;
-  std::map<std::string, std::string> members_of_host_;  // by its id, encoded; made when all are there
-  std::vector<int> goodbyes_;                           // of workers, not yet told of
-  Time tell_left_at_ = 0;                               // not before
+  std::map<std::string, std::string> welcomes_;  // by host id, encoded; made when all are there
+  std::vector<int> goodbyes_;                    // of workers, not yet told of
+  Time tell_left_at_ = 0;                        // not before
   std::vector<Outgoing> outgoing_;
   std::vector<Decision> decisions_;
 };

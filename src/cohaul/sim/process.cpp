@@ -66,8 +66,8 @@ void Process::answered(const Result<std::string>& answer) {
   }
   if (stage_ == Stage::leaving) return end(State::done);
   stage_ = Stage::working;
-  const auto members = job::decode_members(*answer);
-  if (members.ok() && knows(*members)) return;
+  const auto welcome = job::decode_welcome(*answer);
+  if (welcome.ok() && knows(welcome->members)) return;
   failure_ = corrupt("it is let in with another list of members than of all of its host");
   end(State::failed);
 }

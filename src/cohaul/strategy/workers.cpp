@@ -1,6 +1,5 @@
 #include "cohaul/strategy/workers.h"
 
-#include <map>
 #include <numeric>
 
 #include "cohaul/job/connect.h"
@@ -30,13 +29,9 @@ Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::stri
 }
 
 std::vector<int> hosts_of(const job::Job& job) {
+  if (job.options().transport != transport::Form::tcp) return job.hosts();
   std::vector<int> out(static_cast<std::size_t>(job.world()));
   std::iota(out.begin(), out.end(), 0);
-  if (job.options().transport == transport::Form::tcp) return out;
-  std::map<std::string, int> first;  // worker of each host
-  for (const job::Member& m : job.members())
-    if (m.role == transport::Role::worker)
-      out[static_cast<std::size_t>(m.rank)] = first.try_emplace(m.host_id, m.rank).first->second;
   return out;
 }
 

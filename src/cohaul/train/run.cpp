@@ -5,7 +5,6 @@
 #include <string>
 
 #include "cohaul/base/exit_code.h"
-#include "cohaul/job/cores.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/parallel/split.h"
@@ -80,7 +79,7 @@ int run(const std::function<void(job::Job&)>& body) {
   std::unique_ptr<job::Job> job;
   try {
     job = join(or_throw(job::from_environment()));
-    at::set_num_threads(job::default_threads(*job));
+    at::set_num_threads(job->threads());
     body(*job);
     or_throw(job->close());
     return 0;
