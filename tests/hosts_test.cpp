@@ -152,6 +152,14 @@ TEST_F(Hosts, CtrlCEndsAll) {
   EXPECT_TRUE(nothing_left());
 }
 
+TEST_F(Hosts, CtrlCEndsWhatHasNotBegun) {
+  const auto running = start({}, {}, "node1,nodown");
+  ::usleep(300'000);  // ssh still looks for a host that is not there
+  ::kill(running->pid(), SIGINT);
+  EXPECT_EQ(running->wait(kSoon), 128 + SIGINT) << running->err();
+  EXPECT_TRUE(nothing_left());
+}
+
 TEST_F(Hosts, ALostSshEndsAllAndNamesTheHost) {
   const auto running = start_long();
   for (const pid_t pid : hosts_->processes(2, "cohaul")) ::kill(pid, SIGKILL);

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,14 @@ struct CrewEvent {
 class Crew {
  public:
   virtual ~Crew() = default;
-  /// Starts all, and the rendezvous before them. Blocks until they are started, or the deadline, or `interrupted` (a descriptor) can be read: then
+  /// Whether the user wants it to end; asked whenever `fd` can be read.
+  struct Interrupt {
+    int fd = -1;
+    std::function<bool()> came{};
+  };
+  /// Starts all, and the rendezvous before them. Blocks until they are started, or the deadline, or an interrupt: then
   /// unavailable. Other errors: invalid (the user's mistake), internal. Nothing runs after an error.
-  virtual Status start(int interrupted) = 0;
+  virtual Status start(const Interrupt& interrupt) = 0;
   /// Adds what a wait for the next event must watch.
   virtual void watch(std::vector<pollfd>& descriptors) const = 0;
   /// What has happened. Passes on what the processes have written.

@@ -69,10 +69,13 @@ class Launch {
     CrewPlan plan = plan_of(options_);
     for (const MemberKey who : plan.members) processes_.push_back({who});
     crew_ = make_crew(std::move(plan));
-    if (const Status started = crew_->start(signals_.fd()); !started.ok()) {
-      const int signal = started.code() == Code::unavailable ? signals_.drain() : 0;
-      if (signal == 0) return started;
-      return LaunchOutcome{.exit_code = 128 + signal, .message = interruption(signal)};
+    const auto came = [this] {
+      if (const int signal = signals_.drain()) signal_ = signal;
+      return signal_ != 0;
+    };
+    if (const Status started = crew_->start({signals_.fd(), came}); !started.ok()) {
+      if (signal_ == 0) return started;
+      return LaunchOutcome{.exit_code = 128 + signal_, .message = interruption(signal_)};
     }
     while (std::any_of(processes_.begin(), processes_.end(), [](const Process& p) { return !p.exit; })) {
       wait();

@@ -72,7 +72,7 @@ LocalCrew::~LocalCrew() {
   for (Child& c : children_) end_now(c);
 }
 
-Status LocalCrew::start(int) {
+Status LocalCrew::start(const Interrupt&) {
   COHAUL_TRY(prepare());
   std::string address;
   if (plan_.hosts_rendezvous) {

@@ -26,7 +26,7 @@ class LocalCrew final : public Crew {
   LocalCrew(CrewPlan plan, int first_stdout, int first_stderr, OnStarted on_started);
   ~LocalCrew() override;
 
-  Status start(int interrupted) override;
+  Status start(const Interrupt& interrupt) override;
   // The same in three parts, for a crew of several hosts:
   /// Makes the files in memory and the folders.
   Status prepare();

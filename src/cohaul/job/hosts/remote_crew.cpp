@@ -64,8 +64,8 @@ class RemoteCrew final : public Crew {
     }
   }
 
-  Status start(int interrupted) override {
-    interrupted_ = interrupted;
+  Status start(const Interrupt& interrupt) override {
+    interrupt_ = interrupt;
     COHAUL_TRY(home_.open(plan_.logs, plan_.members));
     COHAUL_ASSIGN(temporary_, TemporaryFolder::make("cohaul-ssh"));
     Status started = start_all();
@@ -187,10 +187,12 @@ class RemoteCrew final : public Crew {
       told_ = now;
       for (auto& h : hosts_) h->link->send({kAlive});
     }
-    std::vector<pollfd> watched{{interrupted_, POLLIN, 0}};
+    std::vector<pollfd> watched{{interrupt_.fd, POLLIN, 0}};
     watch(watched);
     ::poll(watched.data(), watched.size(), 100);
-    if ((watched.front().revents & POLLIN) != 0) return unavailable("interrupted while the hosts were reached");
+    // A child that has ended can be read there, too: an ssh that found no host.
+    if ((watched.front().revents & POLLIN) != 0 && interrupt_.came())
+      return unavailable("interrupted while the hosts were reached");
     for (auto& h : hosts_) h->link->flush();
     return {};
   }
@@ -348,7 +350,7 @@ class RemoteCrew final : public Crew {
   TemporaryFolder temporary_;
   Home home_;
   const Duration quiet_;
-  int interrupted_ = -1;
+  Interrupt interrupt_;
   std::vector<std::unique_ptr<Host>> hosts_;
   std::vector<CrewEvent> events_;
   Status failed_, status_;
