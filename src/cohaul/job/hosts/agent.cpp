@@ -30,7 +30,6 @@ constexpr Duration kAliveEvery = kSecond, kCheckLimit = 60 * kSecond;
 constexpr Duration kGreetLimit = 60 * kSecond;  // until the launcher has said how long it may be silent
 constexpr int kLookEvery_ms = 50;               // at files that grow
 constexpr std::size_t kChunkBytes = 256 << 10, kQueuedBytesMax = 4 << 20;
-constexpr MemberKey kFirst{transport::Role::worker, 0};
 
 /// A program that only looks, and what it says.
 struct Check {
