@@ -84,7 +84,9 @@ std::string Rendezvous::members_for(const Connection& c) {
     for (Member& m : membership_.members()) hosts[m.host_id].push_back(std::move(m));
     for (const auto& [host_id, members] : hosts) members_of_host_[host_id] = encode_members(members);
   }
-  return members_of_host_.at(c.host_id);
+  const auto found = members_of_host_.find(c.host_id);
+  // None: the same process has come again since, over another connection, from elsewhere.
+  return found == members_of_host_.end() ? encode_members({}) : found->second;
 }
 
 void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Time now) {
