@@ -331,6 +331,22 @@ TEST_F(RendezvousTest, WorkerZeroHearsOfAllTheOthersOfTheirHost) {
   EXPECT_EQ(heard, (std::map<int, std::vector<int>>{{0, {0, 1, 2, 3}}, {1, {0, 1}}, {2, {2, 3}}, {3, {2, 3}}}));
 }
 
+TEST_F(RendezvousTest, WhoComesAgainFromElsewhereDisturbsNobody) {
+  start(3);
+  rendezvous->connected(7, {Role::worker, 1});
+  Member member;
+  member.rank = 1;
+  for (int connection : {1, 7}) {
+    member.host_id = connection == 1 ? "here" : "there";
+    ControlMessage m = make_join(member, 3);
+    m.request = 1;
+    say(connection, m);
+  }
+  say(0, join(0, 3));
+  auto said = say(2, join(2, 3));
+  for (int connection : {0, 1, 2, 7}) EXPECT_EQ(said[connection].size(), 1u) << connection;
+}
+
 TEST_F(RendezvousTest, RefusesABrokenMeeting) {
   join_all(2);
   EXPECT_EQ(status_of(say(1, message(ControlKind::meet, "broken"))[1].at(0)).code(), Code::corrupt);

@@ -21,6 +21,7 @@ using transport::Role;
 
 constexpr Duration kDelay = kMillisecond;  // of each message; everything happens at a multiple of it
 constexpr Time kEnd = 60 * kSecond;
+constexpr int kIdleMax = 100;
 
 job::ControlMessage message(ControlKind kind, std::string key, std::string value = {}) {
   job::ControlMessage out;
@@ -131,7 +132,9 @@ class Joining {
   }
 
   Result<JoinReport> run() {
+    int idle = 0;  // rounds in a row in which time stood still
     while (now() < kEnd && !is_over()) {
+      const Time before = now();
       for (auto& p : processes_) {
         p->turn(now());
         if (!p->failure().ok()) return p->failure().context(job::describe(p->who()));
@@ -140,6 +143,8 @@ class Joining {
       Time next = launcher_.next_time();
       for (const auto& p : processes_) next = std::min(next, p->next_time());
       if (!network_.step(next)) network_.advance_to(std::min(next, kEnd));
+      idle = now() > before ? 0 : idle + 1;
+      if (idle > kIdleMax) return internal("somebody spins instead of waiting");
     }
     if (!is_over()) return internal("the job does not end");
     JoinReport report;

@@ -81,7 +81,12 @@ Arena& Arena::operator=(Arena&& other) noexcept {
 
 Arena::~Arena() {
   if (data_ != nullptr) munmap(data_, size_);
+  close_descriptor();
+}
+
+void Arena::close_descriptor() {
   if (fd_ >= 0) close(fd_);
+  fd_ = -1;
 }
 
 Result<ConstBytes> Arena::resolve(const Region& region) const {

@@ -23,7 +23,7 @@ struct Region {
 
 enum class Access : std::uint8_t { read, write };
 
-/// Owns one mapping and one file descriptor. Move-only; unmaps and closes when destroyed. Spans into it die with it.
+/// Owns one mapping, and one file descriptor until close_descriptor(). Move-only; unmaps and closes when destroyed. Spans into it die with it.
 class Arena {
  public:
   /// Errors: internal (no memory, no descriptors).
@@ -38,6 +38,8 @@ class Arena {
 
   ArenaId id() const { return id_; }
   int fd() const { return fd_; }
+  /// From now on it can be lent no more; what is mapped stays.
+  void close_descriptor();
   /// Writable only where created, or mapped with Access::write.
   Bytes bytes() const { return {data_, size_}; }
   /// `corrupt` when out of bounds (offset + length overflowing included) or of another arena.

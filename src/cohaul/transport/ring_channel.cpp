@@ -51,7 +51,9 @@ struct RingChannel::Held final : Frame::Hold {
 
 /// All that frames point into.
 struct RingChannel::Inbox {
-  explicit Inbox(RingParts p) : parts(std::move(p)), reader(ring_of(parts, true), peer_bell()) {}
+  explicit Inbox(RingParts p) : parts(std::move(p)), reader(ring_of(parts, true), peer_bell()) {
+    parts.memory.close_descriptor();  // the peer has its own
+  }
   int peer_bell() const { return (parts.client ? parts.server_bell : parts.client_bell).get(); }
   int own_bell() const { return (parts.client ? parts.client_bell : parts.server_bell).get(); }
   Held* hold(std::uint64_t sequence) {
@@ -234,6 +236,7 @@ void RingChannel::take_lent(ConstBytes message, std::vector<Descriptor> descript
     return fail(corrupt("a message on the Unix socket that lends nothing"));
   auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read);
   if (!arena.ok()) return fail(arena.status());
+  arena->close_descriptor();  // who has been lent it does not lend it on
   inbox_->arenas.push_back(std::move(*arena));
 }
 

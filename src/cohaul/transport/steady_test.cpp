@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
-
+#include <filesystem>
 #include <thread>
 
 #include "cohaul/base/testing/allocations.h"
@@ -43,6 +43,50 @@ TEST_P(Steady, NoFrameAllocates) {
   long before = testing_tools::allocations();
   ASSERT_TRUE(exchange(1000));
   EXPECT_EQ(testing_tools::allocations() - before, 0);
+}
+
+/// Of this process, that lead to a file whose name holds this.
+int descriptors_of(const std::string& name) {
+  int count = 0;
+  for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    count += std::filesystem::read_symlink(fd.path(), gone).string().find(name) != std::string::npos;
+  }
+  return count;
+}
+
+TEST(Descriptors, AConnectionOverARingKeepsItsSocketAndTwoBells) {
+  const int sockets = descriptors_of("socket:"), bells = descriptors_of("[eventfd]");
+  auto poller = *make_poller();
+  auto endpoint = *listen(*poller, test_identity(0), "127.0.0.1", 0);
+  auto arena = *Arena::create("lent", 4096);
+  const int own_sockets = descriptors_of("socket:") - sockets, own_bells = descriptors_of("[eventfd]") - bells;
+  constexpr int kPeers = 5;
+  std::vector<std::unique_ptr<Channel>> ours, theirs;
+  std::thread peers([&] {
+    for (int i = 0; i < kPeers; ++i)
+      theirs.push_back(
+          *connect(endpoint->address(), test_identity(1), Form::arena, steady_clock().now() + 10 * kSecond));
+  });
+  while (ours.size() < kPeers) {
+    auto accepted = *endpoint->accept();
+    if (accepted != nullptr) ours.push_back(std::move(accepted));
+    else ASSERT_TRUE(poller->wait(kForever).ok());
+  }
+  peers.join();
+  for (int i = 0; i < kPeers; ++i) {
+    ASSERT_TRUE(ours[i]->lend(arena).ok());
+    ASSERT_TRUE(ours[i]->send({.kind = 1, .payload = arena.bytes()}).ok());
+    for (;;) {
+      auto frame = theirs[i]->receive();
+      ASSERT_TRUE(frame.ok()) << frame.status().message();
+      if (*frame) break;
+    }
+  }
+  EXPECT_EQ(descriptors_of("cohaul-ring"), 0);
+  EXPECT_EQ(descriptors_of("cohaul-lent"), 1) << "who was lent it has it mapped";
+  EXPECT_EQ(descriptors_of("socket:") - sockets - own_sockets, 2 * kPeers);
+  EXPECT_EQ(descriptors_of("[eventfd]") - bells - own_bells, 4 * kPeers);
 }
 
 // The figure is printed, not judged: how long it takes is the machine's affair.
