@@ -51,14 +51,6 @@ class Engines : public testing::TestWithParam<Engine> {
   Arguments train(const std::vector<std::string>& pairs = {}) const {
     return Arguments{COHAUL_BIN "/cohaul", "train", job_, "--record", "{}/record", "--quiet"} + kRun + set(pairs);
   }
-  static std::vector<nlohmann::json> record(const Running& running) {
-    return json_lines(read_file(running.folder() + "/record"));
-  }
-  static std::string hash(const Running& running) {
-    for (const nlohmann::json& line : record(running))
-      if (line.value("record", "") == "result") return line.at("parameters_sha256");
-    return "";
-  }
   /// What Cohaul's own launcher gives.
   std::string own(const std::vector<std::string>& pairs = {}) const {
     return tests::train(job_, Arguments{"--workers", "2"} + kRun + set(pairs)).hash();
@@ -97,10 +89,10 @@ class Engines : public testing::TestWithParam<Engine> {
 TEST_P(Engines, ItsTasksAreTheJobsWorkers) {
   const auto running = start(2, train());
   ASSERT_EQ(running->wait(kLong), 0) << running->err();
-  EXPECT_NE(hash(*running), "");
-  EXPECT_EQ(hash(*running), own());
+  EXPECT_NE(hash_of(*running), "");
+  EXPECT_EQ(hash_of(*running), own());
   int workers = 0;
-  for (const nlohmann::json& line : record(*running)) workers += line.value("role", "") == "worker";
+  for (const nlohmann::json& line : record_lines(*running)) workers += line.value("role", "") == "worker";
   EXPECT_EQ(workers, 2);
 }
 
@@ -108,8 +100,8 @@ TEST_P(Engines, ItsLastTasksAreTheServers) {
   const std::vector<std::string> servers{"strategy.name=parameter_server", "strategy.servers=2"};
   const auto running = start(4, train(servers));
   ASSERT_EQ(running->wait(kLong), 0) << running->err();
-  EXPECT_NE(hash(*running), "");
-  EXPECT_EQ(hash(*running), own(servers));
+  EXPECT_NE(hash_of(*running), "");
+  EXPECT_EQ(hash_of(*running), own(servers));
 }
 
 /// A member talks through the job's store, and shares memory.
@@ -128,8 +120,8 @@ TEST_P(Engines, TwoJobsAtOnceDoNotMix) {
   const auto a = start(2, train()), b = start(2, train(seed));
   ASSERT_EQ(a->wait(kLong), 0) << a->err();
   ASSERT_EQ(b->wait(kLong), 0) << b->err();
-  EXPECT_EQ(hash(*a), own());
-  EXPECT_EQ(hash(*b), own(seed));
+  EXPECT_EQ(hash_of(*a), own());
+  EXPECT_EQ(hash_of(*b), own(seed));
 }
 
 TEST_P(Engines, AnotherNumberOfWorkersIsTheUsersMistake) {
@@ -138,8 +130,8 @@ TEST_P(Engines, AnotherNumberOfWorkersIsTheUsersMistake) {
   ASSERT_TRUE(exit.has_value());
   EXPECT_NE(*exit, 0);
   EXPECT_NE(running->err().find("leave --workers out"), std::string::npos) << running->err();
-  ASSERT_FALSE(record(*running).empty());
-  EXPECT_EQ(record(*running).back().value("exit", 0), 2);
+  ASSERT_FALSE(record_lines(*running).empty());
+  EXPECT_EQ(record_lines(*running).back().value("exit", 0), 2);
 }
 
 TEST_P(Engines, AKilledWorkerEndsAll) {
@@ -166,7 +158,7 @@ TEST_P(Engines, WorkersEndWithTheEngine) {
   EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
 }
 
-/// torchrun's summary has the cause of whoever failed by himself.
+/// torchrun's summary has the cause of the process that failed by itself.
 class Torchrun : public Engines {
  protected:
   /// The line of a process's failure in its summary, after "Root Cause".
@@ -229,7 +221,7 @@ class TwoHosts : public Engines {
   /// What worker 0 has recorded, whichever of them it is.
   static std::string hash_of(const Runs& runs) {
     std::string out;
-    for (const auto& run : runs) out += hash(*run);
+    for (const auto& run : runs) out += tests::hash_of(*run);
     return out;
   }
 };

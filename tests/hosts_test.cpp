@@ -45,14 +45,6 @@ class Hosts : public testing::Test {
     })) << running->err();
     return running;
   }
-  static std::vector<nlohmann::json> record(const Running& running) {
-    return json_lines(read_file(running.folder() + "/record"));
-  }
-  static std::string hash(const Running& running) {
-    for (const nlohmann::json& line : record(running))
-      if (line.value("record", "") == "result") return line.at("parameters_sha256");
-    return "";
-  }
   /// What one host gives.
   std::string own(const std::vector<std::string>& pairs = {}) const {
     return train(job_, Arguments{"--workers", "4"} + set({"train.steps=60"}) + set(pairs)).hash();
@@ -82,17 +74,17 @@ TEST_F(Hosts, GiveTheBitsOfOneHostAndResultsComeHome) {
       start({"train.save=" + saved, "train.log_every=20"},
             {"--csv", "{}/table.csv", "--tensorboard", board, "--set", "job.logs=" + folder_.file("logs")});
   ASSERT_EQ(running->wait(kLong), 0) << running->err();
-  EXPECT_NE(hash(*running), "");
-  EXPECT_EQ(hash(*running), own());
+  EXPECT_NE(hash_of(*running), "");
+  EXPECT_EQ(hash_of(*running), own());
   int here = 0;
-  for (const nlohmann::json& line : record(*running)) {
+  for (const nlohmann::json& line : record_lines(*running)) {
     if (line.value("record", "") != "process") continue;
     EXPECT_EQ(line.at("host"), line.at("rank").get<int>() < 2 ? "node1" : "node2");
     EXPECT_TRUE(fs::exists(line.at("log").get<std::string>())) << line;
     ++here;
   }
   EXPECT_EQ(here, 4);
-  EXPECT_EQ(record(*running).front().at("job").at("train").at("save"), saved);
+  EXPECT_EQ(record_lines(*running).front().at("job").at("train").at("save"), saved);
   EXPECT_GT(fs::file_size(saved), 1000u);
   const std::string table = read_file(running->folder() + "/table.csv");
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 3 + 1) << table;  // columns, steps, an evaluation
@@ -108,8 +100,8 @@ TEST_F(Hosts, HaveServersToo) {
         std::vector<std::string>{"strategy.name=parameter_server"}}) {
     const auto running = start(pairs);
     ASSERT_EQ(running->wait(kLong), 0) << running->err();
-    EXPECT_NE(hash(*running), "");
-    EXPECT_EQ(hash(*running), own(pairs));
+    EXPECT_NE(hash_of(*running), "");
+    EXPECT_EQ(hash_of(*running), own(pairs));
   }
 }
 
@@ -179,8 +171,8 @@ TEST_F(Hosts, ACutCableIsFoundAndAShortOneIsNot) {
   hosts_->cut(2);
   ::sleep(3);
   hosts_->mend(2);
-  const std::size_t lines = record(*running).size();
-  EXPECT_TRUE(eventually(kLong, [&] { return record(*running).size() > lines + 1; })) << running->err();
+  const std::size_t lines = record_lines(*running).size();
+  EXPECT_TRUE(eventually(kLong, [&] { return record_lines(*running).size() > lines + 1; })) << running->err();
   hosts_->cut(2);
   EXPECT_EQ(running->wait(30), 3) << running->err();
   hosts_->mend(2);
@@ -196,7 +188,7 @@ TEST_F(Hosts, ARunGoesOnAfterARestart) {
   more.insert(more.end(), {"train.steps=90", "train.resume=auto"});
   const auto second = start(more);
   ASSERT_EQ(second->wait(kLong), 0) << second->err();
-  EXPECT_EQ(hash(*second), own({"train.steps=90"}));
+  EXPECT_EQ(hash_of(*second), own({"train.steps=90"}));
 }
 
 TEST_F(Hosts, AnyProgramMayRunThere) {
@@ -234,21 +226,9 @@ TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   Capture cable(hosts_->port(1));
   std::vector<std::unique_ptr<Running>> tasks;
   for (int rank = 0; rank < 2; ++rank) {
-    Arguments words = hosts_->inside(rank + 1);
-    const std::string program = words.front();
-    words.erase(words.begin());
-    words = words +
-            Arguments{"/usr/bin/env",
-                      "RANK=" + std::to_string(rank),
-                      "WORLD_SIZE=2",
-                      "MASTER_ADDR=" + hosts_->address(1),
-                      "MASTER_PORT=29511",
-                      COHAUL_BIN "/cohaul",
-                      "train",
-                      job_,
-                      "--quiet"} +
-            set(pairs) + set({"job.plaintext=true"});
-    tasks.push_back(std::make_unique<Running>(program, words));
+    const Arguments words =
+        hosts_->as_task(rank + 1, rank, 2) + Arguments{COHAUL_BIN "/cohaul", "train", job_, "--quiet"};
+    tasks.push_back(std::make_unique<Running>("/usr/bin/nsenter", words + set(pairs) + set({"job.plaintext=true"})));
   }
   for (const auto& task : tasks) ASSERT_EQ(task->wait(kLong), 0) << task->err();
   const std::string& bytes = cable.bytes();

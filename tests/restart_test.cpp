@@ -37,7 +37,7 @@ class Restart : public testing::Test {
   }
   static std::vector<nlohmann::json> lines(const Running& running, const std::string& kind) {
     std::vector<nlohmann::json> out;
-    for (const nlohmann::json& line : json_lines(read_file(running.folder() + "/record")))
+    for (const nlohmann::json& line : record_lines(running))
       if (line.value("record", "") == kind) out.push_back(line);
     return out;
   }

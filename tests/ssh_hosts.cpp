@@ -69,8 +69,15 @@ void Capture::run() {
 
 std::string SshHosts::space(int host) const { return bridge_ + "n" + std::to_string(host); }
 std::string SshHosts::port(int host) const { return bridge_ + "v" + std::to_string(host); }
-std::vector<std::string> SshHosts::inside(int host) const {
-  return {"/usr/bin/nsenter", "--net=/run/netns/" + space(host)};
+std::vector<std::string> SshHosts::as_task(int host, int rank, int tasks) const {
+  return {"--net=/run/netns/" + space(host), "/usr/bin/env",
+          "RANK=" + std::to_string(rank),    "WORLD_SIZE=" + std::to_string(tasks),
+          "MASTER_ADDR=" + address(1),       "MASTER_PORT=29511"};
+}
+double SshHosts::sent(int host) const {
+  double bytes = 0;
+  std::ifstream("/sys/class/net/" + port(host) + "/statistics/rx_bytes") >> bytes;
+  return bytes;
 }
 std::string SshHosts::address(int host) const { return network_ + "." + std::to_string(host); }
 

@@ -44,8 +44,10 @@ class SshHosts {
   const std::string& ssh() const { return ssh_; }
   /// This machine's end of the cable of host 1 ….
   std::string port(int host) const;
-  /// Starts a program on host 1 … without ssh: the words to put before it.
-  std::vector<std::string> inside(int host) const;
+  /// Of /usr/bin/nsenter, before a program: it runs on host 1 … without ssh, as a task of an engine that meets on host 1.
+  std::vector<std::string> as_task(int host, int rank, int tasks) const;
+  /// Bytes that host 1 … has sent through its cable.
+  double sent(int host) const;
   /// "10.11.0.2", of host 1 …
   std::string address(int host) const;
   /// Cuts or mends the cable of host 1 ….

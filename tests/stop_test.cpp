@@ -40,7 +40,7 @@ class Stop : public testing::Test {
     return checkpoint::list(running.folder() + "/checkpoints");
   }
   static nlohmann::json last_line(const Running& running) {
-    const auto lines = json_lines(read_file(running.folder() + "/record"));
+    const auto lines = record_lines(running);
     return lines.empty() ? nlohmann::json::object() : lines.back();
   }
   static void expect_nobody(const Running& running) {

@@ -2,11 +2,23 @@
 
 namespace cohaul::tests {
 
-nlohmann::json RunResult::result() const {
+namespace {
+
+nlohmann::json result_in(const std::vector<nlohmann::json>& record) {
   for (const auto& line : record)
     if (line.value("record", "") == "result") return line;
   return nlohmann::json::object();
 }
+
+}  // namespace
+
+nlohmann::json RunResult::result() const { return result_in(record); }
+
+std::vector<nlohmann::json> record_lines(const Running& running) {
+  return json_lines(read_file(running.folder() + "/record"));
+}
+
+std::string hash_of(const Running& running) { return result_in(record_lines(running)).value("parameters_sha256", ""); }
 
 RunResult train(const std::string& job, const Arguments& arguments, int timeout_s) {
   Running running(Arguments{"train", job} + arguments + Arguments{"--record", "{}/record"});
@@ -14,7 +26,7 @@ RunResult train(const std::string& job, const Arguments& arguments, int timeout_
   r.exit = running.wait(timeout_s).value_or(-1);
   r.out = running.out();
   r.err = running.err();
-  r.record = json_lines(read_file(running.folder() + "/record"));
+  r.record = record_lines(running);
   return r;
 }
 

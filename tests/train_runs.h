@@ -20,6 +20,10 @@ struct RunResult {
 /// `cohaul train JOB ARGUMENTS --record …`, at most timeout_s seconds.
 RunResult train(const std::string& job, const Arguments& arguments, int timeout_s = 120);
 
+/// The record of a run that was told `--record {}/record`, and the hash of its result's parameters; empty: it has none.
+std::vector<nlohmann::json> record_lines(const Running& running);
+std::string hash_of(const Running& running);
+
 /// "--set" before each.
 Arguments set(const std::vector<std::string>& pairs);
 Arguments operator+(Arguments a, const Arguments& b);

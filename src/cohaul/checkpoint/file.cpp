@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cohaul/base/write_all.h"
+
 namespace cohaul::checkpoint {
 namespace {
 
@@ -51,13 +53,8 @@ class Beside {
     return {};
   }
   Status write(ConstBytes bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::write(file_.fd(), bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return wrong(path_, "cannot be written", errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-    }
-    return {};
+    const int error = write_all(file_.fd(), bytes);
+    return error == 0 ? Status() : wrong(path_, "cannot be written", error);
   }
   /// Onto the disk, and under its name; then the name onto the disk.
   Status name_it() {

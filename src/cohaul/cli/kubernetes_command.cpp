@@ -138,7 +138,7 @@ Status check_keys(const Config& job) {
   return {};
 }
 
-/// What the command of a pod sets, the user's first. A relative path of his means this host's folder, so it is checked and passed on as an absolute one.
+/// What the command of a pod sets, the user's first. A relative path among them means this host's folder, so it is checked and passed on as an absolute one.
 Result<std::vector<std::string>> sets_of(const KubernetesArguments& a, const Config& job) {
   std::vector<std::string> out;
   for (const std::string& set : a.sets) {

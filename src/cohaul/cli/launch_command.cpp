@@ -23,7 +23,7 @@ Status check(const job::LaunchOptions& options) {
 
 /// Under an engine whose tasks are the job's processes, this one becomes its worker or server. Returns where the processes are to be launched, or with an
 /// error.
-Status start_here(const LaunchArguments& arguments, job::LaunchOptions& options) {
+Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& options) {
   COHAUL_ASSIGN(const std::optional<job::Place> place, job::place_from_environment());
   if (arguments.on.given()) {
     if (place) COHAUL_TRY(refuse_hosts(*place));

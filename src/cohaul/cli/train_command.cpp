@@ -68,8 +68,9 @@ std::string output_of(std::vector<job::HomeFile>& files, const std::string& name
   return "{output:" + name + "}";
 }
 
-/// The job's processes on other hosts.
-Status plan_elsewhere(const config::Config& job, TrainArguments& arguments, job::LaunchOptions& out, bool goes_on) {
+/// The job's processes on other hosts. Returns where its workers write train.save.
+Result<std::string> plan_elsewhere(const config::Config& job, TrainArguments& arguments, job::LaunchOptions& out,
+                                   bool goes_on) {
   using How = job::HomeFile::How;
   COHAUL_TRY(set_hosts(arguments.on, job.get<std::int64_t>("job.workers"), out));
   out.texts["job"] = job.encode();
@@ -79,30 +80,34 @@ Status plan_elsewhere(const config::Config& job, TrainArguments& arguments, job:
   redirect(arguments.record, "record", How::append);
   redirect(arguments.csv, "csv", goes_on ? How::append : How::anew);
   redirect(arguments.tensorboard, "tensorboard", How::folder);
-  return {};
+  std::string save = job.get_or("train.save", std::string());
+  redirect(save, "save", How::whole);
+  return save;
 }
 
 Result<job::LaunchOptions> plan(const config::Config& job, TrainArguments arguments, std::string job_path,
                                 bool goes_on = false) {
   COHAUL_ASSIGN(const std::string folder, own_folder());
   job::LaunchOptions out = job::launch_options_of(job);
-  if (arguments.on.given()) {
+  const bool elsewhere = arguments.on.given();
+  std::string save;
+  if (elsewhere) {
     job_path = "{text:job}";
-    COHAUL_TRY(plan_elsewhere(job, arguments, out, goes_on));
+    COHAUL_ASSIGN(save, plan_elsewhere(job, arguments, out, goes_on));
   }
   std::vector<std::string>& worker = out.worker_command;
   worker = {arguments.program.empty() ? folder + "/cohaul-worker" : arguments.program, "--job", job_path};
-  if (!arguments.record.empty()) worker.insert(worker.end(), {"--record", arguments.record});
-  if (!arguments.csv.empty()) worker.insert(worker.end(), {"--csv", arguments.csv});
-  if (!arguments.tensorboard.empty()) worker.insert(worker.end(), {"--tensorboard", arguments.tensorboard});
-  if (arguments.on.given() && job.has("train.save"))
-    worker.insert(worker.end(), {"--save", output_of(out.files, "save", job.get<std::string>("train.save"),
-                                                     job::HomeFile::How::whole)});
+  const std::pair<const char*, std::string> files[] = {{"--record", arguments.record},
+                                                       {"--csv", arguments.csv},
+                                                       {"--tensorboard", arguments.tensorboard},
+                                                       {"--save", save}};
+  for (const auto& [option, path] : files)
+    if (!path.empty()) worker.insert(worker.end(), {option, path});
   if (arguments.quiet) worker.push_back("--quiet");
   if (goes_on) worker.push_back("--goes-on");
   out.server_command = {folder + "/cohaul-server"};
   out.servers = static_cast<int>(job.get_or<std::int64_t>("strategy.servers", 0));
-  if (arguments.on.given()) {
+  if (elsewhere) {
     out.check = {worker.front(), "--check", "--job", job_path};
     return out;
   }

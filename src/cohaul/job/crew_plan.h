@@ -2,7 +2,6 @@
 // What one host's crew is to run.
 
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,7 +21,6 @@ struct CrewPlan {
   std::map<std::string, std::string> texts{};
   std::vector<std::string> outputs{};  // names
 
-  bool hosts_rendezvous = true;
   std::string address = "127.0.0.1";  // as job.address
   std::uint16_t port = 0;
   transport::PortRange ports{};

@@ -11,6 +11,7 @@
 #include "cohaul/job/certificates.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/engines/directory.h"
+#include "cohaul/job/error_file.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/secret.h"
@@ -182,6 +183,8 @@ Result<JoinOptions> from_environment() {
   }
   return o;
 }
+
+std::string torchruns_error_file() { return variable("TORCHELASTIC_ERROR_FILE").value_or(""); }
 
 int wanted_threads() {
   const std::string text = variable("OMP_NUM_THREADS").value_or("");

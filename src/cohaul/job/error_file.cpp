@@ -1,6 +1,5 @@
 #include "cohaul/job/error_file.h"
 
-#include <cstdlib>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
@@ -14,8 +13,8 @@ std::string error_file_text(const std::string& message, Time now) {
 }
 
 void tell_torchrun(const Status& why, const Clock& clock) {
-  const char* const file = std::getenv("TORCHELASTIC_ERROR_FILE");
-  if (file == nullptr || *file == '\0' || why.ok() || why.code() == Code::peer_lost) return;
+  const std::string file = torchruns_error_file();
+  if (file.empty() || why.ok() || why.code() == Code::peer_lost) return;
   std::ofstream(file) << error_file_text(why.message(), clock.now());
 }
 

@@ -12,6 +12,9 @@ namespace cohaul::job {
 /// is the one who failed first. It does nothing where it cannot write: what is said on stderr stands.
 void tell_torchrun(const Status& why, const Clock& clock = wall_clock());
 
+/// The file that torchrun names to this process; empty: torchrun has not started it.
+std::string torchruns_error_file();
+
 /// What torch.distributed.elastic reads: {"message": {"message": …, "extraInfo": {"timestamp": seconds since 1970}}}.
 std::string error_file_text(const std::string& message, Time now);
 

@@ -13,6 +13,8 @@
 #include <charconv>
 #include <memory>
 
+#include "cohaul/transport/socket.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -35,14 +37,6 @@ Result<Addresses> look_up(const std::string& host, const char* port, Time deadli
   }
 }
 
-Result<std::string> numeric(const sockaddr* address, socklen_t length) {
-  char text[NI_MAXHOST];
-  if (int error = ::getnameinfo(address, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST); error != 0) {
-    return internal(std::string("getnameinfo: ") + ::gai_strerror(error));
-  }
-  return std::string(text);
-}
-
 struct OwnAddress {
   std::string interface, text;
 };
@@ -58,7 +52,7 @@ Result<std::vector<OwnAddress>> all_own() {
     const int family = i->ifa_addr->sa_family;
     if (family != AF_INET && family != AF_INET6) continue;
     COHAUL_ASSIGN(std::string text,
-                  numeric(i->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)));
+                  transport::numeric_text(i->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)));
     out.push_back({i->ifa_name, std::move(text)});
   }
   return out;
@@ -151,7 +145,7 @@ Result<std::vector<std::string>> resolve(const std::string& host, Time deadline)
   COHAUL_ASSIGN(Addresses found, look_up(host, nullptr, deadline));
   std::vector<std::string> out;
   for (const addrinfo* a = found.get(); a != nullptr; a = a->ai_next) {
-    COHAUL_ASSIGN(std::string text, numeric(a->ai_addr, a->ai_addrlen));
+    COHAUL_ASSIGN(std::string text, transport::numeric_text(a->ai_addr, a->ai_addrlen));
     add_new(out, std::move(text));
   }
   return out;
@@ -195,7 +189,7 @@ Result<std::string> local_address_towards(const std::string& numeric_host) {
   int error = errno;
   ::close(fd);
   if (!ok) return system_error("no route to " + numeric_host, error);
-  return numeric(reinterpret_cast<sockaddr*>(&own), length);
+  return transport::numeric_text(reinterpret_cast<sockaddr*>(&own), length);
 }
 
 Result<std::vector<std::string>> outward_addresses() {

@@ -8,20 +8,15 @@
 #include <filesystem>
 #include <utility>
 
+#include "cohaul/base/write_all.h"
+
 namespace cohaul::job {
 namespace {
 
 namespace fs = std::filesystem;
 
-void write_all(int fd, const char* data, std::size_t size) {
-  while (size > 0) {
-    ssize_t n = ::write(fd, data, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // whoever reads it has gone; the run goes on
-    data += n;
-    size -= static_cast<std::size_t>(n);
-  }
-}
+/// Whoever reads it may have gone; the run goes on.
+void pass_on(int fd, std::string_view text) { (void)write_all(fd, as_bytes(text)); }
 
 }  // namespace
 
@@ -75,7 +70,7 @@ Status LaunchLog::prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::st
   stderr_fd = first_stderr_;
   if (::isatty(first_stderr_)) {  // it draws a progress line only where it sees the terminal itself
     constexpr std::string_view kNote = "(the first worker wrote to the terminal)\n";
-    write_all(log, kNote.data(), kNote.size());
+    pass_on(log, kNote);
     return {};
   }
   int ends[2];
@@ -103,8 +98,7 @@ void LaunchLog::pump() {
       pipe_ = -1;
       return;
     }
-    write_all(first_stderr_, buffer, static_cast<std::size_t>(n));
-    write_all(first_log_, buffer, static_cast<std::size_t>(n));
+    for (const int fd : {first_stderr_, first_log_}) pass_on(fd, {buffer, static_cast<std::size_t>(n)});
   }
 }
 

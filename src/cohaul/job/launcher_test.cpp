@@ -283,5 +283,18 @@ TEST(LauncherTest, TemporaryLogsStayOnlyAfterAFailure) {
   if (fs::path(log).filename() == "worker_1.log") fs::remove_all(fs::path(log).parent_path());
 }
 
+TEST(LauncherTest, NothingIsLeftWhereItCannotListen) {
+  const TemporaryFolder folder = TemporaryFolder::make("cohaul-test").value();
+  const auto poller = transport::make_poller();
+  const auto taken = transport::listen(**poller, {}, "127.0.0.1", 0);
+  LaunchOptions o;
+  o.worker_command = {"true"};
+  o.address = "127.0.0.1:" + std::to_string((*taken)->address().port);
+  ::setenv("TMPDIR", folder.path().c_str(), 1);
+  EXPECT_EQ(launch(o).status().code(), Code::invalid);
+  ::unsetenv("TMPDIR");
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
 }  // namespace
 }  // namespace cohaul::job

@@ -73,11 +73,16 @@ LocalCrew::~LocalCrew() {
 }
 
 Status LocalCrew::start(const Interrupt&) {
+  const Status started = start_all();
+  if (started.ok()) return started;
+  for (Child& c : children_) end_now(c);
+  logs_.remove_temporary();
+  return started;
+}
+
+Status LocalCrew::start_all() {
   COHAUL_TRY(prepare());
-  std::string address;
-  if (plan_.hosts_rendezvous) {
-    COHAUL_ASSIGN(address, listen());
-  }
+  COHAUL_ASSIGN(const std::string address, listen());
   return start_members(address);
 }
 
@@ -128,15 +133,8 @@ Status LocalCrew::start_members(const std::string& address) {
     COHAUL_ASSIGN(const HostPort at, parse_host_port(plan_.address).context("job.address"));
     COHAUL_ASSIGN(listen_, own_addresses(at.host).context("job.address"));
   }
-  Status started;
-  for (const MemberKey who : plan_.members) {
-    started = start_one(who, address);
-    if (!started.ok()) break;
-  }
-  if (started.ok()) return started;
-  for (Child& c : children_) end_now(c);
-  logs_.remove_temporary();
-  return started;
+  for (const MemberKey who : plan_.members) COHAUL_TRY(start_one(who, address));
+  return {};
 }
 
 Status LocalCrew::start_one(MemberKey who, const std::string& address) {

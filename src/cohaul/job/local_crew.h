@@ -57,6 +57,7 @@ class LocalCrew final : public Crew {
     std::string log;
     std::optional<ProcessExit> exit;
   };
+  Status start_all();
   Status start_one(MemberKey who, const std::string& address);
   std::vector<std::pair<std::string, std::string>> environment_of(MemberKey who, const std::string& address,
                                                                   const std::string& log) const;

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "cohaul/base/write_all.h"
+
 namespace cohaul::job {
 
 MemoryFile::MemoryFile(int fd) : fd_(fd), path_("/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd)) {}
@@ -26,11 +28,8 @@ Result<MemoryFile> MemoryFile::of(const std::string& text) {
   if (fd < 0) return system_error("make a file in memory", errno);
   MemoryFile file(fd);
   if (::fchmod(fd, S_IRUSR | S_IWUSR) != 0) return system_error("make a file in memory private", errno);
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno != EINTR) return system_error("write a file in memory", errno);
-    if (n > 0) done += static_cast<std::size_t>(n);
-  }
+  if (const int error = write_all(fd, as_bytes(std::string_view(text))))
+    return system_error("write a file in memory", error);
   return file;
 }
 

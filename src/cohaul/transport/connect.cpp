@@ -1,4 +1,4 @@
-// connect(): the client's side of the hello.
+// connect(): the client's side of the hello, and what it takes until somebody listens.
 
 #include <poll.h>
 
@@ -113,21 +113,16 @@ Result<Identity> answered(const Identity& self, const Header& header, ConstBytes
 /// Null where the peer is on another host: nobody has its socket's name here.
 Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identity& self, Time deadline,
                                                  const std::function<Status()>& may_come) {
-  Result<Descriptor> socket = unix_connect(to.unix_name);
-  for (Retries retries(deadline, may_come); socket.status().code() == Code::unavailable;) {
-    COHAUL_TRY(retries.next(socket.status()));
-    socket = unix_connect(to.unix_name);
-  }
-  COHAUL_TRY(socket.status());
-  if (!socket->valid()) return std::unique_ptr<Channel>();
+  COHAUL_ASSIGN(Descriptor socket, unix_connect(to.unix_name, deadline, may_come));
+  if (!socket.valid()) return std::unique_ptr<Channel>();
   COHAUL_ASSIGN(RingParts parts, RingParts::make());
   std::vector<std::byte> answer(kHeaderBytes + kHelloBytesMax);
   COHAUL_ASSIGN(const std::size_t have,
-                greet_over_unix(socket->get(), encode_hello(self, FrameType::hello, kCapabilityRing),
+                greet_over_unix(socket.get(), encode_hello(self, FrameType::hello, kCapabilityRing),
                                 parts.descriptors(), answer, deadline));
   COHAUL_ASSIGN(const Header header, decode_header(ConstBytes(answer).first(have)));
   COHAUL_ASSIGN(Identity peer, answered(self, header, ConstBytes(answer).subspan(kHeaderBytes, have - kHeaderBytes)));
-  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(*socket), std::move(parts), self, peer));
+  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(socket), std::move(parts), self, peer));
 }
 
 Result<std::unique_ptr<Channel>> greet_by_tcp(Descriptor socket, const Identity& self, Time deadline) {
@@ -178,6 +173,14 @@ Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identit
 }
 
 }  // namespace
+
+Result<Descriptor> unix_connect(const std::string& name, Time deadline, const std::function<Status()>& may_come) {
+  for (Retries retries(deadline, may_come);;) {
+    auto socket = unix_connect(name);
+    if (socket.ok() || socket.status().code() != Code::unavailable) return socket;
+    COHAUL_TRY(retries.next(socket.status()));
+  }
+}
 
 Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
                                          const std::function<Status()>& may_come) {

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -65,21 +64,16 @@ void MemoryDesk::answer(const Descriptor& client) {
 }
 
 Result<Descriptor> ask_desk(const std::string& name, std::uint64_t ticket, Time deadline) {
-  Result<Descriptor> socket = unix_connect(name);
-  while (socket.status().code() == Code::unavailable && steady_clock().now() < deadline) {
-    wait_for(-1, 0, std::min(deadline, steady_clock().now() + kMillisecond));
-    socket = unix_connect(name);
-  }
-  COHAUL_TRY(socket.status());
-  if (!socket->valid()) return peer_lost("nobody on this host has it");
+  COHAUL_ASSIGN(const Descriptor socket, unix_connect(name, deadline));
+  if (!socket.valid()) return peer_lost("nobody on this host has it");
   const auto sent = as_bytes(std::span(&ticket, 1));
   std::vector<Descriptor> got;
   std::uint64_t answer = 0;
-  if (send_with_descriptors(socket->get(), sent, {}) != static_cast<long>(sizeof ticket))
+  if (send_with_descriptors(socket.get(), sent, {}) != static_cast<long>(sizeof ticket))
     return peer_lost("the process that has it takes no question");
-  if (!wait_for(socket->get(), POLLIN, deadline)) return peer_lost("the process that has it does not answer");
+  if (!wait_for(socket.get(), POLLIN, deadline)) return peer_lost("the process that has it does not answer");
   const long n =
-      receive_with_descriptors(socket->get(), Bytes(reinterpret_cast<std::byte*>(&answer), sizeof answer), got);
+      receive_with_descriptors(socket.get(), Bytes(reinterpret_cast<std::byte*>(&answer), sizeof answer), got);
   if (n != static_cast<long>(sizeof answer) || got.size() != 1 || answer != ticket)
     return peer_lost("the process that had it has it no more");
   return std::move(got.front());

@@ -117,6 +117,13 @@ Descriptor accept_from(int listener, int& error) {
   return fd;
 }
 
+Result<std::string> numeric_text(const sockaddr* address, socklen_t length) {
+  char text[NI_MAXHOST];
+  if (int error = getnameinfo(address, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST); error != 0)
+    return internal(std::string("getnameinfo: ") + gai_strerror(error));
+  return std::string(text);
+}
+
 std::string peer_of(int fd) {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
@@ -126,10 +133,8 @@ std::string peer_of(int fd) {
     socklen_t size = sizeof who;
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? "user " + std::to_string(who.uid) : "";
   }
-  char text[NI_MAXHOST];
-  const bool known =
-      getnameinfo(reinterpret_cast<sockaddr*>(&address), length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
-  return known ? text : "";
+  const auto text = numeric_text(reinterpret_cast<sockaddr*>(&address), length);
+  return text.ok() ? *text : "";
 }
 
 int socket_error(int fd) {

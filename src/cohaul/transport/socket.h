@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,6 +27,12 @@ void set_no_delay(int fd);
 Result<Descriptor> unix_listen(const std::string& name);
 /// A valid Descriptor, or none where nobody has this name in this network namespace. Errors: unavailable (its queue is full), internal.
 Result<Descriptor> unix_connect(const std::string& name);
+
+/// The same, again while its queue is full. Blocks until `deadline` (peer_lost); asks `may_come` before each retry, and returns its error.
+Result<Descriptor> unix_connect(const std::string& name, Time deadline, const std::function<Status()>& may_come = {});
+
+/// "10.0.0.1", "fe80::1%eth0". Errors: internal.
+Result<std::string> numeric_text(const sockaddr* address, socklen_t length);
 
 /// A valid Descriptor, or none when nobody waits; the errno of accept4 in `error`.
 Descriptor accept_from(int listener, int& error);

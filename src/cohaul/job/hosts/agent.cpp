@@ -4,14 +4,11 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/control.h"

@@ -96,7 +96,6 @@ AgentMessage message_of(const CrewPlan& plan) {
   }
   f["workers"] = std::to_string(plan.workers);
   f["servers"] = std::to_string(plan.servers);
-  f["rendezvous"] = plan.hosts_rendezvous ? "1" : "0";
   f["address"] = plan.address;
   f["port"] = std::to_string(plan.port);
   f["first port"] = std::to_string(plan.ports.first);
@@ -133,7 +132,6 @@ Result<CrewPlan> plan_of(const AgentMessage& m) {
                              .job = m.text("certified job"),
                              .expires = false};
   }
-  out.hosts_rendezvous = m.number("rendezvous") != 0;
   out.address = m.text("address");
   out.port = static_cast<std::uint16_t>(m.number("port"));
   out.ports = {static_cast<std::uint16_t>(m.number("first port")), static_cast<std::uint16_t>(m.number("last port"))};

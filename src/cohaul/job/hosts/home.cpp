@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "cohaul/base/write_all.h"
 #include "cohaul/job/launch_log.h"
 
 namespace cohaul::job {
@@ -16,14 +17,9 @@ namespace fs = std::filesystem;
 
 std::string part_of(const std::string& path) { return path + ".tmp-" + std::to_string(::getpid()); }
 
-Status write_all(int fd, const std::string& bytes) {
-  for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return invalid(n < 0 ? std::strerror(errno) : "nothing can be written");
-    done += static_cast<std::size_t>(n);
-  }
-  return {};
+Status write_to(const std::string& path, int fd, const std::string& bytes) {
+  const int error = write_all(fd, as_bytes(std::string_view(bytes)));
+  return error == 0 ? Status() : invalid("cannot write '" + path + "': " + std::strerror(error));
 }
 
 }  // namespace
@@ -59,11 +55,12 @@ std::string Home::log_of(MemberKey who) const {
 Status Home::add_to_log(MemberKey who, const std::string& bytes) {
   const auto it = logs_.find(who);
   if (it == logs_.end()) return corrupt("a log of " + describe(who) + ", whom this job does not have");
-  return write_all(it->second.fd.get(), bytes).context(it->second.path);
+  return write_to(it->second.path, it->second.fd.get(), bytes);
 }
 
 void Home::pass_on(int stream, const std::string& bytes) const {
-  (void)write_all(stream == 1 ? first_stdout_ : first_stderr_, bytes).ok();  // whoever reads it may have gone
+  const int fd = stream == 1 ? first_stdout_ : first_stderr_;
+  (void)write_all(fd, as_bytes(std::string_view(bytes)));  // whoever reads it may have gone
 }
 
 const HomeFile* Home::output_of(const std::string& name) const {
@@ -92,7 +89,7 @@ Status Home::add_to_file(const std::string& name, const std::string& bytes) {
     fd = transport::Descriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | anew, 0644));
     if (!fd.valid()) return invalid("cannot write '" + path + "': " + std::strerror(errno));
   }
-  return write_all(fd.get(), bytes).context("cannot write '" + path + "'");
+  return write_to(path, fd.get(), bytes);
 }
 
 Status Home::finish() {

@@ -60,7 +60,6 @@ TEST(AgentMessages, APlanGoesThroughBytes) {
   plan.environment = {{"B", "1=2"}, {"A", ""}};
   plan.texts = {{"job", std::string("a\0b", 3)}};
   plan.outputs = {"record"};
-  plan.hosts_rendezvous = false;
   plan.address = "eth0";
   plan.port = 5;
   plan.ports = {6, 7};

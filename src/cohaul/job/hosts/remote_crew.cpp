@@ -87,11 +87,7 @@ class RemoteCrew final : public Crew {
         lose(*h, peer_lost("it has been silent for " + seconds_text(now - h->heard)));
       if (h->link) h->link->flush();
     }
-    if (now - told_ >= kAliveEvery) {
-      told_ = now;
-      for (auto& h : hosts_)
-        if (h->link) h->link->send({kAlive});
-    }
+    show_life(now);
     return std::exchange(events_, {});
   }
 
@@ -132,6 +128,13 @@ class RemoteCrew final : public Crew {
     return answers(kRunning, kStepLimit, nothing_to_do);
   }
 
+  void show_life(Time now) {
+    if (now - told_ < kAliveEvery) return;
+    told_ = now;
+    for (auto& h : hosts_)
+      if (h->link) h->link->send({kAlive});
+  }
+
   static Status nothing_to_do(Host&, const AgentMessage&) { return {}; }
 
   /// Starts ssh, and greets the agent that is to answer.
@@ -157,25 +160,34 @@ class RemoteCrew final : public Crew {
     return {};
   }
 
-  /// Blocks until the first `count` hosts (all) have given this answer.
+  /// Blocks until the first `count` hosts (all) have given this answer, and `take` has taken it.
   template <class Take>
   Status answers(const char* kind, Duration limit, const Take& take, std::size_t count = SIZE_MAX) {
     std::set<const Host*> missing;
     for (auto& h : hosts_)
       if (missing.size() < count) missing.insert(h.get());
-    const Time deadline = steady_clock().now() + limit;
-    while (!missing.empty()) {
+    for (const Time deadline = steady_clock().now() + limit; !missing.empty();) {
       for (auto& h : hosts_) {
-        COHAUL_TRY(answers_of(*h, [&](const AgentMessage& m) {
-          if (m.kind != kind || missing.erase(h.get()) == 0) return false;
-          failed_ = take(*h, m);
-          return true;
-        }));
-        COHAUL_TRY(failed_.context("host " + h->name));
+        for (;;) {
+          COHAUL_ASSIGN(const std::optional<AgentMessage> m, next_of(*h));
+          if (!m) break;
+          if (m->kind == kind && missing.erase(h.get()) > 0) COHAUL_TRY(take(*h, *m).context("host " + h->name));
+          else take_message(*h, *m);
+        }
       }
       if (!missing.empty()) COHAUL_TRY(wait_for_answers(deadline, (*missing.begin())->name, kind));
     }
     return {};
+  }
+
+  /// What a host that is being started says next. Errors: why it cannot be started.
+  Result<std::optional<AgentMessage>> next_of(Host& h) {
+    auto message = h.link->receive();
+    if (!message.ok()) return not_reached(h, message.status());
+    if (!*message) return message;
+    h.heard = steady_clock().now();
+    if ((*message)->kind == kFailed) return status_of(**message).context("host " + h.name);
+    return message;
   }
 
   Status wait_for_answers(Time deadline, const std::string& name, const std::string& kind) {
@@ -183,10 +195,7 @@ class RemoteCrew final : public Crew {
     if (now >= deadline)
       return invalid("host " + name + ": no answer in time (" + kind + "); is it up, and does ssh " + name +
                      " work without a password?");
-    if (now - told_ >= kAliveEvery) {
-      told_ = now;
-      for (auto& h : hosts_) h->link->send({kAlive});
-    }
+    show_life(now);
     std::vector<pollfd> watched{{interrupt_.fd, POLLIN, 0}};
     watch(watched);
     ::poll(watched.data(), watched.size(), 100);
@@ -195,19 +204,6 @@ class RemoteCrew final : public Crew {
       return unavailable("interrupted while the hosts were reached");
     for (auto& h : hosts_) h->link->flush();
     return {};
-  }
-
-  /// Takes what the host has said; `take` gets what is not for take_message(), and says whether it was expected.
-  template <class Take>
-  Status answers_of(Host& h, const Take& take) {
-    for (;;) {
-      auto message = h.link->receive();
-      if (!message.ok()) return not_reached(h, message.status());
-      if (!*message) return {};
-      h.heard = steady_clock().now();
-      if ((*message)->kind == kFailed) return status_of(**message).context("host " + h.name);
-      if (!take(**message)) take_message(h, **message);
-    }
   }
 
   /// ssh, or the shell there, has said why.
@@ -240,7 +236,6 @@ class RemoteCrew final : public Crew {
     const bool is_first = &h == hosts_.front().get();
     CrewPlan out = plan_;
     out.members = h.members;
-    out.hosts_rendezvous = is_first;
     out.logs.clear();
     for (const MemberKey who : h.members) out.shown_logs[who] = home_.log_of(who);
     std::erase_if(out.certificates, [&](const auto& entry) {
@@ -285,8 +280,8 @@ class RemoteCrew final : public Crew {
     else if (m.kind == kStarted) status = take_start(h, m);
     else if (m.kind == kFailed) return lose(h, status_of(m));
     else if (m.kind != kAlive) status = take_event(h, m);
-    if (!status.ok() && status_.ok()) {
-      status_ = status;
+    if (!status.ok() && home_failed_.ok()) {
+      home_failed_ = status;
       events_.push_back({.kind = CrewEvent::Kind::lost,
                          .loss = {.who = kRendezvous, .how = status.message(), .exit_code = exit_code(status.code())}});
     }
@@ -353,7 +348,7 @@ class RemoteCrew final : public Crew {
   Interrupt interrupt_;
   std::vector<std::unique_ptr<Host>> hosts_;
   std::vector<CrewEvent> events_;
-  Status failed_, status_;
+  Status home_failed_;  // what came could not be written or read; told once
   Time told_ = 0;
 };
 
