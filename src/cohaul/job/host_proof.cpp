@@ -34,19 +34,21 @@ HostProof HostProof::of(const transport::Identity& self) {
   HostProof out;
   const std::string name = "cohaul-host-" + hex_of(self.job);
   const std::uint64_t ticket = mix_seed(self.job, self.token);
+  const std::string mine = draw_id();
   for (int i = 0; i < kTries && out.host_id_.empty(); ++i) {
-    auto desk = transport::MemoryDesk::open(name);
+    transport::MemoryDesk::Offers offers;
+    transport::Descriptor memory_with_mine = memory_of(mine);
+    if (!memory_with_mine.valid()) break;
+    offers[ticket] = std::move(memory_with_mine);
+    auto desk = transport::MemoryDesk::open(name, std::move(offers));
     if (desk.ok()) {
-      out.host_id_ = draw_id();
-      if (transport::Descriptor memory = memory_of(out.host_id_); memory.valid()) {
-        (*desk)->offer(ticket, std::move(memory));
-        out.desk_ = std::move(*desk);
-      }
+      out.host_id_ = mine;
+      out.desk_ = std::move(*desk);
     } else if (auto memory = transport::ask_desk(name, ticket, steady_clock().now() + kPatience); memory.ok()) {
       out.host_id_ = id_in(*memory);
     }
   }
-  if (out.host_id_.empty()) out.host_id_ = draw_id();
+  if (out.host_id_.empty()) out.host_id_ = mine;
   return out;
 }
 

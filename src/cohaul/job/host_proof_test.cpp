@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <memory>
 #include <thread>
+#include <vector>
 
 #include "cohaul/job/job_id.h"
 
@@ -27,6 +29,17 @@ TEST(HostProof, ProcessesOfOneHostFindTheSameId) {
   for (std::string& id : ids) all.emplace_back([&] { id = HostProof::of(self).host_id(); });
   for (std::thread& t : all) t.join();
   for (const std::string& id : ids) EXPECT_EQ(id, first.host_id());
+}
+
+TEST(HostProof, ProcessesThatStartTogetherFindTheSameId) {
+  for (int round = 0; round < 50; ++round) {
+    const transport::Identity self = of_job(random_bits());
+    std::vector<std::unique_ptr<HostProof>> all(6);
+    std::vector<std::thread> threads;
+    for (auto& one : all) threads.emplace_back([&] { one = std::make_unique<HostProof>(HostProof::of(self)); });
+    for (std::thread& t : threads) t.join();
+    for (const auto& one : all) EXPECT_EQ(one->host_id(), all.front()->host_id()) << "round " << round;
+  }
 }
 
 TEST(HostProof, AnotherJobHasAnotherAndSoHasWhoDoesNotKnowTheToken) {

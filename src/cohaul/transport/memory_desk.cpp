@@ -16,13 +16,13 @@ constexpr Duration kPatience = 200 * kMillisecond;
 
 }  // namespace
 
-Result<std::unique_ptr<MemoryDesk>> MemoryDesk::open(const std::string& name) {
+Result<std::unique_ptr<MemoryDesk>> MemoryDesk::open(const std::string& name, Offers offers) {
   COHAUL_ASSIGN(Descriptor listener, unix_listen(name));
-  return std::unique_ptr<MemoryDesk>(new MemoryDesk(name, std::move(listener)));
+  return std::unique_ptr<MemoryDesk>(new MemoryDesk(name, std::move(listener), std::move(offers)));
 }
 
-MemoryDesk::MemoryDesk(std::string name, Descriptor listener)
-    : name_(std::move(name)), listener_(std::move(listener)), thread_([this] { run(); }) {}
+MemoryDesk::MemoryDesk(std::string name, Descriptor listener, Offers offers)
+    : name_(std::move(name)), listener_(std::move(listener)), offers_(std::move(offers)), thread_([this] { run(); }) {}
 
 MemoryDesk::~MemoryDesk() {
   stopping_ = true;

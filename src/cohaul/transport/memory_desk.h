@@ -19,8 +19,10 @@ namespace cohaul::transport {
 /// Any thread. A thread inside answers those who ask.
 class MemoryDesk {
  public:
-  /// name: of an abstract Unix socket. unavailable: another process has it.
-  static Result<std::unique_ptr<MemoryDesk>> open(const std::string& name);
+  using Offers = std::map<std::uint64_t, Descriptor>;  // by ticket
+
+  /// name: of an abstract Unix socket. unavailable: another process has it. `offers` are there before anybody can ask.
+  static Result<std::unique_ptr<MemoryDesk>> open(const std::string& name, Offers offers = {});
   ~MemoryDesk();
   MemoryDesk(const MemoryDesk&) = delete;
 
@@ -30,7 +32,7 @@ class MemoryDesk {
   void withdraw(std::uint64_t ticket);
 
  private:
-  MemoryDesk(std::string name, Descriptor listener);
+  MemoryDesk(std::string name, Descriptor listener, Offers offers);
   void run();
   void answer(const Descriptor& client);
 
@@ -38,7 +40,7 @@ class MemoryDesk {
   const Descriptor listener_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;  // guards offers_
-  std::map<std::uint64_t, Descriptor> offers_;
+  Offers offers_;
   std::thread thread_;  // last: it uses all of the above
 };
 
