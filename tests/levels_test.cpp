@@ -26,16 +26,24 @@ std::string train_on(const SshHosts& hosts, const std::vector<int>& places, cons
   return hash_of(*runs.front());
 }
 
-/// Of gradients and of new parameters, the half that the other host owns goes out, and the half that this one owns.
+/// Of gradients and of new parameters, the half that the other host owns goes out, and the half that this one owns. Where one host
+/// has all servers, all gradients go there, and all parameters come back.
 TEST(TwoLevels, GiveTheBitsOfOneAndSendEachByteOnce) {
   if (!why_no_hosts().empty()) GTEST_SKIP() << why_no_hosts();
   const SshHosts hosts(2);
   const Arguments run = set({"train.steps=" + std::to_string(kSteps), "job.threads=1"});
   const std::string one_host = train(COHAUL_JOBS "/mlp.toml", Arguments{"--workers", "4", "--quiet"} + run).hash();
   ASSERT_NE(one_host, "");
-  for (const auto& places : {std::vector{1, 1, 2, 2}, std::vector{1, 2, 1, 2}}) {
+  const Arguments plain = run + set({"job.plaintext=true"});
+  const Arguments servers =
+      plain + set({"strategy.name=parameter_server", "strategy.servers=2"});  // they are the last two tasks
+  for (const auto& [places, arguments] :
+       {std::pair(std::vector{1, 1, 2, 2}, plain), std::pair(std::vector{1, 2, 1, 2}, plain),
+        std::pair(std::vector{1, 1, 2, 2, 1, 2}, servers), std::pair(std::vector{1, 1, 2, 2, 2, 2}, servers),
+        std::pair(std::vector{1, 2, 1, 2, 2, 1}, servers)}) {
+    SCOPED_TRACE(arguments.back() + ", hosts " + testing::PrintToString(places));
     const double before[] = {hosts.sent(1), hosts.sent(2)};
-    EXPECT_EQ(train_on(hosts, places, run + set({"job.plaintext=true"})), one_host);
+    EXPECT_EQ(train_on(hosts, places, arguments), one_host);
     const double least[] = {(kSteps + 1) * kParameterBytes,
                             kSteps * kParameterBytes};  // worker 0's go out at the start
     for (int h : {0, 1}) {

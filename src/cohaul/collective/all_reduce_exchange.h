@@ -24,7 +24,7 @@ struct AllReduceOptions {
   std::vector<int> hosts{};
   /// One copy of the parameters for all ranks of a host, in memory that all of them map writable.
   bool shared_parameters = false;
-  /// Of a step's batch, over all ranks; >= ranks. Rank r has deal_slices(slices, hosts)[r].
+  /// Of a step's batch, over all ranks; >= ranks. Rank r has update::deal_slices(slices, hosts)[r].
   std::int32_t slices = 1;
   update::GradientPolicy policy{};
   /// Named in errors.

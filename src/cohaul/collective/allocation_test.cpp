@@ -60,7 +60,7 @@ TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
         *make_all_reduce_exchange(layout, update::RuleSettings{.lr = 0.1, .momentum = 0.9}, parameters, *rank.links,
                                   {.hosts = hosts, .slices = slices, .policy = {.clip_norm = 1}, .lend = {&memory}});
     ASSERT_TRUE(exchange->start(kForever).ok());
-    const update::SliceRange mine = deal_slices(slices, hosts)[static_cast<std::size_t>(rank.rank)];
+    const update::SliceRange mine = update::deal_slices(slices, hosts)[static_cast<std::size_t>(rank.rank)];
     const auto parts = static_cast<std::int32_t>(update::subtrees_of(mine).size());
     const std::vector<update::PartEnd> ends(static_cast<std::size_t>(parts), {1, 2});
     const std::byte absent[] = {std::byte{1}};

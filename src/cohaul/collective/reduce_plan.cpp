@@ -7,30 +7,9 @@
 namespace cohaul::collective {
 namespace {
 
-/// Ranks host by host.
-std::vector<int> by_host(std::span<const int> hosts) {
-  std::vector<int> out;
-  for (std::size_t first = 0; first < hosts.size(); ++first) {
-    const auto before = hosts.first(first);
-    if (std::ranges::find(before, hosts[first]) != before.end()) continue;
-    for (std::size_t r = first; r < hosts.size(); ++r)
-      if (hosts[r] == hosts[first]) out.push_back(static_cast<int>(r));
-  }
-  return out;
-}
-
 std::vector<int> all_on_one(int ranks) { return std::vector<int>(static_cast<std::size_t>(ranks), 0); }
 
 }  // namespace
-
-std::vector<update::SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts) {
-  const auto ranks = static_cast<std::int32_t>(hosts.size());
-  std::vector<update::SliceRange> out(hosts.size());
-  std::int32_t position = 0;
-  for (const int rank : by_host(hosts))
-    out[static_cast<std::size_t>(rank)] = update::slices_of(slices, position++, ranks);
-  return out;
-}
 
 ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t slice_count, std::span<const int> hosts,
                        bool shared)
@@ -38,8 +17,8 @@ ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t 
   const std::vector<int> one = all_on_one(n);
   if (hosts.empty()) hosts = one;
   set_shares(layout);
-  rank_at = by_host(hosts);
-  slices = deal_slices(slice_count, hosts);
+  rank_at = update::workers_by_host(hosts);
+  slices = update::deal_slices(slice_count, hosts);
   for (auto* by_rank : {&host, &position, &part_first, &part_last, &gradients, &sums_from, &shares_told})
     by_rank->resize(static_cast<std::size_t>(n));
   for (auto* by_rank : {&has_facts, &writes}) by_rank->resize(static_cast<std::size_t>(n));

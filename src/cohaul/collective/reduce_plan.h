@@ -16,10 +16,6 @@
 
 namespace cohaul::collective {
 
-/// The slices of each rank: slices_of(slices, position, ranks). Positions go host by host, so that a host's slices are neighbours; hosts
-/// come in the order of their lowest ranks. hosts: by rank, equal where they share memory.
-std::vector<update::SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts);
-
 /// The partitions of one run that one rank owns: [first, last), and their bytes in the flat area.
 struct Share {
   std::int32_t first = 0, last = 0;
@@ -53,7 +49,7 @@ struct HostSum {
 
 /// As one rank sees it.
 struct ReducePlan {
-  /// hosts: as deal_slices(); empty: one for all. shared: the ranks of a host share one copy of the parameters.
+  /// hosts: by rank, equal where they share memory; empty: one for all. shared: the ranks of a host share one copy of the parameters.
   ReducePlan(const update::Layout& layout, int rank, int ranks, std::int32_t slices, std::span<const int> hosts = {},
              bool shared = false);
 

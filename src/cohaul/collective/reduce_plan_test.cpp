@@ -60,17 +60,17 @@ std::vector<Sent> crossing(const Plans& all, std::size_t run, int owner) {
 }
 
 TEST(DealtSlices, AreNeighboursOnAHost) {
-  EXPECT_EQ(deal_slices(4, Hosts{0, 0, 1, 1}),
+  EXPECT_EQ(update::deal_slices(4, Hosts{0, 0, 1, 1}),
             (std::vector<update::SliceRange>{{0, 1, 4}, {1, 2, 4}, {2, 3, 4}, {3, 4, 4}}));
-  EXPECT_EQ(deal_slices(4, Hosts{0, 1, 0, 1}),
+  EXPECT_EQ(update::deal_slices(4, Hosts{0, 1, 0, 1}),
             (std::vector<update::SliceRange>{{0, 1, 4}, {2, 3, 4}, {1, 2, 4}, {3, 4, 4}}));
-  EXPECT_EQ(deal_slices(7, Hosts{9, 4, 9}), (std::vector<update::SliceRange>{{0, 2, 7}, {4, 7, 7}, {2, 4, 7}}));
+  EXPECT_EQ(update::deal_slices(7, Hosts{9, 4, 9}), (std::vector<update::SliceRange>{{0, 2, 7}, {4, 7, 7}, {2, 4, 7}}));
   for (int ranks = 1; ranks < 9; ++ranks) {
     Hosts each(static_cast<std::size_t>(ranks));
     std::iota(each.begin(), each.end(), 0);
     for (const Hosts& hosts : {Hosts(each.size(), 3), each})
       for (int r = 0; r < ranks; ++r)
-        EXPECT_EQ(deal_slices(11, hosts)[static_cast<std::size_t>(r)], update::slices_of(11, r, ranks));
+        EXPECT_EQ(update::deal_slices(11, hosts)[static_cast<std::size_t>(r)], update::slices_of(11, r, ranks));
   }
 }
 

@@ -54,7 +54,7 @@ inline std::vector<int> hosts_of(const Case& c) {
   return c.hosts.empty() ? std::vector<int>(static_cast<std::size_t>(c.ranks), 0) : c.hosts;
 }
 inline update::SliceRange slices_of(const Case& c, int rank) {
-  return deal_slices(c.slices, hosts_of(c))[static_cast<std::size_t>(rank)];
+  return update::deal_slices(c.slices, hosts_of(c))[static_cast<std::size_t>(rank)];
 }
 inline std::string case_name(const testing::TestParamInfo<Case>& info) { return testing::PrintToString(info.param); }
 

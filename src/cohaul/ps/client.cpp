@@ -1,11 +1,14 @@
 #include "cohaul/ps/client.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
+#include "cohaul/job/connect.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/ps/host_plan.h"
 #include "cohaul/ps/outgoing.h"
 #include "cohaul/ps/placement.h"
 #include "cohaul/ps/server_threads.h"
@@ -25,15 +28,39 @@ struct Patience {
   const char* setting;  // that says so; empty: the caller does
 };
 
-class Client final : public ServerExchange, ToServers {
+/// Whether a server is on this worker's host: as a thread of a worker, or as a process.
+bool is_near(const job::Job& job, std::span<const int> hosts, int server) {
+  const auto host = [&](int worker) { return hosts[static_cast<std::size_t>(worker)]; };
+  if (job.servers() == 0) return host(server % job.world()) == host(job.rank());
+  const auto find = [&](job::MemberKey who) {
+    return std::ranges::find(job.members(), who, [](const job::Member& m) { return m.key(); });
+  };
+  const auto self = find({transport::Role::worker, job.rank()}), other = find({transport::Role::server, server});
+  return self != job.members().end() && other != job.members().end() && self->host_id == other->host_id;
+}
+
+HostPlan host_plan(const job::Job& job, const update::Layout& layout, const Init& init, const Options& options) {
+  std::vector<int> hosts = options.hosts;
+  if (!init.is_sync() || hosts.empty()) {
+    hosts.resize(static_cast<std::size_t>(job.world()));
+    std::iota(hosts.begin(), hosts.end(), 0);
+  }
+  std::vector<bool> near;
+  for (int k = 0; k < init.servers; ++k) near.push_back(is_near(job, hosts, k));
+  return HostPlan(layout, std::max(init.slices, job.world()), hosts, job.rank(), near);
+}
+
+class Client final : public ServerExchange, ToServers, ToHost {
  public:
   Client(job::Job& job, const update::Layout& layout, const Init& init, Bytes parameters, const Options& options)
       : job_(job),
         watch_(options.watch != nullptr ? *options.watch : job),
         init_(init),
         trainer_(options.trainer),
+        plan_(host_plan(job, layout, init, options)),
         parameters_(parameters),
-        session_(layout, init, WorkerRank(job.rank()), parameters, *this) {}
+        session_(layout, init, WorkerRank(job.rank()), parameters, *this,
+                 plan_.is_needed() ? std::optional(OnHost{plan_, *this}) : std::nullopt) {}
   ~Client() override;
   Status connect(const update::Layout& layout, const Options& options);
 
@@ -65,6 +92,12 @@ class Client final : public ServerExchange, ToServers {
     std::unique_ptr<transport::Channel> channel;
     std::unique_ptr<Outgoing> outgoing;
   };
+  struct Mate {  // another worker of this host
+    WorkerRank rank;
+    std::unique_ptr<transport::Channel> channel;  // null: it has gone
+    std::unique_ptr<Outgoing> outgoing;
+    Status gone{};
+  };
   /// Of the workers, which share the servers evenly: no server processes were launched.
   bool own_threads() const { return job_.servers() == 0; }
   std::string named(ServerRank server) const;
@@ -72,11 +105,17 @@ class Client final : public ServerExchange, ToServers {
   Patience until(Time deadline) const { return {poller_->clock().now(), deadline, ""}; }
   Patience of_step() const;
   void send(ServerRank to, const transport::Message& message) override;
+  void send(WorkerRank to, const transport::Message& message) override;
   Status link(const std::string& at, transport::Form form, std::uint64_t model, Time deadline);
+  Status connect_host(const Options& options, std::uint64_t model, Time deadline);
   /// Receives what has come. True: something had.
   Result<bool> receive();
+  Result<bool> receive_from_host();
+  void part(Mate& mate, Status why);
+  Status host_is_here();
   Status lost(ServerRank server, const Status& why);
   Result<bool> flush();
+  bool flush_host();
   Status settle(const Patience& patience);
   Status flush_all(const Patience& patience);
   Status wait(const Patience& patience);
@@ -87,10 +126,12 @@ class Client final : public ServerExchange, ToServers {
   Watch& watch_;
   const Init init_;
   const int trainer_;
+  const HostPlan plan_;
   const Bytes parameters_;
   std::shared_ptr<ServerThreads> threads_;  // the job's to wait for, when all are connected
   std::unique_ptr<transport::Poller> poller_;
   std::vector<Link> links_;  // by server
+  std::vector<Mate> mates_;
   Session session_;
   bool may_part_ = false;        // connected, and no goodbye said
   std::int64_t step_ = 0;        // the last one begun
@@ -108,6 +149,9 @@ Client::~Client() {
   if (poller_) job_.forget(poller_.get());
   for (Link& link : links_) {
     if (link.channel) poller_->remove(*link.channel);
+  }
+  for (Mate& mate : mates_) {
+    if (mate.channel) poller_->remove(*mate.channel);
   }
   links_.clear();
 }
@@ -140,6 +184,10 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
     if (!linked.ok()) return fail(linked.context("connect to " + named(ServerRank(k))));
     for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.back().channel->lend(*arena));
   }
+  if (plan_.is_needed()) {
+    Status connected = connect_host(options, layout.hash(), deadline);
+    if (!connected.ok()) return fail(connected);
+  }
   may_part_ = true;
   if (own_threads()) {
     job_.at_close([&job = job_, threads = threads_, patience = seconds(job_.options().step_timeout_s)] {
@@ -162,6 +210,23 @@ Status Client::link(const std::string& at, transport::Form form, std::uint64_t m
   return {};
 }
 
+/// To the other workers of this host. Parameters are not lent: a worker may write into its own as soon as its step is over.
+Status Client::connect_host(const Options& options, std::uint64_t model, Time deadline) {
+  note_operation("connect to the workers of this host");
+  const std::string purpose = purpose_of(trainer_) + " on the host of worker " + std::to_string(plan_.workers.front());
+  COHAUL_ASSIGN(auto channels, job::connect_workers(job_, *poller_, purpose, model, deadline, plan_.workers));
+  for (std::size_t w = 0; w < channels.size(); ++w) {
+    if (!channels[w]) continue;
+    if (!channels[w]->shares_memory())
+      return invalid("worker " + std::to_string(w) +
+                     " does not share memory with this one: job.transport must be the same at all workers");
+    Mate& mate = mates_.emplace_back(WorkerRank(static_cast<std::int32_t>(w)), std::move(channels[w]), nullptr);
+    mate.outgoing = std::make_unique<Outgoing>(*mate.channel);
+    for (const transport::Arena* arena : options.lend) COHAUL_TRY(mate.channel->lend(*arena));
+  }
+  return {};
+}
+
 Status Client::fail(Status why) {
   if (failure_.ok()) failure_ = std::move(why);
   return failure_;
@@ -173,6 +238,46 @@ void Client::send(ServerRank to, const transport::Message& message) {
   if (!sent.ok()) (void)fail(sent.context("send to " + named(to)));
 }
 
+void Client::send(WorkerRank to, const transport::Message& message) {
+  const auto mate = std::ranges::find(mates_, to, &Mate::rank);
+  if (!failure_.ok() || !mate->channel) return;
+  if (Status sent = mate->outgoing->send(message); !sent.ok()) part(*mate, sent);
+}
+
+/// A worker that has done its steps may go before the others have.
+void Client::part(Mate& mate, Status why) {
+  poller_->remove(*mate.channel);
+  mate.channel.reset();
+  mate.gone = std::move(why);
+}
+
+/// That no worker of this host has gone without which this one cannot go on. Servers may have said before why it went.
+Status Client::host_is_here() {
+  for (const Mate& mate : mates_) {
+    if (mate.channel || !session_.waits_for(mate.rank)) continue;
+    if (Status health = watch_.health(); !health.ok()) return fail(health);
+    return fail(mate.gone.context("waiting for " + session_.missing()));
+  }
+  return {};
+}
+
+Result<bool> Client::receive_from_host() {
+  bool some = false;
+  for (Mate& mate : mates_) {
+    while (mate.channel) {
+      Result<std::optional<transport::Frame>> frame = mate.channel->receive();
+      if (!frame.ok()) {
+        part(mate, frame.status());
+        break;
+      }
+      if (!frame->has_value()) break;
+      some = true;
+      if (Status taken = session_.on_host_frame(mate.rank, std::move(**frame)); !taken.ok()) return fail(taken);
+    }
+  }
+  return some;
+}
+
 /// A channel names its peer, but not where that lives. A server that ends because of a loss is not the loss.
 Status Client::lost(ServerRank server, const Status& why) {
   if (Status health = watch_.health(); !health.ok()) return fail(health);
@@ -180,7 +285,7 @@ Status Client::lost(ServerRank server, const Status& why) {
 }
 
 Result<bool> Client::receive() {
-  bool some = false;
+  COHAUL_ASSIGN(bool some, receive_from_host());
   for (std::size_t k = 0; k < links_.size(); ++k) {
     ServerRank server(static_cast<std::int32_t>(k));
     for (;;) {
@@ -205,17 +310,30 @@ Result<bool> Client::flush() {
   return all;
 }
 
-/// Until the session has all that it asked for.
+bool Client::flush_host() {
+  bool all = true;
+  for (Mate& mate : mates_) {
+    if (!mate.channel) continue;
+    Result<bool> sent = mate.outgoing->flush();
+    if (!sent.ok()) part(mate, sent.status());
+    else all &= *sent;
+  }
+  return all;
+}
+
+/// Until the session has all that it asked for, and what it passes on to its host is sent.
 Status Client::settle(const Patience& patience) {
   if (!failure_.ok()) return failure_;
   Waiting waiting(watch_);
-  while (session_.busy()) {
-    COHAUL_ASSIGN(bool some, receive());
+  for (;;) {
+    const bool passed_on = flush_host();
+    if (passed_on && !session_.busy()) return {};
+    COHAUL_ASSIGN(const bool some, receive());
     COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
     if (some || !session_.busy()) continue;
+    COHAUL_TRY(host_is_here());
     COHAUL_TRY(wait(patience));
   }
-  return {};
 }
 
 Status Client::wait(const Patience& patience) {
@@ -273,7 +391,7 @@ Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
   if (is_sync()) {
     loop_ = {loop.number, loop.first, loop.end, steps_done_};
     if (steps_done_ >= loop.end) return std::optional<update::Work>();
-    return std::optional(update::Work{Step(steps_done_), update::slices_of(init_.slices, job_.rank(), init_.workers)});
+    return std::optional(update::Work{Step(steps_done_), plan_.slices[static_cast<std::size_t>(job_.rank())]});
   }
   note_operation("ask for a step after pushes", session_.clock());
   loop_.loop = loop.number;
@@ -319,7 +437,9 @@ Status Client::begin(const update::Work& work, std::string_view facts) {
 Status Client::push(const update::Gradient& gradient) {
   if (!failure_.ok()) return failure_;
   note_operation("push run in step", gradient.run, step_);
+  COHAUL_ASSIGN([[maybe_unused]] bool some, receive_from_host());  // joins what it can while backward runs
   if (Status pushed = session_.push(gradient); !pushed.ok()) return fail(pushed);
+  (void)flush_host();
   COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
   return failure_;
 }

@@ -21,9 +21,10 @@ namespace cohaul::ps {
 struct Options {
   Consistency consistency{};
   update::GradientPolicy policy{};
-  int servers = 1;  // of the job, where it was launched with server processes
-  int slices = 1;   // of a step's batch; sync: at least one a worker
-  int trainer = 0;  // which of the job's: all workers count alike
+  int servers = 1;           // of the job, where it was launched with server processes
+  int slices = 1;            // of a step's batch; sync: at least one a worker
+  int trainer = 0;           // which of the job's: all workers count alike
+  std::vector<int> hosts{};  // by worker, equal where they share memory; empty: not known
   std::vector<const transport::Arena*>
       lend{};              // gradients in these travel as addresses to servers of this host; they outlive the exchange
   Watch* watch = nullptr;  // whom waits ask and tell; null: the job. It outlives the exchange

@@ -30,6 +30,7 @@ struct Case {
   bool server_processes = false;  // servers apart from the workers (here: threads that no worker starts)
   transport::Form form = transport::Form::auto_;
   std::int64_t steps = 12;
+  std::vector<int> hosts{};  // by worker: what it is told; memory is shared by all
 };
 
 struct Outcome : Trained {
@@ -42,6 +43,7 @@ Status train(const Case& c, job::Job& job, const update::Layout& layout, const T
                   .policy = c.policy,
                   .servers = c.servers,
                   .slices = c.slices,
+                  .hosts = c.hosts,
                   .lend = {&memory.arena}};
   COHAUL_ASSIGN(auto exchange, make_server_exchange(job, layout, momentum(), memory.parameters, options));
   COHAUL_TRY(exchange->start(steady_clock().now() + 20 * kSecond));
@@ -124,6 +126,87 @@ void expect_bits_of_one_process(Case base) {
         for (const Outcome& o : run_case(c)) expect_equal(o, alone, what);
       }
     }
+  }
+}
+
+/// Several workers on a host, and servers elsewhere.
+std::vector<Case> several_hosts() {
+  std::vector<Case> out;
+  for (const auto& [hosts, slices] : std::vector<std::pair<std::vector<int>, std::vector<int>>>{
+           {{0, 0, 1, 1}, {4, 5, 11}}, {{0, 1, 0, 1}, {4, 6}}, {{0, 1, 1, 2, 2, 2}, {6, 13}}, {{3, 3, 3}, {3, 4, 8}}}) {
+    for (const int n : slices) {
+      for (const int servers : {1, 3}) {
+        for (const bool processes : {false, true}) {
+          if (servers == 1 && !processes && n > 4) continue;
+          Case c;
+          c.hosts = hosts, c.slices = n, c.servers = servers, c.server_processes = processes;
+          c.workers = static_cast<int>(hosts.size());
+          out.push_back(c);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+class SeveralHosts : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Of, SeveralHosts, testing::ValuesIn(several_hosts()), [](const auto& i) {
+  std::string name;
+  for (const int host : i.param.hosts) name += std::to_string(host);
+  return name + "_" + std::to_string(i.param.slices) + "_slices_" + std::to_string(i.param.servers) +
+         (i.param.server_processes ? "_server_processes" : "_servers");
+});
+
+TEST_P(SeveralHosts, EqualOneProcessBitForBit) {
+  for (const bool is_weighted : {false, true}) {
+    for (const update::GradientPolicy& policy :
+         {update::GradientPolicy{}, {.clip_norm = 1e-6, .watch_every = 2}, {.non_finite = update::NonFinite::skip}}) {
+      Case c = GetParam();
+      c.steps = 5, c.policy = policy;
+      c.problem = {.poisoned_step = policy.non_finite == update::NonFinite::skip ? 2 : -1,
+                   .is_weighted = is_weighted,
+                   .all_absent_step = 3};
+      const Trained alone = train_alone(test_layout(), c.policy, c.problem, c.slices, c.steps);
+      for (const Outcome& o : run_case(c)) expect_equal(o, alone, name(policy.non_finite).data());
+    }
+  }
+}
+
+/// Of a host that no server is on, one gradient for each complete subtree of its slices.
+TEST_P(SeveralHosts, SendWhatCrossesOnce) {
+  const Case& c = GetParam();
+  const update::Layout layout = test_layout();
+  const auto dealt = update::deal_slices(c.slices, c.hosts);
+  std::int64_t expected = 0;
+  for (std::size_t p = 0; p < layout.partitions().size(); ++p) {
+    const int server = server_of(PartitionId(static_cast<std::int32_t>(p)), c.servers).value;
+    const int at = c.server_processes ? -1 : c.hosts[static_cast<std::size_t>(server % c.workers)];
+    for (std::size_t w = 0; w < c.hosts.size(); ++w) {
+      if (c.hosts[w] == at) {
+        expected += static_cast<std::int64_t>(update::subtrees_of(dealt[w]).size());
+      } else if (std::ranges::find(c.hosts, c.hosts[w]) - c.hosts.begin() == static_cast<std::ptrdiff_t>(w)) {
+        update::SliceRange host = dealt[w];
+        for (std::size_t v = w; v < c.hosts.size(); ++v)
+          if (c.hosts[v] == c.hosts[w]) host.last = dealt[v].last;
+        expected += static_cast<std::int64_t>(update::subtrees_of(host).size());
+      }
+    }
+  }
+  Case counted = c;
+  counted.steps = 4;
+  for (const Outcome& o : run_case(counted)) EXPECT_EQ(o.counts.tables.pushes, 4 * expected);
+}
+
+TEST_P(SeveralHosts, NameWhoseGradientIsNotFinite) {
+  Case c = GetParam();
+  c.policy.non_finite = update::NonFinite::stop;
+  c.problem.poisoned_step = 2;  // its last slice
+  const auto dealt = update::deal_slices(c.slices, c.hosts);
+  const auto whose = std::ranges::find(dealt, c.slices, &update::SliceRange::last) - dealt.begin();
+  for (const Outcome& o : run_case(c)) {
+    EXPECT_EQ(o.status.code(), Code::invalid);
+    EXPECT_NE(o.status.message().find("is not finite at worker " + std::to_string(whose) + ";"), std::string::npos)
+        << o.status.message();
   }
 }
 

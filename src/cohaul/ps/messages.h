@@ -8,6 +8,7 @@
 //   init              –                 –          Init                              the encoded Layout
 //   initial           –                 partition  –                                 its initial parameters (worker 0 only)
 //   push              own push number   partition  Push                              gradient of the partition; none: all absent
+//                                                                                    (to a worker that joins it: its clock is the step)
 //   pull              min version       partition  the content that it has (i64)     –
 //   plan              step              –          StepPlan                          –   (synchronous, answers facts)
 //   assign            own assignments   partition  –                                 its new content (worker 0 only)
@@ -23,6 +24,7 @@
 //   server → worker
 //   ack               its push number   partition  Ack                               –
 //   params            version           partition  the content (i64)                 the partition's parameters; none: unchanged
+//                                                                                    (one worker of a host passes them on)
 //   facts             step              –          Measured                          of a watched step Σ x² by segment of the server's
 //                                                                                    partitions (synchronous, asks for a plan)
 //   assigned          its assignments   partition  the content (i64)                 –
@@ -114,19 +116,26 @@ struct Init {
   static Result<Init> decode(ConstBytes body);
 };
 
-/// One worker's gradient of one partition, summed over a complete subtree of slices. (Worker and incarnation are the channel's, the clock is
-/// the frame's.)
+/// A gradient of one partition, summed over a complete subtree of slices, which one worker has, or several of one host together. (Sender and
+/// incarnation are the channel's, the clock is the frame's.)
 struct Push {
   Step step;
   update::SliceRange slices;
-  double samples = 0;  // update::Gradient::samples
-  double factor = 1;   // asynchronous: what the sender's plan says
+  double samples = 0;      // update::Gradient::samples
+  double factor = 1;       // asynchronous: what the sender's plan says
+  bool is_joined = false;  // it is of several workers
+  std::int32_t bad_parameter =
+      -1;  // is_joined: the first whose gradient is not finite at one of them, by its index in the layout; -1: none
+  std::int32_t bad_worker = -1;  // and at which
   /// Of the partition's whole run. A view.
   update::AbsentMask absent;
 
   void encode(Writer& out) const;
   static Result<Push> decode(ConstBytes body);
 };
+constexpr std::string_view kWeighAlike =
+    "a gradient that is averaged over the batch, and another that is still to be averaged: all workers of a step "
+    "must weigh their samples alike";
 
 struct Ack {
   std::int64_t staleness = 0;  // pushes of others between this worker's pull of the partition and this push

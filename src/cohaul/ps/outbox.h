@@ -22,4 +22,11 @@ class ToServers {
   virtual void send(ServerRank to, const transport::Message& message) = 0;
 };
 
+/// Of a worker's session, to others of its host. The payload is not changed before it is sent.
+class ToHost {
+ public:
+  virtual ~ToHost() = default;
+  virtual void send(WorkerRank to, const transport::Message& message) = 0;
+};
+
 }  // namespace cohaul::ps

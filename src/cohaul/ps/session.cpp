@@ -9,12 +9,14 @@
 
 namespace cohaul::ps {
 
-Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank, Bytes parameters, ToServers& out)
+Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank, Bytes parameters, ToServers& out,
+                 std::optional<OnHost> host)
     : layout_(layout),
       init_(init),
       rank_(rank),
       parameters_(parameters),
       out_(out),
+      host_(host),
       keeps_(init.servers),
       parts_pushed_(layout.runs().size()),
       facts_(init.servers),
@@ -29,6 +31,7 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
   }
   if (frozen_bytes(layout) > 0) partitions_.push_back({.server = kCoordinator});
   body_.reserve(1024 + mask);
+  if (host_) sums_.emplace(layout, host_->plan, parameters, init.policy.non_finite == update::NonFinite::stop);
 }
 
 void Session::send(ServerRank to, Kind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload,
@@ -66,15 +69,43 @@ void Session::start() {
     if (rank_.value == 0) send(kCoordinator, Kind::initial, 0, n, *values, values);
     pull(static_cast<std::int32_t>(n), 0);
   }
-  pull_all();
+  for (std::size_t p = 0; p < n; ++p) {
+    if (host_ && host_->plan.is_far(p)) pull_for_host(static_cast<std::int32_t>(p), 0);
+    else pull(static_cast<std::int32_t>(p), 0);
+  }
 }
 
 void Session::pull(std::int32_t partition, std::int64_t at_least) {
   PartitionState& p = partitions_[partition];
   if (p.wanted < 0) ++params_missing_;
   p.wanted = at_least;
+  p.shared = false;
   Writer(body_).put(p.content);
   send(p.server, Kind::pull, at_least, static_cast<std::uint64_t>(partition));
+}
+
+/// Asks for it if this worker does so for its host, else waits for the one that does.
+void Session::pull_for_host(std::int32_t partition, std::int64_t at_least) {
+  PartitionState& p = partitions_[partition];
+  if (is_puller(static_cast<std::size_t>(partition))) {
+    pull(partition, at_least);
+  } else {
+    if (p.wanted < 0) ++params_missing_;
+    p.wanted = at_least;
+  }
+  p.shared = true;
+}
+
+/// To the others of this host: what a server has answered.
+void Session::pass_on(std::int32_t partition, const transport::Frame& frame) {
+  const update::Partition& p = layout_.partitions()[partition];
+  const ConstBytes values = frame.payload.empty() ? ConstBytes() : ConstBytes(parameters_.subspan(p.offset, p.bytes));
+  for (const int to : host_->plan.workers) {
+    if (to == rank_.value) continue;
+    host_->out.send(
+        WorkerRank(to),
+        {.kind = frame.kind, .clock = frame.clock, .key = frame.key, .body = frame.body, .payload = values});
+  }
 }
 
 void Session::pull_all() {
@@ -149,14 +180,20 @@ Status Session::begin(const update::Work& work, std::string_view facts) {
   if (facts.size() > kFactsBytesMax)
     return invalid("the facts of a loop are over " + std::to_string(kFactsBytesMax) + " bytes");
   const std::size_t runs = layout_.runs().size();
-  if (parts_.empty() || done_.slices != work.slices) parts_ = update::subtrees_of(work.slices);
+  if (host_ && work.slices != host_->plan.slices[static_cast<std::size_t>(rank_.value)])
+    return invalid("a step of other slices than this worker's");
+  if (parts_.empty() || done_.slices != work.slices) {
+    voices_ = parts_ = update::subtrees_of(work.slices);
+    if (host_)
+      for (const HostPlan::Sum& sum : host_->plan.sums) voices_.push_back(sum.slices);
+  }
   work_ = work;
   step_ = work.step;
   step_clock_ = clock_;
   pushed_.resize(parts_.size() * runs);
   for (Pushed& p : pushed_) p.here = false;
   parts_pushed_.assign(runs, 0);
-  acks_.assign(parts_.size() * layout_.partitions().size(), false);
+  acks_.assign(voices_.size() * layout_.partitions().size(), false);
   facts_of_step_.assign(is_sync() ? facts : std::string_view());
   done_.slices = work.slices;
   done_.staleness = 0;
@@ -194,36 +231,68 @@ Status Session::push(const update::Gradient& gradient) {
   ++parts_pushed_[run];
   if (holds_back()) return {};
   // Alone on its batch, a worker of an asynchronous mode knows what the gradient is still to be averaged over.
-  send_push(part, gradient.run, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
-  return {};
+  return send_push(part, gradient.run, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
 }
 
 /// What of it travels for a partition: nothing where all of its parameters are absent.
 ConstBytes Session::gradient_of(const Pushed& pushed, std::int32_t partition) const {
   const update::Partition& p = layout_.partitions()[partition];
-  const update::Run& run = layout_.runs()[p.run];
-  bool absent = true;
-  for (std::uint32_t s = p.segment_first; absent && s < p.segment_last; ++s) {
-    const std::int32_t index = layout_.segments()[s].parameter - run.parameter_first;
-    absent = update::is_absent(pushed.absent, static_cast<std::size_t>(index));
-  }
-  if (absent || pushed.bytes.empty()) return {};
-  return pushed.bytes.subspan(p.offset - run.offset, p.bytes);
+  if (pushed.bytes.empty() || layout_.is_all_absent(p, pushed.absent)) return {};
+  return pushed.bytes.subspan(p.offset - layout_.runs()[p.run].offset, p.bytes);
 }
 
-void Session::send_push(std::size_t part, std::int32_t run, double factor) {
+Status Session::send_push(std::size_t part, std::int32_t run, double factor) {
   const update::Run& r = layout_.runs()[run];
   const Pushed& gradient = pushed(part, run);
+  const int sum = host_ ? host_->plan.sum_of(parts_[part]) : -1;
   sent_any_ = true;
   for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
-    Writer writer(body_);
-    Push{work_->step, parts_[part], gradient.samples, factor, gradient.absent}.encode(writer);
-    acks_[part * layout_.partitions().size() + p] = true;
-    ++acks_missing_;
-    send(partitions_[p].server, Kind::push, clock_, static_cast<std::uint64_t>(p), gradient_of(gradient, p));
+    const Push push{.step = work_->step,
+                    .slices = parts_[part],
+                    .samples = gradient.samples,
+                    .factor = factor,
+                    .absent = gradient.absent};
+    const ConstBytes bytes = gradient_of(gradient, p);
+    const bool is_far = host_ && host_->plan.is_far(static_cast<std::size_t>(p));
+    if (!is_far || sum < 0) {
+      push_to_server(part, p, push, bytes);
+    } else if (const int joiner = host_->plan.joiner(static_cast<std::size_t>(p), sum); joiner != rank_.value) {
+      Writer writer(body_);
+      push.encode(writer);
+      host_->out.send(WorkerRank(joiner), {.kind = static_cast<std::uint16_t>(Kind::push),
+                                           .clock = push.step.value,
+                                           .key = static_cast<std::uint64_t>(p),
+                                           .body = body_,
+                                           .payload = bytes});
+      body_.clear();
+    } else {
+      COHAUL_TRY(join(rank_, p, push, bytes, {}));
+    }
+    if (!is_sync() || parts_pushed_[run] < parts_.size()) continue;
     // The answer to this pull is the step's end: push and pull make one round trip.
-    if (is_sync() && parts_pushed_[run] == parts_.size()) pull(p, work_->step.value + 1);
+    if (is_far) pull_for_host(p, work_->step.value + 1);
+    else pull(p, work_->step.value + 1);
   }
+  return {};
+}
+
+/// voice: which of voices_.
+void Session::push_to_server(std::size_t voice, std::int32_t partition, const Push& push, ConstBytes gradient) {
+  Writer writer(body_);
+  push.encode(writer);
+  acks_[voice * layout_.partitions().size() + static_cast<std::size_t>(partition)] = true;
+  ++acks_missing_;
+  send(partitions_[partition].server, Kind::push, step_clock_, static_cast<std::uint64_t>(partition), gradient);
+}
+
+/// Of a sum that this worker makes for its host. It goes to the server when all of it is here, and that is in this worker's own step.
+Status Session::join(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient,
+                     transport::Frame frame) {
+  const auto joined = sums_->take(from.value, static_cast<std::size_t>(partition), push, gradient, std::move(frame));
+  if (!joined.ok()) return joined.status().context("worker " + std::to_string(from.value));
+  if (const HostSums::Joined* sum = *joined)
+    push_to_server(parts_.size() + static_cast<std::size_t>(sum->sum), partition, sum->push, sum->gradient);
+  return {};
 }
 
 Status Session::finish(std::span<const update::PartEnd> ends) {
@@ -240,6 +309,8 @@ Status Session::finish(std::span<const update::PartEnd> ends) {
   if (!is_sync()) outcome_.loss = update::loss_of(parts_, ends);
   if (holds_back()) COHAUL_TRY(push_held());
   finishing_ = true;
+  for (auto& [from, frame] : early_) COHAUL_TRY(on_params(frame));
+  early_.clear();
   if (is_sync()) await(Kind::step_report, 1);
   // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
   if (is_sync() || acks_missing_ == 0) step_done();
@@ -264,7 +335,8 @@ Status Session::push_held() {
   outcome_.skipped = done_.skipped = plan.action == update::StepPlan::Action::skip;
   for (std::size_t k = 0; k < parts_.size() && !done_.skipped; ++k) {
     // Last runs first, as they came: they are still in the cache.
-    for (std::size_t r = layout_.runs().size(); r-- > 0;) send_push(k, static_cast<std::int32_t>(r), plan.factor);
+    for (std::size_t r = layout_.runs().size(); r-- > 0;)
+      COHAUL_TRY(send_push(k, static_cast<std::int32_t>(r), plan.factor));
   }
   return {};
 }
@@ -285,6 +357,7 @@ Status Session::abandon() {
   if (!work_) return {};
   if (sent_any_)
     return invalid("a step of which a part has gone to the servers cannot be given up: nothing more can be done here");
+  if (sums_) sums_->forget_own(work_->step.value);
   work_.reset();
   facts_missing_ = 0;
   return {};
@@ -368,12 +441,12 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
 Status Session::on_ack(const transport::Frame& frame) {
   COHAUL_ASSIGN(Ack ack, Ack::decode(frame.body));
   if (frame.key >= layout_.partitions().size()) return corrupt("an acknowledgement of a partition that does not exist");
-  auto part = std::ranges::find_if(parts_, [&](const update::SliceRange& s) { return s.first == ack.first; });
-  if (part == parts_.end() || frame.clock != step_clock_) return {};
-  auto awaited = acks_.begin() + (part - parts_.begin()) * static_cast<std::ptrdiff_t>(layout_.partitions().size()) +
-                 static_cast<std::ptrdiff_t>(frame.key);
-  if (!*awaited) return {};  // of a repeated push
-  *awaited = false;
+  if (frame.clock != step_clock_) return {};
+  const std::size_t n = layout_.partitions().size();
+  std::size_t voice = 0;  // a part and a sum may begin alike, and one of them goes to a partition
+  while (voice < voices_.size() && !(voices_[voice].first == ack.first && acks_[voice * n + frame.key])) ++voice;
+  if (voice == voices_.size()) return {};  // of a repeated push
+  acks_[voice * n + frame.key] = false;
   PartitionState& p = partitions_[frame.key];
   p.version = std::max(p.version, ack.version.value);
   done_.staleness = std::max(done_.staleness, ack.staleness);
@@ -400,7 +473,35 @@ Status Session::on_params(const transport::Frame& frame) {
   p.wanted = -1;
   p.version = std::max(p.version, frame.clock);
   --params_missing_;
+  if (p.shared && is_puller(frame.key)) pass_on(static_cast<std::int32_t>(frame.key), frame);
   return {};
+}
+
+Status Session::on_host_frame(WorkerRank from, transport::Frame frame) {
+  const auto wrong = [&](const char* what) { return corrupt("worker " + std::to_string(from.value) + ": " + what); };
+  if (!host_ || frame.key >= layout_.partitions().size() || !host_->plan.is_far(frame.key))
+    return wrong("a message about a partition that is not shared on this host");
+  if (static_cast<Kind>(frame.kind) == Kind::push) {
+    const auto push = Push::decode(frame.body);
+    if (!push.ok()) return push.status().context("worker " + std::to_string(from.value));
+    const ConstBytes gradient = frame.payload;
+    return join(from, static_cast<std::int32_t>(frame.key), *push, gradient, std::move(frame));
+  }
+  if (static_cast<Kind>(frame.kind) != Kind::params || host_->plan.puller(frame.key) != from.value)
+    return wrong("a message that no worker sends");
+  if (!work_ || ended_) return on_params(frame);
+  early_.emplace_back(from, std::move(frame));  // backward may still read what they would overwrite
+  return {};
+}
+
+bool Session::waits_for(WorkerRank worker) const {
+  if (!host_) return false;
+  // Before servers have told their facts, no parameters are due: what they tell may end the step for all.
+  for (std::size_t p = 0; facts_missing_ == 0 && p < layout_.partitions().size(); ++p) {
+    const PartitionState& state = partitions_[p];
+    if (state.wanted >= 0 && state.shared && host_->plan.puller(p) == worker.value) return true;
+  }
+  return step_.value >= 0 && busy() && sums_->misses(worker.value, step_.value);
 }
 
 Status Session::on_assigned(const transport::Frame& frame) {
@@ -474,11 +575,12 @@ std::string Session::missing() const {
   const std::size_t n = layout_.partitions().size();
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
     bool ack = false;
-    for (std::size_t k = 0; p < n && acks_missing_ > 0 && k < parts_.size(); ++k) ack = ack || acks_[k * n + p];
+    for (std::size_t k = 0; p < n && acks_missing_ > 0 && k < voices_.size(); ++k) ack = ack || acks_[k * n + p];
     if (!ack && partitions_[p].wanted < 0 && !partitions_[p].assigned) continue;
     if (++others > 0) continue;
     text = "server " + std::to_string(partitions_[p].server.value) + ": the " + (ack ? "update" : "parameters") +
            " of partition " + std::to_string(p);
+    if (partitions_[p].shared && !is_puller(p)) text += ", through worker " + std::to_string(host_->plan.puller(p));
   }
   if (others > 0) text += " and of " + std::to_string(others) + " others";
   const auto add = [&](const std::string& what) { text += (text.empty() ? "" : "; ") + what; };

@@ -8,10 +8,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/ps/host_plan.h"
+#include "cohaul/ps/host_sums.h"
 #include "cohaul/ps/messages.h"
 #include "cohaul/ps/outbox.h"
 #include "cohaul/transport/channel.h"
@@ -28,11 +31,19 @@ struct ToldUpdate {
   UpdateReport report;
 };
 
-/// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` outlive it. Allocates at construction, and in the first step with
-/// other slices.
+/// What a worker shares with others of its host (host_plan.h).
+struct OnHost {
+  const HostPlan& plan;
+  ToHost& out;
+};
+
+/// One thread. `layout`, `parameters` (Layout::bytes() long), `out` and what `host` refers to outlive it. Allocates at construction, and in the
+/// first step with other slices.
 class Session {
  public:
-  Session(const update::Layout& layout, const Init& init, WorkerRank rank, Bytes parameters, ToServers& out);
+  /// host: where workers of a host speak to servers through one of them; synchronous mode.
+  Session(const update::Layout& layout, const Init& init, WorkerRank rank, Bytes parameters, ToServers& out,
+          std::optional<OnHost> host = {});
 
   /// Introduces this worker to all servers; worker 0's parameters become the initial ones; all pull them.
   void start();
@@ -88,6 +99,10 @@ class Session {
 
   /// Takes one frame. Errors: what the server refused; invalid (a gradient is not finite, and the policy is stop); corrupt. Sticky in the shell.
   Status on_frame(ServerRank from, transport::Frame frame);
+  /// The same of one from a worker of this host.
+  Status on_host_frame(WorkerRank from, transport::Frame frame);
+  /// Whether it cannot go on without that worker of this host.
+  bool waits_for(WorkerRank worker) const;
   /// Where the bytes of a frame's payload may be put as they come in: a partition that is being pulled. Else empty.
   Bytes place(std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length);
   bool busy() const { return acks_missing_ + params_missing_ + facts_missing_ + answers_missing_ > 0; }
@@ -104,6 +119,7 @@ class Session {
     std::int64_t version = 0;   // known to contain all of this worker's pushes
     std::int64_t content = -1;  // what `parameters` has of it; -1: nothing of the servers'
     bool assigned = false;      // the answer to an assignment is awaited
+    bool shared = false;        // of what is awaited: one worker of the host gets it for all
   };
   struct Pushed {  // a part of a run
     bool here = false;
@@ -122,7 +138,12 @@ class Session {
   void pull(std::int32_t partition, std::int64_t at_least);
   void pull_all();
   Pushed& pushed(std::size_t part, std::size_t run) { return pushed_[part * layout_.runs().size() + run]; }
-  void send_push(std::size_t part, std::int32_t run, double factor);
+  Status send_push(std::size_t part, std::int32_t run, double factor);
+  void push_to_server(std::size_t voice, std::int32_t partition, const Push& push, ConstBytes gradient);
+  Status join(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient, transport::Frame frame);
+  bool is_puller(std::size_t partition) const { return host_->plan.puller(partition) == rank_.value; }
+  void pull_for_host(std::int32_t partition, std::int64_t at_least);
+  void pass_on(std::int32_t partition, const transport::Frame& frame);
   ConstBytes gradient_of(const Pushed& pushed, std::int32_t partition) const;
   Status push_held();
   void step_done();
@@ -139,6 +160,9 @@ class Session {
   const WorkerRank rank_;
   const Bytes parameters_;
   ToServers& out_;
+  const std::optional<OnHost> host_;
+  std::optional<HostSums> sums_;
+  std::vector<std::pair<WorkerRank, transport::Frame>> early_;  // parameters that came while backward runs
 
   std::vector<PartitionState> partitions_;  // and at the end one for the frozen parameters, if there are any
   std::vector<bool> keeps_;                 // by server: it keeps a partition
@@ -151,13 +175,14 @@ class Session {
   std::optional<Step> granted_;
   LoopState loop_;
 
-  std::optional<update::Work> work_;       // from begin() until all that it must say of the step is said
-  Step step_{-1};                          // the last one begun
-  std::int64_t first_ = 0;                 // updates before step 0
-  std::vector<update::SliceRange> parts_;  // of its slices
-  std::vector<Pushed> pushed_;             // by part, then run
-  std::vector<std::size_t> parts_pushed_;  // by run
-  std::vector<bool> acks_;                 // awaited; by part, then partition
+  std::optional<update::Work> work_;        // from begin() until all that it must say of the step is said
+  Step step_{-1};                           // the last one begun
+  std::int64_t first_ = 0;                  // updates before step 0
+  std::vector<update::SliceRange> parts_;   // of its slices
+  std::vector<Pushed> pushed_;              // by part, then run
+  std::vector<std::size_t> parts_pushed_;   // by run
+  std::vector<update::SliceRange> voices_;  // what goes to servers: parts, and sums of the host
+  std::vector<bool> acks_;                  // awaited; by voice, then partition
   std::int64_t acks_missing_ = 0;
   std::string facts_of_step_;
   StepDone done_;

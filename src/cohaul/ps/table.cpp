@@ -68,26 +68,22 @@ bool Table::is_repeat(WorkerRank from, std::int64_t clock, const Push& push) con
   });
 }
 
-bool Table::all_absent(update::AbsentMask absent) const {
-  const std::int32_t first = layout_.runs()[partition_.run].parameter_first;
-  for (std::uint32_t s = partition_.segment_first; s < partition_.segment_last; ++s) {
-    const std::int32_t parameter = layout_.segments()[s].parameter;
-    if (!update::is_absent(absent, static_cast<std::size_t>(parameter - first))) return false;
-  }
-  return true;
-}
-
 Status Table::check(const Push& push, ConstBytes gradient) const {
   if (version_.value < 0) return corrupt("a push before the initial parameters");
   const update::Run& run = layout_.runs()[partition_.run];
   if (!update::fits(push.absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first)))
     return corrupt("a list of absent parameters of another length");
   const bool whole = gradient.size() == partition_.bytes;
-  if (!whole && !(gradient.empty() && all_absent(push.absent))) return corrupt("a gradient of another size");
+  if (!whole && !(gradient.empty() && layout_.is_all_absent(partition_, push.absent)))
+    return corrupt("a gradient of another size");
   if (push.slices.count != slices_) {
     return invalid("a push cut into " + std::to_string(push.slices.count) + " slices, the job has " +
                    std::to_string(slices_));
   }
+  const auto workers = static_cast<std::int32_t>(workers_.size());
+  if ((push.is_joined && !is_sync()) || push.bad_worker >= workers ||
+      push.bad_parameter >= static_cast<std::int32_t>(layout_.parameters().size()))
+    return corrupt("a push that names what there is not");
   const bool subtree = is_subtree(push.slices), all = push.slices.size() == slices_;
   if (!(is_sync() ? subtree : all)) return corrupt("a push of slices that are not summed together");
   return {};
@@ -116,9 +112,7 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
   } else if (!owner_.needs_facts(step_)) {
     update(update::decide(policy_, {}, samples_));
   } else {
-    facts_ = {};
-    owner_.measure(id_, contributions_, facts_, owner_.watches(step_) ? std::span(squares_) : std::span<double>());
-    measured_ = true;
+    measure();
   }
   return {};
 }
@@ -134,9 +128,7 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
                   (place != end && push.slices.last > place->slices.first);
   if (overlaps || held_count_ == held_.size()) return corrupt("two workers push the same slices");
   if (held_count_ > 0 && (push.samples > 0) != (held_[0].samples > 0)) {
-    return invalid(
-        "a gradient that is averaged over the batch, and another that is still to be averaged: all workers of a step "
-        "must weigh their samples alike");
+    return invalid(std::string(kWeighAlike));
   }
   if (!is_sync() && !applied_.add(push.step)) return corrupt("a step far out of order");
   step_ = push.step.value;
@@ -147,6 +139,10 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   h.frame = std::move(frame);
   h.absent.assign(push.absent.begin(), push.absent.end());
   h.samples = push.samples;
+  h.is_joined = push.is_joined;
+  h.named = {};
+  h.named.parameter = push.bad_parameter;
+  h.named.worker = push.bad_worker;
   covered_ += push.slices.size();
   std::rotate(place, held_.begin() + held_count_ - 1, held_.begin() + held_count_);
   return {};
@@ -158,9 +154,16 @@ void Table::gather() {
   samples_ = 0;
   for (std::size_t i = 0; i < held_count_; ++i) {
     const Held& h = held_[i];
-    contributions_.push_back({h.frame.payload, h.absent, h.slices, h.from.value});
+    contributions_.push_back({h.frame.payload, h.absent, h.slices, h.is_joined ? -1 : h.from.value});
     samples_ += h.samples;
   }
+}
+
+void Table::measure() {
+  facts_ = {};
+  owner_.measure(id_, contributions_, facts_, owner_.watches(step_) ? std::span(squares_) : std::span<double>());
+  for (std::size_t i = 0; i < held_count_; ++i) facts_.merge(held_[i].named);
+  measured_ = true;
 }
 
 void Table::apply(const update::StepPlan& plan) {

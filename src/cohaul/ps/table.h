@@ -76,14 +76,16 @@ class Table {
     transport::Frame frame;
     std::vector<std::byte> absent;
     double samples = 0;
+    bool is_joined = false;
+    update::GradientFacts named;  // is_joined: whose gradient is not finite
   };
 
   bool is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const;
   bool is_sync() const { return consistency_.kind == Consistency::Kind::sync; }
   Status check(const Push& push, ConstBytes gradient) const;
-  bool all_absent(update::AbsentMask absent) const;
   Status hold(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
   void gather();
+  void measure();
   void update(const update::StepPlan& plan);
   void publish(Bytes next, ConstBytes values);
   void acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack);

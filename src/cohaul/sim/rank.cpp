@@ -22,7 +22,7 @@ RankProcess::RankProcess(RankWorld& world, int rank)
     : world_(world),
       rank_(rank),
       random_(world.scenario.seed, 200 + rank),
-      slices_(collective::deal_slices(world.scenario.slices, world.scenario.hosts)[static_cast<std::size_t>(rank)]),
+      slices_(update::deal_slices(world.scenario.slices, world.scenario.hosts)[static_cast<std::size_t>(rank)]),
       own_(world.layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
       parameters_(world.scenario.shared ? world.parameters.at(world.scenario.hosts[static_cast<std::size_t>(rank)])
                                         : own_),

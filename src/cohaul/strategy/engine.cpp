@@ -144,7 +144,7 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   int workers = data_parallel ? job.world() : 1;
   COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
   update::SliceRange mine{0, slices, slices};
-  if (data_parallel) mine = collective::deal_slices(slices, hosts_of(job))[static_cast<std::size_t>(job.rank())];
+  if (data_parallel) mine = update::deal_slices(slices, hosts_of(job))[static_cast<std::size_t>(job.rank())];
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
   auto engine =
       std::make_unique<CountedEngine>(job, options, Capabilities{false, average, workers, job.world() == 1}, mine);

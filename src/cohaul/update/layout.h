@@ -20,6 +20,7 @@
 #include "cohaul/base/dtype.h"
 #include "cohaul/base/ids.h"
 #include "cohaul/base/status.h"
+#include "cohaul/update/absent.h"
 
 namespace cohaul::update {
 
@@ -94,6 +95,13 @@ class Layout {
     return runs_[partitions_[partition.value].run].reduce != Reduce::update;
   }
   bool has_buffers() const { return has_buffers_; }
+  /// Whether all parameters that the partition has elements of are absent in its run's mask.
+  bool is_all_absent(const Partition& partition, AbsentMask absent) const {
+    const std::int32_t first = runs_[partition.run].parameter_first;
+    for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
+      if (!is_absent(absent, static_cast<std::size_t>(segments_[s].parameter - first))) return false;
+    return true;
+  }
   /// Size of the flat area, a multiple of 64.
   std::uint64_t bytes() const { return bytes_; }
   /// One more than the largest group of a parameter; at least 1.

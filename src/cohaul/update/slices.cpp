@@ -25,6 +25,26 @@ SliceRange slices_of(std::int32_t slices, std::int32_t rank, std::int32_t worker
   return {cut(rank), cut(rank + 1), slices};
 }
 
+std::vector<int> workers_by_host(std::span<const int> hosts) {
+  std::vector<int> out;
+  for (std::size_t first = 0; first < hosts.size(); ++first) {
+    const auto before = hosts.first(first);
+    if (std::ranges::find(before, hosts[first]) != before.end()) continue;
+    for (std::size_t w = first; w < hosts.size(); ++w)
+      if (hosts[w] == hosts[first]) out.push_back(static_cast<int>(w));
+  }
+  return out;
+}
+
+std::vector<SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts) {
+  const auto workers = static_cast<std::int32_t>(hosts.size());
+  std::vector<SliceRange> out(hosts.size());
+  std::int32_t position = 0;
+  for (const int worker : workers_by_host(hosts))
+    out[static_cast<std::size_t>(worker)] = slices_of(slices, position++, workers);
+  return out;
+}
+
 std::vector<SliceRange> subtrees_of(const SliceRange& range) {
   std::vector<SliceRange> out;
   descend(range, 0, range.count, out);

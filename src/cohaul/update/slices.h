@@ -19,6 +19,11 @@ struct SliceRange {
 /// Slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is empty where slices >= workers.
 SliceRange slices_of(std::int32_t slices, std::int32_t rank, std::int32_t workers);
 
+/// Workers host by host: each host's ascending, hosts in the order of their first worker. hosts: by worker, equal on one host.
+std::vector<int> workers_by_host(std::span<const int> hosts);
+/// By worker: slices_of(slices, its position in workers_by_host(), workers), so that a host's slices are neighbours.
+std::vector<SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts);
+
 /// The complete subtrees of the summation tree (sum.h) over all slices that make up `range`, in their order. One where `range` is a
 /// complete subtree; at most 2·log2(count) in all.
 std::vector<SliceRange> subtrees_of(const SliceRange& range);

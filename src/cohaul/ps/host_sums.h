@@ -1,0 +1,74 @@
+#pragma once
+// HostSums: the gradients that one worker joins for its host, partition by partition. A state machine without I/O.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cohaul/base/status.h"
+#include "cohaul/ps/host_plan.h"
+#include "cohaul/ps/messages.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/update/owner.h"
+
+namespace cohaul::ps {
+
+/// One thread. Allocates at construction, and in the first steps where gradients are absent. Everything referred to outlives it.
+class HostSums {
+ public:
+  /// names: whose gradient is not finite is to be said.
+  HostSums(const update::Layout& layout, const HostPlan& plan, ConstBytes parameters, bool names);
+
+  /// What the server gets. Views, until the next step.
+  struct Joined {
+    int sum = 0;  // of the plan
+    Push push;
+    ConstBytes gradient;
+  };
+  /// Takes a worker's gradient of a partition. Returns the joined one where it was the last that was missing, else null. A worker may be one step
+  /// ahead. frame: what holds the gradient's bytes; none of this worker's own, which stay unchanged until the step is over. corrupt, invalid: what
+  /// the worker did wrong.
+  Result<const Joined*> take(int from, std::size_t partition, const Push& push, ConstBytes gradient,
+                             transport::Frame frame);
+  /// The step is given up: this worker's own gradients are to be pushed again.
+  void forget_own(std::int64_t step);
+  /// Whether a gradient of that worker is missing in the step.
+  bool misses(int worker, std::int64_t step) const;
+
+ private:
+  struct Slot {
+    bool here = false;
+    transport::Frame frame;
+    ConstBytes gradient;
+    std::vector<std::byte> absent;
+    double samples = 0;
+  };
+  struct Place {  // of a sum that this worker makes
+    std::size_t partition = 0;
+    int sum = 0;
+    std::size_t first_slot = 0, offset = 0;
+    std::int64_t joined = -1;  // the last step whose sum was made
+  };
+  struct StepState {
+    std::int64_t step = -1;
+    std::size_t here = 0;
+    std::vector<Slot> slots;
+  };
+  Place* find(std::size_t partition, int sum);
+  Status check(std::size_t partition, const Push& push, ConstBytes gradient) const;
+  const Joined* join(Place& place, std::int64_t step, std::span<Slot> slots);
+
+  const update::Layout& layout_;
+  const HostPlan& plan_;
+  const ConstBytes parameters_;
+  const bool names_;
+  std::vector<Place> places_;  // by partition, then sum
+  StepState steps_[2];
+  std::vector<std::byte> memory_;  // of the sums
+  std::vector<update::Contribution> contributions_;
+  std::vector<std::byte> absent_;
+  Joined joined_;
+};
+
+}  // namespace cohaul::ps
