@@ -28,6 +28,9 @@ class Stream {
 
   /// Writes of the parts what goes. Returns bytes, or −errno: −EAGAIN where nothing goes now. After that the same bytes come first again.
   virtual ssize_t write(std::span<const iovec> parts) = 0;
+  /// Sends what write() has taken and still holds. 0: nothing is left; else −errno: −EAGAIN where not all goes now.
+  virtual ssize_t flush() { return 0; }
+  virtual bool holds() const { return false; }
   /// Returns bytes, 0 at the end of the stream, or −errno: −EAGAIN where nothing is there now.
   virtual ssize_t read(Bytes into) = 0;
   /// Whether what is read is what was written, or an error: no other checksum is needed.

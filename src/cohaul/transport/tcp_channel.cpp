@@ -47,7 +47,7 @@ void TcpChannel::on_event(int, std::uint32_t events) {
 }
 
 bool TcpChannel::ready() {
-  bool wrote = !queue_.empty() && (writable_ || !attached_) && write_some();
+  bool wrote = (!queue_.empty() || stream_->holds()) && (writable_ || !attached_) && write_some();
   if (!next_ && failed_.ok()) pump();
   return wrote || next_.has_value() || (!failed_.ok() && !told_);
 }
@@ -86,14 +86,20 @@ Status TcpChannel::send(const Message& message) {
 
 Result<bool> TcpChannel::flush() {
   if (!attached_) writable_ = true;
-  if (!queue_.empty()) write_some();
+  if (!queue_.empty() || stream_->holds()) write_some();
   if (!send_failed_.ok()) return send_failed_;
-  return queue_.empty();
+  return queue_.empty() && !stream_->holds();
 }
 
 // True when a frame went out whole, or sending failed.
 bool TcpChannel::write_some() {
   std::size_t before = queue_.size();
+  const bool held = send_failed_.ok() && stream_->holds();
+  if (const ssize_t left = held ? stream_->flush() : 0; left < 0) {
+    writable_ = false;
+    if (left != -EAGAIN) lose_sending(peer_lost(describe(peer_) + ": " + closed_text(left)));
+    return queue_.size() < before;
+  }
   while (!queue_.empty() && send_failed_.ok()) {
     std::array<iovec, kPartsMax> parts;
     std::size_t count = 0, total = 0;
@@ -117,7 +123,8 @@ bool TcpChannel::write_some() {
     if (static_cast<std::size_t>(n) < total && stream_->short_means_blocked()) writable_ = false;
     if (!writable_) break;
   }
-  return queue_.size() < before;
+  if (send_failed_.ok() && stream_->holds()) writable_ = false;
+  return held || queue_.size() < before;
 }
 
 void TcpChannel::written(std::size_t bytes) {

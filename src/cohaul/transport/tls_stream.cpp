@@ -18,6 +18,8 @@ namespace {
 
 constexpr std::size_t kRecordBytes = 16 << 10;  // the most that one record holds
 constexpr std::size_t kReadBytes = 256 << 10;
+constexpr std::size_t kHeldBytes = 256 << 10;
+constexpr std::size_t kRecordMost = kRecordBytes + 256;  // with what TLS adds
 // An honest peer's data come earlier: a record is begun in one read of the socket and ends in the next. OpenSSL has no limit for changes of the key.
 constexpr std::size_t kBytesWithoutData = 2 * kReadBytes;
 constexpr const char* kCipher = "TLS_AES_128_GCM_SHA256";
@@ -31,7 +33,24 @@ using Connection = Openssl<SSL, &SSL_free>;
 
 struct Wire {
   int fd = -1;
-  std::size_t without_data = 0;  // bytes read since the last that were data
+  std::size_t without_data = 0;   // bytes read since the last that were data
+  std::vector<std::byte> held{};  // encrypted, and not sent: several records go in one call
+  std::size_t sent = 0;           // of what is held
+  bool gathers = false;
+  bool holds() const { return sent < held.size(); }
+
+  /// 0: all that was held is sent; else −errno.
+  ssize_t flush() {
+    while (holds()) {
+      const ssize_t n = ::send(fd, held.data() + sent, held.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return -errno;
+      sent += static_cast<std::size_t>(n);
+    }
+    held.clear();
+    sent = 0;
+    return 0;
+  }
 };
 
 Wire& wire_of(BIO* bio) { return *static_cast<Wire*>(BIO_get_data(bio)); }
@@ -43,8 +62,19 @@ int transferred(BIO* bio, ssize_t n, int retry) {
 }
 
 int bio_write(BIO* bio, const char* data, int size) {
-  return transferred(bio, ::send(wire_of(bio).fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT),
-                     BIO_FLAGS_WRITE);
+  Wire& wire = wire_of(bio);
+  const auto bytes = static_cast<std::size_t>(size);
+  if (!wire.gathers && !wire.holds())
+    return transferred(bio, ::send(wire.fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT), BIO_FLAGS_WRITE);
+  if (wire.held.size() + bytes > kHeldBytes) {
+    if (const ssize_t error = wire.flush(); error < 0) {
+      errno = static_cast<int>(-error);
+      return transferred(bio, -1, BIO_FLAGS_WRITE);
+    }
+  }
+  const auto* const from = reinterpret_cast<const std::byte*>(data);
+  wire.held.insert(wire.held.end(), from, from + bytes);
+  return transferred(bio, size, BIO_FLAGS_WRITE);
 }
 
 int bio_read(BIO* bio, char* data, int size) {
@@ -221,23 +251,24 @@ class TlsStream final : public Stream {
   }
 
   ssize_t write(std::span<const iovec> parts) override {
-    if (parts.empty()) return 0;
-    forget_errors();
-    // A key of AES-GCM is good for some 24 million records (RFC 8446, 5.5). The other end need not answer.
-    if (records_ >= kRecordsOfKey && SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1) records_ = 0;
-    // Small parts share a record; a large one is taken as it lies.
-    if (parts.front().iov_len >= kRecordBytes || parts.size() == 1)
-      return written(
-          SSL_write(ssl_.get(), parts.front().iov_base, static_cast<int>(std::min(parts.front().iov_len, kWriteMax))));
-    gathered_.clear();
-    for (const iovec& part : parts) {
-      const std::size_t n = std::min(part.iov_len, kRecordBytes - gathered_.size());
-      const auto* const from = static_cast<const std::byte*>(part.iov_base);
-      gathered_.insert(gathered_.end(), from, from + n);
-      if (gathered_.size() == kRecordBytes) break;
+    if (const ssize_t error = flush(); error < 0) return error;
+    ssize_t total = 0, n = 1;
+    std::size_t part = 0, done = 0;  // of that part
+    wire_.gathers = true;
+    while (n > 0 && part < parts.size() && wire_.held.size() + kRecordMost <= kHeldBytes) {
+      n = write_record(parts.subspan(part), done);
+      if (n < 0) break;
+      total += n;
+      done += static_cast<std::size_t>(n);
+      while (part < parts.size() && done >= parts[part].iov_len) done -= parts[part++].iov_len;
     }
-    return written(SSL_write(ssl_.get(), gathered_.data(), static_cast<int>(gathered_.size())));
+    wire_.gathers = false;
+    const ssize_t error = wire_.flush();
+    if (error < 0 && error != -EAGAIN) return error;
+    return total > 0 ? total : n;
   }
+  ssize_t flush() override { return wire_.flush(); }
+  bool holds() const override { return wire_.holds(); }
 
   ssize_t read(Bytes into) override {
     forget_errors();
@@ -249,8 +280,24 @@ class TlsStream final : public Stream {
   bool short_means_blocked() const override { return false; }
 
  private:
-  /// Of one record or less, as write() has it.
-  ssize_t written(int n) {
+  /// One record of what follows the first `done` bytes. Small parts share it; a large one is taken as it lies.
+  ssize_t write_record(std::span<const iovec> parts, std::size_t done) {
+    forget_errors();
+    // A key of AES-GCM is good for some 24 million records (RFC 8446, 5.5). The other end need not answer.
+    if (records_ >= kRecordsOfKey && SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1) records_ = 0;
+    const auto* from = static_cast<const std::byte*>(parts.front().iov_base) + done;
+    std::size_t bytes = std::min(parts.front().iov_len - done, kRecordBytes);
+    if (bytes < kRecordBytes && parts.size() > 1) {
+      gathered_.assign(from, from + bytes);
+      for (const iovec& part : parts.subspan(1)) {
+        const auto* const next = static_cast<const std::byte*>(part.iov_base);
+        gathered_.insert(gathered_.end(), next, next + std::min(part.iov_len, kRecordBytes - gathered_.size()));
+        if (gathered_.size() == kRecordBytes) break;
+      }
+      from = gathered_.data();
+      bytes = gathered_.size();
+    }
+    const int n = SSL_write(ssl_.get(), from, static_cast<int>(bytes));
     if (n > 0) ++records_;
     return result(n);
   }
