@@ -1,7 +1,9 @@
 // A user's own program, as `--program` starts it. Models of its own:
 //   two_layers   of model.width hidden units
+//   dies         one linear layer; worker 1 is killed in the third batch that it sees
 //   slow         one linear layer; worker 1 takes model.seconds for the third batch that it sees
 // Under a name that ends with "absent", its worker 1 never joins.
+#include <signal.h>
 #include <torch/nn.h>
 #include <unistd.h>
 
@@ -39,9 +41,18 @@ cohaul::cli::WorkerModel slow(const cohaul::ModelSettings& settings) {
   return model;
 }
 
+cohaul::cli::WorkerModel dies(const cohaul::ModelSettings&) {
+  cohaul::cli::WorkerModel model = classifier(torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(784, 10)));
+  model.loss = [loss = model.loss, seen = 0](const cohaul::Batch& b) mutable {
+    if (++seen == 3 && is_worker_1()) ::raise(SIGKILL);
+    return loss(b);
+  };
+  return model;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (is_worker_1() && std::string_view(argv[0]).ends_with("absent")) ::sleep(1000);
-  return cohaul::worker_main(argc, argv, {{"two_layers", two_layers}, {"slow", slow}});
+  return cohaul::worker_main(argc, argv, {{"two_layers", two_layers}, {"slow", slow}, {"dies", dies}});
 }

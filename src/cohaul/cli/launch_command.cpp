@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
 #include "cohaul/job/error_file.h"
@@ -41,6 +42,7 @@ Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& op
 }  // namespace
 
 int run_launch(const LaunchArguments& arguments) {
+  const FailingWrites failing;
   const auto folder = own_folder();
   Status status = folder.status();
   if (status.ok()) {

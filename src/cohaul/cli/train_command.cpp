@@ -1,9 +1,11 @@
 #include "cohaul/cli/train_command.h"
 
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
@@ -26,6 +28,8 @@ constexpr std::string_view kWorkerGreeting = "cohaul-worker";
 
 /// Worker 0 may be lost between writing the last result and saying so: the record knows.
 bool has_result(const std::string& record) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(record, error)) return false;  // what went through a pipe is gone
   std::ifstream in(record);
   std::string last;
   for (std::string line; std::getline(in, line);) last = std::move(line);
@@ -246,6 +250,7 @@ int run_task(const TrainArguments& arguments, const job::Place& place) {
 }  // namespace
 
 int run_train(const TrainArguments& arguments) {
+  const FailingWrites failing;
   const Result<std::optional<job::Place>> place = job::place_from_environment();
   const bool by_engine = place.ok() && *place && (*place)->tasks > 1;
   if (by_engine && !arguments.on.given()) return run_task(arguments, **place);

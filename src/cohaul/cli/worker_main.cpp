@@ -13,6 +13,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/cli/failure.h"
 #include "cohaul/config/config.h"
@@ -280,6 +281,7 @@ void record_failure(const job::JoinOptions& options, const std::string& path, in
 }  // namespace
 
 int worker_main(int argc, char** argv, const ModelTable& own) {
+  const FailingWrites failing;
   Arguments arguments;
   CLI::App app("A worker process of a training job; started by `cohaul train`.");
   app.add_flag("--check", arguments.check, "only look whether the job could run");

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/parallel/split.h"
@@ -76,6 +77,7 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
 }
 
 int run(const std::function<void(job::Job&)>& body) {
+  const FailingWrites failing;
   std::unique_ptr<job::Job> job;
   try {
     job = join(or_throw(job::from_environment()));
