@@ -1,5 +1,8 @@
 #include "cohaul/base/status.h"
 
+#include <sys/resource.h>
+
+#include <cerrno>
 #include <cstring>
 
 namespace cohaul {
@@ -33,8 +36,35 @@ Status Status::context(std::string_view what) const {
   return out;
 }
 
+namespace {
+
+/// A limit of this process that `error` may come from.
+struct Limit {
+  int error, resource;
+  std::string_view what, option;
+};
+constexpr Limit kLimits[] = {{ENOMEM, RLIMIT_AS, "address space", "-v"},
+                             {EFBIG, RLIMIT_FSIZE, "files and shared memory", "-f"},
+                             {EMFILE, RLIMIT_NOFILE, "open descriptors", "-n"},
+                             {EAGAIN, RLIMIT_NPROC, "the user's processes and threads", "-u"}};
+
+std::string limit_behind(int error) {
+  for (const Limit& l : kLimits) {
+    rlimit limit{};
+    if (l.error != error || ::getrlimit(static_cast<__rlimit_resource>(l.resource), &limit) != 0 ||
+        limit.rlim_cur == RLIM_INFINITY)
+      continue;
+    const bool in_kib = l.resource == RLIMIT_AS || l.resource == RLIMIT_FSIZE;
+    return " (ulimit " + std::string(l.option) + " limits " + std::string(l.what) + " to " +
+           std::to_string(in_kib ? limit.rlim_cur / 1024 : limit.rlim_cur) + (in_kib ? " KiB" : "") + ": raise it)";
+  }
+  return error == ENOSPC ? " (free space there, or choose another place)" : "";
+}
+
+}  // namespace
+
 Status system_error(std::string_view what, int error) {
-  return internal(std::string(what) + ": " + std::strerror(error));
+  return internal(std::string(what) + ": " + std::strerror(error) + limit_behind(error));
 }
 
 }  // namespace cohaul

@@ -1,6 +1,8 @@
 #pragma once
 // Writing to a descriptor until all is written.
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +20,17 @@ inline int write_all(int fd, ConstBytes bytes) {
     bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
   return 0;
+}
+
+/// Opens a file to write at its end, as open() does. A named pipe that nobody reads any more takes all and keeps nothing.
+inline int open_at_end(const char* path, int flags, mode_t mode) {
+  flags |= O_WRONLY | O_APPEND | O_CLOEXEC;
+  struct stat found {};
+  if (::stat(path, &found) != 0 || !S_ISFIFO(found.st_mode)) return ::open(path, flags, mode);
+  const int fd = ::open(path, flags | O_NONBLOCK);  // which would wait for a reader otherwise
+  if (fd < 0) return errno == ENXIO ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : fd;
+  ::fcntl(fd, F_SETFL, O_APPEND);
+  return fd;
 }
 
 }  // namespace cohaul

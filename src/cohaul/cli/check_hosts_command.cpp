@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/cli/launching.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/hosts/probe.h"
@@ -59,6 +60,7 @@ Status probe(const ProbeArguments& arguments) {
 }  // namespace
 
 int run_check_hosts(const CheckHostsArguments& arguments) {
+  const FailingWrites failing;
   job::LaunchOptions options;
   Status status = set_hosts(arguments.on, std::nullopt, options);
   for (const job::HostSlots& host : options.hosts)

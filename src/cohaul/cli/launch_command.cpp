@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
 #include "cohaul/job/error_file.h"
@@ -41,6 +42,7 @@ Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& op
 }  // namespace
 
 int run_launch(const LaunchArguments& arguments) {
+  const FailingWrites failing;
   const auto folder = own_folder();
   Status status = folder.status();
   if (status.ok()) {
@@ -51,6 +53,9 @@ int run_launch(const LaunchArguments& arguments) {
     options.servers = arguments.servers;
     options.logs = arguments.logs;
     options.must_join = false;
+    options.peer_timeout_s = arguments.peer_timeout_s;
+    options.step_timeout_s = arguments.step_timeout_s;
+    options.join_timeout_s = arguments.join_timeout_s;
     if (arguments.on.given()) status = set_hosts(arguments.on, arguments.workers, options);
     if (status.ok()) status = check(options);
     if (status.ok()) status = start_here(arguments, options);

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cohaul/base/write_all.h"
+
 namespace cohaul::observe {
 
 Result<Output> Output::open(const std::string& option, const std::string& path, int flags) {
@@ -14,7 +16,10 @@ Result<Output> Output::open(const std::string& option, const std::string& path, 
   if (path.empty()) return out;
   out.name_ = option + " " + path;
   out.owned_ = path != "-";
-  out.fd_ = out.owned_ ? ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags, 0666) : STDOUT_FILENO;
+  const bool anew = (flags & O_TRUNC) != 0;
+  if (!out.owned_) out.fd_ = STDOUT_FILENO;
+  else if (anew) out.fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | flags, 0666);
+  else out.fd_ = open_at_end(path.c_str(), O_CREAT | flags, 0666);
   if (out.fd_ < 0)
     return invalid(out.name_ + ": cannot be written: " + std::strerror(errno) +
                    "; give a path in a folder that exists and is yours, or -");
@@ -29,6 +34,7 @@ Result<Output> Output::append(const std::string& option, const std::string& path
 Output& Output::operator=(Output&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(owned_, other.owned_);
+  std::swap(gone_, other.gone_);
   std::swap(name_, other.name_);
   std::swap(status_, other.status_);
   return *this;
@@ -39,11 +45,10 @@ Output::~Output() {
 }
 
 void Output::write(std::string_view piece) {
-  while (fd_ >= 0 && status_.ok() && !piece.empty()) {
-    const ssize_t n = ::write(fd_, piece.data(), piece.size());
-    if (n < 0 && errno != EINTR) status_ = system_error("write " + name_, errno);
-    if (n > 0) piece.remove_prefix(static_cast<std::size_t>(n));
-  }
+  if (fd_ < 0 || gone_ || !status_.ok()) return;
+  const int error = write_all(fd_, as_bytes(piece));
+  gone_ = error == EPIPE;
+  if (error != 0 && !gone_) status_ = system_error("write " + name_, error);
 }
 
 }  // namespace cohaul::observe

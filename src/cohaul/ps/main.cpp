@@ -7,6 +7,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/ps/service.h"
@@ -45,6 +46,7 @@ cohaul::Status serve() {
 }  // namespace
 
 int main() {
+  const cohaul::FailingWrites failing;
   cohaul::Status status = serve();
   if (!status.ok()) std::fprintf(stderr, "cohaul-server: %s\n", status.message().c_str());
   cohaul::job::tell_torchrun(status);

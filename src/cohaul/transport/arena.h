@@ -1,6 +1,6 @@
 #pragma once
-// Arena: memory that the processes of a job on one host share (memfd, sealed against shrinking). Sparse: its size is address
-// space; a page costs memory once touched. Gradients and parameters live in arenas, so that only addresses travel.
+// Arena: memory that the processes of a job on one host share (memfd, sealed against shrinking). A page costs memory once touched, and address
+// space once its window is mapped (windows.h). Gradients and parameters live in arenas, so that only addresses travel.
 
 #include <cstdint>
 #include <memory>
@@ -8,6 +8,7 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
+#include "cohaul/transport/windows.h"
 
 namespace cohaul::transport {
 
@@ -23,13 +24,16 @@ struct Region {
 
 enum class Access : std::uint8_t { read, write };
 
-/// Owns one mapping, and one file descriptor until close_descriptor(). Move-only; unmaps and closes when destroyed. Spans into it die with it.
+/// Owns mappings, and one file descriptor until close_descriptor(). Move-only; unmaps and closes when destroyed, and when no channel that it was lent
+/// to is left. Spans into it die with it.
 class Arena {
  public:
-  /// Errors: internal (no memory, no descriptors).
+  /// Mapped whole. Errors: internal (no memory, no descriptors, a limit).
   static Result<Arena> create(std::string_view name, std::size_t bytes);
-  /// Maps another process's. Takes ownership of `fd`. Refuses (corrupt) one that is not sealed against shrinking.
-  static Result<Arena> map(ArenaId id, int fd, Access access);
+  /// A large one that is mapped as it is used, its first window at once. It is smaller where the process may not have files so large (ulimit -f).
+  static Result<Arena> create_in_windows(std::string_view name, std::uint64_t bytes, std::size_t first_window);
+  /// Maps another process's; first_window as that has it, 0: whole. Takes ownership of `fd`. Refuses (corrupt) one that is not sealed against shrinking.
+  static Result<Arena> map(ArenaId id, int fd, Access access, std::uint64_t first_window = 0);
 
   Arena() = default;
   Arena(Arena&&) noexcept;
@@ -40,18 +44,20 @@ class Arena {
   int fd() const { return fd_; }
   /// From now on it can be lent no more; what is mapped stays.
   void close_descriptor();
-  /// Writable only where created, or mapped with Access::write.
-  Bytes bytes() const { return {data_, size_}; }
+  /// The first window, which is all of one that is mapped whole. Writable only where created, or mapped with Access::write.
+  Bytes bytes() const { return windows_ ? windows_->front() : Bytes(); }
+  /// Null: it has no bytes.
+  const std::shared_ptr<Windows>& windows() const { return windows_; }
   /// `corrupt` when out of bounds (offset + length overflowing included) or of another arena.
   Result<ConstBytes> resolve(const Region& region) const;
   /// kNoArena when `span` is not wholly inside.
   Region region_of(ConstBytes span) const;
 
  private:
+  static Result<Arena> make(std::string_view name, std::uint64_t bytes, std::uint64_t first);
   ArenaId id_ = kNoArena;
   int fd_ = -1;
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
+  std::shared_ptr<Windows> windows_;
 };
 
 }  // namespace cohaul::transport

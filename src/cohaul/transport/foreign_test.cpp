@@ -110,10 +110,8 @@ TEST(Foreign, HalfAFrameIsNoFrame) {
 struct RawRing {
   RawRing() {
     RingParts parts = *RingParts::make();
-    Arena peer_memory = *Arena::map(1, dup(parts.memory.fd()), Access::write);
-    memory = std::move(peer_memory);
-    writer.emplace(memory.bytes().subspan(kRingBytes, kRingBytes),
-                   -1);  // we are the client: the second ring comes to us
+    memory = *Arena::map(1, dup(parts.to_client.fd()), Access::write, kRingWindowBytes);
+    writer.emplace(memory, -1);
     channel.emplace(std::move(sockets.ours), std::move(parts), test_identity(0), test_identity(1));
   }
   void put(ArenaId arena, std::uint64_t offset, std::uint64_t length) {

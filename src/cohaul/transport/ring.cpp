@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace cohaul::transport {
@@ -21,18 +22,15 @@ void ring_bell(int fd) {
   [[maybe_unused]] ssize_t n = write(fd, &one, sizeof one);
 }
 
-RingWriter::RingWriter(Bytes ring, int peer_bell)
-    : control_(reinterpret_cast<RingControl*>(ring.data())),
-      index_(reinterpret_cast<std::uint64_t*>(ring.data() + kRingIndexAt)),
-      area_(ring.data() + kRingAreaAt),
+RingWriter::RingWriter(const Arena& ring, int peer_bell)
+    : memory_(*ring.windows()),
+      control_(reinterpret_cast<RingControl*>(ring.bytes().data())),
+      index_(reinterpret_cast<std::uint64_t*>(ring.bytes().data() + kRingIndexAt)),
       peer_bell_(peer_bell) {}
 
 // A gap only grows while frames come back, so its bounds hold until it is used up.
 bool RingWriter::allocate(std::uint64_t bytes, std::uint64_t& at) {
-  if (entries_.empty()) {
-    cursor_ = 0;
-    bound_ = std::max(bytes, kTopGap);
-  }
+  if (entries_.empty()) cursor_ = bound_ = 0;
   if (bytes > bound_ - cursor_ && !choose_gap(bytes)) return false;
   at = cursor_;
   cursor_ += bytes;
@@ -41,36 +39,44 @@ bool RingWriter::allocate(std::uint64_t bytes, std::uint64_t& at) {
 
 // Below or above all frames that are out. One that is held for long costs the room between, never a deadlock.
 bool RingWriter::choose_gap(std::uint64_t bytes) {
-  std::uint64_t lowest = kRingAreaBytes, highest = 0;
+  std::uint64_t lowest = memory_.size(), highest = kRingAreaAt;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     lowest = std::min(lowest, entries_[i].begin);
     highest = std::max(highest, entries_[i].end);
   }
-  bool top_fits = bytes <= kRingAreaBytes - highest;
-  if (lowest >= bytes && (lowest >= kFrontGapMin || !top_fits)) {
-    cursor_ = 0;
-    bound_ = lowest;
-    return true;
+  const auto below = memory_.find_place(kRingAreaAt, lowest, bytes);
+  const auto above = memory_.find_place(highest, memory_.size(), bytes);
+  if (below && (lowest >= kRingAreaAt + kFrontGapMin || !above)) {
+    cursor_ = *below;
+    bound_ = std::min(lowest, memory_.end_of(cursor_));
+  } else if (above) {
+    cursor_ = *above;
+    bound_ = memory_.end_of(cursor_);
+  } else {
+    return false;
   }
-  if (!top_fits) return false;
-  cursor_ = highest;
-  bound_ = std::min(kRingAreaBytes, highest + std::max(bytes, kTopGap));
+  bound_ = std::min(bound_, cursor_ + std::max(bytes, kTopGap));
   return true;
 }
 
 Status RingWriter::put(Header& header, ConstBytes body, ConstBytes payload, std::shared_ptr<const void> keep) {
   COHAUL_TRY(reclaim().status());
   std::uint64_t payload_at = aligned(kHeaderBytes + body.size()), at = 0;
-  if (entries_.size() >= kQueueFramesMax || !allocate(payload_at + aligned(payload.size()), at)) {
+  const std::uint64_t bytes = payload_at + aligned(payload.size());
+  if (entries_.size() >= kQueueFramesMax || !allocate(bytes, at)) {
+    if (entries_.empty())
+      return system_error(
+          "a frame of " + std::to_string(bytes) + " bytes in a ring of " + std::to_string(memory_.size()), EFBIG);
     wants_place_ = true;
     return unavailable("the ring is full of frames that the peer has not given back");
   }
   wants_place_ = false;
+  COHAUL_ASSIGN(const Bytes place, memory_.at(at, bytes));
   header.sequence = head_;
   seal(header);
-  std::memcpy(area_ + at, &header, kHeaderBytes);
-  if (!body.empty()) std::memcpy(area_ + at + kHeaderBytes, body.data(), body.size());
-  if (!payload.empty()) std::memcpy(area_ + at + payload_at, payload.data(), payload.size());
+  std::memcpy(place.data(), &header, kHeaderBytes);
+  if (!body.empty()) std::memcpy(place.data() + kHeaderBytes, body.data(), body.size());
+  if (!payload.empty()) std::memcpy(place.data() + payload_at, payload.data(), payload.size());
   Entry& entry = entries_.push();
   entry.begin = at;
   entry.end = cursor_;
@@ -106,10 +112,10 @@ void RingWriter::abandon() {
   wants_place_ = false;
 }
 
-RingReader::RingReader(Bytes ring, int peer_bell)
-    : control_(reinterpret_cast<RingControl*>(ring.data())),
-      index_(reinterpret_cast<const std::uint64_t*>(ring.data() + kRingIndexAt)),
-      area_(ring.data() + kRingAreaAt),
+RingReader::RingReader(const Arena& ring, int peer_bell)
+    : memory_(*ring.windows()),
+      control_(reinterpret_cast<RingControl*>(ring.bytes().data())),
+      index_(reinterpret_cast<const std::uint64_t*>(ring.bytes().data() + kRingIndexAt)),
       peer_bell_(peer_bell),
       given_back_(kQueueFramesMax) {}
 
@@ -118,18 +124,17 @@ Result<RingReader::Found> RingReader::next() {
   if (head - tail_ > kQueueFramesMax || head - tail_ < read_ - tail_) return corrupt("the ring's head makes no sense");
   // One load: the peer could change it between a check and a second one.
   std::uint64_t at = __atomic_load_n(&index_[read_ % kQueueFramesMax], __ATOMIC_RELAXED);
-  if (at % 64 != 0 || at > kRingAreaBytes - kHeaderBytes) return corrupt("a frame's place is out of the ring's bounds");
-  COHAUL_ASSIGN(Header h, decode_header(ConstBytes(area_ + at, kHeaderBytes)));
+  if (at % 64 != 0 || at < kRingAreaAt) return corrupt("a frame's place is out of the ring's bounds");
+  COHAUL_ASSIGN(const ConstBytes head_bytes, memory_.at(at, kHeaderBytes).context("a frame's place"));
+  COHAUL_ASSIGN(Header h, decode_header(head_bytes));
   if (h.type != FrameType::data) return corrupt("a frame of a type that does not belong here");
   if (h.sequence != read_) {
     return corrupt("frame " + std::to_string(read_) + " is missing: got " + std::to_string(h.sequence));
   }
   std::uint64_t payload_at = aligned(kHeaderBytes + h.body_length), payload = h.by_address() ? 0 : h.payload_length;
-  if (payload_at > kRingAreaBytes - at || payload > kRingAreaBytes - at - payload_at) {
-    return corrupt("a frame reaches out of the ring's bounds");
-  }
+  COHAUL_ASSIGN(const ConstBytes frame, memory_.at(at, payload_at + payload).context("a frame"));
   ++read_;
-  return Found{h, {area_ + at + kHeaderBytes, h.body_length}, {area_ + at + payload_at, payload}};
+  return Found{h, frame.subspan(kHeaderBytes, h.body_length), frame.subspan(payload_at)};
 }
 
 void RingReader::give_back(std::uint64_t n) {

@@ -1,11 +1,11 @@
 #pragma once
-// The ring: frames in shared memory, one writer, one reader. A connection has one memfd with two of them, the client's to the server first.
+// The ring: frames in shared memory, one writer, one reader. A connection has two of them, each in an arena of its own.
 //
-//   one ring, kRingBytes long
+//   one ring, kRingBytes long, mapped in windows that begin with kRingWindowBytes
 //        0   RingControl
-//     4096   index: kQueueFramesMax u64; entry n mod kQueueFramesMax is where frame n lies in the area (a multiple of 64)
-//   +32768   area, kRingAreaBytes (address space; memory only where frames have been)
-//   one frame in the area: header, body, zeros up to a multiple of 64, payload (none if it travels as an address)
+//     4096   index: kQueueFramesMax u64; entry n mod kQueueFramesMax is where frame n lies in the ring (a multiple of 64)
+//   +32768   area: memory only where frames have been, address space only for windows of which one had frames
+//   one frame in the area, in one window: header, body, zeros up to a multiple of 64, payload (none if it travels as an address)
 //
 // Frames are numbered from 0. The writer owns `head` (frames put in), the reader `tail` (every frame before it has been given back);
 // 0 <= head - tail <= kQueueFramesMax. Neither believes the other: values are copied out, then checked.
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "cohaul/transport/arena.h"
 #include "cohaul/transport/fifo.h"
 #include "cohaul/transport/wire.h"
 
@@ -31,9 +32,13 @@ static_assert(sizeof(RingControl) == 128 && std::atomic<std::uint64_t>::is_alway
 
 constexpr std::size_t kRingIndexAt = 4096;
 constexpr std::size_t kRingAreaAt = kRingIndexAt + kQueueFramesMax * sizeof(std::uint64_t);
-// The largest frame always fits an empty ring.
-constexpr std::size_t kRingAreaBytes = 2 * kPayloadBytesMax + (1 << 20);
-constexpr std::size_t kRingBytes = kRingAreaAt + kRingAreaBytes;
+constexpr std::size_t kRingWindowBytes = 1 << 20;
+// The last window, a half, holds the largest frame.
+constexpr std::size_t kRingBytes = 4 * kPayloadBytesMax;
+static_assert(kRingAreaAt < kRingWindowBytes && kRingBytes / 2 >= kPayloadBytesMax + (1 << 20));
+
+/// Memory for one.
+inline Result<Arena> make_ring() { return Arena::create_in_windows("ring", kRingBytes, kRingWindowBytes); }
 
 /// Writes one eventfd.
 void ring_bell(int fd);
@@ -41,9 +46,11 @@ void ring_bell(int fd);
 /// The writer's side. Does not allocate but to grow.
 class RingWriter {
  public:
-  RingWriter(Bytes ring, int peer_bell);
+  /// `ring` outlives it.
+  RingWriter(const Arena& ring, int peer_bell);
   /// Puts one frame in. `header` gets its sequence and checksum here. payload: the bytes that travel, empty if an address does.
-  /// keep: dropped when the frame comes back. unavailable: no place; corrupt: the peer's numbers make no sense.
+  /// keep: dropped when the frame comes back. unavailable: no place; corrupt: the peer's numbers make no sense; internal: a limit of the system
+  /// leaves it no memory.
   Status put(Header& header, ConstBytes body, ConstBytes payload, std::shared_ptr<const void> keep);
   /// Takes back what the peer has given back; true when that dropped a keep, or made the place that put() missed.
   Result<bool> reclaim();
@@ -61,12 +68,12 @@ class RingWriter {
   bool allocate(std::uint64_t bytes, std::uint64_t& at);
   bool choose_gap(std::uint64_t bytes);
 
+  Windows& memory_;
   RingControl* control_;
   std::uint64_t* index_;
-  std::byte* area_;
   int peer_bell_;
   std::uint64_t head_ = 0, tail_ = 0;
-  std::uint64_t cursor_ = 0, bound_ = 0;  // [cursor_, bound_) of the area is free, and the next frames go there
+  std::uint64_t cursor_ = 0, bound_ = 0;  // [cursor_, bound_) of the ring is free, and the next frames go there
   Fifo<Entry> entries_;                   // frames tail_ ... head_ - 1
   std::size_t keeps_ = 0;
   bool wants_place_ = false;
@@ -75,7 +82,7 @@ class RingWriter {
 /// The reader's side: finds the next frame, and gives frames back in any order.
 class RingReader {
  public:
-  RingReader(Bytes ring, int peer_bell);
+  RingReader(const Arena& ring, int peer_bell);
   bool has_next() const { return control_->head.load(std::memory_order_acquire) != read_; }
   /// The same, for who has set reader_asleep: a load that only acquires may be done before that store, and miss both the frame and the bell.
   bool has_next_before_sleep() const { return control_->head.load(std::memory_order_seq_cst) != read_; }
@@ -90,9 +97,9 @@ class RingReader {
   RingControl& control() { return *control_; }
 
  private:
+  Windows& memory_;
   RingControl* control_;
   const std::uint64_t* index_;
-  const std::byte* area_;
   int peer_bell_;
   std::uint64_t read_ = 0, tail_ = 0;
   std::vector<bool> given_back_;  // frames tail_ ... read_ - 1, by n mod kQueueFramesMax

@@ -14,16 +14,23 @@ namespace {
 // Without a poller that tells, receive() looks at the socket every so many times that it finds the ring empty.
 constexpr int kEmptyLooksMax = 256;
 
-Bytes ring_of(const RingParts& parts, bool incoming) {
-  bool first = parts.client != incoming;  // the first ring is the client's to the server
-  return parts.memory.bytes().subspan(first ? 0 : kRingBytes, kRingBytes);
+const Arena& ring_of(const RingParts& parts, bool incoming) {
+  return parts.client != incoming ? parts.to_server : parts.to_client;
+}
+
+/// Takes the descriptor. corrupt: it is no ring.
+Result<Arena> map_ring(Descriptor& descriptor) {
+  COHAUL_ASSIGN(Arena ring, Arena::map(1, descriptor.take(), Access::write, kRingWindowBytes));
+  if (!ring.windows() || ring.bytes().size() <= kRingAreaAt) return corrupt("a ring of a wrong size");
+  return ring;
 }
 
 }  // namespace
 
 Result<RingParts> RingParts::make() {
   RingParts parts;
-  COHAUL_ASSIGN(parts.memory, Arena::create("ring", 2 * kRingBytes));
+  COHAUL_ASSIGN(parts.to_server, make_ring());
+  COHAUL_ASSIGN(parts.to_client, make_ring());
   parts.client_bell = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   parts.server_bell = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!parts.client_bell.valid() || !parts.server_bell.valid()) return system_error("eventfd", errno);
@@ -32,12 +39,12 @@ Result<RingParts> RingParts::make() {
 }
 
 Result<RingParts> RingParts::from(std::vector<Descriptor> descriptors) {
-  if (descriptors.size() != 3) return corrupt("a ring's hello came without its three descriptors");
+  if (descriptors.size() != 4) return corrupt("a ring's hello came without its four descriptors");
   RingParts parts;
-  COHAUL_ASSIGN(parts.memory, Arena::map(1, descriptors[0].take(), Access::write));
-  if (parts.memory.bytes().size() != 2 * kRingBytes) return corrupt("a ring of a wrong size");
-  parts.client_bell = std::move(descriptors[1]);
-  parts.server_bell = std::move(descriptors[2]);
+  COHAUL_ASSIGN(parts.to_server, map_ring(descriptors[0]));
+  COHAUL_ASSIGN(parts.to_client, map_ring(descriptors[1]));
+  parts.client_bell = std::move(descriptors[2]);
+  parts.server_bell = std::move(descriptors[3]);
   return parts;
 }
 
@@ -52,7 +59,8 @@ struct RingChannel::Held final : Frame::Hold {
 /// All that frames point into.
 struct RingChannel::Inbox {
   explicit Inbox(RingParts p) : parts(std::move(p)), reader(ring_of(parts, true), peer_bell()) {
-    parts.memory.close_descriptor();  // the peer has its own
+    parts.to_server.close_descriptor();  // the peer has its own
+    parts.to_client.close_descriptor();
   }
   int peer_bell() const { return (parts.client ? parts.server_bell : parts.client_bell).get(); }
   int own_bell() const { return (parts.client ? parts.client_bell : parts.server_bell).get(); }
@@ -137,12 +145,8 @@ void RingChannel::after_sleep() {
 }
 
 Region RingChannel::find_lent(ConstBytes payload) const {
-  auto at = reinterpret_cast<std::uintptr_t>(payload.data());
-  for (const Lent& l : lent_) {
-    auto base = reinterpret_cast<std::uintptr_t>(l.data);
-    if (at >= base && at - base <= l.size && payload.size() <= l.size - (at - base))
-      return {l.id, at - base, payload.size()};
-  }
+  for (const Lent& l : lent_)
+    if (const auto offset = l.windows->offset_of(payload)) return {l.id, *offset, payload.size()};
   return {};
 }
 
@@ -191,6 +195,7 @@ Status RingChannel::lend(const Arena& arena) {
   }
   Header h = header_from(self_, FrameType::lend);
   h.payload_arena = arena.id();
+  h.key = arena.bytes().size();  // its first window
   seal(h);
   int fd = arena.fd();
   long n = send_with_descriptors(socket_.get(), as_bytes(std::span<const Header>(&h, 1)), {&fd, 1});
@@ -200,7 +205,7 @@ Status RingChannel::lend(const Arena& arena) {
     return lost_.ok() ? peer_lost(describe(peer_) + ": connection closed") : lost_;
   }
   if (n < 0) return system_error("lend an arena to " + describe(peer_), static_cast<int>(-n));
-  lent_.push_back({arena.id(), arena.bytes().data(), arena.bytes().size()});
+  if (arena.windows()) lent_.push_back({arena.id(), arena.windows()});
   return {};
 }
 
@@ -234,7 +239,7 @@ void RingChannel::take_lent(ConstBytes message, std::vector<Descriptor> descript
   if (Status s = check_sender(*header, peer_); !s.ok()) return fail(s);
   if (header->type != FrameType::lend || descriptors.size() != 1)
     return fail(corrupt("a message on the Unix socket that lends nothing"));
-  auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read);
+  auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read, header->key);
   if (!arena.ok()) return fail(arena.status());
   arena->close_descriptor();  // who has been lent it does not lend it on
   inbox_->arenas.push_back(std::move(*arena));

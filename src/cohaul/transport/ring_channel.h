@@ -14,15 +14,17 @@ namespace cohaul::transport {
 
 /// What connects the two sides, handed over in the hello.
 struct RingParts {
-  Arena memory;  // 2 * kRingBytes, mapped for writing
+  Arena to_server, to_client;  // a ring each, mapped for writing
   Descriptor client_bell, server_bell;
   bool client = false;  // which side we are
 
   /// The client makes them.
   static Result<RingParts> make();
-  /// The server gets them: memory, client's bell, server's bell. corrupt if they are not what they should be.
+  /// The server gets them: the two rings, client's bell, server's bell. corrupt if they are not what they should be.
   static Result<RingParts> from(std::vector<Descriptor> descriptors);
-  std::vector<int> descriptors() const { return {memory.fd(), client_bell.get(), server_bell.get()}; }
+  std::vector<int> descriptors() const {
+    return {to_server.fd(), to_client.fd(), client_bell.get(), server_bell.get()};
+  }
 };
 
 class RingChannel final : public Channel, public Watched {
@@ -53,8 +55,7 @@ class RingChannel final : public Channel, public Watched {
   struct Held;
   struct Lent {
     ArenaId id;
-    const std::byte* data;
-    std::size_t size;
+    std::shared_ptr<const Windows> windows;
   };
   Region find_lent(ConstBytes payload) const;
   /// Reads what came over the socket: lent arenas, and the end.

@@ -43,7 +43,8 @@ enum class FrameType : std::uint8_t {
   hello = 1,    ///< client to server, first
   welcome = 2,  ///< the answer: the server's own hello
   refusal = 3,  ///< the other answer: why not; then the connection closes
-  lend = 4,     ///< Unix socket only: a descriptor of the arena in payload_arena comes with it
+  lend =
+      4,  ///< Unix socket only: a descriptor of the arena in payload_arena comes with it; key: bytes of its first window
 };
 
 struct Header {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "cohaul/base/random.h"
 #include "cohaul/transport/hello.h"
@@ -79,6 +80,13 @@ TEST(Hello, ComesBackAndIgnoresWhatLaterVersionsAdd) {
   EXPECT_EQ(decode_hello(h, body.first(5)).status().code(), Code::corrupt);
 }
 
+/// Bytes of this process.
+std::uint64_t address_space() {
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 TEST(Arena, IsSparseSealedAndChecksAddresses) {
   auto arena = *Arena::create("test", std::size_t{64} << 30);
   arena.bytes().back() = std::byte{7};
@@ -97,12 +105,35 @@ TEST(Arena, IsSparseSealedAndChecksAddresses) {
   EXPECT_EQ(Arena::map(5, unsealed, Access::read).status().code(), Code::corrupt);
 }
 
+TEST(Arena, InWindowsIsMappedAsItIsUsedOnBothSides) {
+  constexpr std::size_t kFirst = 1 << 20;
+  auto arena = *Arena::create_in_windows("test", std::uint64_t{1} << 40, kFirst);
+  EXPECT_EQ(arena.bytes().size(), kFirst);
+  auto peer = *Arena::map(arena.id(), dup(arena.fd()), Access::read, kFirst);
+  peer.close_descriptor();
+  const std::uint64_t before = address_space();
+  for (const std::uint64_t at : {std::uint64_t{0}, 5 * kFirst, 3 * kFirst, 9 * kFirst}) {
+    Bytes here = *arena.windows()->at(at, 100);
+    here[7] = std::byte{42};
+    const Region region = arena.region_of(here);
+    EXPECT_EQ(region.offset, at);
+    EXPECT_EQ((*peer.resolve(region))[7], std::byte{42});
+  }
+  // Windows of 2, 4 and 8 MiB, at both sides.
+  EXPECT_EQ(address_space() - before, 2 * 14 * kFirst);
+  for (Region bad : {Region{arena.id(), 2 * kFirst - 1, 2}, Region{arena.id(), std::uint64_t{1} << 40, 1}})
+    EXPECT_EQ(arena.resolve(bad).status().code(), Code::corrupt);
+  EXPECT_EQ(Arena::map(arena.id(), dup(arena.fd()), Access::read, 1000).status().code(), Code::corrupt);
+  EXPECT_EQ(Arena::map(arena.id(), dup(arena.fd()), Access::read, std::uint64_t{1} << 41).status().code(),
+            Code::corrupt);
+}
+
 struct Loop {
-  Arena memory = *Arena::create("ring", kRingBytes);
-  RingWriter writer{memory.bytes(), -1};
-  RingReader reader{memory.bytes(), -1};
+  Arena memory = *make_ring();
+  RingWriter writer{memory, -1};
+  RingReader reader{memory, -1};
   std::uint64_t* index() { return reinterpret_cast<std::uint64_t*>(memory.bytes().data() + kRingIndexAt); }
-  Header* frame(std::uint64_t at) { return reinterpret_cast<Header*>(memory.bytes().data() + kRingAreaAt + at); }
+  Header* frame(std::uint64_t at) { return reinterpret_cast<Header*>(memory.bytes().data() + at); }
   void put() {
     Header h;
     ASSERT_TRUE(writer.put(h, {}, {}, nullptr).ok());
@@ -113,7 +144,7 @@ TEST(Ring, BelievesNothingThatThePeerWrites) {
   {
     Loop l;
     l.put();
-    l.index()[0] = kRingAreaBytes - 64;
+    l.index()[0] = kRingBytes - 64;
     EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
   }
   {
@@ -131,7 +162,7 @@ TEST(Ring, BelievesNothingThatThePeerWrites) {
   {
     Loop l;
     l.put();
-    l.frame(0)->key ^= 1;
+    l.frame(kRingAreaAt)->key ^= 1;
     EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
   }
   {
@@ -144,11 +175,11 @@ TEST(Ring, BelievesNothingThatThePeerWrites) {
   {
     Loop l;
     l.put();
-    l.index()[0] = kRingAreaBytes - 4096;
+    l.index()[0] = kRingWindowBytes - 4096;
     Header h;
     h.payload_length = 8192;
     seal(h);
-    *l.frame(kRingAreaBytes - 4096) = h;
+    *l.frame(kRingWindowBytes - 4096) = h;
     EXPECT_EQ(l.reader.next().status().code(), Code::corrupt);
   }
 }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 
+#include "cohaul/base/failing_writes.h"
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/control.h"
 #include "cohaul/job/hosts/agent_messages.h"
@@ -229,7 +230,7 @@ class Agent {
 }  // namespace
 
 int run_agent(transport::Descriptor in, transport::Descriptor out) {
-  ::signal(SIGPIPE, SIG_IGN);
+  const FailingWrites failing;
   return Agent(std::move(in), std::move(out)).run();
 }
 

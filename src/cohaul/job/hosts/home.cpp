@@ -19,7 +19,8 @@ std::string part_of(const std::string& path) { return path + ".tmp-" + std::to_s
 
 Status write_to(const std::string& path, int fd, const std::string& bytes) {
   const int error = write_all(fd, as_bytes(std::string_view(bytes)));
-  return error == 0 ? Status() : invalid("cannot write '" + path + "': " + std::strerror(error));
+  const bool done = error == 0 || error == EPIPE;  // whoever reads it may have gone
+  return done ? Status() : invalid("cannot write '" + path + "': " + std::strerror(error));
 }
 
 }  // namespace
@@ -86,7 +87,7 @@ Status Home::add_to_file(const std::string& name, const std::string& bytes) {
     std::error_code ignored;
     fs::create_directories(fs::path(path).parent_path(), ignored);
     const int anew = output_of(name)->how == HomeFile::How::append ? 0 : O_TRUNC;
-    fd = transport::Descriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | anew, 0644));
+    fd = transport::Descriptor(open_at_end(path.c_str(), O_CREAT | anew, 0644));
     if (!fd.valid()) return invalid("cannot write '" + path + "': " + std::strerror(errno));
   }
   return write_to(path, fd.get(), bytes);
