@@ -47,6 +47,7 @@ using strategy::Tensor;
 using train::Adagrad;
 using train::Adam;
 using train::AdamW;
+using train::Allocator;
 using train::Buffers;
 using train::CheckpointOptions;
 using train::Evaluation;

@@ -4,44 +4,29 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/alignment.h>
 #include <c10/core/impl/alloc_cpu.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstring>
 #include <mutex>
-#include <vector>
+
+#include "cohaul/gradient/page_heap.h"
 
 namespace cohaul::gradient {
 namespace {
 
 constexpr std::size_t kPage = 64 << 10;  // the unit of the arena, and the smallest block that comes from it
-constexpr int kClassBits = 3;            // 8 classes for each doubling: at most 1/8 is wasted
-
-/// Size class of `pages` and how many pages its blocks have.
-struct SizeClass {
-  std::uint8_t index;
-  std::size_t pages;
-};
-
-SizeClass class_of(std::size_t pages) {
-  constexpr std::size_t kExact = 1 << kClassBits;
-  if (pages <= kExact) return {static_cast<std::uint8_t>(pages), pages};
-  int shift = std::bit_width(pages - 1) - 1 - kClassBits;
-  std::size_t steps = ((pages - 1) >> shift) + 1;  // in (kExact, 2 kExact]
-  return {static_cast<std::uint8_t>(static_cast<std::size_t>(shift) * kExact + steps), steps << shift};
-}
+constexpr std::size_t kFirstWindow = 64 << 20;
+constexpr std::uint64_t kArenaBytes = std::uint64_t{1}
+                                      << 42;  // more than a machine has: windows are mapped as blocks need them
 
 class ArenaAllocator;
 std::atomic<ArenaAllocator*> installed = nullptr;
 
 class ArenaAllocator final : public c10::Allocator {
  public:
-  explicit ArenaAllocator(transport::Arena arena)
-      : arena_(std::move(arena)), classes_(arena_.bytes().size() / kPage), free_(256) {
-    for (auto& list : free_) list.reserve(32);
-  }
+  explicit ArenaAllocator(transport::Arena arena) : arena_(std::move(arena)), windows_(*arena_.windows()) {}
 
   c10::DataPtr allocate(std::size_t n) override {
     // LibTorch hands its allocator from thread to thread without a fence: the one here makes what the constructor wrote visible.
@@ -54,42 +39,52 @@ class ArenaAllocator final : public c10::Allocator {
   void copy_data(void* to, const void* from, std::size_t n) const override { std::memcpy(to, from, n); }
 
   const transport::Arena& arena() const { return arena_; }
-  std::size_t used() {
+  ArenaUse use() {
     std::lock_guard lock(mutex_);
-    return next_ * kPage;
+    return {heap_.live() * kPage, heap_.touched() * kPage};
+  }
+  void give_back_all() {
+    std::lock_guard lock(mutex_);
+    heap_.give_back_all();
   }
 
  private:
   static void give_back(void* p);
 
+  /// Null: it does not fit, or there is no address space for it.
   void* take(std::size_t pages) {
-    SizeClass c = class_of(pages);
     std::lock_guard lock(mutex_);
-    auto& list = free_[c.index];
-    if (!list.empty()) {
-      void* p = list.back();
-      list.pop_back();
-      return p;
-    }
-    if (next_ + c.pages > classes_.size()) return nullptr;
-    void* p = arena_.bytes().data() + next_ * kPage;
-    classes_[next_] = c.index;
-    next_ += c.pages;
-    return p;
+    auto first = heap_.take(pages);
+    while (!first && grow()) first = heap_.take(pages);
+    if (!first) return nullptr;
+    auto place = windows_.at(*first * kPage, pages * kPage);
+    if (place.ok()) return place->data();
+    heap_.put_back(*first);
+    return nullptr;
+  }
+  /// By one window, which is not mapped yet.
+  bool grow() {
+    const std::uint64_t begin = heap_.pages() * kPage;
+    if (begin >= windows_.size() / kPage * kPage) return false;
+    heap_.grow((windows_.end_of(begin) - begin) / kPage);
+    return true;
   }
   bool put_back(void* p) {
-    auto offset = static_cast<std::size_t>(static_cast<std::byte*>(p) - arena_.bytes().data());
-    if (static_cast<std::byte*>(p) < arena_.bytes().data() || offset >= arena_.bytes().size()) return false;
+    const auto offset = windows_.offset_of({static_cast<const std::byte*>(p), 1});
+    if (!offset) return false;
     std::lock_guard lock(mutex_);
-    free_[classes_[offset / kPage]].push_back(p);
+    heap_.put_back(*offset / kPage);
     return true;
+  }
+  void return_pages(std::uint64_t first, std::uint64_t pages) {
+    auto place = windows_.at(first * kPage, pages * kPage);
+    if (place.ok()) ::madvise(place->data(), place->size(), MADV_REMOVE);
   }
 
   transport::Arena arena_;
+  transport::Windows& windows_;
   std::mutex mutex_;
-  std::vector<std::uint8_t> classes_;     // by first page of a block
-  std::vector<std::vector<void*>> free_;  // by class
-  std::size_t next_ = 0;                  // first page never used
+  PageHeap heap_{[this](std::uint64_t first, std::uint64_t pages) { return_pages(first, pages); }};
 };
 
 // LibTorch's allocator is one a process, and its deleters are plain functions: so this is a process-wide pointer too.
@@ -104,17 +99,21 @@ Result<const transport::Arena*> install_arena_allocator() {
   static std::mutex once;
   std::lock_guard lock(once);
   if (installed.load() == nullptr) {
-    auto memory = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    COHAUL_ASSIGN(transport::Arena arena, transport::Arena::create("cohaul tensors", memory / kPage * kPage));
+    COHAUL_ASSIGN(transport::Arena arena,
+                  transport::Arena::create_in_windows("cohaul tensors", kArenaBytes, kFirstWindow));
     installed = new ArenaAllocator(std::move(arena));
     c10::SetCPUAllocator(installed.load(), 100);
   }
   return &installed.load()->arena();
 }
 
-std::size_t arena_bytes_used() {
+ArenaUse arena_use() {
   ArenaAllocator* allocator = installed;
-  return allocator ? allocator->used() : 0;
+  return allocator ? allocator->use() : ArenaUse{};
+}
+
+void give_back_free_memory() {
+  if (ArenaAllocator* allocator = installed) allocator->give_back_all();
 }
 
 }  // namespace cohaul::gradient

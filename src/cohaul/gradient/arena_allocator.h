@@ -1,7 +1,9 @@
 #pragma once
-// Gradients are born where peers read them: a caching CPU allocator for LibTorch on an arena. Blocks of 64 KiB and more come
-// from the arena and go back to a list of their size class, so that after the first step nothing faults a page; smaller
-// ones stay with LibTorch's own allocator.
+// Gradients are born where peers read them: a CPU allocator for LibTorch on an arena. Blocks of 64 KiB and more come from the arena and go back to
+// it, where they are merged and used again, so that after the first steps nothing faults a page; smaller ones stay with LibTorch's own allocator, as
+// do those for which there is no address space.
+
+#include <cstdint>
 
 #include "cohaul/base/status.h"
 #include "cohaul/transport/arena.h"
@@ -13,7 +15,15 @@ namespace cohaul::gradient {
 /// Errors: internal.
 Result<const transport::Arena*> install_arena_allocator();
 
-/// Bytes of the arena handed out so far (high-water mark), for the report of memory. 0 before install.
-std::size_t arena_bytes_used();
+/// Bytes of the arena: those in use, and those that cost memory.
+struct ArenaUse {
+  std::uint64_t live = 0, touched = 0;
+};
+
+/// Zero before install.
+ArenaUse arena_use();
+
+/// What is free in the arena goes back to the system. Any thread.
+void give_back_free_memory();
 
 }  // namespace cohaul::gradient

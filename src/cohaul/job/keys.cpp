@@ -72,6 +72,14 @@ std::vector<KeySpec> process_keys() {
        .help = "processes on several hosts may talk without a secret and without encryption",
        .fallback = false,
        .aliases = {"insecure"}},
+      {.key = "job.allocator",
+       .type = Type::string,
+       .help =
+           "where tensors of 64 KiB and more lie: arena is shared memory, in which other processes of the host read "
+           "gradients; torch is LibTorch's own, and gradients are copied",
+       .fallback = "arena",
+       .choices = {"arena", "torch"},
+       .aliases = {"memory", "malloc"}},
       {.key = "job.device", .type = Type::string, .help = "where tensors live", .fallback = "cpu", .choices = {"cpu"}},
       {.key = "job.logs",
        .type = Type::path,

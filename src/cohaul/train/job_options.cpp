@@ -51,6 +51,7 @@ TrainerOptions trainer_options_of(const Config& job) {
   out.seed = static_cast<std::uint64_t>(job.get<Int>("train.seed"));
   out.watch_gradients = job.get<Int>("train.watch_gradients");
   out.ema = job.get<double>("train.ema");
+  out.allocator = job.get<std::string>("job.allocator") == "torch" ? Allocator::torch : Allocator::arena;
   return out;
 }
 

@@ -60,6 +60,12 @@ struct FitOptions {
   EvaluationOptions evaluation{};  // of fit()
 };
 
+/// Where LibTorch's tensors on the CPU lie.
+enum class Allocator : std::uint8_t {
+  arena,  ///< those of 64 KiB and more in shared memory, from which others of the host read gradients; for the rest of the process
+  torch   ///< where LibTorch puts them: gradients are copied once more where there are several workers
+};
+
 struct TrainerOptions {
   int slices = 0;  // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
   Buffers buffers = Buffers::mean;  // what becomes of the model's buffers in a step
@@ -71,6 +77,7 @@ struct TrainerOptions {
   /// average = ema · average + (1 − ema) · parameter; a step that is skipped does not count. 0: none. In asynchronous modes servers average at each
   /// push. with_ema() gives them to the model; buffers are the model's own.
   double ema = 0;
+  Allocator allocator = Allocator::arena;
   observe::Sink* sink = nullptr;  // where worker 0's events go; outlives the trainer. null: progress on its stderr
   collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
 };

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/scalar_tensor.h>
 
+#include <exception>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -103,7 +104,8 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   if (model.whole_batch) expect_one_slice_each(strategy);
   expect_watchable(strategy);
   strategy_ = strategy::name(strategy);
-  const transport::Arena* tensors = or_throw(gradient::install_arena_allocator());
+  std::vector<const transport::Arena*> lend;
+  if (options_.allocator == Allocator::arena) lend.push_back(or_throw(gradient::install_arena_allocator()));
   model_ = or_throw(BorrowedModel::of(std::move(model), optimizer_, buffers_policy(strategy)));
   or_throw(meetings_.meet("a trainer's making", 0, trainer_facts(strategy, optimizer_, options_, *model_)));
   if (has_plateau() && strategy::is_asynchronous(strategy))
@@ -127,7 +129,8 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
   o.policy.watch_every = options_.watch_gradients;
   o.slices = options_.slices;
   o.own_optimizer = !optimizer_.has_value();
-  o.lend = {tensors, &small_};
+  lend.push_back(&small_);
+  o.lend = lend;
   o.watch = &meetings_;
   o.places = places();
   engine_ = or_throw(strategy::make_engine(strategy, job_, o));
@@ -211,7 +214,8 @@ void Trainer::Run::end() {
   buffers_.reset();
   const bool left_early = engine_ != nullptr;
   engine_.reset();
-  if (left_early) meetings_.part(done_);
+  if (left_early && std::uncaught_exceptions() == 0) meetings_.part(done_);
+  gradient::give_back_free_memory();
 }
 
 Status Trainer::Run::close() {
