@@ -31,6 +31,8 @@ save = "end.safetensors"
 lr = 0.1
 )";
 
+const std::string kOwn = COHAUL_OWN_WORKER;
+
 struct Case {
   std::string name;
   std::vector<std::string> says;  // all of it; "{}" is the test's folder
@@ -248,6 +250,11 @@ Case data_of(std::string name, IdxSizes sizes, std::vector<std::string> says) {
           }};
 }
 
+Case with(Case c, std::string from, std::string to) {
+  c.from = std::move(from), c.to = std::move(to);
+  return c;
+}
+
 std::string cut(std::string bytes, std::size_t by) { return bytes.substr(0, bytes.size() - by); }
 std::string with_byte(std::string bytes, std::size_t at, char value) {
   bytes[at] = value;
@@ -273,7 +280,7 @@ INSTANTIATE_TEST_SUITE_P(
         data("Long", kTrainImages, kImages + "x", {"18833 bytes", "18832"}),
         data("MoreLabelsThanImages", kTrainLabels, idx_labels(25, 9), {"holds 25 labels", "images", " 24 images"}),
         data("FewerLabelsThanImages", kTrainLabels, idx_labels(23, 9), {"holds 23 labels", " 24 images"}),
-        data("LabelOutOfClasses", kTrainLabels, idx_labels(24, 10), {"10"}),
+        with(data("LabelOutOfClasses", kTrainLabels, idx_labels(24, 10), {"label 10 at position 10"}), "idx", "mnist"),
         data("GzCut", kTrainImages + kGz, cut(gzipped(kImages), 20), {"cannot be unpacked", "fetch it again"}),
         data("GzShortInside", kTrainImages + kGz, gzipped(cut(kImages, 5)), {"18827 bytes", "18832"}),
         data("GzBadMagic", kTrainLabels + kGz, gzipped(with_byte(kLabels, 1, 7)), {"is no IDX file"}),
@@ -282,7 +289,15 @@ INSTANTIATE_TEST_SUITE_P(
              {"cannot be unpacked"}),
         data_of("NoSamples", {.images = 0, .labels = 0},
                 {"{}/data/train-images-idx3-ubyte: says that it holds 0 images"}),
-        data_of("OtherPixels", {.rows = 14, .columns = 14}, {"{}/job.toml:2: model.name = \"softmax\"", "14×14"})),
+        with(data_of("TooFewPixels", {.rows = 3, .columns = 20},
+                     {"{}/job.toml:2: model.name = \"cnn\": takes data with 4 to 16384 rows of an image", "has 3"}),
+             "softmax", "cnn"),
+        Case{"PixelsOfAnotherModel",
+             {"--set: model.name = \"two_layers\": cannot take the data's images of 14×14 pixels"},
+             Arguments{"--program", kOwn} + set({"model.name=two_layers", "model.width=8"}),
+             "",
+             "",
+             [](const std::string& f) { write_data(f + "/data", {.rows = 14, .columns = 14}); }}),
     name_of);
 
 /// A safetensors file that train.init names.
@@ -346,7 +361,6 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 Arguments program(const std::string& path) { return {"--program", path}; }
-const std::string kOwn = COHAUL_OWN_WORKER;
 
 INSTANTIATE_TEST_SUITE_P(
     Programs, Refused,

@@ -55,11 +55,17 @@ std::string first_line(const std::exception& e) {
   return text.substr(0, text.find('\n'));
 }
 
+model::DataShape shape_of(const data::Images::Shape& images, int classes) {
+  return {images.rows, images.columns, classes};
+}
+
 /// A model of the user's table or of the zoo. `factory` must outlive it.
-WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory) {
+WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory,
+                       const model::DataShape& data) {
   model::ModelSettings settings = model::settings_of(job);
   auto maker = own.find(settings.name);
   if (maker == own.end()) {
+    model::fit_to_data(settings, data);
     auto entry = model::make(settings, factory);
     if (!entry.ok()) {
       std::string also;
@@ -130,7 +136,7 @@ void check(const Config& job, const ModelTable& own) {
   const train::Optimizer optimizer =
       or_throw(train::optimizer_of(job, or_throw(train::fit_options_of(job, data->train.count)).steps));
   auto factory = parallel::whole_layers();
-  WorkerModel model = make_model(job, own, *factory);
+  WorkerModel model = make_model(job, own, *factory, shape_of(data->train, data->classes));
   load_initial(job, model);
   check_groups(job, model, optimizer);
   try_model(job, model, data->train);
@@ -219,10 +225,10 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
     workers = or_throw(strategy::Workers::connect(joined, "layers", 0));
     factory = parallel::tensor_parallel_layers(workers->group());
   }
-  WorkerModel model = make_model(job, own, *factory);
-  load_initial(job, model);
   data::Sets data =
       or_throw(data::load(job.get<std::string>("data.name"), job.get_or("data.path", std::string()), &joined));
+  WorkerModel model = make_model(job, own, *factory, shape_of(data.train.shape(), data.classes));
+  load_initial(job, model);
 
   if (first) add_tables(sinks, arguments, joined, job, model);
   sinks.add(std::make_unique<observe::Progress>(2, arguments.quiet || !first));

@@ -17,7 +17,8 @@ std::vector<KeySpec> data_keys() {
        .aliases = {"dataset", "data", "data_set"}},
       {.key = "data.path",
        .type = Type::path,
-       .help = "its folder of four IDX files, plain or gzipped; mnist and idx need it",
+       .help = "its folder of four IDX files, plain or gzipped; of several sets in one folder (EMNIST) the folder and "
+               "what is in front of their names: emnist/emnist-balanced; mnist and idx need it",
        .aliases = {"dir", "directory", "folder", "root", "data_dir"}},
       {.key = "data.shuffle",
        .type = Type::boolean,

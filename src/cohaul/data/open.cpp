@@ -1,5 +1,6 @@
 #include "cohaul/data/open.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <functional>
@@ -19,7 +20,7 @@ struct Known {
 };
 constexpr std::array kKnown{Known{"fashion-mnist", "/usr/share/datasets/fashion-mnist"}, Known{"mnist", ""},
                             Known{"idx", ""}};
-constexpr int kClasses = 10;
+constexpr int kClasses = 10;  // of the sets that are known
 
 /// A file and its place in the area that holds all four.
 struct Part {
@@ -31,6 +32,7 @@ struct Part {
 
 struct Plan {
   std::string folder;
+  bool any_classes = false;
   std::array<Part, 4> parts;  // train images, train labels, test images, test labels
   std::size_t bytes = 0;
 };
@@ -57,19 +59,36 @@ Status check_pair(const Part& images, const Part& labels) {
                  " images; take both from the same data set");
 }
 
-Status read_labels(const Part& labels, Bytes out) {
+Status read_labels(const Plan& plan, const Part& labels, Bytes out) {
   COHAUL_TRY(read_idx(labels.file, labels.header, out));
-  return check_labels(out, kClasses).context(labels.file.string());
+  return plan.any_classes ? Status() : check_labels(out, kClasses).context(labels.file.string());
+}
+
+/// So many that all labels are below.
+int classes_of(ConstBytes labels) {
+  int most = 1;
+  for (const std::byte label : labels) most = std::max(most, std::to_integer<int>(label));
+  return most + 1;
 }
 
 Result<Plan> plan(const std::string& name, const std::string& path) {
   COHAUL_ASSIGN(fs::path folder, folder_of(name, path));
   constexpr std::array kStems{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                               "t10k-labels-idx1-ubyte"};
-  Plan plan{.folder = folder.string(), .parts = {}};
+  // A folder, or EMNIST's way of several sets in one: PREFIX-train-…, PREFIX-test-….
+  std::string prefix;
+  std::error_code error;
+  const std::string first = folder.string() + "-" + kStems[0];
+  if (!fs::is_directory(folder, error) && (fs::exists(first, error) || fs::exists(first + ".gz", error))) {
+    prefix = folder.filename().string() + "-";
+    folder = folder.parent_path();
+  }
+  Plan plan{.folder = (folder / prefix).string(), .any_classes = name == "idx", .parts = {}};
   for (std::size_t i = 0; i < kStems.size(); ++i) {
     Part& part = plan.parts[i];
-    COHAUL_ASSIGN(part.file, find_idx(folder, kStems[i]));
+    std::string stem = prefix + kStems[i];
+    if (!prefix.empty() && i >= 2) stem.replace(prefix.size(), 4, "test");
+    COHAUL_ASSIGN(part.file, find_idx(folder, stem));
     COHAUL_ASSIGN(part.header, read_idx_header(part.file, i % 2 == 0 ? IdxKind::images : IdxKind::labels));
     part.offset = plan.bytes;
     plan.bytes += (part.bytes() + 63) / 64 * 64;
@@ -90,7 +109,7 @@ Status fill(const Plan& plan, Bytes out) {
   if (out.size() < plan.bytes) return invalid("the data files changed while the job started; start again");
   for (const Part& part : plan.parts) {
     Bytes piece = out.subspan(part.offset, part.bytes());
-    COHAUL_TRY(part.header.kind == IdxKind::labels ? read_labels(part, piece)
+    COHAUL_TRY(part.header.kind == IdxKind::labels ? read_labels(plan, part, piece)
                                                    : read_idx(part.file, part.header, piece));
   }
   return {};
@@ -103,7 +122,10 @@ Sets view(const Plan& plan, ConstBytes area, std::shared_ptr<const void> owner) 
     return Images(shape(images), area.subspan(images.offset, images.bytes()),
                   area.subspan(labels.offset, labels.bytes()), owner);
   };
-  return {set(plan.parts[0], plan.parts[1]), set(plan.parts[2], plan.parts[3])};
+  int classes = plan.any_classes ? 0 : kClasses;
+  for (const Part* labels : {&plan.parts[1], &plan.parts[3]})
+    if (plan.any_classes) classes = std::max(classes, classes_of(area.subspan(labels->offset, labels->bytes())));
+  return {set(plan.parts[0], plan.parts[1]), set(plan.parts[2], plan.parts[3]), classes};
 }
 
 }  // namespace
@@ -116,12 +138,14 @@ std::vector<std::string_view> names() {
 
 Result<Info> check(const std::string& name, const std::string& path) {
   COHAUL_ASSIGN(Plan files, plan(name, path));
+  int classes = files.any_classes ? 0 : kClasses;
   for (const Part& part : files.parts) {
     if (part.header.kind != IdxKind::labels) continue;
     std::vector<std::byte> labels(part.bytes());
-    COHAUL_TRY(read_labels(part, labels));
+    COHAUL_TRY(read_labels(files, part, labels));
+    if (files.any_classes) classes = std::max(classes, classes_of(labels));
   }
-  return Info{shape(files.parts[0]), shape(files.parts[2]), kClasses};
+  return Info{shape(files.parts[0]), shape(files.parts[2]), classes};
 }
 
 Result<Sets> load(const std::string& name, const std::string& path, job::Job* job) {

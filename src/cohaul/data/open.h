@@ -12,6 +12,7 @@ namespace cohaul::data {
 
 struct Sets {
   Images train, test;
+  int classes = 0;  // labels are below
 };
 
 /// What is known without unpacking the images.
@@ -24,7 +25,8 @@ struct Info {
 std::vector<std::string_view> names();
 
 /// Everything that can be told from names, headers, lengths and labels, within milliseconds: before a job starts.
-/// path: a folder of the four IDX files; empty: the default of the name. Errors: invalid, naming the key or file, what is wrong, and the fix.
+/// path: a folder of the four IDX files, or with what is in front of their names in a folder of several sets ("emnist/emnist-balanced"); empty: the
+/// default of the name. idx has images of any size, and as many classes as its labels tell apart. Errors: invalid, naming the key or file, what is wrong, and the fix.
 Result<Info> check(const std::string& name, const std::string& path = {});
 
 /// With a job, the files are unpacked once a host, by its leader, into an arena that all workers of the host read; every worker of the job calls

@@ -41,17 +41,18 @@ class Mlp : public torch::nn::Module {
 class Cnn : public torch::nn::Module {
  public:
   Cnn(const Sizes& sizes, parallel::Factory& factory) {
-    constexpr std::int64_t kFeatures = 64 * 7 * 7, kHidden = 512;
+    constexpr std::int64_t kHidden = 512;
+    const std::int64_t features = 64 * (sizes.at("rows") / 4) * (sizes.at("columns") / 4);
     first_ =
         register_module("0", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(1, 32, 5).padding(2)));
     second_ =
         register_module("3", std::make_shared<torch::nn::Conv2dImpl>(torch::nn::Conv2dOptions(32, 64, 5).padding(2)));
-    hidden_ = register_module("7", factory.linear(kFeatures, kHidden, LinearKind::hidden));
+    hidden_ = register_module("7", factory.linear(features, kHidden, LinearKind::hidden));
     last_ = register_module("9", factory.linear(kHidden, sizes.at("classes"), LinearKind::classes));
   }
   at::Tensor forward(const at::Tensor& input) {
-    at::Tensor x = at::max_pool2d(first_->forward(input).relu_(), 2);  // [n, 32, 14, 14]
-    x = at::max_pool2d(second_->forward(x).relu_(), 2);                // [n, 64, 7, 7]
+    at::Tensor x = at::max_pool2d(first_->forward(input).relu_(), 2);  // [n, 32, rows / 2, columns / 2]
+    x = at::max_pool2d(second_->forward(x).relu_(), 2);                // [n, 64, rows / 4, columns / 4]
     return last_->forward(hidden_->forward(x.flatten(1)).relu_());
   }
 

@@ -12,8 +12,10 @@
 namespace cohaul::model {
 namespace {
 
-constexpr Size kInputs{"inputs", 784, 1, 1 << 24, "values of a sample"};
-constexpr Size kClasses{"classes", 10, 2, 1 << 24, "classes to tell apart"};
+constexpr Size kInputs{"inputs", 784, 1, 1 << 24, "values of a sample", true};
+constexpr Size kClasses{"classes", 10, 2, 1 << 24, "classes to tell apart", true};
+constexpr Size kRows{"rows", 28, 4, 1 << 14, "rows of an image", true};
+constexpr Size kColumns{"columns", 28, 4, 1 << 14, "columns of an image", true};
 constexpr Size kWidth{"width", 1024, 1, 1 << 20, "units of a hidden layer"};
 constexpr Size kDepth{"depth", 2, 1, 1000, "hidden layers"};
 constexpr Size kDeepWidth{"width", 64, 1, 1 << 20, "units of a layer"};
@@ -31,7 +33,7 @@ struct Model {
 const std::array<Model, 5>& zoo() {
   static const std::array<Model, 5> models{
       Model{"softmax", make_softmax, {kInputs, kClasses}}, Model{"mlp", make_mlp, {kInputs, kWidth, kDepth, kClasses}},
-      Model{"cnn", make_cnn, {kClasses}}, Model{"resnet18", make_resnet18, {kChannels, kClasses}},
+      Model{"cnn", make_cnn, {kRows, kColumns, kClasses}}, Model{"resnet18", make_resnet18, {kChannels, kClasses}},
       Model{"deep", make_deep, {kInputs, kDeepWidth, kDeepDepth, kResidual, kNorm, kClasses}}};
   return models;
 }
@@ -59,6 +61,10 @@ Result<Sizes> resolve(const Model& model, const std::map<std::string, std::int64
     if (s == model.sizes.end()) {
       return invalid("model." + key + ": no size of the model " + std::string(model.name) + "; it has " +
                      listed(model.sizes, [](const Size& x) { return x.key; }));
+    }
+    if ((value < s->min || value > s->max) && s->of_data) {
+      return invalid("takes data with " + std::to_string(s->min) + " to " + std::to_string(s->max) + " " +
+                     std::string(s->what) + ", and data.path has " + std::to_string(value) + "; choose another model");
     }
     if (value < s->min || value > s->max) {
       return invalid("model." + key + " = " + std::to_string(value) + ": must be " + std::to_string(s->min) + " to " +
@@ -105,6 +111,14 @@ std::vector<std::string_view> names() {
 std::vector<Size> sizes_of(std::string_view name) {
   auto m = find(std::string(name));
   return m.ok() ? (*m)->sizes : std::vector<Size>{};
+}
+
+void fit_to_data(ModelSettings& settings, const DataShape& data) {
+  const std::pair<std::string_view, std::int64_t> known[] = {
+      {"inputs", data.rows * data.columns}, {"rows", data.rows}, {"columns", data.columns}, {"classes", data.classes}};
+  for (const Size& s : sizes_of(settings.name))
+    for (const auto& [key, value] : known)
+      if (s.of_data && s.key == key) settings.sizes.emplace(key, value);
 }
 
 Result<Entry> make(const ModelSettings& settings, parallel::Factory& factory) {

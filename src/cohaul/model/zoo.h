@@ -42,9 +42,18 @@ struct Size {
   std::string_view key;
   std::int64_t fallback, min, max;
   std::string_view what;
+  bool of_data = false;  // it is the data's, not the user's
 };
 
-/// softmax: one linear layer. mlp: linear layers with ReLU between. cnn: two 5×5 convolutions with pooling, then two linear layers.
+/// What a model must know of images and their labels.
+struct DataShape {
+  std::int64_t rows = 28, columns = 28, classes = 10;
+};
+
+/// Adds to `settings` the sizes that follow from the data, as far as the model has them. One that is given already stays.
+void fit_to_data(ModelSettings& settings, const DataShape& data);
+
+/// softmax: one linear layer. mlp: linear layers with ReLU between. cnn: two 5×5 convolutions with pooling, then two linear layers, of images of 4×4 pixels and more.
 /// resnet18: He et al., "Deep Residual Learning for Image Recognition" (2015), in the form for small images: a 3×3 stem without pooling, four
 /// stages of two basic blocks with batch norm, the mean over all pixels, one linear layer. Images are taken as they are: 28×28 pixels become
 /// 14×14, 7×7 and 4×4. Names are torchvision's; layers start as LibTorch's do by default. deep: many linear layers with ReLU, with or
@@ -53,7 +62,7 @@ std::vector<std::string_view> names();
 /// Empty for an unknown name.
 std::vector<Size> sizes_of(std::string_view name);
 
-/// Inputs float32 [n, 1, 28, 28] (softmax, mlp and deep: also [n, inputs]; resnet18: images of any size), targets int64 [n]. The factory must outlive the entry. With a tensor-parallel
+/// Inputs float32 [n, 1, rows, columns] (softmax, mlp and deep: also [n, inputs]; resnet18: images of any size), targets int64 [n]. The factory must outlive the entry. With a tensor-parallel
 /// factory every rank calls it with the same settings.
 /// Errors: invalid (unknown name, listing the zoo; unknown size, out of bounds, unknown init), naming the key.
 Result<Entry> make(const ModelSettings& settings, parallel::Factory& factory);
