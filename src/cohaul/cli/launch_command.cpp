@@ -53,6 +53,9 @@ int run_launch(const LaunchArguments& arguments) {
     options.servers = arguments.servers;
     options.logs = arguments.logs;
     options.must_join = false;
+    options.peer_timeout_s = arguments.peer_timeout_s;
+    options.step_timeout_s = arguments.step_timeout_s;
+    options.join_timeout_s = arguments.join_timeout_s;
     if (arguments.on.given()) status = set_hosts(arguments.on, arguments.workers, options);
     if (status.ok()) status = check(options);
     if (status.ok()) status = start_here(arguments, options);

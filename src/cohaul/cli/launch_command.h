@@ -13,6 +13,7 @@ struct LaunchArguments {
   std::optional<int> workers{};
   int servers = 0;
   std::string logs{};
+  double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   HostsOption on{};
   std::vector<std::string> command{};
 };

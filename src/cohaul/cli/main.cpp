@@ -58,6 +58,12 @@ CLI::App* add_launch(CLI::App& app, LaunchArguments& a) {
   launch->add_option("--servers", a.servers, "server processes; 0: servers, if any, are threads of the workers")
       ->check(CLI::Range(0, 1024));
   launch->add_option("--logs", a.logs, "folder of logs, one a process");
+  const auto add_timeout = [&](const char* option, double& seconds, const char* what) {
+    launch->add_option(option, seconds, what)->check(CLI::Range(0.001, 1e6))->capture_default_str();
+  };
+  add_timeout("--peer-timeout", a.peer_timeout_s, "seconds without a heartbeat after which a process is lost");
+  add_timeout("--step-timeout", a.step_timeout_s, "seconds without progress after which a process is lost");
+  add_timeout("--join-timeout", a.join_timeout_s, "seconds that a process may take to join");
   add_hosts(*launch, a.on);
   launch->add_option("program", a.command, "after --: the program and its arguments")->required();
   return launch;

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include "cohaul/base/exit_code.h"
 #include "cohaul/base/failing_writes.h"
@@ -23,7 +24,7 @@ namespace cohaul::cli {
 namespace {
 
 constexpr Duration kCheckTimeout = 60 * kSecond;
-// What a worker's --check writes first: how one tells a Cohaul worker from another program.
+// What a line of a worker's --check begins with: how one tells a Cohaul worker from another program.
 constexpr std::string_view kWorkerGreeting = "cohaul-worker";
 
 /// Worker 0 may be lost between writing the last result and saying so: the record knows.
@@ -43,6 +44,15 @@ std::string without_newline(std::string text) {
   return text;
 }
 
+/// The last line that begins so; empty: there is none.
+std::string line_with(const std::string& text, std::string_view begin) {
+  std::istringstream lines(text);
+  std::string found;
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with(begin)) found = line;
+  return found;
+}
+
 /// Asks a worker whether it could run the job: model, data, shapes of train.init.
 Outcome ask_worker(const std::string& program, bool own, const std::string& job_path) {
   const auto child = run_child({program, "--check", "--job", job_path},
@@ -50,13 +60,15 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
   if (!child.ok()) return checked(own ? child.status().context("--program") : child.status());
   if (child->interrupted != 0)
     return Failure{.exit = child->exit, .operation = "check", .message = job::interruption(child->interrupted)};
-  if (own && !child->out.starts_with(kWorkerGreeting)) {
+  if (own && line_with(child->out, kWorkerGreeting).empty()) {
     return checked(invalid("--program " + program + ": is not a Cohaul worker" +
                            (child->timed_out ? " (no answer to --check)" : "") +
                            "; its main should return cohaul::worker_main(argc, argv, models)"));
   }
   if (child->exit == kDone) return std::nullopt;
-  std::string message = without_newline(child->err);
+  // What the program itself prints stands beside it.
+  std::string message = line_with(child->err, "cohaul: ");
+  if (message.empty()) message = without_newline(child->err);
   if (message.empty())
     message = program + " --check ended with exit code " + std::to_string(child->exit) + " and without a word";
   if (message.starts_with("cohaul: ")) message.erase(0, 8);
