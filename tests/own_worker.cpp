@@ -1,12 +1,14 @@
 // A user's own program, as `--program` starts it. Models of its own:
 //   two_layers   of model.width hidden units
-//   dies         one linear layer; worker 1 is killed in the third batch that it sees
+//   dies         one linear layer; each batch takes 20 ms, and worker 1 is killed in the 30th that it sees
+//   misfits      one linear layer; LibTorch refuses the shape of the third batch that worker model.worker sees
 //   slow         one linear layer; worker 1 takes model.seconds for the third batch that it sees
-// Under a name that ends with "absent", its worker 1 never joins.
+// Under a name that ends with "absent", its worker 1 never joins; with "talks", it prints before worker_main, on both streams.
 #include <signal.h>
 #include <torch/nn.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -44,7 +46,18 @@ cohaul::cli::WorkerModel slow(const cohaul::ModelSettings& settings) {
 cohaul::cli::WorkerModel dies(const cohaul::ModelSettings&) {
   cohaul::cli::WorkerModel model = classifier(torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(784, 10)));
   model.loss = [loss = model.loss, seen = 0](const cohaul::Batch& b) mutable {
-    if (++seen == 3 && is_worker_1()) ::raise(SIGKILL);
+    ::usleep(20'000);
+    if (++seen == 30 && is_worker_1()) ::raise(SIGKILL);
+    return loss(b);
+  };
+  return model;
+}
+
+cohaul::cli::WorkerModel misfits(const cohaul::ModelSettings& settings) {
+  cohaul::cli::WorkerModel model = classifier(torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(784, 10)));
+  const bool here = is_worker_1() == (settings.sizes.at("worker") == 1);
+  model.loss = [loss = model.loss, here, seen = 0](const cohaul::Batch& b) mutable {
+    if (++seen == 3 && here) return loss({b.input.flatten(1).narrow(1, 0, 700), b.target});
     return loss(b);
   };
   return model;
@@ -54,5 +67,10 @@ cohaul::cli::WorkerModel dies(const cohaul::ModelSettings&) {
 
 int main(int argc, char** argv) {
   if (is_worker_1() && std::string_view(argv[0]).ends_with("absent")) ::sleep(1000);
-  return cohaul::worker_main(argc, argv, {{"two_layers", two_layers}, {"slow", slow}, {"dies", dies}});
+  if (std::string_view(argv[0]).ends_with("talks")) {
+    std::printf("hello\n"), std::fflush(stdout);
+    std::fprintf(stderr, "it talks\n");
+  }
+  return cohaul::worker_main(argc, argv,
+                             {{"two_layers", two_layers}, {"slow", slow}, {"dies", dies}, {"misfits", misfits}});
 }

@@ -45,7 +45,8 @@ TemporaryFolder make_job() {
 
 /// The line, whose run leaves its exit code in the file `code`.
 std::string script(const Reader& reader) {
-  std::string line = "set -o pipefail; cd {}; cohaul() { " COHAUL_BIN "/cohaul \"$@\"; echo $? >code; }; " + reader.line;
+  std::string line =
+      "set -o pipefail; cd {}; cohaul() { " COHAUL_BIN "/cohaul \"$@\"; echo $? >code; }; " + reader.line;
   for (std::size_t at; (at = line.find("JOB")) != std::string::npos;) line.replace(at, 3, "{}/job.toml " + reader.more);
   return line;
 }
@@ -68,16 +69,16 @@ TEST_P(Gone, TheRunGoesOnAndSaves) {
 
 constexpr const char* kServers = "--workers 2 --set strategy.name=parameter_server --set strategy.servers=1";
 
-INSTANTIATE_TEST_SUITE_P(
-    Readers, Gone,
-    testing::Values(Reader{"OfStdout", "cohaul train JOB --record - --quiet | head -1"},
-                    Reader{"OfStdoutAtOnce", "cohaul train JOB --quiet | true"},
-                    Reader{"OfATable", "cohaul train JOB --csv - --quiet | head -1"},
-                    Reader{"OfStderr", "cohaul train JOB --workers 2 2>&1 >/dev/null | head -1"},
-                    Reader{"OfBoth", "cohaul train JOB --workers 2 2>&1 | head -1"},
-                    Reader{"OfBothWithServers", "cohaul train JOB 2>&1 | head -1", kServers},
-                    Reader{"OfARecord", "mkfifo r; head -1 r & cohaul train JOB --workers 2 --record r; wait"}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Readers, Gone,
+                         testing::Values(Reader{"OfStdout", "cohaul train JOB --record - --quiet | head -1"},
+                                         Reader{"OfStdoutAtOnce", "cohaul train JOB --quiet | true"},
+                                         Reader{"OfATable", "cohaul train JOB --csv - --quiet | head -1"},
+                                         Reader{"OfStderr", "cohaul train JOB --workers 2 2>&1 >/dev/null | head -1"},
+                                         Reader{"OfBoth", "cohaul train JOB --workers 2 2>&1 | head -1"},
+                                         Reader{"OfBothWithServers", "cohaul train JOB 2>&1 | head -1", kServers},
+                                         Reader{"OfARecord",
+                                                "mkfifo r; head -1 r & cohaul train JOB --workers 2 --record r; wait"}),
+                         [](const auto& info) { return info.param.name; });
 
 /// A failure is told by the exit code, though nobody reads of it.
 TEST(AReaderThatHasGone, DoesNotHideAFailure) {

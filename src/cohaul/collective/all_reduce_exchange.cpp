@@ -1,6 +1,7 @@
 #include "cohaul/collective/all_reduce_exchange.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
@@ -21,7 +22,8 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
         session_(layout, settings, links.rank(), links.size(), parameters, *this) {}
 
   ~AllReduceExchange() override {
-    if (failure_.ok() && links_.failure().ok()) session_.leave();
+    // An exception on its way tells the job of itself: who hears that this worker has left would fail before, and for another reason.
+    if (failure_.ok() && links_.failure().ok() && std::uncaught_exceptions() == 0) session_.leave();
     (void)links_.try_flush();
     for (int r = 0; r < links_.size(); ++r)
       if (r != links_.rank()) links_.channel(r).set_place({});

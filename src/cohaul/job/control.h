@@ -39,7 +39,7 @@ enum class ControlKind : std::uint16_t {
   get = 4,        // key, timeout_ms, number: 1 + rank of who is to set it, 0: anyone. Reply when it is there: the value
   barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
   leave = 6,      // goodbye
-  failed = 7,     // number: Code, value: message
+  failed = 7,     // number: Code, value: message, key: last operation
   commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
   overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
   meet = 10,      // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not

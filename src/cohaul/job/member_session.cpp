@@ -5,6 +5,8 @@
 namespace cohaul::job {
 namespace {
 
+constexpr Duration kFirstHeartbeats = 50 * kMillisecond;  // between the first two; then as long again as all before
+
 std::string worker_text(int worker) { return describe(MemberKey{transport::Role::worker, worker}); }
 
 std::string left_text(int worker) { return worker_text(worker) + " has left the job"; }
@@ -97,7 +99,8 @@ void MemberSession::advance(Time busy_since, const std::string& operation, Time 
   m.number = busy_ms(busy_since, now);
   m.value = operation;
   send(std::move(m));
-  next_heartbeat_ = now + interval_;
+  // More of them at first, so that of a short run, too, the last operation is known.
+  next_heartbeat_ = now + std::clamp(now - began_, std::min(kFirstHeartbeats, interval_), interval_);
 }
 
 Time MemberSession::next_time() const {

@@ -33,7 +33,11 @@ class MemberSession {
   static constexpr Time kWaits = kForever;
 
   MemberSession(const Options& options, Time now)
-      : options_(options), interval_(heartbeat_interval(options.peer_timeout)), heard_(now), next_heartbeat_(now) {}
+      : options_(options),
+        interval_(heartbeat_interval(options.peer_timeout)),
+        began_(now),
+        heard_(now),
+        next_heartbeat_(now) {}
 
   // Calls of the process:
   /// Sends a request. Its number, for the two below; each call is answered once.
@@ -88,7 +92,7 @@ class MemberSession {
   const Options options_;
   const Duration interval_;
   bool connected_ = true;
-  Time heard_, next_heartbeat_;
+  Time began_, heard_, next_heartbeat_;
   Time ends_at_ = kForever;
   std::optional<Loss> loss_;
   bool alarm_ = false;

@@ -144,7 +144,10 @@ std::string last_lines(const std::string& path, int count) {
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t end = std::min(text.find('\n', at), text.size());
-    if (end > at) lines.push_back("  | " + text.substr(at, end - at));
+    // The calls that led to an error are for who opens the log.
+    const std::string_view line(text.data() + at, end - at);
+    const bool of_stack = line.starts_with("frame #") || line.starts_with("Exception raised from ");
+    if (end > at && !of_stack) lines.push_back("  | " + text.substr(at, end - at));
     at = end + 1;
   }
   std::string out;

@@ -127,6 +127,7 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
       outgoing_.push_back({connection, make_reply(m.request, membership_.overdue(c.who, milliseconds(m.number), now))});
       break;
     case ControlKind::failed:
+      membership_.heartbeat(c.who, m.key, 0, now);
       membership_.fail(c.who, status_of(m), now);
       outgoing_.push_back({connection, make_reply(m.request, {})});
       break;

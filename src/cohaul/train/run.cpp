@@ -1,11 +1,16 @@
 #include "cohaul/train/run.h"
 
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+#include <fcntl.h>
 
+#include <algorithm>
+#include <atomic>
 #include <string>
 
 #include "cohaul/base/exit_code.h"
 #include "cohaul/base/failing_writes.h"
+#include "cohaul/base/write_all.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/parallel/split.h"
@@ -27,6 +32,9 @@ std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::str
 
 namespace {
 
+// The environment names one place in one job, and whoever has said goodbye to it does not come back.
+std::atomic<bool> place_is_used{false};
+
 constexpr Duration kFirstFailureKnown = kSecond;  // evidence is weighed for less
 
 /// What worker 0 has seen of a loss may be its sign alone: a closed connection. Where no launcher says who it was, worker 0 does, once the job knows.
@@ -44,10 +52,27 @@ void name_first_failure(job::Job& job, const Status& why) {
     observe::Progress(2).say("cohaul: the first failure: " + loss.message());
 }
 
+/// LibTorch's message in one line.
+Status status_of(const c10::Error& e) {
+  std::string line = e.what_without_backtrace();
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return internal("LibTorch: " + line);
+}
+
+/// The calls that led to it, into this process's log, where it has one: on another host it is not there.
+void log_stack(const c10::Error& e, const std::string& log) {
+  const int fd = log.empty() ? -1 : ::open(log.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (fd < 0) return;
+  const std::string stack = std::string(e.what()).substr(std::string(e.what_without_backtrace()).size()) + "\n";
+  (void)write_all(fd, as_bytes(std::string_view(stack)));
+  ::close(fd);
+}
+
 }  // namespace
 
 int report_exception(job::Job* job, const std::function<void(int, const std::string&)>& told) {
   Status why;
+  std::function<void()> afterwards;  // to look up a stack takes long
   try {
     throw;
   } catch (const Stopped& s) {
@@ -63,6 +88,9 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
     why = e.status();
   } catch (const parallel::GroupFailed& e) {
     why = e.status();
+  } catch (const c10::Error& e) {
+    why = status_of(e);
+    if (job) afterwards = [e, log = job->options().log] { log_stack(e, log); };
   } catch (const std::exception& e) {
     why = internal(e.what());
   } catch (...) {
@@ -72,6 +100,7 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
   if (told) told(exit_code(why.code()), std::string(why.message()));
   job::tell_torchrun(why);
   if (job) job->report_failure(why);
+  if (afterwards) afterwards();
   if (job && why.code() == Code::peer_lost) name_first_failure(*job, why);
   return exit_code(why.code());
 }
@@ -80,7 +109,12 @@ int run(const std::function<void(job::Job&)>& body) {
   const FailingWrites failing;
   std::unique_ptr<job::Job> job;
   try {
-    job = join(or_throw(job::from_environment()));
+    const job::JoinOptions options = or_throw(job::from_environment());
+    if (!options.address.empty() && place_is_used.exchange(true))
+      throw Error(
+          invalid("run(): this process has left its job already, whose other processes may have ended: train "
+                  "twice within one run(), or start the program twice"));
+    job = join(options);
     at::set_num_threads(job->threads());
     body(*job);
     or_throw(job->close());
