@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(At, Misfit, testing::Values(0, 1),
                          [](const auto& info) { return "Worker" + std::to_string(info.param); });
 
 TEST(LastOperation, OfAShortRunIsNotItsJoining) {
-  Running running(train_own({"model.name=dies"}), make_job());
+  Running running(train_own({"model.name=dies", "job.peer_timeout_s=2"}), make_job());
   EXPECT_EQ(running.wait(kLong), 3) << running.err();
   const auto lines = record_lines(running);
   ASSERT_FALSE(lines.empty());

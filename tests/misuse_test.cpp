@@ -373,7 +373,7 @@ INSTANTIATE_TEST_SUITE_P(
              program("/bin/true")},
         Case{"Sleep", {"cohaul: --program /bin/sleep: is not a Cohaul worker"}, program("/bin/sleep")},
         Case{"NoSuchModel",
-             {"{}/job.toml:2: model.name = \"three_layers\"", "this program's own: slow, two_layers"},
+             {"{}/job.toml:2: model.name = \"three_layers\"", "this program's own: dies, misfits, slow, two_layers"},
              program(kOwn),
              "softmax",
              "three_layers"},

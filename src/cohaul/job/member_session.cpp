@@ -5,7 +5,7 @@
 namespace cohaul::job {
 namespace {
 
-constexpr Duration kFirstHeartbeats = 50 * kMillisecond;  // between the first two; then as long again as all before
+constexpr Duration kFirstHeartbeats = 50 * kMillisecond;  // between the first two; then three times as long as all before
 
 std::string worker_text(int worker) { return describe(MemberKey{transport::Role::worker, worker}); }
 
@@ -100,7 +100,7 @@ void MemberSession::advance(Time busy_since, const std::string& operation, Time 
   m.value = operation;
   send(std::move(m));
   // More of them at first, so that of a short run, too, the last operation is known.
-  next_heartbeat_ = now + std::clamp(now - began_, std::min(kFirstHeartbeats, interval_), interval_);
+  next_heartbeat_ = now + std::clamp(3 * (now - began_), std::min(kFirstHeartbeats, interval_), interval_);
 }
 
 Time MemberSession::next_time() const {

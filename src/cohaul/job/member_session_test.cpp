@@ -93,7 +93,8 @@ TEST_F(MemberSessionTest, AReplyThatHasComeCountsMoreThanALossAndADeadline) {
 TEST_F(MemberSessionTest, HeartbeatsSayWhatTheProcessDoesAndSinceWhenItHasNotWaited) {
   EXPECT_EQ(session.next_time(), 0);
   advance(0);
-  session.advance(50 * kMillisecond, "backward", kInterval - 1);
+  EXPECT_EQ(session.next_time(), kInterval / 2) << "sooner at first";
+  session.advance(0, "backward", kInterval / 2 - 1);
   session.advance(50 * kMillisecond, "backward", kInterval);
   const auto sent = session.take_outgoing();
   ASSERT_EQ(sent.size(), 2u);

@@ -11,7 +11,7 @@ namespace {
 
 using job::ControlKind;
 
-// With two pauses of up to 1 s before it leaves: ten heartbeats and their answers, seven requests and replies, and news.
+// With two pauses of up to 1 s before it leaves: twelve heartbeats and their answers, seven requests and replies, and news.
 constexpr std::int64_t kMemberMessages = 50;
 
 /// With a line to read: what a job costs.
