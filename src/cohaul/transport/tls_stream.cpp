@@ -18,6 +18,8 @@ namespace {
 
 constexpr std::size_t kRecordBytes = 16 << 10;  // the most that one record holds
 constexpr std::size_t kReadBytes = 256 << 10;
+// An honest peer's data come earlier: a record is begun in one read of the socket and ends in the next. OpenSSL has no limit for changes of the key.
+constexpr std::size_t kBytesWithoutData = 2 * kReadBytes;
 constexpr const char* kCipher = "TLS_AES_128_GCM_SHA256";
 constexpr unsigned char kCipherId[] = {0x13, 0x01};
 constexpr std::string_view kKeyName = "cohaul";  // goes in the clear
@@ -27,7 +29,12 @@ using Connection = Openssl<SSL, &SSL_free>;
 
 // ---- the socket, as OpenSSL sees it: its own would raise SIGPIPE
 
-int fd_of(BIO* bio) { return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio))); }
+struct Wire {
+  int fd = -1;
+  std::size_t without_data = 0;  // bytes read since the last that were data
+};
+
+Wire& wire_of(BIO* bio) { return *static_cast<Wire*>(BIO_get_data(bio)); }
 
 int transferred(BIO* bio, ssize_t n, int retry) {
   BIO_clear_retry_flags(bio);
@@ -36,12 +43,19 @@ int transferred(BIO* bio, ssize_t n, int retry) {
 }
 
 int bio_write(BIO* bio, const char* data, int size) {
-  return transferred(bio, ::send(fd_of(bio), data, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT),
+  return transferred(bio, ::send(wire_of(bio).fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT),
                      BIO_FLAGS_WRITE);
 }
 
 int bio_read(BIO* bio, char* data, int size) {
-  return transferred(bio, ::recv(fd_of(bio), data, static_cast<std::size_t>(size), MSG_DONTWAIT), BIO_FLAGS_READ);
+  Wire& wire = wire_of(bio);
+  if (wire.without_data > kBytesWithoutData) {
+    errno = EPROTO;
+    return transferred(bio, -1, BIO_FLAGS_READ);
+  }
+  const ssize_t n = ::recv(wire.fd, data, static_cast<std::size_t>(size), MSG_DONTWAIT);
+  if (n > 0) wire.without_data += static_cast<std::size_t>(n);
+  return transferred(bio, n, BIO_FLAGS_READ);
 }
 
 long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
@@ -167,7 +181,8 @@ class TlsStream final : public Stream {
     ssl_.reset(SSL_new(context));
     BIO* const bio = ssl_ ? BIO_new(socket_method()) : nullptr;
     if (bio == nullptr) return internal("TLS could not be set up: " + openssl_reason());
-    BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(socket_.get())));
+    wire_.fd = socket_.get();
+    BIO_set_data(bio, &wire_);
     SSL_set_bio(ssl_.get(), bio, bio);
     SSL_set_app_data(ssl_.get(), &credentials_);
     if (side == Side::connecting) SSL_set_connect_state(ssl_.get());
@@ -226,7 +241,9 @@ class TlsStream final : public Stream {
 
   ssize_t read(Bytes into) override {
     forget_errors();
-    return result(SSL_read(ssl_.get(), into.data(), static_cast<int>(std::min(into.size(), kWriteMax))));
+    const ssize_t n = result(SSL_read(ssl_.get(), into.data(), static_cast<int>(std::min(into.size(), kWriteMax))));
+    if (n > 0) wire_.without_data = 0;
+    return n;
   }
   bool verifies() const override { return true; }
   bool short_means_blocked() const override { return false; }
@@ -279,6 +296,7 @@ class TlsStream final : public Stream {
   }
 
   Descriptor socket_;
+  Wire wire_;
   Credentials credentials_;
   std::vector<std::string> names_;  // in the other end's certificate
   Context context_;

@@ -51,10 +51,12 @@ class Echo {
         channels_.push_back(std::move(*c));
         ++accepted_;
       }
-      for (auto& c : channels_) {
+      std::erase_if(channels_, [&](std::unique_ptr<Channel>& c) {
         auto f = c->receive();
         if (f.ok() && *f) (void)c->send({.kind = (*f)->kind, .body = (*f)->body}).ok();
-      }
+        if (!f.ok()) poller_->remove(*c);
+        return !f.ok();
+      });
     }
   }
   std::unique_ptr<Poller> poller_ = *make_poller();
@@ -321,6 +323,135 @@ TEST(Tls, ACertificateIsNoSecret) {
     stranger.join();
     EXPECT_EQ(heard, "");
   }
+}
+
+// ---- floods: each must be cut off, and keep nobody out meanwhile
+
+/// A client of OpenSSL's own, which may say what Cohaul never does.
+class Foreigner {
+ public:
+  /// Shakes hands with a port: with the key of `self`, or as one that knows none.
+  Foreigner(std::uint16_t port, const Identity& self) : self_(self), socket_(*tcp_connect("127.0.0.1", port)) {
+    wait_for(socket_.get(), POLLOUT, in(1));
+    context_ = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_ciphersuites(context_, "TLS_AES_128_GCM_SHA256");
+    SSL_CTX_set_psk_use_session_callback(context_, use_key);
+    ssl_ = SSL_new(context_);
+    SSL_set_app_data(ssl_, this);
+    SSL_set0_rbio(ssl_, BIO_new(BIO_s_mem()));
+    SSL_set0_wbio(ssl_, BIO_new(BIO_s_mem()));
+    for (const Time end = in(5); SSL_connect(ssl_) != 1 && steady_clock().now() < end;) {
+      if (!send() || !hear()) return;
+    }
+    send();
+  }
+  ~Foreigner() {
+    SSL_free(ssl_);
+    SSL_CTX_free(context_);
+  }
+  /// SSL_write, SSL_key_update and the like; then what they have to say is sent. false: the connection is closed.
+  bool say(ConstBytes bytes) { return SSL_write(ssl_, bytes.data(), static_cast<int>(bytes.size())) > 0 && send(); }
+  bool change_key(int times) {
+    for (int i = 0; i < times; ++i)
+      if (SSL_key_update(ssl_, SSL_KEY_UPDATE_REQUESTED) != 1 || SSL_do_handshake(ssl_) != 1) return false;
+    return send();
+  }
+
+ private:
+  static int use_key(SSL* ssl, const EVP_MD*, const unsigned char** name, std::size_t* length, SSL_SESSION** session) {
+    const Key* const key = std::get_if<Key>(&static_cast<Foreigner*>(SSL_get_app_data(ssl))->self_.credentials);
+    *session = nullptr;
+    *length = 0;
+    if (key == nullptr) return 1;
+    constexpr unsigned char kCipher[] = {0x13, 0x01};
+    *session = SSL_SESSION_new();
+    SSL_SESSION_set1_master_key(*session, reinterpret_cast<const unsigned char*>(key->data()), key->size());
+    SSL_SESSION_set_cipher(*session, SSL_CIPHER_find(ssl, kCipher));
+    SSL_SESSION_set_protocol_version(*session, TLS1_3_VERSION);
+    *name = reinterpret_cast<const unsigned char*>("cohaul");
+    *length = 6;
+    return 1;
+  }
+  /// All of it, while answers are thrown away so that the other end can go on.
+  bool send() {
+    char buffer[16384];
+    for (int n; (n = BIO_read(SSL_get_wbio(ssl_), buffer, sizeof buffer)) > 0;) {
+      for (int sent = 0; sent < n;) {
+        const ssize_t k = ::send(socket_.get(), buffer + sent, static_cast<std::size_t>(n - sent), MSG_NOSIGNAL);
+        if (k < 0 && errno != EAGAIN) return false;
+        if (k > 0) sent += static_cast<int>(k);
+        else wait_for(socket_.get(), POLLOUT, in(0.01));
+        if (SSL_is_init_finished(ssl_) != 0 && !throw_away()) return false;
+      }
+    }
+    return true;
+  }
+  bool throw_away() {
+    char buffer[16384];
+    ssize_t n = 0;
+    while ((n = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0) {
+    }
+    return n < 0 && errno == EAGAIN;
+  }
+  bool hear() {
+    char buffer[16384];
+    wait_for(socket_.get(), POLLIN, in(1));
+    const ssize_t n = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+    return n > 0 && BIO_write(SSL_get_rbio(ssl_), buffer, static_cast<int>(n)) == n;
+  }
+  Identity self_;
+  Descriptor socket_;
+  SSL_CTX* context_ = nullptr;
+  SSL* ssl_ = nullptr;
+};
+
+/// Changes of the key without end, before a hello or after it, while others talk.
+void flood_with_keys(const std::function<void(Foreigner&)>& first) {
+  Echo echo;
+  Foreigner foreigner(echo.port(), test_identity_with_key(1));
+  first(foreigner);
+  std::atomic<bool> cut_off{false};
+  std::thread flood([&] {
+    for (const Time end = in(10); !cut_off && steady_clock().now() < end;) cut_off = !foreigner.change_key(500);
+  });
+  const Status talked = talk(echo.port(), test_identity_with_key(2), 5);
+  flood.join();
+  EXPECT_TRUE(cut_off);
+  EXPECT_TRUE(talked.ok()) << talked.message();
+  EXPECT_TRUE(talk(echo.port()).ok());
+}
+
+TEST(Floods, OfKeysBeforeTheHello) {
+  flood_with_keys([](Foreigner&) {});
+}
+
+TEST(Floods, OfKeysFromAPeer) {
+  flood_with_keys([](Foreigner& foreigner) {
+    const std::vector<std::byte> hello = encode_hello(test_identity(1), FrameType::hello, 0);
+    EXPECT_TRUE(foreigner.say(hello));
+    EXPECT_TRUE(foreigner.change_key(1));
+  });
+}
+
+/// Who has no secret can say these in the clear alone, as a first word or in the middle of a handshake.
+TEST(Floods, OfAStranger) {
+  Echo echo;
+  Between between(echo.port());
+  ASSERT_TRUE(talk(between.port()).ok());
+  const std::size_t first =
+      5 + static_cast<unsigned char>(between.said[3]) * 256u + static_cast<unsigned char>(between.said[4]);
+  const std::string greeting = between.said.substr(0, first);
+  const std::string key_update("\x16\x03\x03\x00\x05\x18\x00\x00\x01\x01", 10), nothing("\x14\x03\x03\x00\x01\x01", 6),
+      empty("\x16\x03\x03\x00\x00", 5);
+  for (const std::string& record : {key_update, nothing, empty}) {
+    std::string flood;
+    for (int i = 0; i < 20'000; ++i) flood += record;
+    EXPECT_TRUE(tells_nothing(answer_to(echo.port(), flood)));
+    const std::string answer = answer_to(echo.port(), greeting + flood, 5);
+    EXPECT_FALSE(answer.empty());  // to the ClientHello
+    EXPECT_TRUE(talk(echo.port()).ok());
+  }
+  EXPECT_EQ(echo.accepted(), 4);
 }
 
 // ---- certificates
