@@ -243,7 +243,7 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
       failed.message() +
       (ports.size() > 1
            ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
-           : "; choose another port (MASTER_PORT; under torchrun, which keeps that one, the next is the job's)"));
+           : "; choose another port (MASTER_PORT)"));
 }
 
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {

@@ -22,16 +22,16 @@ Result<std::optional<Place>> four_variables(const Variables& v) {
   if (!host || !is_set(v, "MASTER_PORT"))
     return invalid("WORLD_SIZE is " + text_of(v, "WORLD_SIZE") + ", but " + (host ? "MASTER_PORT" : "MASTER_ADDR") +
                    " is not set: it says where worker 0 meets the others");
-  COHAUL_ASSIGN(int port, number_of(v, "MASTER_PORT", 1));
-  // torchrun's own store keeps the port itself; worker 0 cannot listen there.
-  if (text_of(v, "TORCHELASTIC_USE_AGENT_STORE") == "True") ++port;
+  COHAUL_ASSIGN(const int port, number_of(v, "MASTER_PORT", 1));
   if (port > 65535)
     return invalid("the environment variable MASTER_PORT is '" + text_of(v, "MASTER_PORT") +
-                   "': it should be a port in 1 … 65534");
+                   "': it should be a port in 1 … 65535");
   place.meet_at = HostPort{text_of(v, "MASTER_ADDR"), static_cast<std::uint16_t>(port)}.text();
   if (torchrun)  // a run without a name is called "none", so the address tells it from others
     place.run = "torchrun " + text_of(v, "TORCHELASTIC_RUN_ID") + " try " + text_of(v, "TORCHELASTIC_RESTART_COUNT") +
                 " at " + place.meet_at;
+  // torchrun's own store keeps the port itself, and the next one may be anybody's.
+  if (text_of(v, "TORCHELASTIC_USE_AGENT_STORE") == "True") place.meet_at = text_of(v, "MASTER_ADDR");
   return std::optional(place);
 }
 
