@@ -200,15 +200,6 @@ TEST_F(Hosts, AnyProgramMayRunThere) {
   expect_failure(missing, 2, {"host node1: cannot start '/no/such/program'"}, kLong);
 }
 
-/// Pieces of what was saved: the last parameters that went over the cable.
-std::size_t pieces_in(const std::string& bytes, const std::string& saved) {
-  constexpr std::size_t kPiece = 32, kStride = 1024, kHeader = 1024;
-  std::size_t found = 0;
-  for (std::size_t at = kHeader; at + kPiece < saved.size(); at += kStride)
-    found += bytes.find(saved.substr(at, kPiece)) != std::string::npos ? 1 : 0;
-  return found;
-}
-
 TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   const std::string saved = folder_.file("saved");
   const std::vector<std::string> pairs{"train.save=" + saved, "train.steps=20"};
@@ -234,6 +225,29 @@ TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   const std::string& bytes = cable.bytes();
   EXPECT_GT(pieces_in(bytes, read_file(saved)), 5u);
   EXPECT_NE(bytes.find("all_reduce"), std::string::npos);
+}
+
+/// One that knows the secret, but comes too late, and one that counts other tasks: both are refused, and the job goes on.
+TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
+  const std::string secret = folder_.file("secret");
+  write_file(secret, std::string(64, 's'));
+  fs::permissions(secret, fs::perms::owner_read);
+  const auto task = [&](int host, int rank, int tasks) {
+    return std::make_unique<Running>(
+        "/usr/bin/nsenter", hosts_->as_task(host, rank, tasks) +
+                                Arguments{COHAUL_BIN "/cohaul", "train", job_, "--quiet", "--record", "{}/record"} +
+                                set({"train.steps=10000000", "train.log_every=1", "job.secret=" + secret}));
+  };
+  const auto first = task(1, 0, 2), second = task(2, 1, 2);
+  const auto steps = [&] { return record_lines(*first).size(); };
+  ASSERT_TRUE(eventually(kLong, [&] { return steps() > 5; })) << first->err();
+  expect_failure(*task(2, 1, 2), 2, {"worker 1 has joined already (pid ", "give every process its own rank"});
+  expect_failure(*task(2, 2, 3), 2, {"worker 2: counts 3 workers in the job, worker 0 counts 2"});
+  const std::size_t before = steps();
+  EXPECT_TRUE(eventually(kSoon, [&] { return steps() > before + 5; })) << first->err();
+  ::kill(second->pid(), SIGINT);
+  EXPECT_NE(first->wait(kSoon).value_or(0), 0);
+  EXPECT_TRUE(nothing_left());
 }
 
 TEST_F(Hosts, AreMeasuredPairByPair) {

@@ -239,11 +239,10 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
     }
     if (failed.code() != Code::unavailable) break;
   }
-  return invalid(
-      failed.message() +
-      (ports.size() > 1
-           ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
-           : "; choose another port (MASTER_PORT)"));
+  return invalid(failed.message() +
+                 (ports.size() > 1
+                      ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
+                      : "; choose another port (MASTER_PORT)"));
 }
 
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
