@@ -250,6 +250,33 @@ TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
   EXPECT_TRUE(nothing_left());
 }
 
+/// Nothing that a host writes by itself is needed for the training: neither temporary files nor logs.
+TEST_F(Hosts, MayHaveNoRoomLeft) {
+  const std::string enter = folder_.file("enter"), shell = folder_.file("shell"), logs = folder_.file("logs"),
+                    kept = "/run/cohaul-kept";
+  hosts_->write_enter(enter);
+  fs::create_directory(logs);
+  const std::string hash_here = own();
+  for (const std::string& full : {std::string("/tmp"), std::string("/dev/shm"), logs}) {
+    // Host 2 has a disk of its own there, of which nothing is left. It still sees this test's folder, which lies in /tmp.
+    write_file(shell, "#!/bin/sh\nhost=$1\nshift\n[ $host = node2 ] || exec " + enter + " $host sh -c \"$*\"\nexec " +
+                          enter + " node2 sh -ec '\nmkdir -p " + kept + "\nmount --bind " + folder_.path() + " " +
+                          kept + "\nmount -t tmpfs -o size=64k full " + full + "\nif [ " + full +
+                          " = /tmp ]; then mkdir -p " + folder_.path() + "; mount --bind " + kept + " " +
+                          folder_.path() + "; fi\nhead -c 100k /dev/zero >" + full +
+                          "/rest 2>/dev/null || true\nif echo more >" + full +
+                          "/more 2>/dev/null; then exit 99; fi\nexec sh -c \"$*\"' sh \"$@\"\n");
+    fs::permissions(shell, fs::perms::owner_all);
+    Running running(COHAUL_BIN "/cohaul",
+                    Arguments{"train", job_, "--record", "{}/record", "--ssh", shell, "--hosts", "node1:2,node2:2"} +
+                        set({"train.steps=60", "job.logs=" + logs}));
+    EXPECT_EQ(running.wait(kLong), 0) << full << ": " << running.err();
+    EXPECT_NE(hash_here, "");
+    EXPECT_EQ(hash_of(running), hash_here) << full;
+    EXPECT_TRUE(nothing_left());
+  }
+}
+
 TEST_F(Hosts, AreMeasuredPairByPair) {
   Running running(COHAUL_BIN "/cohaul",
                   {"check-hosts", "node1,node2", "--ssh", hosts_->ssh(), "--seconds", "0.1", "--json"});
