@@ -290,5 +290,22 @@ TEST_F(Hosts, AreMeasuredPairByPair) {
     EXPECT_GT(pairs[0].at(figure), 0) << figure;
 }
 
+/// However the workers are spread, and whichever of them share memory.
+TEST(Shapes, OfHostsGiveTheBitsOfOne) {
+  if (const std::string why = why_no_hosts(); !why.empty()) GTEST_SKIP() << why;
+  const SshHosts hosts(4);
+  const TemporaryFolder folder = fresh_folder();
+  const std::string job = write_softmax_job(folder.path(), 600);
+  const Arguments pairs = set({"train.steps=60", "train.batch=12", "train.slices=12"});
+  const std::string alone = train(job, Arguments{"--workers", "1"} + pairs).hash();
+  EXPECT_NE(alone, "");
+  for (const char* shape : {"node1:1,node2:2,node3:3", "node1,node2,node3,node4"}) {
+    Running running(COHAUL_BIN "/cohaul",
+                    Arguments{"train", job, "--record", "{}/record", "--ssh", hosts.ssh(), "--hosts", shape} + pairs);
+    EXPECT_EQ(running.wait(kLong), 0) << running.err();
+    EXPECT_EQ(hash_of(running), alone) << shape;
+  }
+}
+
 }  // namespace
 }  // namespace cohaul::tests
