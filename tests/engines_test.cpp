@@ -5,86 +5,17 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <charconv>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 
 #include "broken_files.h"
-#include "train_runs.h"
+#include "engine_runs.h"
 
 namespace cohaul::tests {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr double kLong = 120, kSoon = 6;
-const Arguments kRun = set({"train.steps=60"});
-
-struct Engine {
-  std::string name, program;
-  Arguments arguments;        // the number of tasks follows
-  std::string task_variable;  // of a task: its number
-};
-void PrintTo(const Engine& engine, std::ostream* out) { *out << engine.name; }
-
-class Engines : public testing::TestWithParam<Engine> {
- protected:
-  void SetUp() override {
-    if (!fs::exists(GetParam().program))
-      GTEST_SKIP() << GetParam().program << " is not installed: ./dev accept does it";
-    if (GetParam().name == "Slurm" && std::getenv("SLURM_CONF") == nullptr)
-      GTEST_SKIP() << "no cluster is set up: ./dev accept does it";
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    ::setenv("XDG_CONFIG_HOME", home_.path().c_str(), 1);  // without a secret
-    job_ = write_softmax_job(home_.path(), 600);
-  }
-  std::unique_ptr<Running> start(int tasks, const Arguments& program, const Arguments& options = {}) const {
-    Arguments all = GetParam().arguments;
-    all.push_back(std::to_string(tasks));
-    return std::make_unique<Running>(GetParam().program, all + options + program);
-  }
-  Arguments train(const std::vector<std::string>& pairs = {}) const {
-    return Arguments{COHAUL_BIN "/cohaul", "train", job_, "--record", "{}/record", "--quiet"} + kRun + set(pairs);
-  }
-  /// What Cohaul's own launcher gives.
-  std::string own(const std::vector<std::string>& pairs = {}) const {
-    return tests::train(job_, Arguments{"--workers", "2"} + kRun + set(pairs)).hash();
-  }
-  /// Processes of a program that `running` has started; 0 ≤ task: that task alone.
-  std::vector<pid_t> processes(const Running& running, const std::string& program, int task = -1) const {
-    std::vector<pid_t> out;
-    const std::string wanted = GetParam().task_variable + "=" + std::to_string(task);
-    for (const Found& f : running.descendants()) {
-      const std::string place = "/proc/" + std::to_string(f.pid);
-      if (read_file(place + "/comm") != program + "\n") continue;
-      const std::string variables = '\0' + read_file(place + "/environ");
-      if (task < 0 || variables.find('\0' + wanted + '\0') != std::string::npos) out.push_back(f.pid);
-    }
-    return out;
-  }
-  static pid_t parent_of(pid_t pid) {
-    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
-    pid_t parent = 0;
-    const std::size_t at = stat.rfind(')') + 4;  // ") S PARENT"
-    (void)std::from_chars(stat.data() + at, stat.data() + stat.size(), parent);
-    return parent;
-  }
-  /// A run without end, in the middle of it.
-  std::unique_ptr<Running> start_long(int tasks) const {
-    auto running = start(tasks, train({"train.steps=10000000"}));
-    EXPECT_TRUE(eventually(kLong, [&] {
-      return read_file(running->folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
-    })) << running->err();
-    return running;
-  }
-  TemporaryFolder home_ = fresh_folder();
-  std::string job_;
-};
 
 TEST_P(Engines, ItsTasksAreTheJobsWorkers) {
   const auto running = start(2, train());
@@ -242,12 +173,6 @@ TEST_P(TwoHosts, WorkersFindEachOther) {
   }
 }
 
-const Engine kTorchrun{"torchrun", COHAUL_TORCHRUN, {"--no-python", "--nproc-per-node"}, "RANK"};
-const auto kEngines =
-    testing::Values(Engine{"OpenMPI", "/usr/bin/mpirun.openmpi", {"--oversubscribe", "-np"}, "OMPI_COMM_WORLD_RANK"},
-                    Engine{"MPICH", "/usr/bin/mpirun.mpich", {"-np"}, "PMI_RANK"},
-                    Engine{"Slurm", "/usr/bin/srun", {"-n"}, "SLURM_PROCID"}, kTorchrun);
-constexpr auto kName = [](const auto& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(All, Engines, kEngines, kName);
 INSTANTIATE_TEST_SUITE_P(All, TwoHosts, kEngines, kName);
 INSTANTIATE_TEST_SUITE_P(All, Torchrun, testing::Values(kTorchrun), kName);

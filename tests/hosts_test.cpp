@@ -200,15 +200,6 @@ TEST_F(Hosts, AnyProgramMayRunThere) {
   expect_failure(missing, 2, {"host node1: cannot start '/no/such/program'"}, kLong);
 }
 
-/// Pieces of what was saved: the last parameters that went over the cable.
-std::size_t pieces_in(const std::string& bytes, const std::string& saved) {
-  constexpr std::size_t kPiece = 32, kStride = 1024, kHeader = 1024;
-  std::size_t found = 0;
-  for (std::size_t at = kHeader; at + kPiece < saved.size(); at += kStride)
-    found += bytes.find(saved.substr(at, kPiece)) != std::string::npos ? 1 : 0;
-  return found;
-}
-
 TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   const std::string saved = folder_.file("saved");
   const std::vector<std::string> pairs{"train.save=" + saved, "train.steps=20"};
@@ -236,6 +227,56 @@ TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   EXPECT_NE(bytes.find("all_reduce"), std::string::npos);
 }
 
+/// One that knows the secret, but comes too late, and one that counts other tasks: both are refused, and the job goes on.
+TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
+  const std::string secret = folder_.file("secret");
+  write_file(secret, std::string(64, 's'));
+  fs::permissions(secret, fs::perms::owner_read);
+  const auto task = [&](int host, int rank, int tasks) {
+    return std::make_unique<Running>(
+        "/usr/bin/nsenter", hosts_->as_task(host, rank, tasks) +
+                                Arguments{COHAUL_BIN "/cohaul", "train", job_, "--quiet", "--record", "{}/record"} +
+                                set({"train.steps=10000000", "train.log_every=1", "job.secret=" + secret}));
+  };
+  const auto first = task(1, 0, 2), second = task(2, 1, 2);
+  const auto steps = [&] { return record_lines(*first).size(); };
+  ASSERT_TRUE(eventually(kLong, [&] { return steps() > 5; })) << first->err();
+  expect_failure(*task(2, 1, 2), 2, {"worker 1 has joined already (pid ", "give every process its own rank"});
+  expect_failure(*task(2, 2, 3), 2, {"worker 2: counts 3 workers in the job, worker 0 counts 2"});
+  const std::size_t before = steps();
+  EXPECT_TRUE(eventually(kSoon, [&] { return steps() > before + 5; })) << first->err();
+  ::kill(second->pid(), SIGINT);
+  EXPECT_NE(first->wait(kSoon).value_or(0), 0);
+  EXPECT_TRUE(nothing_left());
+}
+
+/// Nothing that a host writes by itself is needed for the training: neither temporary files nor logs.
+TEST_F(Hosts, MayHaveNoRoomLeft) {
+  const std::string enter = folder_.file("enter"), shell = folder_.file("shell"), logs = folder_.file("logs"),
+                    kept = "/run/cohaul-kept";
+  hosts_->write_enter(enter);
+  fs::create_directory(logs);
+  const std::string hash_here = own();
+  for (const std::string& full : {std::string("/tmp"), std::string("/dev/shm"), logs}) {
+    // Host 2 has a disk of its own there, of which nothing is left. It still sees this test's folder, which lies in /tmp.
+    write_file(shell, "#!/bin/sh\nhost=$1\nshift\n[ $host = node2 ] || exec " + enter + " $host sh -c \"$*\"\nexec " +
+                          enter + " node2 sh -ec '\nmkdir -p " + kept + "\nmount --bind " + folder_.path() + " " +
+                          kept + "\nmount -t tmpfs -o size=64k full " + full + "\nif [ " + full +
+                          " = /tmp ]; then mkdir -p " + folder_.path() + "; mount --bind " + kept + " " +
+                          folder_.path() + "; fi\nhead -c 100k /dev/zero >" + full +
+                          "/rest 2>/dev/null || true\nif echo more >" + full +
+                          "/more 2>/dev/null; then exit 99; fi\nexec sh -c \"$*\"' sh \"$@\"\n");
+    fs::permissions(shell, fs::perms::owner_all);
+    Running running(COHAUL_BIN "/cohaul",
+                    Arguments{"train", job_, "--record", "{}/record", "--ssh", shell, "--hosts", "node1:2,node2:2"} +
+                        set({"train.steps=60", "job.logs=" + logs}));
+    EXPECT_EQ(running.wait(kLong), 0) << full << ": " << running.err();
+    EXPECT_NE(hash_here, "");
+    EXPECT_EQ(hash_of(running), hash_here) << full;
+    EXPECT_TRUE(nothing_left());
+  }
+}
+
 TEST_F(Hosts, AreMeasuredPairByPair) {
   Running running(COHAUL_BIN "/cohaul",
                   {"check-hosts", "node1,node2", "--ssh", hosts_->ssh(), "--seconds", "0.1", "--json"});
@@ -247,6 +288,23 @@ TEST_F(Hosts, AreMeasuredPairByPair) {
   EXPECT_EQ(pairs[0].at("by"), "TLS");
   for (const char* figure : {"round_trip_us", "there_mb_per_s", "back_mb_per_s"})
     EXPECT_GT(pairs[0].at(figure), 0) << figure;
+}
+
+/// However the workers are spread, and whichever of them share memory.
+TEST(Shapes, OfHostsGiveTheBitsOfOne) {
+  if (const std::string why = why_no_hosts(); !why.empty()) GTEST_SKIP() << why;
+  const SshHosts hosts(4);
+  const TemporaryFolder folder = fresh_folder();
+  const std::string job = write_softmax_job(folder.path(), 600);
+  const Arguments pairs = set({"train.steps=60", "train.batch=12", "train.slices=12"});
+  const std::string alone = train(job, Arguments{"--workers", "1"} + pairs).hash();
+  EXPECT_NE(alone, "");
+  for (const char* shape : {"node1:1,node2:2,node3:3", "node1,node2,node3,node4"}) {
+    Running running(COHAUL_BIN "/cohaul",
+                    Arguments{"train", job, "--record", "{}/record", "--ssh", hosts.ssh(), "--hosts", shape} + pairs);
+    EXPECT_EQ(running.wait(kLong), 0) << running.err();
+    EXPECT_EQ(hash_of(running), alone) << shape;
+  }
 }
 
 }  // namespace

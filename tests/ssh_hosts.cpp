@@ -34,6 +34,14 @@ std::string why_no_hosts() {
   return "";
 }
 
+std::size_t pieces_in(const std::string& bytes, const std::string& saved) {
+  constexpr std::size_t kPiece = 32, kStride = 1024, kHeader = 1024;
+  std::size_t found = 0;
+  for (std::size_t at = kHeader; at + kPiece < saved.size(); at += kStride)
+    found += bytes.find(saved.substr(at, kPiece)) != std::string::npos ? 1 : 0;
+  return found;
+}
+
 Capture::Capture(const std::string& interface) : socket_(::socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))) {
   sockaddr_ll where{};
   where.sll_family = AF_PACKET;
@@ -73,6 +81,16 @@ std::vector<std::string> SshHosts::as_task(int host, int rank, int tasks) const 
   return {"--net=/run/netns/" + space(host), "/usr/bin/env",
           "RANK=" + std::to_string(rank),    "WORLD_SIZE=" + std::to_string(tasks),
           "MASTER_ADDR=" + address(1),       "MASTER_PORT=29511"};
+}
+void SshHosts::write_enter(const std::string& path) const {
+  const std::string names = path + ".names";
+  std::ofstream out(names);
+  out << "127.0.0.1 localhost\n" << address(1) << " node0\n";
+  for (int i = 1; i <= count_; ++i) out << address(i) << " node" << i << "\n";
+  std::ofstream(path) << "#!/bin/sh\nhost=${1#node}\nshift\nexec nsenter --net=/run/netns/" << bridge_
+                      << "n$host unshare -m -u sh -c 'hostname node'$host' && mount --bind " << names
+                      << " /etc/hosts && exec \"$@\"' sh \"$@\"\n";
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
 }
 double SshHosts::sent(int host) const {
   double bytes = 0;

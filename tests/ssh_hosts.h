@@ -15,6 +15,9 @@ namespace cohaul::tests {
 /// Empty: hosts can be made here. Else why not.
 std::string why_no_hosts();
 
+/// How many pieces of a file of parameters are among the bytes.
+std::size_t pieces_in(const std::string& bytes, const std::string& saved);
+
 /// What goes through an interface of this machine, from now until it is read.
 class Capture {
  public:
@@ -42,10 +45,15 @@ class SshHosts {
 
   /// For --ssh.
   const std::string& ssh() const { return ssh_; }
+  /// This machine's interface to all of them.
+  const std::string& bridge() const { return bridge_; }
   /// This machine's end of the cable of host 1 ….
   std::string port(int host) const;
   /// Of /usr/bin/nsenter, before a program: it runs on host 1 … without ssh, as a task of an engine that meets on host 1.
   std::vector<std::string> as_task(int host, int rank, int tasks) const;
+  /// Writes a program to `path`: "PATH HOST COMMAND…" runs on host 1 …, without ssh. There the hosts are known as
+  /// node1 …, and host 1 as node0, too.
+  void write_enter(const std::string& path) const;
   /// Bytes that host 1 … has sent through its cable.
   double sent(int host) const;
   /// "10.11.0.2", of host 1 …

@@ -128,7 +128,6 @@ class ConnectedJob final : public JobBase {
     m.kind = ControlKind::failed;
     m.number = static_cast<std::uint64_t>(why.code());
     m.value = why.message().substr(0, 4096);
-    m.key = last_operation().substr(0, kKeyBytesMax);
     // Nothing to do if nobody hears it: the connection's end tells, too.
     (void)call(std::move(m), steady_clock().now() + 500 * kMillisecond).ok();
   }
@@ -240,11 +239,10 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
     }
     if (failed.code() != Code::unavailable) break;
   }
-  return invalid(
-      failed.message() +
-      (ports.size() > 1
-           ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
-           : "; choose another port (MASTER_PORT)"));
+  return invalid(failed.message() +
+                 (ports.size() > 1
+                      ? "; so are the others that follow from the run's name; set COHAUL_JOB to another name"
+                      : "; choose another port (MASTER_PORT)"));
 }
 
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {

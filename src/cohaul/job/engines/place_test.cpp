@@ -64,18 +64,17 @@ TEST_P(Recorded, EveryTaskKnowsItsPlaceAndAllTheSameRun) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Engines, Recorded,
-    testing::Values(Recording{"open_mpi_1x2", "Open MPI", 2, 2, "127.0.0.1", Directory::none},
-                    Recording{"open_mpi_2x2", "Open MPI", 4, 2, "", Directory::pmix},
-                    Recording{"mpich_1x2", "MPICH", 2, 2, "127.0.0.1", Directory::pmi},
-                    Recording{"mpich_2x2", "MPICH", 4, 2, "", Directory::pmi},
-                    Recording{"slurm_1x2", "Slurm", 2, 2, "127.0.0.1", Directory::none},
-                    Recording{"slurm_2x2", "Slurm", 4, 2, "node0", Directory::none},
-                    Recording{"slurm_batch_step", "Slurm", 4, 2, "node0", Directory::none},
-                    Recording{"torchrun_1x2", "torchrun", 2, 2, "localhost", Directory::none},
-                    Recording{"torchrun_2x2", "torchrun", 4, 2, "localhost", Directory::none}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Engines, Recorded,
+                         testing::Values(Recording{"open_mpi_1x2", "Open MPI", 2, 2, "127.0.0.1", Directory::none},
+                                         Recording{"open_mpi_2x2", "Open MPI", 4, 2, "", Directory::pmix},
+                                         Recording{"mpich_1x2", "MPICH", 2, 2, "127.0.0.1", Directory::pmi},
+                                         Recording{"mpich_2x2", "MPICH", 4, 2, "", Directory::pmi},
+                                         Recording{"slurm_1x2", "Slurm", 2, 2, "127.0.0.1", Directory::none},
+                                         Recording{"slurm_2x2", "Slurm", 4, 2, "node0", Directory::none},
+                                         Recording{"slurm_batch_step", "Slurm", 4, 2, "node0", Directory::none},
+                                         Recording{"torchrun_1x2", "torchrun", 2, 2, "localhost", Directory::none},
+                                         Recording{"torchrun_2x2", "torchrun", 4, 2, "localhost", Directory::none}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(Engines, SlurmCountsTheTasksOfEachNode) {
   EXPECT_EQ(place_of("slurm_2_1.0").tasks_on_host, 2);
