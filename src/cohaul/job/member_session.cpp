@@ -5,7 +5,8 @@
 namespace cohaul::job {
 namespace {
 
-constexpr Duration kFirstHeartbeats = 50 * kMillisecond;  // between the first two; then three times as long as all before
+constexpr Duration kFirstHeartbeats =
+    50 * kMillisecond;  // between the first two; then three times as long as all before
 
 std::string worker_text(int worker) { return describe(MemberKey{transport::Role::worker, worker}); }
 
