@@ -68,6 +68,16 @@ class Hosts : public testing::Test {
   std::string job_;
 };
 
+TEST_F(Hosts, GoOnWhenNobodyReadsAtHomeAnyMore) {
+  Running running("/bin/bash",
+                  Arguments{"-c", "mkfifo {}/record; head -1 {}/record & \"$@\" 2>&1 | head -1; exit ${PIPESTATUS[0]}",
+                            "bash", COHAUL_BIN "/cohaul"} +
+                      command({"train.log_every=1", "train.save={}/end"}, "node1:1,node2:1"));
+  EXPECT_EQ(running.wait(kLong), 0) << running.out() << running.err();
+  EXPECT_TRUE(fs::exists(running.folder() + "/end"));
+  EXPECT_TRUE(nothing_left());
+}
+
 TEST_F(Hosts, GiveTheBitsOfOneHostAndResultsComeHome) {
   const std::string saved = folder_.file("saved.safetensors"), board = folder_.file("board");
   const auto running =
