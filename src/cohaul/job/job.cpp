@@ -128,6 +128,7 @@ class ConnectedJob final : public JobBase {
     m.kind = ControlKind::failed;
     m.number = static_cast<std::uint64_t>(why.code());
     m.value = why.message().substr(0, 4096);
+    m.key = last_operation().substr(0, kKeyBytesMax);
     // Nothing to do if nobody hears it: the connection's end tells, too.
     (void)call(std::move(m), steady_clock().now() + 500 * kMillisecond).ok();
   }

@@ -208,7 +208,8 @@ TEST(Sinks, OneThatIsFullDoesNotKeepTheOthersFromWriting) {
   sinks.write(step(1));
   sinks.write(step(2));
   EXPECT_EQ(sinks.status().code(), Code::internal);
-  EXPECT_EQ(sinks.status().message(), "write --record /dev/full: No space left on device");
+  EXPECT_EQ(sinks.status().message(),
+            "write --record /dev/full: No space left on device (free space there, or choose another place)");
   std::ifstream in(folder->file("record"));
   EXPECT_EQ(std::count(std::istreambuf_iterator<char>(in), {}, '\n'), 2);
 }
