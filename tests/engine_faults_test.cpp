@@ -40,7 +40,10 @@ class Faults : public Engines {
     const std::optional<int> exit = running->wait(2 * kSoon);
     ASSERT_TRUE(exit.has_value()) << "it hangs: " << running->err();
     EXPECT_NE(*exit, 0);
-    EXPECT_NE(running->err().find(who), std::string::npos) << running->err();
+    // MPICH may end them all before anybody can say it, and says itself that one was killed.
+    const bool mpich_ended_all = GetParam().name == "MPICH" && signal == SIGKILL &&
+                                 running->err().find("KILLED BY SIGNAL: 9") != std::string::npos;
+    EXPECT_TRUE(mpich_ended_all || running->err().find(who) != std::string::npos) << running->err();
     EXPECT_EQ(all_of(*running), 0u);
   }
   std::size_t all_of(const Running& running) const {
