@@ -75,9 +75,6 @@ class Engines : public testing::TestWithParam<Engine> {
     EXPECT_TRUE(eventually(kLong, [&] { return has_stepped(*running); })) << running->err();
     return running;
   }
-  static bool has_stepped(const Running& running) {
-    return read_file(running.folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
-  }
   TemporaryFolder home_ = fresh_folder();
   std::string job_;
 };

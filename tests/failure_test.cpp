@@ -91,12 +91,7 @@ Arguments settings(const Plan& p) {
   return p.mode == "bounded" ? out + set({"strategy.staleness=2"}) : out;
 }
 
-TemporaryFolder make_job() {
-  TemporaryFolder folder = fresh_folder();
-  write_file(folder.file("job.toml"), kJob);
-  write_data(folder.file("data"), {.images = 2000, .labels = 2000});
-  return folder;
-}
+TemporaryFolder make_job() { return job_folder(kJob, {.images = 2000, .labels = 2000}); }
 
 Arguments train_command(const Arguments& more) {
   return Arguments{"train", "{}/job.toml", "--quiet", "--record", "{}/record"} + more;

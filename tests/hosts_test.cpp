@@ -40,9 +40,7 @@ class Hosts : public testing::Test {
     std::vector<std::string> all{"train.steps=10000000", "train.log_every=1"};
     all.insert(all.end(), pairs.begin(), pairs.end());
     auto running = start(all);
-    EXPECT_TRUE(eventually(kLong, [&] {
-      return read_file(running->folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
-    })) << running->err();
+    EXPECT_TRUE(eventually(kLong, [&] { return has_stepped(*running); })) << running->err();
     return running;
   }
   /// What one host gives.

@@ -34,12 +34,7 @@ struct Limit {
 };
 void PrintTo(const Limit& l, std::ostream* out) { *out << l.name; }
 
-TemporaryFolder make_job() {
-  TemporaryFolder folder = fresh_folder();
-  write_file(folder.file("job.toml"), kJob);
-  write_data(folder.file("data"));
-  return folder;
-}
+TemporaryFolder make_job() { return job_folder(kJob); }
 
 std::string script(const Limit& l) {
   return l.limit + "; exec " COHAUL_BIN "/cohaul train {}/job.toml --record {}/record " + l.more;

@@ -28,12 +28,7 @@ threads = 1
 logs = "logs"
 )";
 
-TemporaryFolder make_job() {
-  TemporaryFolder folder = fresh_folder();
-  write_file(folder.file("job.toml"), kJob);
-  write_data(folder.file("data"));
-  return folder;
-}
+TemporaryFolder make_job() { return job_folder(kJob); }
 
 Arguments train_own(const std::vector<std::string>& sets, const std::string& program = COHAUL_OWN_WORKER) {
   return Arguments{"train", "{}/job.toml", "--quiet", "--record", "{}/record", "--program", program, "--workers", "2"} +

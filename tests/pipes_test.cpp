@@ -36,12 +36,7 @@ struct Reader {
 };
 void PrintTo(const Reader& r, std::ostream* out) { *out << r.name; }
 
-TemporaryFolder make_job() {
-  TemporaryFolder folder = fresh_folder();
-  write_file(folder.file("job.toml"), kJob);
-  write_data(folder.file("data"));
-  return folder;
-}
+TemporaryFolder make_job() { return job_folder(kJob); }
 
 /// The line, whose run leaves its exit code in the file `code`.
 std::string script(const Reader& reader) {

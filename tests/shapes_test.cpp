@@ -32,12 +32,9 @@ void PrintTo(const Fit& f, std::ostream* out) { *out << f.model; }
 class Zoo : public testing::TestWithParam<Fit> {
  protected:
   static void expect_trained(const IdxSizes& sizes, const Arguments& more) {
-    TemporaryFolder folder = fresh_folder();
-    write_file(folder.file("job.toml"), kJob);
-    write_data(folder.file("data"), sizes);
     Running running(Arguments{"train", "{}/job.toml", "--quiet"} + set({"model.name=" + GetParam().model}) +
                         set(GetParam().sets) + more,
-                    std::move(folder));
+                    job_folder(kJob, sizes));
     ASSERT_EQ(running.wait(120), 0) << running.err();
     const auto saved = checkpoint::read(running.folder() + "/end.safetensors");
     ASSERT_TRUE(saved.ok()) << saved.status().message();

@@ -30,6 +30,17 @@ RunResult train(const std::string& job, const Arguments& arguments, int timeout_
   return r;
 }
 
+bool has_stepped(const Running& running) {
+  return read_file(running.folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
+}
+
+TemporaryFolder job_folder(const std::string& job, const IdxSizes& sizes) {
+  TemporaryFolder folder = fresh_folder();
+  write_file(folder.file("job.toml"), job);
+  write_data(folder.file("data"), sizes);
+  return folder;
+}
+
 Arguments set(const std::vector<std::string>& pairs) {
   Arguments out;
   for (const std::string& p : pairs) out.insert(out.end(), {"--set", p});

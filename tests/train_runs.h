@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "broken_files.h"
 #include "running.h"
 
 namespace cohaul::tests {
@@ -23,6 +24,12 @@ RunResult train(const std::string& job, const Arguments& arguments, int timeout_
 /// The record of a run that was told `--record {}/record`, and the hash of its result's parameters; empty: it has none.
 std::vector<nlohmann::json> record_lines(const Running& running);
 std::string hash_of(const Running& running);
+
+/// Whether the record of such a run has a step.
+bool has_stepped(const Running& running);
+
+/// A folder with this job, as job.toml, and its data, in data.
+TemporaryFolder job_folder(const std::string& job, const IdxSizes& sizes = {});
 
 /// "--set" before each.
 Arguments set(const std::vector<std::string>& pairs);

@@ -6,6 +6,7 @@
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/cli/train_command.h"
+#include "cohaul/data/keys.h"
 #include "cohaul/observe/output.h"
 
 namespace cohaul::cli {
@@ -18,9 +19,8 @@ Status of_key(const config::Config& job, const std::string& key, const Status& s
 }
 
 Status check_folder(const std::string& path) {
+  if (data::is_of_several(path)) return {};
   std::error_code error;
-  for (const char* of_several : {"-train-images-idx3-ubyte", "-train-images-idx3-ubyte.gz"})
-    if (fs::exists(path + of_several, error)) return {};
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) return invalid("no such folder");
   if (!fs::is_directory(status)) return invalid("not a folder; give the folder that holds the IDX files");

@@ -1,5 +1,7 @@
 #include "cohaul/data/keys.h"
 
+#include <filesystem>
+
 #include <string>
 
 namespace cohaul::data {
@@ -25,6 +27,13 @@ std::vector<KeySpec> data_keys() {
        .help = "a new order each epoch; false: step s takes samples (s * batch + i) mod n",
        .fallback = true},
   };
+}
+
+bool is_of_several(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return false;
+  const std::string first = path + "-train-images-idx3-ubyte";
+  return std::filesystem::exists(first, error) || std::filesystem::exists(first + ".gz", error);
 }
 
 Status check_data(const config::Config& job) {

@@ -8,6 +8,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/data/idx.h"
+#include "cohaul/data/keys.h"
 #include "cohaul/transport/arena.h"
 
 namespace cohaul::data {
@@ -65,7 +66,8 @@ Status read_labels(const Plan& plan, const Part& labels, Bytes out) {
 }
 
 /// So many that all labels are below.
-int classes_of(ConstBytes labels) {
+int classes_of(const Plan& plan, ConstBytes labels) {
+  if (!plan.any_classes) return kClasses;
   int most = 1;
   for (const std::byte label : labels) most = std::max(most, std::to_integer<int>(label));
   return most + 1;
@@ -77,9 +79,7 @@ Result<Plan> plan(const std::string& name, const std::string& path) {
                               "t10k-labels-idx1-ubyte"};
   // A folder, or EMNIST's way of several sets in one: PREFIX-train-…, PREFIX-test-….
   std::string prefix;
-  std::error_code error;
-  const std::string first = folder.string() + "-" + kStems[0];
-  if (!fs::is_directory(folder, error) && (fs::exists(first, error) || fs::exists(first + ".gz", error))) {
+  if (is_of_several(folder.string())) {
     prefix = folder.filename().string() + "-";
     folder = folder.parent_path();
   }
@@ -122,9 +122,9 @@ Sets view(const Plan& plan, ConstBytes area, std::shared_ptr<const void> owner) 
     return Images(shape(images), area.subspan(images.offset, images.bytes()),
                   area.subspan(labels.offset, labels.bytes()), owner);
   };
-  int classes = plan.any_classes ? 0 : kClasses;
+  int classes = 0;
   for (const Part* labels : {&plan.parts[1], &plan.parts[3]})
-    if (plan.any_classes) classes = std::max(classes, classes_of(area.subspan(labels->offset, labels->bytes())));
+    classes = std::max(classes, classes_of(plan, area.subspan(labels->offset, labels->bytes())));
   return {set(plan.parts[0], plan.parts[1]), set(plan.parts[2], plan.parts[3]), classes};
 }
 
@@ -138,12 +138,12 @@ std::vector<std::string_view> names() {
 
 Result<Info> check(const std::string& name, const std::string& path) {
   COHAUL_ASSIGN(Plan files, plan(name, path));
-  int classes = files.any_classes ? 0 : kClasses;
+  int classes = 0;
   for (const Part& part : files.parts) {
     if (part.header.kind != IdxKind::labels) continue;
     std::vector<std::byte> labels(part.bytes());
     COHAUL_TRY(read_labels(files, part, labels));
-    if (files.any_classes) classes = std::max(classes, classes_of(labels));
+    classes = std::max(classes, classes_of(files, labels));
   }
   return Info{shape(files.parts[0]), shape(files.parts[2]), classes};
 }

@@ -39,15 +39,18 @@ bool is_near(const job::Job& job, std::span<const int> hosts, int server) {
   return self != job.members().end() && other != job.members().end() && self->host_id == other->host_id;
 }
 
-HostPlan host_plan(const job::Job& job, const update::Layout& layout, const Init& init, const Options& options) {
+/// None in asynchronous modes, where each worker speaks for itself and has all slices of its steps.
+std::optional<HostPlan> host_plan(const job::Job& job, const update::Layout& layout, const Init& init,
+                                  const Options& options) {
+  if (!init.is_sync()) return std::nullopt;
   std::vector<int> hosts = options.hosts;
-  if (!init.is_sync() || hosts.empty()) {
+  if (hosts.empty()) {
     hosts.resize(static_cast<std::size_t>(job.world()));
     std::iota(hosts.begin(), hosts.end(), 0);
   }
   std::vector<bool> near;
   for (int k = 0; k < init.servers; ++k) near.push_back(is_near(job, hosts, k));
-  return HostPlan(layout, std::max(init.slices, job.world()), hosts, job.rank(), near);
+  return HostPlan(layout, init.slices, hosts, job.rank(), near);
 }
 
 class Client final : public ServerExchange, ToServers, ToHost {
@@ -60,7 +63,7 @@ class Client final : public ServerExchange, ToServers, ToHost {
         plan_(host_plan(job, layout, init, options)),
         parameters_(parameters),
         session_(layout, init, WorkerRank(job.rank()), parameters, *this,
-                 plan_.is_needed() ? std::optional(OnHost{plan_, *this}) : std::nullopt) {}
+                 shares_host() ? std::optional(OnHost{*plan_, *this}) : std::nullopt) {}
   ~Client() override;
   Status connect(const update::Layout& layout, const Options& options);
 
@@ -102,6 +105,7 @@ class Client final : public ServerExchange, ToServers, ToHost {
   bool own_threads() const { return job_.servers() == 0; }
   std::string named(ServerRank server) const;
   bool is_sync() const { return init_.is_sync(); }
+  bool shares_host() const { return plan_ && plan_->is_needed(); }
   Patience until(Time deadline) const { return {poller_->clock().now(), deadline, ""}; }
   Patience of_step() const;
   void send(ServerRank to, const transport::Message& message) override;
@@ -126,7 +130,7 @@ class Client final : public ServerExchange, ToServers, ToHost {
   Watch& watch_;
   const Init init_;
   const int trainer_;
-  const HostPlan plan_;
+  const std::optional<HostPlan> plan_;
   const Bytes parameters_;
   std::shared_ptr<ServerThreads> threads_;  // the job's to wait for, when all are connected
   std::unique_ptr<transport::Poller> poller_;
@@ -184,7 +188,7 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
     if (!linked.ok()) return fail(linked.context("connect to " + named(ServerRank(k))));
     for (const transport::Arena* arena : options.lend) COHAUL_TRY(links_.back().channel->lend(*arena));
   }
-  if (plan_.is_needed()) {
+  if (shares_host()) {
     Status connected = connect_host(options, layout.hash(), deadline);
     if (!connected.ok()) return fail(connected);
   }
@@ -213,8 +217,8 @@ Status Client::link(const std::string& at, transport::Form form, std::uint64_t m
 /// To the other workers of this host. Parameters are not lent: a worker may write into its own as soon as its step is over.
 Status Client::connect_host(const Options& options, std::uint64_t model, Time deadline) {
   note_operation("connect to the workers of this host");
-  const std::string purpose = purpose_of(trainer_) + " on the host of worker " + std::to_string(plan_.workers.front());
-  COHAUL_ASSIGN(auto channels, job::connect_workers(job_, *poller_, purpose, model, deadline, plan_.workers));
+  const std::string purpose = purpose_of(trainer_) + " on the host of worker " + std::to_string(plan_->workers.front());
+  COHAUL_ASSIGN(auto channels, job::connect_workers(job_, *poller_, purpose, model, deadline, plan_->workers));
   for (std::size_t w = 0; w < channels.size(); ++w) {
     if (!channels[w]) continue;
     if (!channels[w]->shares_memory())
@@ -391,7 +395,7 @@ Result<std::optional<update::Work>> Client::next(const update::Loop& loop) {
   if (is_sync()) {
     loop_ = {loop.number, loop.first, loop.end, steps_done_};
     if (steps_done_ >= loop.end) return std::optional<update::Work>();
-    return std::optional(update::Work{Step(steps_done_), plan_.slices[static_cast<std::size_t>(job_.rank())]});
+    return std::optional(update::Work{Step(steps_done_), plan_->slices[static_cast<std::size_t>(job_.rank())]});
   }
   note_operation("ask for a step after pushes", session_.clock());
   loop_.loop = loop.number;

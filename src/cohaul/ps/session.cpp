@@ -309,7 +309,7 @@ Status Session::finish(std::span<const update::PartEnd> ends) {
   if (!is_sync()) outcome_.loss = update::loss_of(parts_, ends);
   if (holds_back()) COHAUL_TRY(push_held());
   finishing_ = true;
-  for (auto& [from, frame] : early_) COHAUL_TRY(on_params(frame));
+  for (const transport::Frame& frame : early_) COHAUL_TRY(on_params(frame));
   early_.clear();
   if (is_sync()) await(Kind::step_report, 1);
   // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
@@ -490,7 +490,7 @@ Status Session::on_host_frame(WorkerRank from, transport::Frame frame) {
   if (static_cast<Kind>(frame.kind) != Kind::params || host_->plan.puller(frame.key) != from.value)
     return wrong("a message that no worker sends");
   if (!work_ || ended_) return on_params(frame);
-  early_.emplace_back(from, std::move(frame));  // backward may still read what they would overwrite
+  early_.push_back(std::move(frame));  // backward may still read what they would overwrite
   return {};
 }
 

@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "cohaul/base/ids.h"
@@ -162,7 +161,7 @@ class Session {
   ToServers& out_;
   const std::optional<OnHost> host_;
   std::optional<HostSums> sums_;
-  std::vector<std::pair<WorkerRank, transport::Frame>> early_;  // parameters that came while backward runs
+  std::vector<transport::Frame> early_;  // parameters that came while backward runs
 
   std::vector<PartitionState> partitions_;  // and at the end one for the frozen parameters, if there are any
   std::vector<bool> keeps_;                 // by server: it keeps a partition
