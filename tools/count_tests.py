@@ -1,4 +1,5 @@
-"""Counts the tests in ctest's JUnit file, names those that failed or were skipped, and ends with the line "N passed, N failed"."""
+"""Counts the tests in ctest's JUnit file, names those that failed or were skipped, and ends with the line "N passed, N failed".
+With --failures: prints the output of those that failed, of any number of files."""
 
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +17,21 @@ def verdict(case):
     failure = case.find("failure")
     found = failure if failure is not None else skipped
     return "failed", (found.get("message") or "") if found is not None else "did not run"
+
+
+def failures(paths):
+    """Prints each failed test of some of ctest's files with the end of its output. A file that is not there has none to show."""
+    for path in paths:
+        try:
+            cases = ElementTree.parse(path).getroot().findall("testcase")
+        except (OSError, ElementTree.ParseError):
+            continue
+        for case in cases:
+            outcome, why = verdict(case)
+            if outcome == "failed":
+                print(f"-- failed: {case.get('name')} ({path}): {why}")
+                print("\n".join((case.findtext("system-out") or "").splitlines()[-60:]))
+    return 0
 
 
 def main(path):
@@ -36,4 +52,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(failures(sys.argv[2:]) if sys.argv[1] == "--failures" else main(sys.argv[1]))

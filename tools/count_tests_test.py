@@ -38,6 +38,14 @@ class Counting(unittest.TestCase):
         self.assertIn("b: Timeout", err)
         self.assertIn("d: Unable to find executable", err)
 
+    def test_failures_are_shown_with_their_output(self):
+        shown = io.StringIO()
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(shown):
+            path = pathlib.Path(folder) / "tests.xml"
+            path.write_text(f"<testsuite>{RUN}{FAILED.replace('</testcase>', '<system-out>it says why</system-out></testcase>')}</testsuite>")
+            self.assertEqual(count_tests.failures([path, path.with_name("none.xml")]), 0)
+        self.assertEqual(shown.getvalue(), f"-- failed: b ({path}): Timeout\nit says why\n")
+
     def test_no_result_is_a_failure(self):
         self.assertEqual(self.count()[:2], (1, "0 passed, 1 failed\n"))
 
