@@ -34,11 +34,28 @@ using Connection = Openssl<SSL, &SSL_free>;
 struct Wire {
   int fd = -1;
   std::size_t without_data = 0;   // bytes read since the last that were data
+  std::vector<std::byte> ahead{};  // read, and not yet taken by OpenSSL: several records come in one call
+  std::size_t ahead_begin = 0, ahead_end = 0;
   std::vector<std::byte> held{};  // encrypted, and not sent: several records go in one call
   std::size_t sent = 0;           // of what is held
   bool gathers = false;
   bool holds() const { return sent < held.size(); }
 
+  /// Returns bytes, 0 at the end of the stream, or −1 with errno. OpenSSL's own buffer would be moved to its beginning for every record that it holds.
+  ssize_t read(void* into, std::size_t size) {
+    if (ahead_begin == ahead_end) {
+      ahead.resize(kReadBytes);
+      const ssize_t n = ::recv(fd, ahead.data(), ahead.size(), MSG_DONTWAIT);
+      if (n <= 0) return n;
+      ahead_begin = 0;
+      ahead_end = static_cast<std::size_t>(n);
+      without_data += ahead_end;
+    }
+    const std::size_t bytes = std::min(size, ahead_end - ahead_begin);
+    std::memcpy(into, ahead.data() + ahead_begin, bytes);
+    ahead_begin += bytes;
+    return static_cast<ssize_t>(bytes);
+  }
   /// 0: all that was held is sent; else −errno.
   ssize_t flush() {
     while (holds()) {
@@ -83,9 +100,7 @@ int bio_read(BIO* bio, char* data, int size) {
     errno = EPROTO;
     return transferred(bio, -1, BIO_FLAGS_READ);
   }
-  const ssize_t n = ::recv(wire.fd, data, static_cast<std::size_t>(size), MSG_DONTWAIT);
-  if (n > 0) wire.without_data += static_cast<std::size_t>(n);
-  return transferred(bio, n, BIO_FLAGS_READ);
+  return transferred(bio, wire.read(data, static_cast<std::size_t>(size)), BIO_FLAGS_READ);
 }
 
 long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
@@ -198,8 +213,6 @@ class TlsStream final : public Stream {
         SSL_CTX_set_ciphersuites(context, kCipher) != 1 || SSL_CTX_set_num_tickets(context, 0) != 1)
       return internal("TLS could not be set up: " + openssl_reason());
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-    SSL_CTX_set_read_ahead(context, 1);  // several records a call
-    SSL_CTX_set_default_read_buffer_len(context, kReadBytes);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (const Certificate* const own = certificate()) {
