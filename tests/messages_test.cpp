@@ -90,6 +90,22 @@ TEST(AProgramThatTalks, IsRefusedByItsReasonAlone) {
   EXPECT_FALSE(has(running.err(), "it talks")) << running.err();
 }
 
+TEST(InstructionSets, ThatDifferAreNamed) {
+  TemporaryFolder folder = make_job();
+  fs::create_symlink(COHAUL_OWN_WORKER, folder.file("plain"));
+  Running running(train_own({"model.name=two_layers", "model.width=4", "train.steps=3"}, "{}/plain"),
+                  std::move(folder));
+  EXPECT_EQ(running.wait(kLong), 0) << running.err();
+  std::vector<std::string> sets;
+  for (const nlohmann::json& line : record_lines(running))
+    if (line["record"] == "process") sets.push_back(line.value("instruction_set", ""));
+  ASSERT_EQ(sets.size(), 2u);
+  EXPECT_EQ(sets[1], "DEFAULT");
+  if (sets[0] == sets[1]) GTEST_SKIP() << "this machine has no wide instructions that LibTorch uses";
+  EXPECT_TRUE(has(running.err(), "computes with " + sets[0] + ", worker 1 on ")) << running.err();
+  EXPECT_TRUE(has(running.err(), "with DEFAULT: results may differ")) << running.err();
+}
+
 TEST(Launch, HandsItsTimeoutsToThePrograms) {
   Running running({"launch", "--workers", "1", "--peer-timeout", "7", "--step-timeout", "8.5", "--join-timeout", "9",
                    "--", "/bin/sh", "-c", "env | grep ^COHAUL_.*_TIMEOUT"});

@@ -3,7 +3,8 @@
 //   dies         one linear layer; each batch takes 20 ms, and worker 1 is killed in the 30th that it sees
 //   misfits      one linear layer; LibTorch refuses the shape of the third batch that worker model.worker sees
 //   slow         one linear layer; worker 1 takes model.seconds for the third batch that it sees
-// Under a name that ends with "absent", its worker 1 never joins; with "talks", it prints before worker_main, on both streams.
+// Under a name that ends with "absent", its worker 1 never joins; with "talks", it prints before worker_main, on both streams; with "plain", its
+// worker 1 has LibTorch without the wide instructions of the machine.
 #include <signal.h>
 #include <torch/nn.h>
 #include <unistd.h>
@@ -67,6 +68,7 @@ cohaul::cli::WorkerModel misfits(const cohaul::ModelSettings& settings) {
 
 int main(int argc, char** argv) {
   if (is_worker_1() && std::string_view(argv[0]).ends_with("absent")) ::sleep(1000);
+  if (is_worker_1() && std::string_view(argv[0]).ends_with("plain")) ::setenv("ATEN_CPU_CAPABILITY", "default", 1);
   if (std::string_view(argv[0]).ends_with("talks")) {
     std::printf("hello\n"), std::fflush(stdout);
     std::fprintf(stderr, "it talks\n");

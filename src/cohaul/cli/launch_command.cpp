@@ -51,6 +51,7 @@ int run_launch(const LaunchArguments& arguments) {
     options.server_command = {*folder + "/cohaul-server"};
     options.workers = arguments.workers.value_or(0);
     options.servers = arguments.servers;
+    options.pin = arguments.pin;
     options.logs = arguments.logs;
     options.must_join = false;
     options.peer_timeout_s = arguments.peer_timeout_s;

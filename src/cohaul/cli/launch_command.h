@@ -12,6 +12,7 @@ namespace cohaul::cli {
 struct LaunchArguments {
   std::optional<int> workers{};
   int servers = 0;
+  bool pin = false;
   std::string logs{};
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   HostsOption on{};

@@ -64,6 +64,9 @@ CLI::App* add_launch(CLI::App& app, LaunchArguments& a) {
   add_timeout("--peer-timeout", a.peer_timeout_s, "seconds without a heartbeat after which a process is lost");
   add_timeout("--step-timeout", a.step_timeout_s, "seconds without progress after which a process is lost");
   add_timeout("--join-timeout", a.join_timeout_s, "seconds that a process may take to join");
+  launch->add_flag(
+      "--pin", a.pin,
+      "bind each worker to cores of its own: OMP_NUM_THREADS of them, else cores / workers, where they fit");
   add_hosts(*launch, a.on);
   launch->add_option("program", a.command, "after --: the program and its arguments")->required();
   return launch;
@@ -137,7 +140,7 @@ struct BenchArguments {
 CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure, beside the peers: cohaul bench WHAT [--set …] [--reps N] [--json FILE]");
-  bench->add_option("WHAT", a.what, "step, parameters, checkpoint, evaluation")->required();
+  bench->add_option("WHAT", a.what, "step, allreduce, parameters, checkpoint, evaluation, hosts")->required();
   bench->prefix_command();
   return bench;
 }

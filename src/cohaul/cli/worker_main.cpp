@@ -156,6 +156,8 @@ observe::Event process_event(const job::Member& m) {
            {"rank", m.rank},
            {"pid", m.pid},
            {"host", m.host},
+           {"cpus", m.cpus},
+           {"instruction_set", m.instruction_set.empty() ? observe::Value(nullptr) : observe::Value(m.instruction_set)},
            {"log", m.log.empty() ? observe::Value(nullptr) : observe::Value(m.log)}}};
 }
 

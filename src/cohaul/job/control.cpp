@@ -12,7 +12,8 @@ std::string to_text(const std::vector<std::byte>& bytes) {
 void put_member(Writer& w, const Member& m) {
   w.put(static_cast<std::uint8_t>(m.role)).put(static_cast<std::int32_t>(m.rank)).put(m.pid).put(m.incarnation.value);
   w.text(m.host).text(m.host_id).text(m.cpus);
-  w.put(static_cast<std::int32_t>(m.quota)).put(static_cast<std::int32_t>(m.wants_threads)).text(m.log);
+  w.put(static_cast<std::int32_t>(m.quota)).put(static_cast<std::int32_t>(m.wants_threads));
+  w.text(m.instruction_set).text(m.log);
 }
 
 bool get_key(Reader& r, Role& role, int& rank) {
@@ -31,6 +32,7 @@ bool get_member(Reader& r, Member& m) {
   m.cpus = r.text();
   m.quota = r.get<std::int32_t>();
   m.wants_threads = r.get<std::int32_t>();
+  m.instruction_set = r.text();
   m.log = r.text();
   return r.ok();
 }

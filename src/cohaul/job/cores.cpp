@@ -29,22 +29,6 @@ int affinity_cores() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
-/// The CPUs of "0-3,8".
-std::vector<int> cpus_of(const std::string& text) {
-  std::vector<int> out;
-  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
-    int first = 0, last = 0;
-    auto read = std::from_chars(at, end, first);
-    last = first;
-    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
-    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
-    if (read.ec != std::errc() || !fits) return {};
-    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
-    at = read.ptr + 1;
-  }
-  return out;
-}
-
 /// How many processes of each host may run on each of its CPUs.
 class CoreUsers {
  public:
@@ -53,14 +37,14 @@ class CoreUsers {
       if (m.role == transport::Role::launcher || (workers_only && m.role != transport::Role::worker)) continue;
       Host& host = hosts_[m.host_id];
       ++host.processes;
-      for (const int cpu : cpus_of(m.cpus)) ++host.users[cpu];
+      for (const int cpu : cpus_in(m.cpus)) ++host.users[cpu];
     }
   }
   double share(const Member& member) const {
     const auto it = hosts_.find(member.host_id);
     if (it == hosts_.end()) return 0;
     double share = 0;
-    for (const int cpu : cpus_of(member.cpus))
+    for (const int cpu : cpus_in(member.cpus))
       if (const auto users = it->second.users.find(cpu); users != it->second.users.end()) share += 1.0 / users->second;
     return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / it->second.processes) : share;
   }
@@ -74,6 +58,21 @@ class CoreUsers {
 };
 
 }  // namespace
+
+std::vector<int> cpus_in(const std::string& text) {
+  std::vector<int> out;
+  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
+    int first = 0, last = 0;
+    auto read = std::from_chars(at, end, first);
+    last = first;
+    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
+    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
+    if (read.ec != std::errc() || !fits) return {};
+    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    at = read.ptr + 1;
+  }
+  return out;
+}
 
 std::string allowed_cpus() {
   cpu_set_t set;

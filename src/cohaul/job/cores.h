@@ -10,6 +10,8 @@ namespace cohaul::job {
 int cores();
 /// Its affinity mask, as Member::cpus has it.
 std::string allowed_cpus();
+/// The CPUs of a text such as "0-3,8". Empty: it is none.
+std::vector<int> cpus_in(const std::string& text);
 /// What its cgroups allow, in cores; 0: all.
 int quota_cores();
 /// What the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.

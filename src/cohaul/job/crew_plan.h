@@ -21,6 +21,9 @@ struct CrewPlan {
   std::map<std::string, std::string> texts{};
   std::vector<std::string> outputs{};  // names
 
+  bool pin = false;  // workers are bound to CPUs of their own where they fit: claim_cpus()
+  int threads = 0;   // of each worker; 0: the processes decide
+
   std::string address = "127.0.0.1";  // as job.address
   std::uint16_t port = 0;
   transport::PortRange ports{};

@@ -53,8 +53,9 @@ struct JoinOptions {
   bool plaintext = false;  // job.plaintext: the others may be on other hosts, though nothing is encrypted
   transport::Form transport = transport::Form::auto_;
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
-  int wants_threads = 0;  // OMP_NUM_THREADS; 0: not set
-  std::string log;        // path of this process's log, for the others to name; empty: none
+  int wants_threads = 0;        // OMP_NUM_THREADS; 0: not set
+  std::string instruction_set;  // of the library that computes gradients, for the record; train::join() asks LibTorch
+  std::string log;              // path of this process's log, for the others to name; empty: none
 };
 
 /// Reads COHAUL_* (set by the launcher), else what the engine says that started this process (engines/place.h); else one worker alone. Blocks, under

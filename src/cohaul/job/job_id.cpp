@@ -63,6 +63,7 @@ Member this_member(const JoinOptions& options, Incarnation incarnation, const st
   m.cpus = allowed_cpus();
   m.quota = quota_cores();
   m.wants_threads = options.wants_threads;
+  m.instruction_set = options.instruction_set;
   m.log = options.log;
   m.incarnation = incarnation;
   return m;

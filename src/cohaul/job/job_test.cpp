@@ -349,6 +349,17 @@ Member at(std::string host, std::string cpus, int rank, transport::Role role = t
   return m;
 }
 
+TEST(InstructionSets, OfTwoWorkersThatDifferAreNamed) {
+  std::vector<Member> members{at("a", "", 0), at("b", "", 1), at("b", "", 0, transport::Role::server)};
+  EXPECT_EQ(different_instruction_sets(members), "");
+  members[0].instruction_set = members[1].instruction_set = "AVX2";
+  members[2].instruction_set = "a server has none";
+  EXPECT_EQ(different_instruction_sets(members), "");
+  members[0].host = "oak", members[1].host = "elm";
+  members[1].instruction_set = "AVX512";
+  EXPECT_EQ(different_instruction_sets(members), "worker 0 on oak computes with AVX2, worker 1 on elm with AVX512");
+}
+
 TEST(CoresTest, ACoreIsSharedByThoseWhoMayRunOnIt) {
   const std::vector<Member> bound{at("a", "0", 0), at("a", "1", 1), at("b", "0-3", 2)};
   EXPECT_DOUBLE_EQ(share_of_cores(bound[0], bound, true), 1);

@@ -32,6 +32,13 @@ std::vector<KeySpec> process_keys() {
        .min = 1,
        .max = 1024,
        .aliases = {"num_threads", "n_threads"}},
+      {.key = "job.pin",
+       .type = Type::boolean,
+       .help =
+           "several workers of a host are bound to cores of their own, where workers x threads fit into those that no "
+           "other job has and nothing else binds them",
+       .fallback = true,
+       .aliases = {"bind", "affinity", "pin_threads"}},
       {.key = "job.transport",
        .type = Type::string,
        .help = "how frames travel: arena is the shared memory of one host; auto takes it where it can",
@@ -168,6 +175,8 @@ Status check_processes(const config::Config& job) {
 LaunchOptions launch_options_of(const config::Config& job) {
   LaunchOptions out;
   out.workers = static_cast<int>(job.get<std::int64_t>("job.workers"));
+  out.pin = job.get<bool>("job.pin");
+  out.threads = static_cast<int>(job.get_or<std::int64_t>("job.threads", 0));
   out.logs = job.get_or("job.logs", std::string());
   out.address = job.get<std::string>("job.address");
   out.port = static_cast<std::uint16_t>(job.get_or<std::int64_t>("job.port", 0));

@@ -45,6 +45,8 @@ CrewPlan plan_of(const LaunchOptions& options) {
   plan.worker_command = options.worker_command;
   plan.server_command = options.server_command;
   plan.environment = settings_of(options);
+  plan.pin = options.pin;
+  plan.threads = options.threads;
   // Other hosts cannot reach loopback.
   plan.address = options.hosts.size() > 1 && options.address == kThisHost ? "*" : options.address;
   plan.port = options.port;

@@ -30,6 +30,8 @@ struct LaunchOptions {
   std::vector<std::string> worker_command;  // program and arguments; looked up in PATH
   std::vector<std::string> server_command;  // needed where servers > 0
   int workers = 1, servers = 0;
+  bool pin = false;  // job.pin
+  int threads = 0;   // job.threads; 0: not set
   /// job.address: where to listen: an address, a name, an interface or * of this host, with or without :port.
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;        // job.port: of the rendezvous; 0: that of `address`, else any

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <mutex>
 
+#include "cohaul/job/cores.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/process.h"
@@ -133,8 +134,24 @@ Status LocalCrew::start_members(const std::string& address) {
     COHAUL_ASSIGN(const HostPort at, parse_host_port(plan_.address).context("job.address"));
     COHAUL_ASSIGN(listen_, own_addresses(at.host).context("job.address"));
   }
+  if (plan_.pin) claim();
   for (const MemberKey who : plan_.members) COHAUL_TRY(start_one(who, address));
   return {};
+}
+
+/// Binds workers to CPUs of their own, and servers to the others.
+void LocalCrew::claim() {
+  std::vector<MemberKey> workers, servers;
+  for (const MemberKey who : plan_.members) (who.role == Role::worker ? workers : servers).push_back(who);
+  const int wanted = plan_.threads > 0 ? plan_.threads : wanted_threads();
+  claims_ = claim_cpus(static_cast<int>(workers.size()), wanted, static_cast<int>(servers.size()));
+  if (!claims_) return;
+  for (std::size_t i = 0; i < workers.size(); ++i) cpus_[workers[i]] = claims_->cpus()[i];
+  std::vector<int> others = cpus_in(allowed_cpus());
+  std::erase_if(others, [&](int cpu) {
+    return std::ranges::any_of(claims_->cpus(), [&](const auto& own) { return std::ranges::count(own, cpu) > 0; });
+  });
+  for (const MemberKey who : servers) cpus_[who] = others;
 }
 
 Status LocalCrew::start_one(MemberKey who, const std::string& address) {
@@ -144,6 +161,7 @@ Status LocalCrew::start_one(MemberKey who, const std::string& address) {
     spawning.command.push_back(expand(word));
   COHAUL_TRY(logs_.prepare(who, spawning.stdout_fd, spawning.stderr_fd, child.log));
   spawning.environment = environment_of(who, address, child.log);
+  if (const auto own = cpus_.find(who); own != cpus_.end()) spawning.cpus = own->second;
   auto pid = spawn(spawning);
   logs_.started();
   if (!pid.ok()) return pid.status();

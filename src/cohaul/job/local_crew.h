@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cohaul/base/temporary_folder.h"
+#include "cohaul/job/cpu_claims.h"
 #include "cohaul/job/crew.h"
 #include "cohaul/job/crew_plan.h"
 #include "cohaul/job/launch_log.h"
@@ -58,6 +59,7 @@ class LocalCrew final : public Crew {
     std::optional<ProcessExit> exit;
   };
   Status start_all();
+  void claim();
   Status start_one(MemberKey who, const std::string& address);
   std::vector<std::pair<std::string, std::string>> environment_of(MemberKey who, const std::string& address,
                                                                   const std::string& log) const;
@@ -71,6 +73,8 @@ class LocalCrew final : public Crew {
   std::map<std::string, MemoryFile> texts_;
   TemporaryFolder outputs_;
   std::vector<std::string> listen_;
+  std::optional<CpuClaims> claims_;
+  std::map<MemberKey, std::vector<int>> cpus_;  // on which alone a member may run; others: on all
   LaunchLog logs_;
   std::unique_ptr<Mailbox> mailbox_;  // before the rendezvous, whose thread fills it
   std::unique_ptr<RendezvousHost> rendezvous_;

@@ -26,17 +26,21 @@ struct Member {
   transport::Role role = transport::Role::worker;
   int rank = 0;
   std::int64_t pid = 0;
-  std::string host;       // name, for people
-  std::string host_id;    // equal = one host, on which they can hand memory to each other
-  std::string cpus;       // on which it may run: "0-3,8"; empty: not known
-  int quota = 0;          // cores that its control group may use; 0: all
-  int wants_threads = 0;  // OMP_NUM_THREADS; 0: not set
-  std::string log;        // path of its log, empty: none
+  std::string host;             // name, for people
+  std::string host_id;          // equal = one host, on which they can hand memory to each other
+  std::string cpus;             // on which it may run: "0-3,8"; empty: not known
+  int quota = 0;                // cores that its control group may use; 0: all
+  int wants_threads = 0;        // OMP_NUM_THREADS; 0: not set
+  std::string instruction_set;  // of the library that computes its gradients, such as "AVX2"; empty: not known
+  std::string log;              // path of its log, empty: none
   Incarnation incarnation;
   MemberKey key() const { return {role, rank}; }
 };
 
 /// By worker of these: the first worker of its host.
 std::vector<int> hosts_of_workers(const std::vector<Member>& members);
+
+/// Returns a sentence that names two workers of different instruction sets, whose gradients may differ in the last bits. Empty: there are none.
+std::string different_instruction_sets(const std::vector<Member>& members);
 
 }  // namespace cohaul::job

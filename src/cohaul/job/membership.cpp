@@ -30,6 +30,18 @@ std::string seconds_text(Duration d) {
   return text;
 }
 
+std::string different_instruction_sets(const std::vector<Member>& members) {
+  const Member* first = nullptr;
+  for (const Member& m : members) {
+    if (m.role != transport::Role::worker || m.instruction_set.empty()) continue;
+    if (first == nullptr) first = &m;
+    if (m.instruction_set == first->instruction_set) continue;
+    const auto who = [](const Member& of) { return describe(of.key()) + " on " + of.host; };
+    return who(*first) + " computes with " + first->instruction_set + ", " + who(m) + " with " + m.instruction_set;
+  }
+  return "";
+}
+
 std::vector<int> hosts_of_workers(const std::vector<Member>& members) {
   std::map<std::string, int> first;  // worker of each host
   std::vector<const Member*> workers;

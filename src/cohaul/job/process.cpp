@@ -1,6 +1,7 @@
 #include "cohaul/job/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -42,12 +43,14 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 /// Runs in the child, on the parent's memory: system calls only. Returns an errno value.
-int become(char* const* arguments, char* const* environment, int stdin_fd, int stdout_fd, int stderr_fd, pid_t parent) {
+int become(char* const* arguments, char* const* environment, int stdin_fd, int stdout_fd, int stderr_fd,
+           const cpu_set_t* cpus, pid_t parent) {
   sigset_t none;
   sigemptyset(&none);
   if (::setpgid(0, 0) != 0 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
   if (::getppid() != parent) return ECANCELED;  // it ended before the line above
   if (::dup2(stdin_fd, 0) < 0 || ::dup2(stdout_fd, 1) < 0 || ::dup2(stderr_fd, 2) < 0) return errno;
+  if (cpus != nullptr && ::sched_setaffinity(0, sizeof *cpus, cpus) != 0) return errno;
   if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return errno;
   ::execvpe(arguments[0], arguments, environment);
   return errno;
@@ -55,7 +58,8 @@ int become(char* const* arguments, char* const* environment, int stdin_fd, int s
 
 /// The child's pid, or -1 and `error`. A pipe that closes by becoming the program tells whether it did: memory would do only where vfork
 /// shares it, which it does not under sanitizers.
-pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int stdout_fd, int stderr_fd, int& error) {
+pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int stdout_fd, int stderr_fd,
+            const cpu_set_t* cpus, int& error) {
   int told[2];
   if (::pipe2(told, O_CLOEXEC) != 0) {
     error = errno;
@@ -64,7 +68,7 @@ pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int 
   const pid_t parent = ::getpid();
   const pid_t pid = ::vfork();
   if (pid == 0) {
-    int why = become(arguments, environment, stdin_fd, stdout_fd, stderr_fd, parent);
+    int why = become(arguments, environment, stdin_fd, stdout_fd, stderr_fd, cpus, parent);
     (void)!::write(told[1], &why, sizeof why);
     ::_exit(127);
   }
@@ -89,8 +93,12 @@ Result<pid_t> spawn(const SpawnOptions& options) {
   // Above 2, so that placing one does not overwrite the other.
   int out = ::fcntl(options.stdout_fd, F_DUPFD_CLOEXEC, 3), err = ::fcntl(options.stderr_fd, F_DUPFD_CLOEXEC, 3);
   int error = in < 0 || out < 0 || err < 0 ? errno : 0;
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  for (const int cpu : options.cpus) CPU_SET(cpu, &cpus);
   pid_t pid = -1;
-  if (error == 0) pid = start(arguments.data(), variables.data(), in, out, err, error);
+  if (error == 0)
+    pid = start(arguments.data(), variables.data(), in, out, err, options.cpus.empty() ? nullptr : &cpus, error);
   for (int fd : {in, out, err}) {
     if (fd >= 0) ::close(fd);
   }

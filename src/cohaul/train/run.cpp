@@ -1,6 +1,7 @@
 #include "cohaul/train/run.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <c10/util/Exception.h>
 #include <fcntl.h>
 
@@ -23,7 +24,15 @@ std::unique_ptr<job::Job> join(const job::JoinOptions& options) {
     throw Error(
         invalid("this task is to be a server of the job (COHAUL_SERVERS), and runs a worker's program: let `cohaul "
                 "launch --servers N -- PROGRAM` start the right one in each task"));
-  return or_throw(job::Job::join(options));
+  job::JoinOptions here = options;
+  if (here.instruction_set.empty()) here.instruction_set = at::get_cpu_capability();
+  std::unique_ptr<job::Job> job = or_throw(job::Job::join(here));
+  const std::string different = job->rank() == 0 ? job::different_instruction_sets(job->members()) : "";
+  if (!different.empty())
+    observe::Progress(2).say("cohaul: " + different +
+                             ": results may differ in the last bits from those of equal machines "
+                             "(ATEN_CPU_CAPABILITY=avx2, say, in all environments makes LibTorch use the lower one)");
+  return job;
 }
 
 std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose) {

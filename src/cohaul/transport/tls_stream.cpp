@@ -33,7 +33,7 @@ using Connection = Openssl<SSL, &SSL_free>;
 
 struct Wire {
   int fd = -1;
-  std::size_t without_data = 0;   // bytes read since the last that were data
+  std::size_t without_data = 0;    // bytes read since the last that were data
   std::vector<std::byte> ahead{};  // read, and not yet taken by OpenSSL: several records come in one call
   std::size_t ahead_begin = 0, ahead_end = 0;
   std::vector<std::byte> held{};  // encrypted, and not sent: several records go in one call

@@ -96,6 +96,8 @@ AgentMessage message_of(const CrewPlan& plan) {
   }
   f["workers"] = std::to_string(plan.workers);
   f["servers"] = std::to_string(plan.servers);
+  f["pin"] = plan.pin ? "1" : "0";
+  f["threads"] = std::to_string(plan.threads);
   f["address"] = plan.address;
   f["port"] = std::to_string(plan.port);
   f["first port"] = std::to_string(plan.ports.first);
@@ -132,6 +134,8 @@ Result<CrewPlan> plan_of(const AgentMessage& m) {
                              .job = m.text("certified job"),
                              .expires = false};
   }
+  out.pin = m.number("pin") != 0;
+  out.threads = static_cast<int>(m.number("threads"));
   out.address = m.text("address");
   out.port = static_cast<std::uint16_t>(m.number("port"));
   out.ports = {static_cast<std::uint16_t>(m.number("first port")), static_cast<std::uint16_t>(m.number("last port"))};
@@ -139,7 +143,8 @@ Result<CrewPlan> plan_of(const AgentMessage& m) {
   out.peer_timeout_s = static_cast<double>(m.number("peer timeout ms")) / 1000;
   out.join_timeout_s = static_cast<double>(m.number("join timeout ms")) / 1000;
   out.must_join = m.number("must join") != 0;
-  if (out.workers < 1 || out.servers < 0 || out.members.empty()) return corrupt("a plan of an agent that is broken");
+  if (out.workers < 1 || out.servers < 0 || out.threads < 0 || out.members.empty())
+    return corrupt("a plan of an agent that is broken");
   return out;
 }
 

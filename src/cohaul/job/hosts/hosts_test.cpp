@@ -67,6 +67,8 @@ TEST(AgentMessages, APlanGoesThroughBytes) {
   plan.peer_timeout_s = 2.5;
   plan.join_timeout_s = 7;
   plan.must_join = false;
+  plan.pin = true;
+  plan.threads = 3;
   plan.certificates[{Role::worker, 0}] = {.chain = "c", .key = "k", .authority = "a", .job = "j", .expires = false};
   plan.shown_logs[{Role::worker, 0}] = "/here";
   const auto back = plan_of(*decode_agent_message(encode(message_of(plan))));
@@ -77,6 +79,8 @@ TEST(AgentMessages, APlanGoesThroughBytes) {
   EXPECT_EQ(back->texts, plan.texts);
   EXPECT_EQ(back->token, plan.token);
   EXPECT_EQ(back->peer_timeout_s, plan.peer_timeout_s);
+  EXPECT_TRUE(back->pin);
+  EXPECT_EQ(back->threads, 3);
   EXPECT_EQ(back->certificates.at({Role::worker, 0}).key, "k");
   EXPECT_FALSE(back->certificates.at({Role::worker, 0}).expires);
   EXPECT_EQ(back->shown_logs, plan.shown_logs);
