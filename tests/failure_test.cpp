@@ -209,10 +209,10 @@ INSTANTIATE_TEST_SUITE_P(Seeded, Fault, testing::Range(1, 51),
 TEST(Absent, AWorkerThatNeverJoinsIsNamed) {
   TemporaryFolder folder = make_job();
   fs::create_symlink(COHAUL_OWN_WORKER, folder.file("absent"));
-  Running running(train_command({"--program", "{}/absent", "--workers", "3", "--set", "job.join_timeout_s=6"}),
+  Running running(train_command({"--program", "{}/absent", "--workers", "3", "--set", "job.join_timeout_s=20"}),
                   std::move(folder));
   EXPECT_EQ(running.wait(kLong), 3) << running.err();
-  expect_error(running, 3, "worker 1", {"worker 1: did not join within 6.0 s (job.join_timeout_s)"});
+  expect_error(running, 3, "worker 1", {"worker 1: did not join within 20.0 s (job.join_timeout_s)"});
   EXPECT_EQ(last_line(running)["rank"], 1);
   expect_clean(running, 0);
 }

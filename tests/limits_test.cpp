@@ -1,9 +1,11 @@
 // Limits of the system: a run works within them, or names the limit and the fix; nothing kills it in silence.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "broken_files.h"
 #include "train_runs.h"
@@ -70,6 +72,46 @@ INSTANTIATE_TEST_SUITE_P(
                     Limit{"FileSize", "ulimit -f 20000", "--workers 2"},
                     Limit{"SmallFiles", "ulimit -f 1", "--workers 2", {"ulimit -f", "to 1 KiB", "raise it"}}),
     [](const auto& info) { return info.param.name; });
+
+/// A control group of the tests' own, in the first version of the kernel's interface or the second.
+class ControlGroup {
+ public:
+  explicit ControlGroup(const std::string& bytes) {
+    for (const auto& [mount, limit] :
+         {std::pair("/sys/fs/cgroup/memory/", "/memory.limit_in_bytes"),
+          std::pair("/sys/fs/cgroup/unified/", "/memory.max"), std::pair("/sys/fs/cgroup/", "/memory.max")}) {
+      path_ = mount + ("cohaul-test-" + std::to_string(::getpid()) + "-" + bytes);
+      if (::mkdir(path_.c_str(), 0700) == 0 && std::filesystem::exists(path_ + limit) &&
+          (std::ofstream(path_ + limit) << bytes << std::flush))
+        return;
+      ::rmdir(path_.c_str());
+    }
+    path_.clear();
+  }
+  ~ControlGroup() { ::rmdir(path_.c_str()); }
+  ControlGroup(const ControlGroup&) = delete;
+  const std::string& path() const { return path_; }  // empty: none can be made
+
+ private:
+  std::string path_;
+};
+
+TEST(ControlGroups, OfMemoryThatEndAWorkerAreNamed) {
+  const ControlGroup small("150000000"), enough("2000000000");
+  if (small.path().empty() || enough.path().empty()) GTEST_SKIP() << "no control group of memory can be made here";
+  const auto in = [](const ControlGroup& group) {
+    return Limit{"Memory", "echo $$ >" + group.path() + "/cgroup.procs",
+                 "--workers 2 --set job.allocator=torch --set model.name=mlp --set train.batch=64"};
+  };
+  Running running("/bin/bash", {"-c", script(in(small))}, make_job());
+  const auto exit = running.wait(kLong);
+  ASSERT_TRUE(exit.has_value()) << "it hangs: " << running.err();
+  EXPECT_TRUE(*exit == 3 || *exit == 1) << *exit << running.err();
+  EXPECT_NE(running.err().find("its control group has no memory left"), std::string::npos) << running.err();
+  EXPECT_NE(running.err().find(" allows 143 MiB"), std::string::npos) << running.err();
+  Running other("/bin/bash", {"-c", script(in(enough))}, make_job());
+  EXPECT_EQ(other.wait(kLong), 0) << other.err();
+}
 
 /// /dev/shm is small in containers: what processes share lies elsewhere.
 TEST(SharedMemory, NeedsNoDevShm) {

@@ -221,6 +221,7 @@ std::vector<CrewEvent> LocalCrew::take_events() {
     if (c.exit) continue;
     c.exit = reap(c.pid);
     if (!c.exit) continue;
+    if (c.exit->by_signal && c.exit->code == SIGKILL) c.exit->why = memory_.killed();
     logs_.pump();
     if (rendezvous_) rendezvous_->exited(c.who, *c.exit);
     events_.push_back({.kind = CrewEvent::Kind::exited, .who = c.who, .exit = *c.exit});

@@ -14,6 +14,7 @@
 #include "cohaul/job/crew_plan.h"
 #include "cohaul/job/launch_log.h"
 #include "cohaul/job/memory_file.h"
+#include "cohaul/job/memory_limit.h"
 #include "cohaul/job/rendezvous_host.h"
 
 namespace cohaul::job {
@@ -78,6 +79,7 @@ class LocalCrew final : public Crew {
   LaunchLog logs_;
   std::unique_ptr<Mailbox> mailbox_;  // before the rendezvous, whose thread fills it
   std::unique_ptr<RendezvousHost> rendezvous_;
+  MemoryLimit memory_;
   std::vector<Child> children_;
   std::vector<CrewEvent> events_;
 };

@@ -56,7 +56,8 @@ std::vector<int> hosts_of_workers(const std::vector<Member>& members) {
 std::string ProcessExit::text() const {
   if (!by_signal) return "exited with code " + std::to_string(code);
   const char* abbreviation = ::sigabbrev_np(code);
-  return "killed by signal " + std::to_string(code) + (abbreviation ? std::string(" (SIG") + abbreviation + ")" : "");
+  return "killed by signal " + std::to_string(code) + (abbreviation ? std::string(" (SIG") + abbreviation + ")" : "") +
+         (why.empty() ? "" : ": " + why);
 }
 
 int job_exit_code(const ProcessExit& exit) {

@@ -23,8 +23,9 @@ namespace cohaul::job {
 /// How a process ended.
 struct ProcessExit {
   bool by_signal = false;
-  int code = 0;  // exit code, or the signal's number
-  /// "killed by signal 9 (SIGKILL)", "exited with code 1"
+  int code = 0;       // exit code, or the signal's number
+  std::string why{};  // what is known of the cause; empty: nothing
+  /// "killed by signal 9 (SIGKILL)", "exited with code 1", with a colon and the cause where it is known
   std::string text() const;
 };
 

@@ -116,7 +116,7 @@ std::optional<ProcessExit> reap(pid_t child) {
   // Not reaped yet, it keeps its group's number from being given to others.
   ::kill(-child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  return ProcessExit{info.si_code != CLD_EXITED, info.si_status};
+  return ProcessExit{.by_signal = info.si_code != CLD_EXITED, .code = info.si_status};
 }
 
 bool is_stopped(pid_t child) {

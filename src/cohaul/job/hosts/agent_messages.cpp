@@ -157,6 +157,7 @@ AgentMessage message_of(const CrewEvent& e) {
       f["who"] = text_of(e.who);
       f["by signal"] = e.exit.by_signal ? "1" : "0";
       f["code"] = std::to_string(e.exit.code);
+      f["why"] = e.exit.why;
       break;
     case CrewEvent::Kind::decided:
       out.kind = kDecided;
@@ -180,7 +181,7 @@ Result<CrewEvent> event_of(const AgentMessage& m) {
     COHAUL_ASSIGN(const MemberKey who, member_of_text(m.text("who")));
     return CrewEvent{.kind = CrewEvent::Kind::exited,
                      .who = who,
-                     .exit = {m.number("by signal") != 0, static_cast<int>(m.number("code"))}};
+                     .exit = {m.number("by signal") != 0, static_cast<int>(m.number("code")), m.text("why")}};
   }
   if (m.kind == kDecided) {
     const std::int64_t kind = m.number("decision");
