@@ -257,7 +257,7 @@ Status BorrowedModel::follow() {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.tensor.numel() == 0 || item.tensor.const_data_ptr() == item.data) continue;
-    keep_strides(item);  // the graph of a loss may still use the memory that the parameter leaves
+    keep_strides(item);  // a loss's graph may still use the memory that the parameter leaves
     std::memcpy(place(i), data_of(item.tensor), item.tensor.nbytes());
     move_in(item, place(i));
   }
