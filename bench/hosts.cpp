@@ -1,8 +1,8 @@
-// cohaul bench hosts: steps and streams between two hosts, beside PyTorch DDP over Gloo and gRPC.
+// cohaul bench hosts: steps and streams between two hosts, compared with PyTorch DDP over Gloo and with gRPC.
 //
-// Hosts are network namespaces with a cable between them, whose rate `tc` sets (so it needs root, and `ip`). Ours is encrypted unless a row says
-// otherwise; DDP over Gloo is not. Runs of a row alternate; figures are medians. Ours is verified: all runs of a row have the same parameters, those
-// of one host; the peer by its number of parameters.
+// Hosts are network namespaces with a cable between them, whose rate `tc` sets (so it needs root, and `ip`). Cohaul's messages are encrypted unless a
+// row says otherwise; DDP over Gloo is not. Runs of a row alternate; figures are medians. Cohaul's runs are verified: all runs of a row must have the
+// same parameters as one host. The peer's are checked by its number of parameters.
 
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
-// cohaul bench parameters: a step of very many small parameters in one process, beside torch::optim::SGD.
+// cohaul bench parameters: a step of very many small parameters in one process, compared with torch::optim::SGD.
 //
-// Both learn the same loss from the same values, and must end with the same parameters. A third program only runs backward: what remains of a
-// step without it is the trainer's own part. The three alternate, a block of steps each; figures are medians of the blocks.
+// Both learn the same loss from the same values, and must end with the same parameters. A third program runs backward alone; a step minus backward is
+// the trainer's own time. The three alternate, a block of steps each; figures are medians of the blocks.
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>

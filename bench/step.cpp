@@ -1,8 +1,8 @@
-// cohaul bench step: a data-parallel step of two workers with momentum, beside PyTorch's DistributedDataParallel over Gloo.
+// cohaul bench step: a data-parallel step of two workers with momentum, compared with PyTorch's DistributedDataParallel over Gloo.
 //
-// Ours is `cohaul train` on Fashion-MNIST, the reading of samples included; the peer's inputs lie in memory. One thread a process,
-// equal nets, equal samples a step. Runs alternate; figures are medians of the runs' median steps. Ours is verified by its bits (two
-// workers = one process with two slices), the peer by its number of parameters.
+// Cohaul's runs are `cohaul train` on Fashion-MNIST and include reading samples; the peer's inputs are in memory. One thread a process, equal nets,
+// equal samples a step. Runs alternate; figures are medians of the runs' median steps. Cohaul's result is verified by its bits (two workers = one
+// process with two slices), the peer's by its number of parameters.
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

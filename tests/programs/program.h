@@ -11,7 +11,7 @@ namespace cohaul::programs {
 
 enum class Kind { linear, convolution, layer_norm, embedding, recurrent };
 enum class Activation { none, tanh, silu, gelu, relu };
-/// How the weight lies in memory: transposed, with gaps between its rows, or channels last.
+/// The strides of the weight: transposed, with gaps between its rows, or channels last.
 enum class Strides { plain, transposed, gaps, channels_last };
 /// Which part of a layer's use has no gradient. weights: the weights learn by a loss of their own on detached features.
 enum class Detached { no, input, weights };

@@ -12,7 +12,7 @@
 
 namespace cohaul::parallel {
 
-/// What the ranks share: a barrier, and the address of each rank's buffer.
+/// The state that the ranks share: a barrier, and the address of each rank's buffer.
 struct Meeting {
   explicit Meeting(int size) : gate(size), buffers(static_cast<std::size_t>(size)) {}
   std::barrier<> gate;

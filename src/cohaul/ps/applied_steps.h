@@ -21,7 +21,7 @@ class AppliedSteps {
   bool contains(Step step) const {
     return step.value < end_ && !std::binary_search(holes_.begin(), holes_.end(), step.value);
   }
-  /// Adds a step. Returns false, and adds nothing, if the step lies implausibly far ahead.
+  /// Adds a step. Returns false, and adds nothing, if the step is implausibly far ahead.
   bool add(Step step) {
     std::int64_t s = step.value;
     if (s < end_) {

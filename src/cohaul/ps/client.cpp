@@ -22,7 +22,7 @@ namespace {
 
 constexpr Duration kLookAround = kSecond;
 
-/// How long a wait may last.
+/// The deadline of a wait, and where it comes from.
 struct Patience {
   Time since, deadline;
   const char* setting;  // name of the setting with this limit; empty: the caller gave the deadline

@@ -34,7 +34,7 @@ class Coordinator {
   /// Asynchronous modes: all servers have acknowledged the worker's push of this step; worker 0 gets a report if it is due. Synchronous mode: takes
   /// the worker's part of the step's loss; the mean is sent to all as a step_report. Errors: peer_lost, invalid, corrupt.
   Status step_done(WorkerRank from, Step step, const StepDone& done, Time now);
-  /// The worker has said goodbye or died: nobody waits for it any more, and the number of its unfinished step is granted again.
+  /// The worker has said goodbye or died: no worker waits for it any more, and the number of its unfinished step is granted again.
   void gone(WorkerRank worker);
 
   const Stats& stats() const { return stats_; }

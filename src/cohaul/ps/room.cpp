@@ -8,7 +8,7 @@
 namespace cohaul::ps {
 namespace {
 
-// At most so many frames of one worker are handled in a row, so that other workers do not wait long.
+// The number of frames of one worker that are handled in a row. It is limited so that other workers do not wait long.
 constexpr int kFramesPerTurn = 64;
 
 }  // namespace

@@ -222,7 +222,7 @@ Status Server::on_swap(WorkerRank from, const transport::Frame& frame) {
   return {};
 }
 
-/// With body_.
+/// Sends a message whose body is body_.
 void Server::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,

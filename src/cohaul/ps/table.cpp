@@ -209,7 +209,7 @@ void Table::acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack) {
   send(to, Kind::ack, clock);
 }
 
-/// With body_.
+/// Sends a message whose body is body_.
 void Table::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,

@@ -14,7 +14,7 @@
 
 namespace cohaul::ps {
 
-/// What the members share.
+/// The state that the members share.
 class TestMeeting {
  public:
   void lose(const Status& why);

@@ -1,6 +1,6 @@
 #pragma once
 // The buffers of one partition. Readers pin the current version, and an update writes into a buffer that is not pinned, so a version does not change
-// while it is read. If nobody has pinned the current buffer, it is updated in place.
+// while it is read. A current buffer that is not pinned is updated in place.
 
 #include <memory>
 #include <vector>

@@ -60,7 +60,7 @@ struct EngineOptions {
   int slices = 0;               // number of slices of a step's batch; 0: one per data-parallel worker
   bool own_optimizer = false;   // the user's own optimizer updates the parameters, and every worker keeps its own copy
   std::vector<Place> places{};  // for split layers, by parameter; empty: this worker has all parameters whole
-  std::vector<const transport::Arena*> lend{};  // where gradients lie; must outlive the engine
+  std::vector<const transport::Arena*> lend{};  // arenas that contain gradients; must outlive the engine
   /// Asked for losses of members and told of waits while the engine blocks; null: the job. Must outlive the engine.
   Watch* watch = nullptr;
 };

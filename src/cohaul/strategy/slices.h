@@ -1,5 +1,5 @@
 #pragma once
-// How many slices a step's batch is cut into.
+// The number of slices of a step's batch.
 
 #include "cohaul/base/status.h"
 

@@ -54,7 +54,7 @@ Optimizer lamb() {
   return Lamb{.lr = 0.1, .clip_norm = 0.5, .groups = {{.match = {"bias"}, .lr = 0.01, .trust_ratio = false}}};
 }
 
-/// With how many workers, and under which strategy.
+/// A number of workers, and a strategy.
 struct Way {
   int workers = 1;
   strategy::Strategy strategy = strategy::Single{};

@@ -73,7 +73,7 @@ double evaluate(Trainer& t, Net& net) {
   return t.evaluate(kData, [&](const data::Batch& b) { return net.loss(b, 0); }).loss;
 }
 
-/// Trains so many steps, and looks at the averages after every second one.
+/// Trains `steps` steps, and looks at the averages after every second one.
 End train(const Way& way, double ema, std::int64_t steps = kSteps, const std::string& folder = {},
           bool resume = false) {
   End end;

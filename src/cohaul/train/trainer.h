@@ -29,19 +29,19 @@ namespace cohaul::train {
 using Loss = std::function<at::Tensor(const data::Batch&)>;
 using Metrics = std::vector<std::pair<std::string, data::Metric>>;
 
-/// The checkpoints that a loop writes.
+/// The checkpoints that a loop writes. Beside those of `every` and `every_s`, one is always written when the loop has ended.
 struct CheckpointOptions {
   std::string folder{};    // where they are written; empty: no checkpoints are
-  std::int64_t every = 0;  // a checkpoint is written after so many updates; 0: not by count
-  double every_s = 0;      // and after so many seconds; 0: not by time. At the end of the loop one is always written
-  int keep = 3;            // so many of the newest stay, older ones are deleted
+  std::int64_t every = 0;  // number of updates between two checkpoints; 0: not by count
+  double every_s = 0;      // seconds between two checkpoints; 0: not by time
+  int keep = 3;            // number of newest checkpoints that are kept; older ones are deleted
 };
 
 /// Evaluations during fit(), by all workers: after every `every` updates, and after the last one. Asynchronous modes have none (unsupported).
 struct EvaluationOptions {
   const data::DataSet* set = nullptr;  // must outlive the loop; null: no evaluations
   std::int64_t every = 0;              // number of updates between two evaluations
-  /// fit() ends after so many evaluations in a row without a new smallest loss; 0: it does not end early.
+  /// Number of evaluations in a row without a new smallest loss after which fit() ends; 0: it does not end early.
   std::int64_t patience = 0;
   /// When fit() ends, the model gets the parameters and buffers of the evaluation with the smallest loss.
   bool keep_best = false;
@@ -54,15 +54,15 @@ struct EvaluationOptions {
 struct FitOptions {
   /// Samples per update: of all workers together in synchronous modes, per push in asynchronous ones.
   std::int64_t batch = 1;
-  std::int64_t steps = 0;   // length of the loop in updates, over all workers; or
-  std::int64_t epochs = 0;  // in passes over the data; exactly one of both is set
+  std::int64_t steps = 0;   // length of the loop in updates, over all workers
+  std::int64_t epochs = 0;  // length of the loop in passes over the data; exactly one of steps and epochs is set
   bool shuffle = true;
-  std::int64_t log_every = 100;  // a loss is reported after every so many steps
+  std::int64_t log_every = 100;  // number of steps between two reported losses
   CheckpointOptions checkpoint{};
   EvaluationOptions evaluation{};  // used by fit() alone
 };
 
-/// Where the memory of LibTorch's CPU tensors comes from.
+/// The allocator of LibTorch's CPU tensors.
 enum class Allocator : std::uint8_t {
   /// Tensors of 64 KiB and more lie in shared memory, where other workers of the host can read gradients; this lasts until the process ends.
   arena,
@@ -74,8 +74,8 @@ struct TrainerOptions {
   int slices = 0;
   Buffers buffers = Buffers::mean;  // what happens to the model's buffers in a step
   std::uint64_t seed = 0;           // seeds the order of the samples, and LibTorch's random numbers within each step
-  /// After the first update and after every so many updates an event "gradients" reports the norm of each parameter's mean gradient over the batch,
-  /// before clipping. 0: never. Not possible in asynchronous modes and under Tensor (unsupported).
+  /// Number of updates between two events "gradients"; 0: none. The event has the norm of each parameter's mean gradient over the batch, before
+  /// clipping; one always follows the first update. Not possible in asynchronous modes and under Tensor (unsupported).
   std::int64_t watch_gradients = 0;
   /// Decay of an exponential moving average (EMA) of the parameters; 0: none is kept. It starts from the parameters before the first update. After
   /// each update, average = ema · average + (1 − ema) · parameter; a skipped step does not count. In asynchronous modes servers do so at each push.

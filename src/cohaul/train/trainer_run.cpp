@@ -147,7 +147,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
                    several);
 }
 
-/// Returns where split layers lie in the whole ones. Worker 0 writes what is not split into checkpoints.
+/// Returns the positions of this worker's parts in the whole parameters. Worker 0 writes parameters that are not split into checkpoints.
 std::vector<strategy::Place> Trainer::Run::places() const {
   std::vector<strategy::Place> out;
   const Model& model = model_->model();
