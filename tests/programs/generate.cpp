@@ -228,7 +228,7 @@ void mend_loops(Program& p) {
 
 bool is_probe(Act act) { return act == Act::probe_backward || act == Act::probe_grad || act == Act::probe_forward; }
 
-/// Moves events into the program's steps, to places that fit() leaves to the program.
+/// Makes events possible: moves them into the program's steps, and replaces fit() by a loop over batches where it leaves no room for them.
 void mend_events(Program& p) {
   const bool has_statistics = std::ranges::any_of(p.layers, [](const Layer& l) { return l.statistics; });
   std::erase_if(p.events, [&](const Event& e) {

@@ -21,8 +21,8 @@ class PageHeap {
   /// Adds the free pages [pages(), pages() + more). They are never merged with the pages before them.
   void grow(std::uint64_t more);
   std::uint64_t pages() const { return blocks_.size(); }
-  /// Returns the first page of a block of so many pages; nothing if there is none. Free pages that have been touched are kept, up to the larger of
-  /// kSpare and an eighth of the most pages ever in use; the rest is given back.
+  /// Returns the first page of a block of so many pages; nothing if there is none. Free pages are given back when the pages that are in use or
+  /// touched exceed the most that were ever in use at once by an eighth and kSpare.
   std::optional<std::uint64_t> take(std::uint64_t pages);
   /// Frees a block; first: what take() returned.
   void put_back(std::uint64_t first);

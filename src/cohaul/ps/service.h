@@ -1,5 +1,6 @@
 #pragma once
-// Service: runs a server on sockets. A cohaul-server process is one Service; without server processes, workers run one on each of some threads.
+// Service: runs a server on sockets. A cohaul-server process runs one Service. If there are no server processes, workers run each server as a Service
+// on a thread.
 
 #include <atomic>
 #include <map>

@@ -17,7 +17,7 @@ namespace cohaul::sim {
 
 struct Fault {
   enum class Kind : std::uint8_t {
-    kill,  // the process dies: its connections close and lose what is on the way (the launcher's lose nothing)
+    kill,  // it dies: each connection closes, or breaks and loses what is on the way (the launcher's only closes)
     stop,  // it stops for `lasts`; its connections stay open
     slow,  // a worker computes for `lasts`; its heartbeats go on
     hold,  // its messages to `peer` arrive up to `lasts` later

@@ -160,7 +160,7 @@ void Worker::ask() {
   COHAUL_CHECK(session_.ask(loop).ok(), "a step is asked for");
 }
 
-/// Returns whether to leave the loop now. Synchronous: within a step of which nothing has been sent; otherwise before the granted step is begun.
+/// Returns whether to leave the loop now: when so many steps are done as the scenario says, and nothing of the next one has been sent.
 bool Worker::is_time_to_leave() const {
   const auto& leave = scenario_.leave;
   return leave && leave->worker == rank_ && loop_ == 0 && steps_done_ == leave->after && !session_.is_amid_step();

@@ -12,7 +12,7 @@ struct Single {};
 /// Every worker has the model. Gradients are averaged over all workers, and each worker updates the part of the parameters that it owns.
 struct AllReduce {};
 
-/// A server updates when the gradients of all workers for the step have come. The result is the same for any number of workers.
+/// A server updates when the gradients of all workers for the step have come. With the same slices, the result is the same for any number of workers.
 struct Synchronous {};
 /// A server applies each gradient as soon as it comes. Workers do not wait for each other's steps.
 struct Asynchronous {};
