@@ -1,7 +1,7 @@
-// cohaul bench checkpoint: what checkpoints cost two workers that train the mlp. How long a step is held up, beside a copy of as much memory; how
-// much slower training is with one every 50 steps; and how much later the first step comes where a run goes on.
+// cohaul bench checkpoint: what checkpoints cost two workers that train the mlp. It measures how long a step is delayed, compared with copying as
+// much memory; how much slower training is with a checkpoint every 50 steps; and how much later the first step comes when a run continues.
 //
-// What is compared runs in turn; figures are medians.
+// The compared runs alternate; figures are medians.
 
 #include <algorithm>
 #include <barrier>
@@ -25,8 +25,8 @@ constexpr int kSteps = 400, kEvery = 50;
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// What a copy of so many bytes takes where two workers make one at once. As in training, the source was written by the
-/// last step, and the place was used so long ago that no cache has it.
+/// Returns how long two workers take to copy so many bytes at the same time. As in training, the source was written by the last step, and the
+/// destination is in no cache.
 double copy_seconds(std::size_t bytes) {
   constexpr int kCopies = 9;
   constexpr std::size_t kBetween = std::size_t{512} << 20;
@@ -40,7 +40,7 @@ double copy_seconds(std::size_t bytes) {
       both.arrive_and_wait();
       const double begun = now_s();
       std::memcpy(to.data(), from.data(), bytes);
-      const volatile std::byte seen = to[bytes / 2];  // or the copy would be none
+      const volatile std::byte seen = to[bytes / 2];  // otherwise the compiler could remove the copy
       static_cast<void>(seen);
       if (measures) seconds.push_back(now_s() - begun);
     }
@@ -55,7 +55,7 @@ struct Samples {
   std::vector<double> held, copies, slower, later;
 };
 
-/// Of a run that does one step more than are done, without its test: start, resume and one step.
+/// Returns the time of a run that continues and does one more step, without the test set: start, resume and one step.
 Result<double> seconds_of_one_step(const Sets& sets, int first) {
   Sets all = sets;
   all.push_back("train.steps=" + std::to_string(first + 1));

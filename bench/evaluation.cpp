@@ -1,5 +1,5 @@
-// cohaul bench evaluation: how much faster two workers evaluate the cnn than one, beside how much more two processes do that know nothing of each
-// other. Figures are medians of the evaluations in all runs, which go in turn; the losses are equal to the bit.
+// cohaul bench evaluation: how much faster two workers evaluate the cnn than one, compared with two independent processes. Figures are medians of the
+// evaluations in all runs, which alternate; the losses are equal to the bit.
 
 #include <future>
 
@@ -18,7 +18,7 @@ struct Seen {
   json losses = json::array();
 };
 
-/// The evaluations of one run.
+/// Returns the evaluations of one run.
 Result<Seen> evaluate(int workers, const std::vector<std::string>& sets) {
   std::vector<std::string> all{"train.slices=2", "train.batch=16", "train.steps=4", "train.eval_every=1",
                                "job.threads=1"};

@@ -1,8 +1,8 @@
-// cohaul bench hosts: steps and streams between two hosts, beside PyTorch DDP over Gloo and gRPC.
+// cohaul bench hosts: steps and streams between two hosts, compared with PyTorch DDP over Gloo and with gRPC.
 //
-// Hosts are network namespaces with a cable between them, whose rate `tc` sets (so it needs root, and `ip`). Ours is encrypted unless a row says
-// otherwise; DDP over Gloo is not. Runs of a row alternate; figures are medians. Ours is verified: all runs of a row have the same parameters, those
-// of one host; the peer by its number of parameters.
+// Hosts are network namespaces with a cable between them, whose rate `tc` sets (so it needs root, and `ip`). Cohaul's messages are encrypted unless a
+// row says otherwise; DDP over Gloo is not. Runs of a row alternate; figures are medians. Cohaul's runs are verified: all runs of a row must have the
+// same parameters as one host. The peer's are checked by its number of parameters.
 
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ Result<std::string> sh(const std::string& script) {
   return child.out;
 }
 
-/// Two namespaces; they go with it.
+/// Two network namespaces, which its destructor removes.
 class TwoHosts {
  public:
   Status make() {
@@ -56,7 +56,7 @@ class TwoHosts {
         .status();
   }
   ~TwoHosts() { (void)sh("ip netns del " + name(1) + "; ip netns del " + name(2)).ok(); }
-  /// mbit: 0 is as fast as the machine copies.
+  /// Limits the cable's rate. mbit: 0 is no limit.
   Status set_rate(int mbit) const {
     std::string script;
     for (const int h : {1, 2}) {
@@ -79,7 +79,7 @@ struct Bench {
   std::string bin, folder;
   std::vector<std::string> sets;
 
-  /// One command for each of the places (hosts by rank); {} stands for the rank. Returns what rank 0 prints.
+  /// Runs one command for each rank, on host places[rank]; {} in the command stands for the rank. Returns the output of rank 0.
   Result<std::string> all(const std::vector<int>& places, const std::string& environment,
                           const std::string& command) const {
     std::string script;
@@ -142,7 +142,7 @@ struct Bench {
   }
 };
 
-/// Runs both in turn. Returns their medians.
+/// Runs both alternately, and returns their medians.
 Result<std::pair<double, double>> in_turn(int reps, const std::function<Result<double>()>& ours,
                                           const std::function<Result<double>()>& peer) {
   std::vector<double> a, b;

@@ -5,7 +5,7 @@
 
 namespace cohaul::bench {
 
-/// The upper one of two in the middle. v is not empty.
+/// Returns the median; if the number of values is even, the larger of the two in the middle. v must not be empty.
 inline double median(std::vector<double> v) {
   std::ranges::sort(v);
   return v[v.size() / 2];

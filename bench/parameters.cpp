@@ -1,7 +1,7 @@
-// cohaul bench parameters: a step of very many small parameters in one process, beside torch::optim::SGD.
+// cohaul bench parameters: a step of very many small parameters in one process, compared with torch::optim::SGD.
 //
-// Both learn the same loss from the same values, and must end with the same parameters. A third program only runs backward: what remains of a
-// step without it is the trainer's own part. The three alternate, a block of steps each; figures are medians of the blocks.
+// Both learn the same loss from the same values, and must end with the same parameters. A third program runs backward alone; a step minus backward is
+// the trainer's own time. The three alternate, a block of steps each; figures are medians of the blocks.
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -36,10 +36,10 @@ std::vector<at::Tensor> parameters_of(int count, int elements) {
   return out;
 }
 
-/// Half of the sum of squares: one node for all parameters, so that backward is as short as it can be.
+/// Returns half of the sum of squares. All parameters are in one node of the graph, so backward is as short as possible.
 at::Tensor loss_of(const std::vector<at::Tensor>& parameters) { return at::cat(parameters).square().sum() * 0.5; }
 
-/// Milliseconds of one step, over a block of steps.
+/// Returns the milliseconds of one step, measured over a block of steps.
 template <class Step>
 double timed_ms(int steps, Step step) {
   const auto begun = std::chrono::steady_clock::now();
@@ -71,7 +71,7 @@ int run(int count, int elements, int blocks, int steps, const std::string& file)
       for (at::Tensor& p : bare) p.mutable_grad().reset();
       loss_of(bare).backward();
     });
-    if (block == 0) continue;  // to warm up
+    if (block == 0) continue;  // the first block is a warm-up
     torch_ms.push_back(a), cohaul_ms.push_back(b), backward_ms.push_back(c);
   }
   for (int i = 0; i < count; ++i)
@@ -109,11 +109,13 @@ int main(int argc, char** argv) {
                "cohaul bench parameters");
   int count = 10'000, elements = 100, blocks = 15, steps = 20;
   std::string file;
-  app.add_option("--parameters", count, "How many")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--elements", elements, "Of each")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--blocks", blocks, "Alternations")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--steps", steps, "Of a block")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--json", file, "Also write the figures there");
+  app.add_option("--parameters", count, "Number of parameters")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--elements", elements, "Elements of each parameter")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--blocks", blocks, "Blocks of each program")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--steps", steps, "Steps of a block")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--json", file, "Also write the figures to this file");
   CLI11_PARSE(app, argc, argv);
   try {
     return cohaul::bench::run(count, elements, blocks, steps, file);

@@ -1,8 +1,8 @@
-// cohaul bench step: a data-parallel step of two workers with momentum, beside PyTorch's DistributedDataParallel over Gloo.
+// cohaul bench step: a data-parallel step of two workers with momentum, compared with PyTorch's DistributedDataParallel over Gloo.
 //
-// Ours is `cohaul train` on Fashion-MNIST, the reading of samples included; the peer's inputs lie in memory. One thread a process,
-// equal nets, equal samples a step. Runs alternate; figures are medians of the runs' median steps. Ours is verified by its bits (two
-// workers = one process with two slices), the peer by its number of parameters.
+// Cohaul's runs are `cohaul train` on Fashion-MNIST and include reading samples; the peer's inputs are in memory. One thread a process, equal nets,
+// equal samples a step. Runs alternate; figures are medians of the runs' median steps. Cohaul's result is verified by its bits (two workers = one
+// process with two slices), the peer's by its number of parameters.
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -22,14 +22,14 @@ using nlohmann::json;
 
 struct Case {
   const char* model;
-  int batch;  // of a process
+  int batch;  // of one process
   int steps, warmup;
   std::int64_t parameters;
 };
 constexpr Case kCases[] = {
     {"softmax", 100, 2000, 200, 7850}, {"mlp", 64, 200, 20, 1863690}, {"cnn", 64, 40, 8, 1663370}};
 
-/// The result line of a run of ours.
+/// Returns the result line of a run of Cohaul.
 Result<json> ours(const Case& c, int workers, const std::vector<std::string>& sets) {
   std::vector<std::string> all{"train.slices=2",
                                "train.batch=" + std::to_string(2 * c.batch),
@@ -59,7 +59,7 @@ Result<json> peer(const Case& c) {
   return result;
 }
 
-/// One row: the runs in turn, and ours against the bits of one process.
+/// Measures one row: alternating runs. Checks Cohaul's result against the bits of one process.
 Result<json> measure(const Case& c, int reps, const std::vector<std::string>& sets) {
   std::vector<double> mine, theirs;
   std::string name;

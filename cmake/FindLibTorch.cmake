@@ -1,15 +1,15 @@
 # Finds LibTorch without torch's own CMake package, which refuses to load a CUDA build on a machine without CUDA.
 #
-# Looked at, in this order: the Torch that the project has already found, or that the user named (LibTorch_ROOT, Torch_ROOT, Torch_DIR);
+# It tries, in this order: the Torch that the project has already found, or that the user named (LibTorch_ROOT, Torch_ROOT, Torch_DIR);
 # the folders in LibTorch_HINTS (the installed package names the one that Cohaul was built with); the torch of the active Python; .deps/.
-# A LibTorch that is found or named is used or refused; any other that is too old is passed over.
+# If the project has found a LibTorch or the user has named one, it is used or refused; any other that is too old is skipped.
 #
 # Sets LibTorch_FOUND, LibTorch_VERSION, LibTorch_PREFIX (holds include/ and lib/), LibTorch_SOURCE (where it was found, in words).
 # Targets: LibTorch::c10, LibTorch::torch_cpu; LibTorch::torch_cuda with COMPONENTS cuda, where its libraries are all there.
 
-set(_LibTorch_oldest 2.11)  # the first whose headers are C++20
+set(_LibTorch_oldest 2.11)  # the first with headers for C++20
 
-# What a prefix holds: the release without its local part ("2.15.0", not "2.15.0+cu132"); empty where there is no LibTorch.
+# Sets `out` to the release in a prefix, without its local part ("2.15.0", not "2.15.0+cu132"); empty where there is no LibTorch.
 function(_LibTorch_version prefix out)
   set(version "")
   if(EXISTS ${prefix}/lib/libtorch_cpu.so AND EXISTS ${prefix}/lib/libc10.so AND EXISTS ${prefix}/include/ATen/core/Tensor.h)
@@ -25,7 +25,7 @@ function(_LibTorch_version prefix out)
   set(${out} "${version}" PARENT_SCOPE)
 endfunction()
 
-# The prefix of the Torch that find_package(Torch) has already given to the project; empty where it has not.
+# Sets `out` to the prefix of the Torch that find_package(Torch) has already given to the project; empty if it has not.
 function(_LibTorch_of_project out)
   foreach(target torch_cpu torch)
     if(TARGET ${target})
@@ -43,7 +43,7 @@ function(_LibTorch_of_project out)
   set(${out} "" PARENT_SCOPE)
 endfunction()
 
-# The prefix of the active Python's torch, which is looked for and not imported (an import takes seconds); empty where it has none.
+# Sets `out` to the prefix of the active Python's torch; empty if it has none. It is located without an import, which would take seconds.
 function(_LibTorch_of_python out)
   set(find "from importlib.util import find_spec as f; s = f('torch'); print(s.submodule_search_locations[0] if s else '', end='')")
   execute_process(COMMAND python3 -c "${find}" OUTPUT_VARIABLE folder ERROR_QUIET RESULT_VARIABLE result)
@@ -53,7 +53,7 @@ function(_LibTorch_of_python out)
   set(${out} "${folder}" PARENT_SCOPE)
 endfunction()
 
-# Takes `prefix` unless an earlier one was taken. A chosen one (by the project or the user) is taken or refused, any other one may be passed over.
+# Takes `prefix` unless one was taken before. chosen: the project or the user has chosen it, so it is taken or refused, never skipped.
 macro(_LibTorch_try prefix source chosen)
   if("${LibTorch_PREFIX}" STREQUAL "" AND NOT "${prefix}" STREQUAL "")
     _LibTorch_version("${prefix}" _LibTorch_seen)

@@ -1,4 +1,4 @@
-# What every target of Cohaul shares, and `cohaul_folder`: one folder under src/cohaul = one target = one list of what it uses.
+# Settings of all targets of Cohaul, and the function cohaul_folder: each folder under src/cohaul is one target with a list of what it uses.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -11,20 +11,21 @@ endif()
 find_package(Threads REQUIRED)
 
 add_library(cohaul_flags INTERFACE)
-# No contraction: a multiply and an add round twice, in a vector's body as in its tail, so that any cut equals the whole.
+# No contraction of multiply and add: each is rounded, in vector code as in scalar code, so results do not depend on how arrays are cut.
 target_compile_options(cohaul_flags INTERFACE -Wall -Wextra -Wpedantic -Wno-psabi -ffp-contract=off -fno-math-errno)
 foreach(sanitizer IN LISTS COHAUL_SANITIZE)
   target_compile_options(cohaul_flags INTERFACE -fsanitize=${sanitizer} -fno-omit-frame-pointer)
   target_link_options(cohaul_flags INTERFACE -fsanitize=${sanitizer})
 endforeach()
 if(undefined IN_LIST COHAUL_SANITIZE)
-  target_compile_options(cohaul_flags INTERFACE -fno-sanitize-recover=undefined)  # what it finds fails the test
+  target_compile_options(cohaul_flags INTERFACE -fno-sanitize-recover=undefined)  # an error that it finds fails the test
 endif()
 
-# The thread sanitizer beside LibTorch, which it did not compile: what LibTorch itself does is not looked at, and it has one thread.
+# Settings of the thread sanitizer in processes with LibTorch, which was not compiled with it: LibTorch's own accesses are not checked, and it has one
+# thread.
 set(COHAUL_BESIDE_LIBTORCH "TSAN_OPTIONS=ignore_noninstrumented_modules=1;OMP_NUM_THREADS=1")
 
-# cohaul_public(NAME TARGET): the target of a folder, installed as Cohaul::NAME; below LibTorch it is part of Cohaul::core.
+# cohaul_public(NAME TARGET) installs a folder's target as Cohaul::NAME; one below LibTorch is part of Cohaul::core.
 function(cohaul_public name target)
   if(TARGET LibTorch::torch_cpu)
     set_property(GLOBAL APPEND PROPERTY COHAUL_TORCH_FOLDERS ${target})
@@ -34,7 +35,7 @@ function(cohaul_public name target)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# cohaul_program(TARGET): an executable that is installed. It finds the LibTorch that it was built with, which may lie in .deps/.
+# cohaul_program(TARGET) installs an executable. It finds the LibTorch that it was built with, which may be in .deps/.
 function(cohaul_program target)
   if(TARGET LibTorch::torch_cpu)
     set_target_properties(${target} PROPERTIES INSTALL_RPATH ${LibTorch_PREFIX}/lib)
@@ -52,7 +53,7 @@ function(cohaul_folder name)
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "(_test|/main)\\.cpp$")
   file(GLOB headers CONFIGURE_DEPENDS *.h engines/*.h hosts/*.h)
-  list(FILTER headers EXCLUDE REGEX "(-inl|_test|/testing|/test_[a-z_]+)\\.h$")  # of one source file, or of the tests: not public
+  list(FILTER headers EXCLUDE REGEX "(-inl|_test|/testing|/test_[a-z_]+)\\.h$")  # these belong to one source file or to tests, and are not public
 
   if(sources)
     add_library(cohaul_${name} STATIC ${sources})

@@ -1,5 +1,5 @@
-# What others link against: Cohaul::core (below LibTorch) and Cohaul::cohaul (all of it), in this tree and, once installed, through
-# find_package(Cohaul). Installed are the public headers, the libraries, the three executables, and the package.
+# The package that other projects use: Cohaul::core (below LibTorch) and Cohaul::cohaul (all of it), in this tree and, once installed, through
+# find_package(Cohaul). It installs the public headers, the libraries and the three executables.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -14,7 +14,7 @@ set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Cohaul)
 install(EXPORT CohaulCore NAMESPACE Cohaul:: DESTINATION ${package_folder})
 
 if(COHAUL_TORCH)
-  find_package(LibTorch REQUIRED QUIET)  # its targets, for the tests and benchmarks too
+  find_package(LibTorch REQUIRED QUIET)  # its targets are needed by the tests and benchmarks too
   add_library(cohaul_all INTERFACE)
   get_property(torch_folders GLOBAL PROPERTY COHAUL_TORCH_FOLDERS)
   target_link_libraries(cohaul_all INTERFACE cohaul_core ${torch_folders})

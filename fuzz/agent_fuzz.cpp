@@ -1,4 +1,4 @@
-// Foreign messages of agents and launchers: decoded, and what decodes goes through bytes again.
+// Arbitrary bytes as messages of agents and launchers: what can be decoded is encoded and decoded again.
 #include <cstdint>
 #include <cstdlib>
 

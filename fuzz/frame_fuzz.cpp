@@ -1,4 +1,4 @@
-// Foreign bytes as a frame: the header, then whatever its type says. Nothing may crash, nor read past the end.
+// Arbitrary bytes as a frame: the header, then what its type requires. Nothing may crash or read past the end.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)Address::decode({reinterpret_cast<const char*>(data), size});
   if (size < kHeaderBytes) return 0;
 
-  // The checksums would keep the fuzzer out: mend them, so that what lies behind is reached.
+  // The checksums are corrected, since otherwise the fuzzer would not get past them.
   Header header;
   std::memcpy(&header, data, kHeaderBytes);
   ConstBytes body = in.subspan(kHeaderBytes);

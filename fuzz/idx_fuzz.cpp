@@ -1,4 +1,4 @@
-// Any bytes as an IDX file: refused, or decoded to exactly the values that the header counts.
+// Arbitrary bytes as an IDX file: they are refused, or decoded to exactly the values that the header counts.
 
 #include "cohaul/base/check.h"
 #include "cohaul/data/idx_format.h"

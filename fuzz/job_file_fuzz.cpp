@@ -1,5 +1,5 @@
-// A job file, an assignment of --set and a resolved job of anybody's bytes: refused or resolved, and what is resolved survives
-// the way to the workers.
+// Arbitrary bytes as a job file, an assignment of --set and a resolved job: they are refused or resolved, and a resolved job is the same after
+// encoding and decoding.
 
 #include <cstdlib>
 

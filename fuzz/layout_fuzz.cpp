@@ -1,4 +1,4 @@
-// A layout and optimizer settings of anybody's bytes: refused, or a layout that encodes to itself.
+// Arbitrary bytes as a layout and optimizer settings: they are refused, or decoded to a layout that encodes to the same bytes.
 
 #include <cstdlib>
 

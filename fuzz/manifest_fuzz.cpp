@@ -1,4 +1,5 @@
-// A manifest of anybody's bytes: refused, or one that encodes to itself. The hash in its last line is made right, so that the JSON is reached.
+// Arbitrary bytes as a manifest: they are refused, or decoded to one that encodes to the same bytes. The hash in the last line is corrected, so that
+// the JSON is reached.
 
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
-// Foreign bytes as the conversation of the parameter server: every body's decoder; then a whole conversation with a server that knows
-// its job, frame after frame. Nothing may crash, read past an end, or reach a check.
+// Arbitrary bytes as messages of the parameter server: first the decoder of every body, then a whole conversation with a server that has its
+// settings, frame after frame. Nothing may crash, read past an end, or fail a check.
 
 #include <algorithm>
 #include <cstddef>
@@ -46,7 +46,7 @@ void decode_all(ConstBytes in) {
   (void)update::StepPlan::decode(plan);
 }
 
-/// Brings a session that is not busy to a place where it awaits what servers say.
+/// Brings a session that is not busy into a state in which it waits for servers.
 void act(Session& session, std::uint8_t mode, ConstBytes gradient, const update::Layout& layout) {
   if (mode & 64) {
     session.assign();
@@ -67,7 +67,7 @@ void act(Session& session, std::uint8_t mode, ConstBytes gradient, const update:
   (void)session.finish(std::vector<update::PartEnd>(parts.size())).ok();
 }
 
-/// One frame: kind, sender, clock, key, what of the payload (0: none, 1: as long as the partition), length of the body, body.
+/// Returns the next frame of the input: kind, sender, clock, key, kind of payload (0: none, 1: as long as the partition), length of the body, body.
 transport::Frame next_frame(Reader& in, std::int32_t& from, ConstBytes gradient, const update::Layout& layout) {
   transport::Frame frame;
   frame.kind = in.get<std::uint8_t>() % 96;

@@ -1,5 +1,5 @@
-// Foreign bytes as the conversation of an all-reduce: every body's decoder; then a whole conversation with a rank, frame after frame, while
-// it goes through its steps. Nothing may crash, read past an end, or reach a check.
+// Arbitrary bytes as messages of an all-reduce: first the decoder of every body, then a whole conversation with a rank, frame after frame, during its
+// steps. Nothing may crash, read past an end, or fail a check.
 
 #include <algorithm>
 #include <cstddef>
@@ -33,8 +33,8 @@ void decode_all(ConstBytes in) {
   (void)update::GradientFacts::decode(facts).ok();
 }
 
-/// One frame: kind, sender, clock, key, what of the payload, length of the body, body. The fields are near to what is expected, or
-/// nothing behind the first check would be reached.
+/// Returns the next frame of the input: kind, sender, clock, key, kind of payload, length of the body, body. The fields are close to what is
+/// expected; otherwise nothing after the first check would be reached.
 transport::Frame next_frame(Reader& in, int& from, ConstBytes payload) {
   transport::Frame frame;
   frame.kind = static_cast<std::uint16_t>(16 + in.get<std::uint8_t>() % 13);

@@ -1,4 +1,4 @@
-// Foreign control messages: decoded, and those that decode go through a rendezvous.
+// Arbitrary bytes as control messages: those that can be decoded are given to a rendezvous.
 #include <algorithm>
 #include <cstdint>
 
@@ -8,7 +8,7 @@ using namespace cohaul;
 
 namespace {
 
-/// Connections 0 and 1: workers that have joined; 2: a worker that may join; 3: a server that has joined; 4: nobody.
+/// Connections 0 and 1 are workers that have joined, 2 is a worker that may join, 3 a server that has joined, 4 has not introduced itself.
 constexpr int kWorkers = 3;
 
 job::Rendezvous make_rendezvous() {
@@ -26,7 +26,7 @@ job::Rendezvous make_rendezvous() {
   return out;
 }
 
-/// A message whose form is good, of foreign values: by chance few bodies decode, and fewer meetings.
+/// Returns a well-formed message with arbitrary values. Few random bodies can be decoded, and even fewer are meetings.
 job::ControlMessage make_message(std::uint16_t kind, std::int64_t request, std::uint64_t number,
                                  std::string_view text) {
   job::ControlMessage out;
@@ -48,7 +48,7 @@ job::ControlMessage make_message(std::uint16_t kind, std::int64_t request, std::
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   job::Rendezvous rendezvous = make_rendezvous();
   // Input: messages of u8 connection, u8 kind, u64 number, u8 body length, u8 value length, body, value;
-  // of a kind from 128 on, the body is made of the value, and well.
+  // for a kind from 128 on, a well-formed body is made from the value.
   Reader in({reinterpret_cast<const std::byte*>(data), size});
   for (Time now = 1; in.left() > 0; now += kMillisecond) {
     auto connection = in.get<std::uint8_t>();
@@ -74,7 +74,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!message.ok()) continue;
     (void)job::status_of(*message).ok();
     rendezvous.received(connection % 5, *message, now);
-    if (kind % 128 == 17) now += 300 * kMillisecond;  // so that those who wait are told of
+    if (kind % 128 == 17) now += 300 * kMillisecond;  // so much that waiting members are reported
     if (kind % 128 == 18) rendezvous.disconnected(connection % 5, now);
     rendezvous.advance(now);
     (void)rendezvous.take_outgoing();

@@ -1,4 +1,4 @@
-// A safetensors file of anybody's bytes: refused or read, every view inside the file.
+// Arbitrary bytes as a safetensors file: they are refused, or read with every view inside the file.
 
 #include <cstdlib>
 

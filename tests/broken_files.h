@@ -1,5 +1,5 @@
 #pragma once
-// Small data sets, jobs and safetensors files, whole or broken on purpose.
+// Writes small data sets, jobs and safetensors files for tests, valid ones and ones broken on purpose.
 
 #include <cstdint>
 #include <string>
@@ -12,22 +12,22 @@ struct IdxSizes {
   std::uint8_t label_max = 9;
 };
 
-/// The bytes of an IDX file of images [n, rows, columns] and of labels [n].
+/// Return the bytes of an IDX file of images [n, rows, columns] and of labels [n].
 std::string idx_images(std::uint32_t n, std::uint32_t rows, std::uint32_t columns);
 std::string idx_labels(std::uint32_t n, std::uint8_t max);
 
-/// The four files of a data set, its test set of the same sizes.
+/// Writes the four files of a data set; the test set has the same sizes as the training set.
 void write_data(const std::string& folder, const IdxSizes& sizes = {});
-/// Fashion-MNIST with the first `tests` images of its test set, for runs whose evaluation is not the question.
+/// Writes Fashion-MNIST with only the first `tests` images of its test set, for runs in which the evaluation does not matter.
 void write_fashion_mnist(const std::string& folder, std::uint32_t tests);
 void write_file(const std::string& path, const std::string& bytes);
-/// job.toml and its data: softmax on so many images, 3,000 steps of Adam in 6 slices, one thread a worker. Returns the file's path.
+/// Writes job.toml and its data: softmax on so many images, 3,000 steps of Adam in 6 slices, one thread a worker. Returns the file's path.
 std::string write_softmax_job(const std::string& folder, std::uint32_t images);
 std::string gzipped(const std::string& bytes);
-/// What is in a gzipped file, of 64 MiB at most.
+/// Returns the content of a gzipped file, at most 64 MiB.
 std::string unpacked(const std::string& path);
 
-/// A safetensors file with this header, followed by so many bytes.
+/// Returns the bytes of a safetensors file with this header and `data_bytes` bytes of data.
 std::string safetensors(const std::string& header, std::size_t data_bytes);
 
 }  // namespace cohaul::tests

@@ -1,4 +1,4 @@
-// jobs/deep_plain.toml and jobs/deep_residual.toml, shortened: why deep nets have residuals and norms.
+// Runs shortened versions of jobs/deep_plain.toml and jobs/deep_residual.toml, which show why deep nets have residuals and norms.
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@ namespace cohaul::tests {
 namespace {
 
 struct Short {
-  double loss = 0;   // of the test set
-  double first = 0;  // the norm of the first layer's gradient in the first update, as a part of the last layer's
+  double loss = 0;   // loss of the test set
+  double first = 0;  // norm of the first layer's gradient in the first update, divided by that of the last layer's
 };
 
 Short run(const std::string& job) {

@@ -1,5 +1,5 @@
-// What becomes of a run under an engine when a process of it dies or stops, when the cable between its hosts is cut, when the engine starts it again; and
-// what the cable tells. The real engines, where they are installed: Open MPI always is, ./dev accept installs the others.
+// Tests of runs under an engine that starts jobs: a process dies or stops, the cable between hosts is cut, the engine starts the run again; and what
+// can be read on the cable. They use the real engines where these are installed: Open MPI always is, ./dev accept installs the others.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -18,7 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::vector<std::string> kServers{"strategy.name=parameter_server", "strategy.servers=1"};
-using Runs = std::vector<std::unique_ptr<Running>>;  // torchrun has an agent on each host; of the others there is one
+// One per host for torchrun, which has an agent on each; one in all for the others.
+using Runs = std::vector<std::unique_ptr<Running>>;
 
 std::string err_of(const Runs& runs) {
   std::string out;
@@ -28,19 +29,19 @@ std::string err_of(const Runs& runs) {
 
 class Faults : public Engines {
  protected:
-  /// Sends a signal to a task of a run of two workers and a server: all end, and somebody says `who`.
+  /// Sends a signal to a task of a run with two workers and a server. Expects that all processes end and that an error names `who`.
   void strike(const std::string& of_program, int task, int signal, const std::string& who) {
     const auto running = start_long(3, kServers + Arguments{"job.peer_timeout_s=3"});
     const std::vector<pid_t> victim = processes(*running, of_program, task);
     ASSERT_EQ(victim.size(), 1u);
     ::kill(victim.front(), signal);
     EXPECT_TRUE(eventually(20, [&] { return all_of(*running) <= (signal == SIGSTOP ? 1u : 0u); })) << running->err();
-    // MPICH and Slurm wait for a stopped process, torchrun for half a minute. It ends by itself when it goes on.
+    // MPICH and Slurm wait for a stopped process, torchrun for half a minute. The process ends by itself when it is continued.
     ::kill(victim.front(), SIGCONT);
     const std::optional<int> exit = running->wait(2 * kSoon);
     ASSERT_TRUE(exit.has_value()) << "it hangs: " << running->err();
     EXPECT_NE(*exit, 0);
-    // MPICH may end them all before anybody can say it, and says itself that one was killed.
+    // MPICH may end all processes before one of them can report the loss; it then says itself that one was killed.
     const bool mpich_ended_all = GetParam().name == "MPICH" && signal == SIGKILL &&
                                  (running->out() + running->err()).find("BAD TERMINATION") != std::string::npos;
     EXPECT_TRUE(mpich_ended_all || running->err().find(who) != std::string::npos) << running->out() << running->err();
@@ -92,7 +93,7 @@ class Cable : public Engines {
     out.push_back(start(2, train(pairs), name == "MPICH" ? mpich : open_mpi));
     return out;
   }
-  /// A run without end, in the middle of it.
+  /// Starts a run without end, and returns when it is training.
   Runs start_long_on_hosts(std::vector<std::string> pairs) const {
     pairs.push_back("train.steps=10000000");
     Runs out = start_on_hosts(pairs);
@@ -117,13 +118,13 @@ class Cable : public Engines {
   std::string enter_ = home_.file("enter"), secret_ = home_.file("secret");
 
  private:
-  /// What Open MPI and MPICH take for ssh.
+  /// Writes the program that Open MPI and MPICH use instead of ssh.
   std::string remote_shell() const {
     const std::string path = home_.file("shell");
     write_program(path, "[ \"$1\" = -x ] && shift\nhost=$1; shift\nexec " + enter_ + " $host sh -c \"$*\"\n");
     return path;
   }
-  /// Slurm's daemons are on this host; its tasks go on from there.
+  /// Writes the program with which Slurm's tasks, whose daemons are on this host, move to their hosts.
   std::string task_of_slurm() const {
     const std::string path = home_.file("task");
     write_program(path, "exec " + enter_ + " $((SLURM_PROCID + 1)) \"$@\"\n");
@@ -141,7 +142,7 @@ TEST_P(Cable, ThatIsCutForFourSecondsIsWaitedFor) {
   ASSERT_TRUE(eventually(kLong, [&] { return is_stepping(runs); })) << err_of(runs);
   hosts_->cut(2);
   ::sleep(4);
-  EXPECT_EQ(hash_of(runs), "");  // it was in mid-step
+  EXPECT_EQ(hash_of(runs), "");  // the run ended within a step
   hosts_->mend(2);
   for (const auto& run : runs) EXPECT_EQ(run->wait(kLong), 0) << run->err();
   EXPECT_NE(hash_of(runs), "");
@@ -170,14 +171,14 @@ TEST_P(Cable, TheEnginesProcessOfAHostMayBeKilled) {
   ::kill(parent_of(second.front()), SIGKILL);
   EXPECT_TRUE(eventually(2 * kSoon, [&] { return workers(runs) == 0; })) << err_of(runs);
   if (GetParam().name == "Slurm")
-    ::kill(runs.front()->pid(), SIGKILL);  // srun waits for Slurm to miss the step's process
+    ::kill(runs.front()->pid(), SIGKILL);  // otherwise srun waits until Slurm misses the step's process
   for (const auto& run : runs) {
     const std::optional<int> exit = run->wait(60);
     EXPECT_TRUE(exit.has_value() && *exit != 0) << err_of(runs);
   }
 }
 
-/// The engine's own words are not Cohaul's: it may say which command it starts.
+/// Only Cohaul's messages are checked; the engine may say which command it starts.
 TEST_P(Cable, TellsNothing) {
   const std::string saved = home_.file("saved");
   const auto capture = [&](bool in_the_clear) {
@@ -191,7 +192,7 @@ TEST_P(Cable, TellsNothing) {
   EXPECT_GT(bytes.size(), 100'000u);
   EXPECT_EQ(pieces_in(bytes, read_file(saved)), 0u);
   for (const char* words : {kSecret, "[model]", "all_reduce"}) EXPECT_EQ(bytes.find(words), std::string::npos) << words;
-  // That it would be seen.
+  // This run shows that plain text would be seen.
   const std::string clear = capture(true);
   EXPECT_GT(pieces_in(clear, read_file(saved)), 5u);
   EXPECT_NE(clear.find("all_reduce"), std::string::npos);
@@ -207,7 +208,7 @@ class Again : public Engines {
   static bool has(const std::string& record, const std::string& kind) {
     return read_file(record).find("\"record\":\"" + kind + "\"") != std::string::npos;
   }
-  /// The end of a run that went on: with the parameters of one that nobody broke.
+  /// Expects that a run continued, and ended with the parameters of a run that was not interrupted.
   void expect_went_on(const std::string& record) const {
     EXPECT_TRUE(has(record, "resumed")) << read_file(record);
     const auto lines = json_lines(read_file(record));
@@ -233,7 +234,7 @@ TEST_P(Requeued, AJobGoesOnFromItsNewestCheckpoint) {
   Running requeue("/usr/bin/scontrol", {"requeue", job});
   ASSERT_EQ(requeue.wait(kLong), 0) << requeue.err();
   EXPECT_FALSE(has(record, "result"));
-  // Slurm lets a job wait for two minutes, unless it is told to begin.
+  // Slurm waits two minutes before it starts a job again, unless it is told to begin.
   EXPECT_TRUE(eventually(kLong, [&] {
     Running begin("/usr/bin/scontrol", {"update", "JobId=" + job, "StartTime=now"});
     (void)begin.wait(kSoon);

@@ -1,5 +1,5 @@
 #pragma once
-// Runs under the engines that start jobs: the real ones, where they are installed.
+// Runs under the real engines that start jobs, where these are installed.
 
 #include <gtest/gtest.h>
 
@@ -20,8 +20,8 @@ inline const Arguments kRun = set({"train.steps=60"});
 
 struct Engine {
   std::string name, program;
-  Arguments arguments;        // the number of tasks follows
-  std::string task_variable;  // of a task: its number
+  Arguments arguments;        // followed by the number of tasks
+  std::string task_variable;  // variable with a task's number
 };
 inline void PrintTo(const Engine& engine, std::ostream* out) { *out << engine.name; }
 
@@ -45,11 +45,11 @@ class Engines : public testing::TestWithParam<Engine> {
   Arguments train(const std::vector<std::string>& pairs = {}) const {
     return Arguments{COHAUL_BIN "/cohaul", "train", job_, "--record", "{}/record", "--quiet"} + kRun + set(pairs);
   }
-  /// What Cohaul's own launcher gives.
+  /// Returns the parameters' hash of the same run under Cohaul's own launcher.
   std::string own(const std::vector<std::string>& pairs = {}) const {
     return tests::train(job_, Arguments{"--workers", "2"} + kRun + set(pairs)).hash();
   }
-  /// Processes of a program that `running` has started; 0 ≤ task: that task alone.
+  /// Returns the processes of a program that `running` has started; task ≥ 0: of that task alone.
   std::vector<pid_t> processes(const Running& running, const std::string& program, int task = -1) const {
     std::vector<pid_t> out;
     const std::string wanted = GetParam().task_variable + "=" + std::to_string(task);
@@ -68,7 +68,7 @@ class Engines : public testing::TestWithParam<Engine> {
     (void)std::from_chars(stat.data() + at, stat.data() + stat.size(), parent);
     return parent;
   }
-  /// A run without end, in the middle of it.
+  /// Starts a run without end, and returns when it is training.
   std::unique_ptr<Running> start_long(int tasks, std::vector<std::string> pairs = {}) const {
     pairs.push_back("train.steps=10000000");
     auto running = start(tasks, train(pairs));

@@ -1,4 +1,4 @@
-// `cohaul train` and `cohaul launch` as tasks of engines: the real ones, where they are installed. Open MPI always is (./dev setup); ./dev accept
+// Tests of `cohaul train` and `cohaul launch` as tasks of the real engines, where these are installed. Open MPI always is (./dev setup); ./dev accept
 // installs the others.
 
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ TEST_P(Engines, ItsLastTasksAreTheServers) {
   EXPECT_EQ(hash_of(*running), own(servers));
 }
 
-/// A member talks through the job's store, and shares memory.
+/// The program uses the job's store and shared memory.
 TEST_P(Engines, ItsTasksRunAnyProgram) {
   const std::string member = COHAUL_BIN "/job_member";
   const auto alone = start(3, {member});
@@ -74,7 +74,7 @@ TEST_P(Engines, AKilledWorkerEndsAll) {
   ASSERT_TRUE(exit.has_value());
   EXPECT_NE(*exit, 0);
   if (GetParam().name != "OpenMPI" && GetParam().name != "Slurm")
-    return;  // the others kill worker 0 before it knows more
+    return;  // the others kill worker 0 before it knows the reason
   const std::string place = "pid " + std::to_string(second.front()) + " on ";
   EXPECT_NE(running->err().find("cohaul: the first failure: worker 1: "), std::string::npos) << running->err();
   EXPECT_NE(running->err().find(place), std::string::npos) << running->err();
@@ -89,10 +89,10 @@ TEST_P(Engines, WorkersEndWithTheEngine) {
   EXPECT_TRUE(eventually(kSoon, [&] { return processes(*running, "cohaul-worker").empty(); }));
 }
 
-/// torchrun's summary has the cause of the process that failed by itself.
+/// torchrun's summary names the cause of the process that failed by itself.
 class Torchrun : public Engines {
  protected:
-  /// The line of a process's failure in its summary, after "Root Cause".
+  /// Returns the line about a process's failure in its summary, after "Root Cause".
   static std::string cause(const Running& running) {
     const std::string err = running.err();
     const std::size_t root = err.rfind("Root Cause");
@@ -125,13 +125,13 @@ TEST_P(Torchrun, ShowsWhoWasKilled) {
   EXPECT_EQ(running->err().find("traceback : worker"), std::string::npos) << running->err();
 }
 
-/// The two "hosts" are this one, which the remote shell is told to reach; torchrun has an agent on each. Open MPI's daemons crash now and then where two of
-/// them share the topology of one host (rtc hwloc).
+/// Both "hosts" are this one, which the remote shell reaches; torchrun has an agent on each. Open MPI's daemons sometimes crash if two of them share
+/// the topology of one host (rtc hwloc), so that is switched off.
 class TwoHosts : public Engines {
  protected:
   using Runs = std::vector<std::unique_ptr<Running>>;
 
-  /// Two workers, each on a host of its own.
+  /// Starts two workers, each on a host of its own.
   Runs start_on_two(const std::vector<std::string>& pairs) const {
     const std::string shell = home_.file("shell");
     write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nshift\nexec sh -c \"$*\"\n");
@@ -149,7 +149,7 @@ class TwoHosts : public Engines {
       out.push_back(start(has_agents ? 1 : 2, train(pairs), hosts.at(GetParam().name)));
     return out;
   }
-  /// What worker 0 has recorded, whichever of them it is.
+  /// Returns what worker 0 has recorded, whichever run it is in.
   static std::string hash_of(const Runs& runs) {
     std::string out;
     for (const auto& run : runs) out += tests::hash_of(*run);
@@ -160,7 +160,7 @@ class TwoHosts : public Engines {
 TEST_P(TwoHosts, WorkersFindEachOther) {
   const Runs refused = start_on_two({});
   for (const auto& run : refused) EXPECT_NE(run->wait(kLong), 0);
-  EXPECT_EQ(hash_of(refused), "");  // why is said by all, but mpirun may end them first
+  EXPECT_EQ(hash_of(refused), "");  // all processes report the reason, but mpirun may end them first
   const std::string hash_here = own();
   const std::string secret = home_.file("secret");
   write_file(secret, std::string(64, 's'));

@@ -1,5 +1,5 @@
-// The examples, built against the installed tree, as their users start them: alone, by `cohaul launch`, by another launcher, and by
-// `cohaul train --program`.
+// Tests of the examples, built against the installed tree and started as users do: alone, by `cohaul launch`, by another launcher, and by `cohaul
+// train --program`.
 
 #include <gtest/gtest.h>
 
@@ -48,7 +48,7 @@ TEST(Examples, OwnLoopLaunched) {
   }
 }
 
-// RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; servers are threads of the workers then.
+// The launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; servers are threads of the workers then.
 TEST(Examples, OwnLoopUnderAnotherLauncher) {
   int port = 21000 + static_cast<int>(::getpid() % 8000);
   for (const char* strategy : kOwnLoops) {
@@ -72,7 +72,7 @@ TEST(Examples, Quickstart) {
   }
 }
 
-// A user's own model takes job files, in every strategy; the synchronous ones give the bits of one process.
+// A user's own model is trained by job files in every strategy; the synchronous ones give the bits of one process.
 TEST(Examples, OwnModelInEveryStrategy) {
   const TemporaryFolder folder = fresh_folder();
   const std::string job = folder.file("job.toml");
@@ -106,7 +106,7 @@ TEST(Examples, OwnModelInEveryStrategy) {
   EXPECT_NE(tensor.err.find("cohaul::parallel::Factory"), std::string::npos) << tensor.err;
 }
 
-// What is installed finds its own worker, servers and job files.
+// The installed command finds its own worker, servers and job files.
 TEST(Examples, TheInstalledCommand) {
   Said said = shell(with_limit(kInstalled + " train " COHAUL_INSTALLED
                                             "/prefix/share/cohaul/jobs/softmax.toml --workers 2 --quiet --set "

@@ -1,5 +1,5 @@
-// What becomes of a run when a process of it dies, stops, never comes or is slow, or its user interrupts it: it ends, nobody is left
-// behind, and the error names who and what. Real processes, killed and stopped at moments that a seed chooses.
+// Tests of runs in which a process dies, stops, never comes or is slow, or which the user interrupts: the run ends, no process is left, and the error
+// names which process and why. Real processes are killed and stopped at moments that a seed chooses.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -19,9 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kPeerTimeout = 2;
-// A machine may be slow; a hang is longer than this.
+// A run that takes longer than this hangs, even on a slow machine.
 constexpr double kLong = 60;
-// From the first failure to the last process's end: what the launcher takes at most, and as much again.
+// From the first failure to the last process's end: twice the time that the launcher needs at most.
 constexpr double kEnd = 10;
 constexpr int kStepsToTheEnd = 200;
 
@@ -43,7 +43,7 @@ peer_timeout_s = 2
 
 enum class Moment { joining, mid_step, end };
 
-/// What happens in one run, drawn from its seed.
+/// What happens in one run; drawn from its seed.
 struct Plan {
   int seed = 0, workers = 2, servers = 0, rank = 0, delay_ms = 0;
   std::string victim{}, mode{}, transport{};
@@ -68,7 +68,7 @@ Plan plan_of(int seed) {
   if (!p.of_launcher()) p.rank = static_cast<int>(random.below(p.victim == "worker" ? p.workers : p.servers));
   p.kill = random.below(2) == 0;
   p.moment = static_cast<Moment>(random.below(3));
-  // To the end it is but an evaluation, a file and some goodbyes.
+  // After the last step there are only an evaluation, a file and some goodbyes.
   p.delay_ms = static_cast<int>(random.below(p.moment == Moment::joining    ? 1000
                                              : p.moment == Moment::mid_step ? 200
                                                                             : 12));
@@ -99,7 +99,7 @@ Arguments train_command(const Arguments& more) {
 
 void pause_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
-/// What the record has so far; its last line may be half written.
+/// Returns the record so far; its last line may be incomplete.
 std::string record_of(const Running& running) { return read_file(running.folder() + "/record"); }
 bool has(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
 
@@ -116,7 +116,7 @@ bool reached(const Running& running, int step) {
   });
 }
 
-/// Nobody is left within the time, and no file bears its final name that is not whole.
+/// Expects that no process is left after the time, and that no incomplete file has its final name.
 void expect_clean(const Running& running, double limit_s) {
   EXPECT_TRUE(eventually(limit_s, [&] { return running.descendants().empty(); })) << [&] {
     std::string left = "left behind:";
@@ -133,7 +133,7 @@ void expect_clean(const Running& running, double limit_s) {
   EXPECT_EQ(file->tensors().size(), 2u);
 }
 
-/// The error's line and what the user reads name who and how.
+/// Expects that the record's error and stderr name the process and the reason.
 void expect_error(const Running& running, int exit, const std::string& who, const std::vector<std::string>& says) {
   const auto line = last_line(running);
   EXPECT_EQ(line.value("record", ""), "error") << record_of(running);
@@ -145,7 +145,7 @@ void expect_error(const Running& running, int exit, const std::string& who, cons
 
 class Fault : public testing::TestWithParam<int> {
  protected:
-  /// Waits for the moment, and strikes.
+  /// Waits for the moment, and sends the signal.
   static void strike(const Plan& p, const Running& running) {
     const pid_t first = running.find(p.of_launcher() ? "worker" : p.victim, p.rank, kLong);
     ASSERT_NE(first, 0) << running.err();
@@ -235,7 +235,7 @@ INSTANTIATE_TEST_SUITE_P(Worker, Slow, testing::Values("all_reduce", "bounded"),
 
 class StandsStill : public testing::TestWithParam<std::string> {};
 
-/// Alive, heartbeats and all, but without progress: the others wait to their deadline, some of them for those who wait.
+/// The worker lives and sends heartbeats, but makes no progress. The others wait to their deadline, some of them for those that wait.
 TEST_P(StandsStill, AWorkerIsNamed) {
   Running running(train_command(set({"model.name=slow", "model.seconds=1000", "job.step_timeout_s=3"}) +
                                 settings({.workers = 3, .servers = 2, .mode = GetParam(), .transport = "auto"}) +
@@ -256,7 +256,7 @@ INSTANTIATE_TEST_SUITE_P(Worker, StandsStill, testing::Values("all_reduce", "syn
 struct Interruption {
   std::string name;
   int signal;
-  bool group;  // as a terminal's Ctrl-C
+  bool group;  // to the whole process group, as by a terminal's Ctrl-C
   Moment moment;
 };
 void PrintTo(const Interruption& i, std::ostream* out) { *out << i.name; }
@@ -267,7 +267,7 @@ TEST_P(Interrupted, AllEndWithinFiveSeconds) {
   const Interruption& i = GetParam();
   Running running(train_command(settings({.workers = 2, .servers = 1, .mode = "async", .transport = "auto"})),
                   make_job());
-  // At the first moment the command asks a worker whether the job could run.
+  // In the first phase the command asks a worker whether the job could run.
   if (i.moment == Moment::joining) ASSERT_TRUE(eventually(kLong, [&] { return !running.descendants().empty(); }));
   else ASSERT_TRUE(reached(running, 30)) << running.err();
   const double before = running.seconds();

@@ -1,4 +1,4 @@
-// `--hosts`: jobs on several hosts over ssh, which are network namespaces of this machine.
+// Tests of `--hosts`: jobs on several hosts over ssh. The hosts are network namespaces of this machine.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -35,7 +35,7 @@ class Hosts : public testing::Test {
                                  const std::string& hosts = "node1:2,node2:2") const {
     return std::make_unique<Running>(COHAUL_BIN "/cohaul", command(pairs, hosts) + more);
   }
-  /// A run without end, in the middle of it.
+  /// Starts a run without end, and returns when it is training.
   std::unique_ptr<Running> start_long(const std::vector<std::string>& pairs = {}) const {
     std::vector<std::string> all{"train.steps=10000000", "train.log_every=1"};
     all.insert(all.end(), pairs.begin(), pairs.end());
@@ -43,7 +43,7 @@ class Hosts : public testing::Test {
     EXPECT_TRUE(eventually(kLong, [&] { return has_stepped(*running); })) << running->err();
     return running;
   }
-  /// What one host gives.
+  /// Returns the parameters' hash of the same run on one host.
   std::string own(const std::vector<std::string>& pairs = {}) const {
     return train(job_, Arguments{"--workers", "4"} + set({"train.steps=60"}) + set(pairs)).hash();
   }
@@ -95,7 +95,8 @@ TEST_F(Hosts, GiveTheBitsOfOneHostAndResultsComeHome) {
   EXPECT_EQ(record_lines(*running).front().at("job").at("train").at("save"), saved);
   EXPECT_GT(fs::file_size(saved), 1000u);
   const std::string table = read_file(running->folder() + "/table.csv");
-  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 3 + 1) << table;  // columns, steps, an evaluation
+  // The line of columns, steps, an evaluation.
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 3 + 1) << table;
   EXPECT_FALSE(fs::is_empty(board));
   EXPECT_NE(read_file(folder_.file("logs/worker_0.log")).find("step 60"), std::string::npos);
   EXPECT_NE(running->out().find("60 steps"), std::string::npos) << running->out();
@@ -154,7 +155,7 @@ TEST_F(Hosts, CtrlCEndsAll) {
 
 TEST_F(Hosts, CtrlCEndsWhatHasNotBegun) {
   const auto running = start({}, {}, "node1,nodown");
-  ::usleep(300'000);  // ssh still looks for a host that is not there
+  ::usleep(300'000);  // ssh is still trying to reach a host that does not exist
   ::kill(running->pid(), SIGINT);
   EXPECT_EQ(running->wait(kSoon), 128 + SIGINT) << running->err();
   EXPECT_TRUE(nothing_left());
@@ -221,7 +222,7 @@ TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
     for (const char* words : {"PRIVATE KEY", "fashion-mnist", "softmax", "all_reduce", "COHAUL_"})
       EXPECT_EQ(bytes.find(words), std::string::npos) << words;
   }
-  // That it would be seen: the same in plain text, by tasks that know each other's place.
+  // The same in plain text, by tasks that know each other's place, shows that it would be seen.
   Capture cable(hosts_->port(1));
   std::vector<std::unique_ptr<Running>> tasks;
   for (int rank = 0; rank < 2; ++rank) {
@@ -235,7 +236,7 @@ TEST_F(Hosts, SayNothingThatTheCableCouldTell) {
   EXPECT_NE(bytes.find("all_reduce"), std::string::npos);
 }
 
-/// One that knows the secret, but comes too late, and one that counts other tasks: both are refused, and the job goes on.
+/// A process that knows the secret but comes too late, and one that counts other tasks, are both refused, and the job goes on.
 TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
   const std::string secret = folder_.file("secret");
   write_file(secret, std::string(64, 's'));
@@ -258,7 +259,7 @@ TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
   EXPECT_TRUE(nothing_left());
 }
 
-/// Nothing that a host writes by itself is needed for the training: neither temporary files nor logs.
+/// Training needs nothing that is written to a host's disk: neither temporary files nor logs.
 TEST_F(Hosts, MayHaveNoRoomLeft) {
   const std::string enter = folder_.file("enter"), shell = folder_.file("shell"), logs = folder_.file("logs"),
                     kept = "/run/cohaul-kept";
@@ -266,7 +267,7 @@ TEST_F(Hosts, MayHaveNoRoomLeft) {
   fs::create_directory(logs);
   const std::string hash_here = own();
   for (const std::string& full : {std::string("/tmp"), std::string("/dev/shm"), logs}) {
-    // Host 2 has a disk of its own there, of which nothing is left. It still sees this test's folder, which lies in /tmp.
+    // Host 2 has a disk of its own there, which is full. It still sees this test's folder, which is in /tmp.
     write_file(shell, "#!/bin/sh\nhost=$1\nshift\n[ $host = node2 ] || exec " + enter + " $host sh -c \"$*\"\nexec " +
                           enter + " node2 sh -ec '\nmkdir -p " + kept + "\nmount --bind " + folder_.path() + " " +
                           kept + "\nmount -t tmpfs -o size=64k full " + full + "\nif [ " + full +
@@ -298,7 +299,7 @@ TEST_F(Hosts, AreMeasuredPairByPair) {
     EXPECT_GT(pairs[0].at(figure), 0) << figure;
 }
 
-/// However the workers are spread, and whichever of them share memory.
+/// The result does not depend on how workers are spread over hosts, nor on which of them share memory.
 TEST(Shapes, OfHostsGiveTheBitsOfOne) {
   if (const std::string why = why_no_hosts(); !why.empty()) GTEST_SKIP() << why;
   const SshHosts hosts(4);

@@ -1,4 +1,4 @@
-// Two hosts with two workers each: the bits of one host, and what crosses the cable.
+// Tests of two hosts with two workers each: the results have the bits of one host, and each byte crosses the cable once.
 
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ constexpr double kLong = 120;
 constexpr int kSteps = 12;
 constexpr double kParameterBytes = 4.0 * (784 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 10 + 10);
 
-/// Worker r on hosts places[r]. Returns the hash of the parameters.
+/// Trains with worker r on host places[r]. Returns the hash of the parameters.
 std::string train_on(const SshHosts& hosts, const std::vector<int>& places, const Arguments& arguments) {
   std::vector<std::unique_ptr<Running>> runs;
   const Arguments train{COHAUL_BIN "/cohaul", "train", COHAUL_JOBS "/mlp.toml", "--record", "{}/record", "--quiet"};
@@ -26,8 +26,8 @@ std::string train_on(const SshHosts& hosts, const std::vector<int>& places, cons
   return hash_of(*runs.front());
 }
 
-/// Of gradients and of new parameters, the half that the other host owns goes out, and the half that this one owns. Where one host
-/// has all servers, all gradients go there, and all parameters come back.
+/// A host sends the half of the gradients that the other host owns, and the half of the new parameters that it owns itself. If one host has all
+/// servers, all gradients go to it and all parameters come back.
 TEST(TwoLevels, GiveTheBitsOfOneAndSendEachByteOnce) {
   if (!why_no_hosts().empty()) GTEST_SKIP() << why_no_hosts();
   const SshHosts hosts(2);
@@ -36,7 +36,7 @@ TEST(TwoLevels, GiveTheBitsOfOneAndSendEachByteOnce) {
   ASSERT_NE(one_host, "");
   const Arguments plain = run + set({"job.plaintext=true"});
   const Arguments servers =
-      plain + set({"strategy.name=parameter_server", "strategy.servers=2"});  // they are the last two tasks
+      plain + set({"strategy.name=parameter_server", "strategy.servers=2"});  // the servers are the last two tasks
   for (const auto& [places, arguments] :
        {std::pair(std::vector{1, 1, 2, 2}, plain), std::pair(std::vector{1, 2, 1, 2}, plain),
         std::pair(std::vector{1, 1, 2, 2, 1, 2}, servers), std::pair(std::vector{1, 1, 2, 2, 2, 2}, servers),
@@ -45,7 +45,7 @@ TEST(TwoLevels, GiveTheBitsOfOneAndSendEachByteOnce) {
     const double before[] = {hosts.sent(1), hosts.sent(2)};
     EXPECT_EQ(train_on(hosts, places, arguments), one_host);
     const double least[] = {(kSteps + 1) * kParameterBytes,
-                            kSteps * kParameterBytes};  // worker 0's go out at the start
+                            kSteps * kParameterBytes};  // worker 0's parameters are sent at the start
     for (int h : {0, 1}) {
       const double sent = hosts.sent(h + 1) - before[h];
       EXPECT_GT(sent, least[h]);

@@ -1,4 +1,4 @@
-// Limits of the system: a run works within them, or names the limit and the fix; nothing kills it in silence.
+// Tests of limits of the system: a run works within them, or names the limit and the fix; it is never killed without a message.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -30,9 +30,9 @@ threads = 1
 
 struct Limit {
   std::string name;
-  std::string limit;  // of bash, before the run
+  std::string limit;  // a command of bash before the run
   std::string more{};
-  std::vector<std::string> says{};  // empty: it works
+  std::vector<std::string> says{};  // what the error says; empty: the run works
 };
 void PrintTo(const Limit& l, std::ostream* out) { *out << l.name; }
 
@@ -113,7 +113,7 @@ TEST(ControlGroups, OfMemoryThatEndAWorkerAreNamed) {
   EXPECT_EQ(other.wait(kLong), 0) << other.err();
 }
 
-/// /dev/shm is small in containers: what processes share lies elsewhere.
+/// /dev/shm is small in containers, so shared memory is not in it.
 TEST(SharedMemory, NeedsNoDevShm) {
   if (::getuid() != 0 || std::system("unshare -m true 2>/dev/null") != 0) GTEST_SKIP() << "needs a mount namespace";
   const Limit tiny{"", "mount -t tmpfs -o size=4k tmpfs /dev/shm; head -c 4096 /dev/zero >/dev/shm/full",
@@ -122,7 +122,7 @@ TEST(SharedMemory, NeedsNoDevShm) {
   EXPECT_EQ(running.wait(kLong), 0) << running.err();
 }
 
-/// A program's own malloc stays what it is, beside the arena and without it.
+/// A program's own malloc is not replaced, with the arena and without it.
 TEST(Malloc, OfTheUsersStays) {
   const std::string library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
   if (!std::filesystem::exists(library)) GTEST_SKIP() << library << " is not there: install libjemalloc2";
@@ -138,7 +138,7 @@ TEST(Malloc, OfTheUsersStays) {
   }
 }
 
-/// The record has the same bits whoever allocates.
+/// The record has the same bits with every allocator.
 class Allocators : public testing::TestWithParam<std::string> {};
 
 TEST_P(Allocators, GiveTheSameBits) {

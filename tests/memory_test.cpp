@@ -1,4 +1,4 @@
-// How much memory a training needs beside what LibTorch needs for it.
+// Compares the memory that a training needs with what LibTorch alone needs for it.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Trains a cnn with batches of random sizes, and prints the most memory that it had at once, in KiB: memory_use empty|torch|cohaul DATA STEPS.
-// "empty" makes LibTorch and the model ready, and trains nothing.
+// Trains a cnn with batches of random sizes, and prints the most memory that it used at once, in KiB: memory_use empty|torch|cohaul DATA STEPS.
+// "empty" sets up LibTorch and the model, and trains nothing.
 #include <ATen/Parallel.h>
 #include <torch/nn.h>
 #include <torch/optim/sgd.h>
@@ -25,7 +25,7 @@ nn::Sequential cnn() {
                         nn::Flatten(), nn::Linear(64 * 7 * 7, 512), nn::ReLU(), nn::Linear(512, 10));
 }
 
-/// The first so many samples, another number each time.
+/// A random number of samples from the beginning of the batch.
 struct Part {
   torch::Tensor loss(nn::Sequential& net, const torch::Tensor& input, const torch::Tensor& target) {
     const std::int64_t n = sizes(random);

@@ -1,4 +1,4 @@
-// What the user reads of a failure: one line with who, what and where, and nothing that is not so.
+// Tests of what the user reads about a failure: one line that says which process, what and where, and nothing that is wrong.
 
 #include <gtest/gtest.h>
 
@@ -122,7 +122,7 @@ TEST(Launch, NamesWhoDoesNotJoinInItsTime) {
   EXPECT_TRUE(has(running.err(), "worker 1: did not join within 1.0 s")) << running.err();
 }
 
-/// Two trainings of one program, one after the other, alone and as several workers.
+/// One program trains twice, one after the other, alone and as several workers.
 class Twice : public testing::TestWithParam<std::string> {};
 
 TEST_P(Twice, RunsOrSaysWhy) {

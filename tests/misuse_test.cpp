@@ -1,5 +1,5 @@
-// What the user gets for bad input, end to end: exit code 2 and one line that names place, key, reason and fix, before a worker
-// computes or a socket opens, and with nothing written but that line's record.
+// Tests of bad input, end to end: exit code 2 and one line that names place, key, reason and fix, before a worker computes or a socket is opened.
+// Nothing but that line's record is written.
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -35,7 +35,7 @@ const std::string kOwn = COHAUL_OWN_WORKER;
 
 struct Case {
   std::string name;
-  std::vector<std::string> says;  // all of it; "{}" is the test's folder
+  std::vector<std::string> says;  // parts of the message; "{}" is the test's folder
   Arguments arguments{};          // after `train JOB`
   std::string from{}, to{};       // a change of the job file
   std::function<void(const std::string& folder)> prepare{};
@@ -43,7 +43,7 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
-/// A port of loopback that somebody listens on: whoever opened a socket at it would say that it is taken.
+/// A port of loopback on which the test listens: a process that opened a socket there would report that it is taken.
 class TakenPort {
  public:
   TakenPort() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
@@ -78,7 +78,7 @@ void expect_refusal(Running& running, const std::vector<std::string>& says) {
     EXPECT_FALSE(file.path().filename().string().starts_with("end")) << file.path();
 }
 
-/// The record is the error's line alone: no process has joined.
+/// Expects that the record has only the error's line, so no process has joined.
 void expect_only_the_error(const Running& running, const std::string& record) {
   const auto lines = json_lines(record);
   ASSERT_EQ(lines.size(), 1u) << record;
@@ -236,7 +236,7 @@ INSTANTIATE_TEST_SUITE_P(
 constexpr const char* kTrainImages = "/data/train-images-idx3-ubyte";
 constexpr const char* kTrainLabels = "/data/train-labels-idx1-ubyte";
 
-/// A data set of which one file holds other bytes.
+/// A data set with one file replaced by other bytes.
 Case data(std::string name, std::string path, std::string bytes, std::vector<std::string> says) {
   says.push_back("{}/job.toml:5: data.path = \"{}/data\": {}" + path);
   return {.name = std::move(name), .says = std::move(says), .prepare = [=](const std::string& folder) {
@@ -300,7 +300,7 @@ INSTANTIATE_TEST_SUITE_P(
              [](const std::string& f) { write_data(f + "/data", {.rows = 14, .columns = 14}); }}),
     name_of);
 
-/// A safetensors file that train.init names.
+/// A case with a safetensors file that train.init names.
 Case init(std::string name, std::string header, std::size_t bytes, std::vector<std::string> says) {
   says.push_back("cohaul: --set: train.init = \"{}/init\": ");
   return {std::move(name), std::move(says), set({"train.init={}/init"}), "", "", [=](const std::string& folder) {
@@ -402,7 +402,7 @@ struct Line {
 };
 void PrintTo(const Line& l, std::ostream* out) { *out << l.name; }
 
-/// Refused with nothing but a line: not even a record.
+/// The command is refused with one line, without even a record.
 class LineRefused : public testing::TestWithParam<Line> {};
 
 TEST_P(LineRefused, AtOnce) {
@@ -466,7 +466,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Line{"NoBench", {"bench", "speed"}, {"bench speed: no such bench"}}),
     name_of);
 
-/// The job file itself.
+/// The job file itself is missing or unreadable.
 TEST(JobFile, ThatIsNone) {
   struct {
     const char *path, *text;
@@ -499,7 +499,7 @@ TEST(Address, Taken) {
   expect_only_the_error(running, read_file(running.folder() + "/record"));
 }
 
-/// The small job itself is good.
+/// The small job is valid, without any change.
 TEST(GoodJob, Runs) {
   Running running({"train", "{}/job.toml", "--workers", "2"}, make_job({}));
   EXPECT_EQ(running.wait(120), 0) << running.err();

@@ -1,4 +1,4 @@
-// The update rules against the optimizers that they are named after, in LibTorch itself: 100 steps of random gradients.
+// Compares the update rules with LibTorch's optimizers of the same name: 100 steps with random gradients.
 
 #include <gtest/gtest.h>
 #include <torch/optim/adagrad.h>
@@ -73,7 +73,7 @@ void expect_the_same(const Case& c) {
     rule->apply(gradient.data_ptr<T>(), ours.data_ptr<T>(), ours.data_ptr<T>(), arrays.data(), kElements,
                 c.ours.rule.lr, step);
   }
-  // Relative to an element's size, or to one where it is near zero.
+  // The difference relative to the element, or to one if the element is near zero.
   double largest = ((ours - theirs).abs() / theirs.abs().clamp_min(1)).max().template item<double>();
   EXPECT_LT(largest, 1e-6) << c.name;
   EXPECT_GT((ours - torch::zeros_like(ours)).abs().max().template item<double>(), 0) << c.name;

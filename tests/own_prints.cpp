@@ -1,5 +1,5 @@
-// A user's own program that prints before its job and in each step: own_prints DATA DONE [twice]. What it came to goes into the file DONE. A program
-// that it starts is ended by SIGPIPE as ever.
+// A user's own program that prints before its job and in each step: own_prints DATA DONE [twice]. It writes its result into the file DONE. A program
+// that it starts can still be ended by SIGPIPE.
 #include <signal.h>
 #include <torch/nn.h>
 

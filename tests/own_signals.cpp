@@ -1,5 +1,5 @@
-// A user's own program with an endless loop that has checkpoints: own_signals DATA FOLDER [handler]. With "handler" SIGTERM is the program's
-// own: it leaves the loop, and says so.
+// A user's own program with an endless loop that writes checkpoints: own_signals DATA FOLDER [handler]. With "handler" the program handles SIGTERM
+// itself: it leaves the loop and prints that.
 #include <signal.h>
 #include <torch/nn.h>
 

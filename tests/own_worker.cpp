@@ -1,10 +1,10 @@
-// A user's own program, as `--program` starts it. Models of its own:
+// A user's own program for `--program`. It has models of its own:
 //   two_layers   of model.width hidden units
 //   dies         one linear layer; each batch takes 20 ms, and worker 1 is killed in the 30th that it sees
 //   misfits      one linear layer; LibTorch refuses the shape of the third batch that worker model.worker sees
 //   slow         one linear layer; worker 1 takes model.seconds for the third batch that it sees
-// Under a name that ends with "absent", its worker 1 never joins; with "talks", it prints before worker_main, on both streams; with "plain", its
-// worker 1 has LibTorch without the wide instructions of the machine.
+// If the program's name ends with "absent", its worker 1 never joins; if it ends with "talks", it prints to both streams before worker_main;
+// if it ends with "plain", LibTorch uses no wide instructions in its worker 1.
 #include <signal.h>
 #include <torch/nn.h>
 #include <unistd.h>

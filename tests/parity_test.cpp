@@ -1,4 +1,5 @@
-// N processes equal one process: bit for bit where the order of sums is fixed, close to independent arithmetic everywhere.
+// Tests that N processes give the result of one process: bit for bit where the order of sums is fixed, and close to independent arithmetic
+// everywhere.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +28,7 @@ Arguments all_reduce(int workers) {
 
 std::string job(const std::string& model) { return COHAUL_JOBS "/" + model + ".toml"; }
 
-/// The modes whose sums have one order, each twice: what arrives first differs from run to run.
+/// Returns the modes whose sums have one order. Each appears twice, because messages arrive in another order in each run.
 std::vector<Arguments> exact_modes() {
   std::vector<Arguments> out;
   for (int repetition = 0; repetition < 2; ++repetition)
@@ -43,7 +44,7 @@ std::vector<Arguments> exact_modes() {
 struct Case {
   const char* model;
   int steps, batch;
-  Arguments smaller{};  // what keeps a large model short
+  Arguments smaller{};  // settings that make a large model faster
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.model << ", " << c.steps << " steps of " << c.batch; }
 
@@ -116,7 +117,7 @@ TEST(Ema, TheResultIsOfTheAveragesInEveryMode) {
   ASSERT_EQ(one.exit, 0) << one.err;
   EXPECT_NE(one.hash(), plain.hash());
   EXPECT_NE(one.result().value("loss", 0.0), plain.result().value("loss", 0.0));
-  // What is saved has the result's loss: a run of one step at rate 0 from it.
+  // The saved parameters have the result's loss: shown by a run of one step at rate 0 that starts from them.
   const RunResult from = train(job("softmax"), set({"train.init=" + file, "train.steps=1", "optimizer.lr=0"}));
   EXPECT_EQ(from.hash(), one.hash()) << from.err;
   EXPECT_EQ(train(job("softmax"), averaged + set({"train.use_ema=false"})).hash(), plain.hash());
@@ -136,7 +137,7 @@ TEST(Plateau, FollowsTheEvaluationsOfAJob) {
            "schedule.name=plateau", "schedule.patience=0", "schedule.threshold=0.99", "schedule.factor=0.5"});
   const RunResult one = train(job("softmax"), common);
   ASSERT_EQ(one.exit, 0) << one.err;
-  // The first evaluation is the best; no other is a hundredth of it.
+  // The first evaluation is the best, since no other loss can be a hundredth of it.
   std::vector<double> rates;
   for (const auto& line : one.record)
     if (line.value("record", "") == "step") rates.push_back(line.value("lr", 0.0));
@@ -159,7 +160,7 @@ TEST(Asynchronous, ReachesTheAccuracyOfOneProcess) {
   }
 }
 
-/// Random parameters as a file to start from.
+/// Writes random parameters into a file to start from.
 SoftmaxModel random_model(const std::string& path) {
   Random random(11);
   std::vector<float> weight(7840), bias(10);

@@ -1,4 +1,4 @@
-// Whoever reads what a run writes may go away, as `head` does: the run goes on, saves, and its exit code tells of the training.
+// Tests of readers that stop reading what a run writes, as `head` does: the run goes on and saves, and its exit code is that of the training.
 
 #include <gtest/gtest.h>
 
@@ -31,14 +31,14 @@ threads = 1
 
 struct Reader {
   std::string name;
-  std::string line;  // of bash: COHAUL is the command, JOB its job
+  std::string line;  // a line of bash: cohaul is the command, JOB its job
   std::string more{};
 };
 void PrintTo(const Reader& r, std::ostream* out) { *out << r.name; }
 
 TemporaryFolder make_job() { return job_folder(kJob); }
 
-/// The line, whose run leaves its exit code in the file `code`.
+/// Returns the line as a script that writes the run's exit code into the file `code`.
 std::string script(const Reader& reader) {
   std::string line =
       "set -o pipefail; cd {}; cohaul() { " COHAUL_BIN "/cohaul \"$@\"; echo $? >code; }; " + reader.line;
@@ -75,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(Readers, Gone,
                                                 "mkfifo r; head -1 r & cohaul train JOB --workers 2 --record r; wait"}),
                          [](const auto& info) { return info.param.name; });
 
-/// A failure is told by the exit code, though nobody reads of it.
+/// A failure is reported by the exit code, even if its message is not read.
 TEST(AReaderThatHasGone, DoesNotHideAFailure) {
   const Reader reader{"", "mkfifo r; head -1 r & cohaul train JOB --workers 2 --record r 2>&1 | head -1; wait",
                       "--program " COHAUL_OWN_WORKER " --set model.name=dies"};

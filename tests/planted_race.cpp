@@ -1,4 +1,4 @@
-// A race on purpose, in the place where it is hardest to see: a function that autograd calls, in two trainings that share a process and nothing else.
+// A deliberate race where it is hardest to see: in a function that autograd calls, in two trainings that share nothing but a process.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
@@ -11,7 +11,7 @@
 using namespace cohaul;
 
 int main() {
-  long gradients = 0;  // written by both, guarded by nothing
+  long gradients = 0;  // written by both, without a lock
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i)
     threads.emplace_back([&] {

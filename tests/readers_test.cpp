@@ -1,5 +1,5 @@
-// What a run writes, read by the programs that it is for: TensorBoard's and safetensors' Python packages. The table is read here. What `cohaul kubernetes`
-// prints is read as YAML, and its pods are run as processes.
+// Reads what a run writes with the programs that it is for: TensorBoard's and safetensors' Python packages. The table is read here. The output of
+// `cohaul kubernetes` is read as YAML, and its pods are run as processes.
 
 #include <gtest/gtest.h>
 
@@ -65,7 +65,7 @@ class Readers : public testing::Test {
     return fs::exists(COHAUL_READERS "/tensorboard") && fs::exists(COHAUL_READERS "/safetensors") &&
            fs::exists(COHAUL_READERS "/yaml");
   }
-  /// The ConfigMap and the JobSet.
+  /// Returns the ConfigMap and the JobSet.
   nlohmann::json manifest(const std::string& job, const Arguments& more) {
     Running command(Arguments{"kubernetes", job, "--image", "cohaul"} + more);
     EXPECT_EQ(command.wait(60), 0) << command.err();
@@ -78,7 +78,7 @@ class Readers : public testing::Test {
 
 constexpr const char* kNotThere = "the Python packages of cmake/readers.txt are not there: ./dev setup installs them";
 
-/// [[step, value], …] of a record's events; a value of 32 bits.
+/// Returns [[step, value], …] of a record's events, with values of 32 bits.
 nlohmann::json series(const RunResult& run, const std::string& kind, const std::string& name) {
   nlohmann::json out = nlohmann::json::array();
   for (const auto& line : run.record)
@@ -139,7 +139,7 @@ TEST_F(Readers, TheTableHasARowForEachLineOfTheRecord) {
     rows.emplace_back();
     for (std::string cell; std::getline(cells, cell, ',');) rows.back().push_back(cell);
   }
-  ASSERT_EQ(rows.size(), 5u);  // heads, three steps, one evaluation
+  ASSERT_EQ(rows.size(), 5u);  // column names, three steps, one evaluation
   const auto cell = [&](std::size_t row, const std::string& column) {
     const auto at = static_cast<std::size_t>(std::ranges::find(rows[0], column) - rows[0].begin());
     return at < rows[row].size() ? rows[row][at] : "no such column";
@@ -180,7 +180,7 @@ TEST_F(Readers, AManifestSaysWhatKubernetesNeeds) {
                        &job = spec["replicatedJobs"][0]["template"]["spec"];
   EXPECT_EQ(documents[0]["kind"], "ConfigMap");
   EXPECT_EQ(job_set["apiVersion"], "jobset.x-k8s.io/v1alpha2");
-  EXPECT_EQ(job_set["metadata"]["name"], "true");  // a word, though YAML has another use for it
+  EXPECT_EQ(job_set["metadata"]["name"], "true");  // a text, though YAML could read it as a boolean
   EXPECT_EQ(spec["failurePolicy"]["maxRestarts"], 5);
   EXPECT_EQ(spec["failurePolicy"]["rules"][0]["action"], "FailJobSet");
   EXPECT_EQ(spec["replicatedJobs"].size(), 1u);
@@ -198,7 +198,7 @@ TEST_F(Readers, AManifestSaysWhatKubernetesNeeds) {
   EXPECT_EQ(pod["containers"][0]["resources"]["requests"]["cpu"], "2");
 }
 
-/// Each pod is a process here, with the manifest's command and environment, and what Kubernetes adds to it.
+/// Each pod is a process here, with the manifest's command and environment, and with what Kubernetes adds.
 TEST_F(Readers, PodsTrainAsTheManifestSays) {
   if (!there()) GTEST_SKIP() << kNotThere;
   const std::string end = home_.file("end.safetensors");
@@ -220,7 +220,7 @@ TEST_F(Readers, PodsTrainAsTheManifestSays) {
     for (const nlohmann::json& variable : container["env"]) {
       const std::string name = variable["name"];
       std::string value = variable.contains("value") ? std::string(variable["value"]) : std::string(40, '7');
-      if (name == "COHAUL_MEET_AT") value = "127.0.0.1";  // the cluster's name for it
+      if (name == "COHAUL_MEET_AT") value = "127.0.0.1";  // in place of the name in the cluster
       all.push_back(name + "=" + value);
     }
     for (const std::string word : container["command"])

@@ -1,4 +1,4 @@
-// job.restarts: a job whose processes are killed is started again from its newest checkpoint, and ends as if nobody had killed it.
+// Tests of job.restarts: a job whose processes are killed is started again from its newest checkpoint, and ends as if none had been killed.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -29,7 +29,7 @@ class Restart : public testing::Test {
     const std::vector<std::int64_t> all = checkpoint::list(checkpoints());
     return all.empty() ? 0 : all.back();
   }
-  /// Kills worker 1 when there is a checkpoint of this try.
+  /// Kills worker 1 when this try has written a checkpoint.
   void kill_worker(const Running& running) const {
     const std::int64_t before = newest();
     ASSERT_TRUE(eventually(kLong, [&] { return newest() > before; })) << running.err();
@@ -60,7 +60,8 @@ TEST_F(Restart, GoesOnFromTheNewestCheckpoint) {
   EXPECT_NE(second.at("message").get<std::string>().find("worker 1: killed by signal 9"), std::string::npos) << second;
   EXPECT_NE(second.at("from").get<std::string>().find(checkpoints() + "/step-"), std::string::npos) << second;
   EXPECT_NE(running.err().find("restart 2 of 2, from "), std::string::npos) << running.err();
-  const std::string table = read_file(running.folder() + "/table");  // of all tries, with one line of columns
+  // The table of all tries, with one line of columns.
+  const std::string table = read_file(running.folder() + "/table");
   EXPECT_EQ(table.find("step,loss"), 0u);
   EXPECT_EQ(table.find("step,loss", 1), std::string::npos);
   EXPECT_NE(table.find("\n50,"), std::string::npos);

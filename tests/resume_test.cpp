@@ -1,5 +1,5 @@
-// Runs whose processes are killed at random moments, also while a checkpoint is written, and that go on with other numbers of workers and servers: they
-// end with the parameters of the run that nobody killed. COHAUL_KILLS: how many such runs.
+// Kills processes of runs at random moments, also while a checkpoint is written, and continues with other numbers of workers and servers. The runs
+// end with the parameters of a run that was not interrupted. COHAUL_KILLS: the number of such runs.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLong = 120;
-constexpr int kKillsMax = 4;  // of one run
+constexpr int kKillsMax = 4;  // most kills of one run
 
 constexpr const char* kJob = R"([model]
 name = "softmax"
@@ -59,7 +59,7 @@ void write_job(const std::string& folder) {
   write_data(folder + "/data", {.images = 2000, .labels = 2000});
 }
 
-/// How a part of the run is done.
+/// Returns random arguments for a part of the run.
 Arguments draw_way(Random& random) {
   const int workers = 1 + static_cast<int>(random.below(4));
   Arguments out = set({"job.workers=" + std::to_string(workers)});
@@ -68,8 +68,8 @@ Arguments draw_way(Random& random) {
   return random.below(3) == 0 ? out + set({"job.transport=tcp"}) : out;
 }
 
-/// Starts it, and kills a process of it after a while: a worker, a server, or the launcher; at any moment, or soon after it has written a checkpoint.
-/// Whether it was over before.
+/// Starts the command, and kills one of its processes after a while: a worker, a server or the launcher, at any moment or soon after it has written a
+/// checkpoint. Returns whether the run had ended before.
 bool run_and_kill(Random& random, const Arguments& command, const std::string& checkpoints, std::string& said) {
   const std::vector<std::int64_t> before = checkpoint::list(checkpoints);
   Running running(command);

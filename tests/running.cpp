@@ -18,7 +18,8 @@ namespace cohaul::tests {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kMarker = "COHAULS_TEST_RUN=";  // not COHAUL_…, which the launcher keeps from its processes
+// Not COHAUL_…, because the launcher removes these from its processes' environment.
+constexpr const char* kMarker = "COHAULS_TEST_RUN=";
 
 bool is_zombie(const fs::path& process) {
   const std::string stat = read_file(process / "stat");
@@ -82,7 +83,7 @@ Running::Running(const std::string& program, Arguments arguments, TemporaryFolde
     ::execve(argv[0], argv.data(), envp.data());
     ::_exit(126);
   }
-  ::setpgid(pid_, pid_);  // whichever of the two is first
+  ::setpgid(pid_, pid_);  // parent and child both call it, since either may be first
   for (int fd : {in, out, err}) ::close(fd);
 }
 

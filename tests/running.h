@@ -1,5 +1,5 @@
 #pragma once
-// The built `cohaul` as a process of its own, with all that it starts.
+// Runs the built `cohaul` as a process, with all processes that it starts.
 
 #include <sys/types.h>
 
@@ -17,32 +17,32 @@ namespace cohaul::tests {
 
 using Arguments = std::vector<std::string>;
 
-/// A new empty folder, which goes with its owner.
+/// Returns a new empty folder, which is removed with its owner.
 TemporaryFolder fresh_folder();
-/// Every "{}" replaced.
+/// Returns the text with every "{}" replaced by the folder.
 std::string with_folder(std::string text, const std::string& folder);
-/// The whole file; empty: none.
+/// Returns the whole file; empty if there is none.
 std::string read_file(const std::string& path);
-/// The JSON lines of a text; a line that is none fails the test.
+/// Returns the JSON lines of a text; a line that is not JSON fails the test.
 std::vector<nlohmann::json> json_lines(const std::string& text);
 
-/// Asks every few milliseconds; false: not within limit_s.
+/// Checks the condition every few milliseconds. Returns false if it does not hold within limit_s.
 bool eventually(double limit_s, const std::function<bool()>& condition);
 
 struct Found {
   pid_t pid = 0;
-  std::string role;  // of one that the launcher started: "worker", "server"; else empty
+  std::string role;  // role of a process that the launcher started: "worker", "server"; else empty
   int rank = -1;
 };
 
-/// Runs in a process group of its own, stdout and stderr in `out` and `err` of its folder. Its descendants are known by a variable in
-/// their environment. At the end of its scope what still runs is killed, and the folder removed.
+/// A program in a process group of its own, with stdout and stderr in the files `out` and `err` of its folder. Its descendants are recognized by a
+/// variable in their environment. The destructor kills what still runs, and removes the folder.
 class Running {
  public:
-  /// Arguments of `cohaul`; "{}" in them stands for the folder.
+  /// Starts `cohaul` with these arguments, in which "{}" stands for the folder.
   explicit Running(Arguments arguments, TemporaryFolder folder = fresh_folder())
       : Running(COHAUL_BIN "/cohaul", std::move(arguments), std::move(folder)) {}
-  /// Of another program.
+  /// Starts another program.
   Running(const std::string& program, Arguments arguments, TemporaryFolder folder = fresh_folder());
   ~Running();
   Running(const Running&) = delete;
@@ -53,11 +53,11 @@ class Running {
   std::string err() const { return read_file(folder_.file("err")); }
   double seconds() const;  // since the start
 
-  /// The exit code, 128 + signal if it was killed; nothing: still there after limit_s.
+  /// Returns the exit code, 128 + signal if it was killed; nothing if it still runs after limit_s.
   std::optional<int> wait(double limit_s);
-  /// Those it has started, directly or not, and that live (a zombie does not).
+  /// Returns the living processes that it has started, directly or not (zombies excluded).
   std::vector<Found> descendants() const;
-  /// Waits for a worker or server to be there; 0: not in time.
+  /// Waits until there is this worker or server, and returns it; 0: not in time.
   pid_t find(const std::string& role, int rank, double limit_s) const;
 
  private:

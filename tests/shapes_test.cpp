@@ -1,4 +1,4 @@
-// The models of the zoo on data of other sizes and numbers of classes than MNIST's: they follow from the data.
+// Trains the zoo's models on data with other sizes and numbers of classes than MNIST's: the models follow the data.
 
 #include <gtest/gtest.h>
 
@@ -25,7 +25,7 @@ threads = 1
 struct Fit {
   std::string model;
   std::vector<std::string> sets;
-  std::string last;  // the parameter of one value a class
+  std::string last;  // the parameter with one value for each class
 };
 void PrintTo(const Fit& f, std::ostream* out) { *out << f.model; }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Softmax regression in plain double precision: arithmetic that shares no code with the library, nor with LibTorch.
+// Softmax regression in plain double precision, without any code of Cohaul or LibTorch.
 
 #include <string>
 #include <vector>
@@ -11,7 +11,7 @@ struct SoftmaxModel {
   std::vector<double> bias;    // [classes]
 };
 
-/// Images in [0, 1] row by row, labels; of gzipped IDX files.
+/// Images, row by row with values in [0, 1], and labels.
 struct Images {
   std::vector<double> pixels;
   std::vector<int> labels;
@@ -19,7 +19,7 @@ struct Images {
 };
 Images read_images(const std::string& images_gz, const std::string& labels_gz);
 
-/// `steps` steps of plain SGD; step s takes samples (s·batch + i) mod n.
+/// Does `steps` steps of plain SGD; step s uses the samples (s·batch + i) mod n.
 void train(SoftmaxModel& model, const Images& data, int batch, int steps, double lr);
 
 }  // namespace cohaul::tests

@@ -100,7 +100,7 @@ double SshHosts::sent(int host) const {
 std::string SshHosts::address(int host) const { return network_ + "." + std::to_string(host); }
 
 SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").value()), count_(count) {
-  const int number = ::getpid() % 5000;  // so that tests may run side by side
+  const int number = ::getpid() % 5000;  // so that several tests can run at the same time
   bridge_ = "ch" + std::to_string(number);
   network_ = "10." + std::to_string(100 + number / 250) + "." + std::to_string(number % 250);
   const std::string key = folder_.file("key"), config = folder_.file("config");
@@ -123,7 +123,7 @@ SshHosts::SshHosts(int count) : folder_(TemporaryFolder::make("cohaul-hosts").va
   out << "Host nodown\n  HostName " << address(77) << "\nHost *\n  IdentityFile " << key
       << "\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n"
          "  ConnectTimeout 2\n";
-  // sshd writes its number once it listens.
+  // sshd writes its process id when it is listening.
   for (int i = 1; i <= count_; ++i)
     must("for k in $(seq 500); do [ -s " + folder_.file("pid") + std::to_string(i) +
          " ] && exit 0; sleep 0.01; done; exit 1");

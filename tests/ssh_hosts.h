@@ -1,5 +1,5 @@
 #pragma once
-// Hosts for tests: network namespaces with a name of their own and an sshd, joined by a bridge. They need root.
+// Hosts for tests: network namespaces, each with a name of its own and an sshd, connected by a bridge. They need root.
 
 #include <sys/types.h>
 
@@ -12,20 +12,20 @@
 
 namespace cohaul::tests {
 
-/// Empty: hosts can be made here. Else why not.
+/// Returns why hosts cannot be made here; empty: they can.
 std::string why_no_hosts();
 
-/// How many pieces of a file of parameters are among the bytes.
+/// Returns how many pieces of a file of parameters are among the bytes.
 std::size_t pieces_in(const std::string& bytes, const std::string& saved);
 
-/// What goes through an interface of this machine, from now until it is read.
+/// Captures what goes through an interface of this machine, until it is read.
 class Capture {
  public:
-  /// Throws std::runtime_error where the interface cannot be listened to.
+  /// Starts the capture. Throws std::runtime_error if the interface cannot be opened.
   explicit Capture(const std::string& interface);
   ~Capture();
   Capture(const Capture&) = delete;
-  /// All bytes so far, packet after packet. Ends the capture.
+  /// Ends the capture, and returns all bytes, packet after packet.
   const std::string& bytes();
 
  private:
@@ -38,30 +38,31 @@ class Capture {
 
 class SshHosts {
  public:
-  /// "node1" … "nodeN"; beside them "nodown", which is not there. Throws std::runtime_error, naming the command that failed.
+  /// Makes the hosts "node1" … "nodeN"; the name "nodown" leads to no host. Throws std::runtime_error, naming the command that failed.
   explicit SshHosts(int count);
   ~SshHosts();
   SshHosts(const SshHosts&) = delete;
 
-  /// For --ssh.
+  /// Returns the command for --ssh.
   const std::string& ssh() const { return ssh_; }
-  /// This machine's interface to all of them.
+  /// Returns this machine's interface to all hosts.
   const std::string& bridge() const { return bridge_; }
-  /// This machine's end of the cable of host 1 ….
+  /// Returns this machine's end of the cable to a host, counted from 1.
   std::string port(int host) const;
-  /// Of /usr/bin/nsenter, before a program: it runs on host 1 … without ssh, as a task of an engine that meets on host 1.
+  /// Returns arguments of /usr/bin/nsenter, to be followed by a program: it runs on the host, without ssh, as a task of an engine whose rendezvous is
+  /// on host 1.
   std::vector<std::string> as_task(int host, int rank, int tasks) const;
-  /// Writes a program to `path`: "PATH HOST COMMAND…" runs on host 1 …, without ssh. There the hosts are known as
-  /// node1 …, and host 1 as node0, too.
+  /// Writes a program to `path` such that "PATH HOST COMMAND…" runs a command on a host without ssh. There the hosts are known as node1 …, and host 1
+  /// also as node0.
   void write_enter(const std::string& path) const;
-  /// Bytes that host 1 … has sent through its cable.
+  /// Returns how many bytes the host has sent through its cable.
   double sent(int host) const;
-  /// "10.11.0.2", of host 1 …
+  /// Returns the host's address, such as "10.11.0.2".
   std::string address(int host) const;
-  /// Cuts or mends the cable of host 1 ….
+  /// Cuts or restores the host's cable.
   void cut(int host);
   void mend(int host);
-  /// Of a program that runs on host 1 ….
+  /// Returns the processes of a program on the host.
   std::vector<pid_t> processes(int host, const std::string& program) const;
 
  private:

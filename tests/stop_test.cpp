@@ -1,4 +1,4 @@
-// Runs that are asked by signals for a checkpoint, or for one and their end.
+// Tests of signals that ask a run for a checkpoint, or for a checkpoint and its end.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -24,13 +24,13 @@ constexpr const char* kFolder = "train.checkpoint={}/checkpoints";
 class Stop : public testing::Test {
  protected:
   Stop() { (void)write_softmax_job(home_.path(), 2000); }
-  /// Without its end, unless `steps` says one.
+  /// Returns the command of a run without end, unless `steps` is given.
   Arguments command(const Arguments& more, const std::string& steps = "1000000") {
     return Arguments{"train", home_.file("job.toml"), "--record", "{}/record", "--quiet"} +
            set({"train.steps=" + steps}) + more;
   }
   static Arguments with(const std::vector<std::string>& pairs) { return set(pairs); }
-  /// Waits until it trains.
+  /// Waits until the run is training.
   static bool trains(const Running& running) {
     return eventually(kLong, [&] {
       return read_file(running.folder() + "/record").find("\"record\":\"step\"") != std::string::npos;
@@ -106,7 +106,7 @@ TEST_F(Stop, SigtermToEverybodyIsOneSignal) {
   for (int rank : {0, 1}) ::kill(running.find("worker", rank, 5), SIGTERM);
   ::kill(running.pid(), SIGTERM);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  ::kill(running.pid(), SIGTERM);  // as timeout(1) sends it twice
+  ::kill(running.pid(), SIGTERM);  // timeout(1) also sends it twice
   EXPECT_EQ(running.wait(kLong), 143) << running.err();
   EXPECT_EQ(written(running).size(), 1u) << running.err();
 }
@@ -121,7 +121,7 @@ TEST_F(Stop, WithoutAFolderAllEndAtOnce) {
   EXPECT_NE(running.err().find("ended by SIGTERM"), std::string::npos) << running.err();
 }
 
-/// Worker 1 is stopped, so no step ends.
+/// Worker 1 is stopped, so the current step does not end.
 TEST_F(Stop, ASecondSignalEndsAllAtOnce) {
   Running running(command(kAllReduce + with({kFolder, "job.peer_timeout_s=60"})));
   ASSERT_TRUE(trains(running)) << running.err();
@@ -181,7 +181,7 @@ TEST_F(Stop, Sigusr1WritesACheckpointAndTrainingGoesOn) {
   }
 }
 
-/// Processes of a user's program that another launcher starts: it sets four variables, and passes on nothing.
+/// Processes of a user's program under another launcher, which sets four variables and passes on no signals.
 class OtherLauncher : public Stop {
  protected:
   std::vector<std::unique_ptr<Running>> start(int workers, const std::string& how = "") {

@@ -1,5 +1,5 @@
 #pragma once
-// Runs of the built `cohaul train` as a user would start them.
+// Runs the built `cohaul train` as a user would.
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,25 +13,25 @@ namespace cohaul::tests {
 struct RunResult {
   int exit = -1;  // 128 + signal if it was killed; -1: not ended in time
   std::string out, err;
-  std::vector<nlohmann::json> record;  // its lines
-  nlohmann::json result() const;       // the last line of kind "result"; an empty object: none
+  std::vector<nlohmann::json> record;  // lines of the record
+  nlohmann::json result() const;       // the last line of kind "result"; an empty object if there is none
   std::string hash() const { return result().value("parameters_sha256", ""); }
 };
 
-/// `cohaul train JOB ARGUMENTS --record …`, at most timeout_s seconds.
+/// Runs `cohaul train JOB ARGUMENTS --record …`, at most timeout_s seconds.
 RunResult train(const std::string& job, const Arguments& arguments, int timeout_s = 120);
 
-/// The record of a run that was told `--record {}/record`, and the hash of its result's parameters; empty: it has none.
+/// Return the record of a run with `--record {}/record`, and the hash of its result's parameters; empty if it has none.
 std::vector<nlohmann::json> record_lines(const Running& running);
 std::string hash_of(const Running& running);
 
-/// Whether the record of such a run has a step.
+/// Returns whether the record of such a run has a step.
 bool has_stepped(const Running& running);
 
-/// A folder with this job, as job.toml, and its data, in data.
+/// Returns a folder with this job, as job.toml, and its data, in data.
 TemporaryFolder job_folder(const std::string& job, const IdxSizes& sizes = {});
 
-/// "--set" before each.
+/// Returns the pairs with "--set" before each.
 Arguments set(const std::vector<std::string>& pairs);
 Arguments operator+(Arguments a, const Arguments& b);
 

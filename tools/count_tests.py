@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 
 def verdict(case):
-    """passed, failed or skipped, and why. A test whose program is not there did not pass, whatever ctest calls it."""
+    """Returns "passed", "failed" or "skipped", and the reason. A test whose program does not exist has failed, whatever ctest calls it."""
     skipped = case.find("skipped")
     if case.get("status") == "run":
         return "passed", ""
@@ -20,7 +20,7 @@ def verdict(case):
 
 
 def failures(paths):
-    """Prints each failed test of some of ctest's files with the end of its output. A file that is not there has none to show."""
+    """Prints each failed test in ctest's files with the end of its output. A missing file is ignored."""
     for path in paths:
         try:
             cases = ElementTree.parse(path).getroot().findall("testcase")

@@ -1,4 +1,4 @@
-"""A test counts as passed only where it ran to its end; ctest's file is counted as ctest writes it."""
+"""Tests that a test counts as passed only if it ran to its end, with files as ctest writes them."""
 
 import contextlib
 import io

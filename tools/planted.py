@@ -2,7 +2,7 @@
 
     python3 tools/planted.py [NAME...] [--count 1000] [--seed 1]
 
-A fault is a replacement in one or more source files. Those named kind_… take back what mended a kind of fault that users' programs had shown.
+A fault is a replacement in one or more source files. Those named kind_… undo the repair of a fault that users' programs had found.
 The copy is built in build/planted; the working tree is not touched.
 """
 
@@ -119,7 +119,7 @@ def build():
 
 
 def search(count, seed):
-    """(number of the first program that fails, what it says)"""
+    """Returns the number of the first program that fails, and its message."""
     command = ["bin/programs_test", "--count", str(count), "--seed", str(seed), "--shrink", "0"]
     done = subprocess.run(command, cwd=COPY / "build/release", capture_output=True, text=True, timeout=3600)
     found = re.search(r"^program (\d+): (.*)$", done.stdout, re.MULTILINE)

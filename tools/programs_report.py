@@ -12,7 +12,7 @@ SUMS = ("programs", "float64", "runs", "steps", "seconds", "refused", "failed", 
 
 
 def added(kept, report):
-    """Both reports as one. Raises ValueError where they are of different features."""
+    """Returns the sum of both reports. Raises ValueError if they have different features."""
     if not kept:
         kept = {name: 0 for name in SUMS}
         kept |= {"largest_error": 0.0, "features": report["features"], "pairs": [[0] * len(row) for row in report["pairs"]]}

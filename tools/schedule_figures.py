@@ -36,7 +36,7 @@ CASES = [
     (".kind = Schedule::Kind::step, .every = 7, .gamma = 0.5", lambda o: s.StepLR(o, 7, 0.5), 60),
     (".kind = Schedule::Kind::multistep, .milestones = {5, 20, 21}, .gamma = 0.3", lambda o: s.MultiStepLR(o, [5, 20, 21], 0.3), 60),
     (".kind = Schedule::Kind::exponential, .gamma = 0.97", lambda o: s.ExponentialLR(o, 0.97), 60),
-    # After T_max torch's rises again; ours stays.
+    # After T_max torch's rate rises again, while Cohaul's stays.
     (".kind = Schedule::Kind::cosine, .steps = 40, .min = 0.05", lambda o: s.CosineAnnealingLR(o, 40, 0.05), 41),
     (".kind = Schedule::Kind::restarts, .every = 9, .min = 0.01", lambda o: s.CosineAnnealingWarmRestarts(o, 9, 1, 0.01), 60),
     (".kind = Schedule::Kind::restarts, .every = 5, .stretch = 2", lambda o: s.CosineAnnealingWarmRestarts(o, 5, 2), 60),
@@ -62,7 +62,7 @@ PLATEAUS = [
 
 
 def plateau(settings, noise, evaluations):
-    """Losses, rounded so that they are printed whole, and the rate after each."""
+    """Returns losses, rounded so that all digits are printed, and the rate after each."""
     generator = random.Random(evaluations + len(settings))
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = s.ReduceLROnPlateau(optimizer, **settings)

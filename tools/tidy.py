@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-# A folder may use what stands in an earlier row; folders of one row never each other.
+# A folder may use folders in earlier rows, and never one in its own row.
 HOUSE = """
 base
 config
@@ -36,18 +36,18 @@ FUNCTION_LINES_MAX = 80
 
 @dataclasses.dataclass
 class Tree:
-    """The project's text files: path from the root → text."""
+    """The project's text files, by path from the root."""
 
     files: dict
     root: pathlib.Path = None
 
     def cpp(self, *folders):
-        """C++ files as (path, text) below any of the folders."""
+        """Returns (path, text) of the C++ files below any of the folders."""
         return [(p, t) for p, t in self.files.items() if p.endswith((".h", ".cpp")) and p.startswith(folders or "")]
 
 
 def read_tree(root):
-    """What git tracks or would track."""
+    """Reads the files that git tracks or would track."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True)
     files = {}
     for path in listed.stdout.splitlines():
@@ -66,7 +66,7 @@ NOT_CODE = re.compile(
 
 
 def code(text):
-    """The text with comments and literals blanked, lines kept; includes keep their names."""
+    """Returns the text with comments and literals blanked. Lines stay where they are, and includes keep their names."""
 
     def blank(match):
         start = text.rfind("\n", 0, match.start()) + 1
@@ -78,7 +78,7 @@ def code(text):
 
 
 def lines_with(pattern, text):
-    """(line number, match) of each match."""
+    """Returns (line number, match) of each match."""
     return [(text.count("\n", 0, m.start()) + 1, m) for m in re.finditer(pattern, text, re.MULTILINE)]
 
 
@@ -92,7 +92,7 @@ def is_test(path):
 
 
 def outside(tree, pattern, homes, message, home_names=(), tests_too=False, folders=("src/", "tests/", "examples/")):
-    """Matches of a pattern in code outside its homes (how a path begins) and home_names (how it ends)."""
+    """Yields matches of a pattern in code, except in paths that begin with one of `homes` or end with one of `home_names`."""
     for path, text in tree.cpp(*folders):
         if path.startswith(homes) or path.endswith(home_names) or (is_test(path) and not tests_too):
             continue
@@ -111,7 +111,7 @@ def rule(function):
 
 
 def listings(tree):
-    """folder → {folder that its CMakeLists.txt lists: line}."""
+    """Returns, by folder, the folders that its CMakeLists.txt lists, with their lines."""
     found = {}
     for path, text in tree.files.items():
         if path.endswith("CMakeLists.txt") and folder_of(path) and path.count("/") == 3:
@@ -128,7 +128,7 @@ def listings(tree):
 
 @rule
 def folders_in_order(tree):
-    """Every include of another folder is listed, every listing is used, and both look only to the left."""
+    """Checks that every included folder is listed, that every listed folder is used, and that both are to the left."""
     listed, used = listings(tree), {}
     for path, text in tree.cpp("src/cohaul/"):
         folder = folder_of(path)
@@ -224,7 +224,7 @@ def files_and_functions_fit(tree):
 
 
 def functions(text):
-    """(first line, last line, name) of what looks like a function with a body: a brace after a parameter list."""
+    """Yields (first line, last line, name) of what looks like a function with a body: a brace after a parameter list."""
     header = re.compile(r"([\w:~]+(?:<[^;{}()]*>)?)\s*\([^;{}]*\)[^;{}()]*$")
     text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.MULTILINE)  # directives
     line, start, opened = 1, 0, []
@@ -284,7 +284,7 @@ def readme_shows_the_examples(tree):
 # ---- headers that compile alone
 
 def headers_alone(tree):
-    """Every header compiles by itself. What compiled is remembered in build/tidy by the content of all that it includes."""
+    """Checks that every header compiles alone. Headers that compiled are remembered in build/tidy, by the content of all that they include."""
     memory = tree.root / "build" / "tidy"
     memory.mkdir(parents=True, exist_ok=True)
     torch = tree.root / ".deps/libtorch-site/torch/include"

@@ -1,4 +1,4 @@
-"""Plants each violation of the house rules in a small tree, and expects it to be refused, and nothing else."""
+"""Puts each violation of the house rules into a small tree, and checks that it is refused, and nothing else."""
 
 import pathlib
 import tempfile

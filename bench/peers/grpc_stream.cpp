@@ -24,14 +24,14 @@ std::string read(const char* path) {
   return out.str();
 }
 
-/// The next event's tag; ok is false where the operation failed or the other end is done.
+/// Returns the next event's tag. ok is set to false if the operation failed or the other end has finished.
 void* next(grpc::CompletionQueue& queue, bool& ok) {
   void* tag = nullptr;
   if (!queue.Next(&tag, &ok)) std::exit(1);
   return tag;
 }
 
-/// Serves one call: takes all messages, and answers with their number.
+/// Serves one call: receives all messages, and answers with their number.
 int serve(const char* address, const char* certificate, const char* key) {
   grpc::SslServerCredentialsOptions options;
   options.pem_key_cert_pairs.push_back({read(key), read(certificate)});

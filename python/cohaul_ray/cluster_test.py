@@ -34,7 +34,7 @@ threads = 1
 
 
 def processes(variable):
-    """(pid, command line) of those whose environment has a variable."""
+    """Returns (pid, command line) of the processes whose environment has a variable."""
     found = []
     for place in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -100,7 +100,7 @@ class OnTwoNodes(unittest.TestCase):
         return process
 
     def end(self, process, limit_s=120):
-        """(exit code, stderr), and nothing of the job is left."""
+        """Waits for the end, checks that nothing of the job is left, and returns (exit code, stderr)."""
         _, err = process.communicate(timeout=limit_s)
         self.assertTrue(eventually(lambda: not self.of_the_job(), 5), self.of_the_job())
         return process.returncode, err
@@ -116,7 +116,7 @@ class OnTwoNodes(unittest.TestCase):
         return [line for line in lines if line["record"] == kind]
 
     def start_long(self, *arguments, until="step", **more):
-        """In the middle of a run without end."""
+        """Starts a run without end, and returns when it is training."""
         process = self.start("--set", "train.steps=10000000", *arguments, **more)
         self.assertTrue(eventually(lambda: self.record.exists() and f'"record":"{until}"' in self.record.read_text()), process.poll())
         return process
@@ -169,7 +169,7 @@ class OnTwoNodes(unittest.TestCase):
         self.assertIn("was killed by SIGKILL", err.splitlines()[-1])
 
     def test_a_killed_actor_ends_its_process(self):
-        """Alone and silent, it would not notice by itself."""
+        """A single worker without messages does not notice the loss by itself."""
         for workers in (1, 2):
             process = self.start_long("--quiet", "--set", "train.log_every=10000000", until="process", workers=workers)
             actor_of = {pid: parent_of(pid) for pid in self.of_the_job()}
@@ -180,7 +180,7 @@ class OnTwoNodes(unittest.TestCase):
             self.record.unlink()
 
     def test_a_killed_driver_ends_all(self):
-        """Processes that would not notice by themselves, since they say nothing."""
+        """Processes without messages do not notice the loss by themselves."""
         for workers in (1, 2):
             process = self.start_long("--quiet", "--set", "train.log_every=10000000", until="process", workers=workers)
             self.assertTrue(eventually(lambda: len(self.of_the_job()) >= workers))

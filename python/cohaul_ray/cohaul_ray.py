@@ -38,10 +38,10 @@ STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 
 
 class Mistake(Exception):
-    """The user's, told as one line."""
+    """A mistake of the user, reported as one line."""
 
 
-# ---- what the job says: no Ray is needed
+# ---- options and the job file; this needs no Ray
 
 
 @dataclasses.dataclass
@@ -60,7 +60,7 @@ class Options:
 
 @dataclasses.dataclass
 class Plan:
-    """What follows from the options and the job file."""
+    """The plan of a run, which follows from the options and the job file."""
 
     command: list[str]  # of every task, first try
     workers: int
@@ -74,12 +74,12 @@ class Plan:
         return self.workers + self.servers
 
     def name(self, task):
-        """Who a task is in the job: the last ones are its servers."""
+        """Returns the name of a task's process in the job; the last tasks are the servers."""
         return f"worker {task}" if task < self.workers else f"server {task - self.workers}"
 
 
 def settings_of(job, sets):
-    """The job's keys as "section.name": value. A file that is no TOML has none: `cohaul train` says what is wrong with it."""
+    """Returns the job's keys as {"section.name": value}; none if the file is not TOML, which `cohaul train` reports."""
     try:
         with open(job, "rb") as file:
             tables = tomllib.load(file)
@@ -91,7 +91,7 @@ def settings_of(job, sets):
 
 
 def number_in(settings, key, otherwise, kind=int):
-    """Of a value that is no such number `cohaul train` says so."""
+    """Returns the key's number, or the default if the value is no such number, which `cohaul train` reports."""
     try:
         return kind(settings.get(key, otherwise))
     except (TypeError, ValueError):
@@ -99,7 +99,7 @@ def number_in(settings, key, otherwise, kind=int):
 
 
 def plan_of(options):
-    """Raises Mistake."""
+    """Returns the plan. Raises Mistake."""
     for option, value, least in (
         ("--workers", options.workers, 1),
         ("--servers", options.servers, 0),
@@ -128,7 +128,7 @@ def plan_of(options):
         command += ["--set", pair]
     if options.servers:
         command += ["--set", f"strategy.servers={servers}"]
-    command += ["--set", "job.restarts=0"]  # they are this module's
+    command += ["--set", "job.restarts=0"]  # restarts are done by this module
     if options.program:
         command += ["--program", options.program]
     if options.quiet:
@@ -137,7 +137,7 @@ def plan_of(options):
 
 
 def secret_of(environment):
-    """The secret that the processes of one run share: the user's COHAUL_SECRET, else a new one for this run."""
+    """Returns the secret that the processes of one run share: the user's COHAUL_SECRET, or a new one for this run."""
     own = environment.get("COHAUL_SECRET", "")
     if own and len(own) < SECRET_LEAST:
         raise Mistake(f"COHAUL_SECRET has {len(own)} characters, and needs {SECRET_LEAST}: `cohaul secret` makes one, and without any a new one is drawn")
@@ -145,7 +145,7 @@ def secret_of(environment):
 
 
 def environment_of(task, plan, address, port, run, secret):
-    """The variables by which a task knows its place (docs/engines.md). One task alone has none to know."""
+    """Returns the variables that tell a task its place in the job (docs/engines.md). A single task needs none."""
     if plan.tasks == 1:
         return {"COHAUL_ENGINE": "none"}
     return {
@@ -178,15 +178,15 @@ class End:
 
     @property
     def exit_code(self):
-        """What the run ends with because of it."""
+        """Returns the run's exit code if this end explains its failure."""
         if self.exit is None or self.exit < 0 or self.exit == LOST:
             return LOST
         return self.exit if self.exit in STOPPED | {DONE, MISTAKE} else FAILED
 
 
 def first_failure(ends):
-    """Of tasks in the order in which they ended, the one that explains the others; None: all is well. A task that has lost another (exit code 3) explains
-    nothing as long as there is that other. Worker 0's result counts, whatever becomes of others after it."""
+    """Returns the end that explains the others, of tasks in the order in which they ended; None: there was no failure. A task that lost another (exit code 3)
+    explains nothing if that other one is there too. If worker 0 has a result, failures after it do not count."""
     if any(end.task == 0 and end.exit == DONE for end in ends):
         return None
     failed = [end for end in ends if end.exit != DONE]
@@ -198,7 +198,7 @@ def first_failure(ends):
 
 
 class Task:
-    """A process of the job. It ends with its actor, however that ends."""
+    """A process of the job. It ends when its actor ends, in whatever way."""
 
     def __init__(self):
         self.lines = queue.Queue()
@@ -206,7 +206,7 @@ class Task:
         self.readers = []
 
     def meeting(self):
-        """This node's address, and a free port: where task 0 lets the others come."""
+        """Returns this node's address and a free port, where the other tasks meet task 0."""
         import ray
 
         address = ray.util.get_node_ip_address()
@@ -215,7 +215,7 @@ class Task:
             return address, free.getsockname()[1]
 
     def start(self, command, environment):
-        """Returns the node, and what is wrong there, if anything is."""
+        """Starts the process. Returns the node, and what is wrong there, if anything is."""
         import ray
 
         where = f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
@@ -250,7 +250,7 @@ class Task:
                 self.lines.put((stream, line.decode(errors="replace").rstrip("\n")))
 
     def poll(self):
-        """What it has said since the last call, and its exit code once it has ended. Waits a little for either."""
+        """Returns its output since the last call, and its exit code once it has ended. Waits a little for either."""
         said = []
         until = time.monotonic() + POLL_S
         while not said and self.process.poll() is None and time.monotonic() < until:
@@ -261,13 +261,13 @@ class Task:
         exit_code = self.process.poll()
         if exit_code is not None:
             for reader in self.readers:
-                reader.join(timeout=1)  # a process of its own may hold the pipe open
+                reader.join(timeout=1)  # a child of the process may hold the pipe open
         while not self.lines.empty():
             said.append(self.lines.get())
         return said, exit_code
 
     def send(self, number):
-        """A signal."""
+        """Sends a signal to the process."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
@@ -276,7 +276,7 @@ class Task:
 
 
 class Signals:
-    """Takes SIGINT and SIGTERM while it lives, where it may. count: how many came; last: which."""
+    """Receives SIGINT and SIGTERM while it exists, if this is the main thread. count: how many came; last: the last one."""
 
     def __init__(self):
         self.count, self.last, self.before = 0, 0, {}
@@ -295,7 +295,7 @@ class Signals:
 
 
 class Output:
-    """What the job's processes say, on its way to the user: worker 0's as it is, others' with their names. With a record, worker 0's stdout is the record."""
+    """Passes the processes' output on to the user: worker 0's as it is, the others' with their names. With a record, worker 0's stdout is the record."""
 
     def __init__(self, plan, record):
         self.plan, self.last_kind = plan, None
@@ -332,7 +332,7 @@ class Output:
 
 
 class Try:
-    """One start of all tasks."""
+    """One try: a start of all tasks."""
 
     def __init__(self, plan, output, signals, cpus):
         self.plan, self.output, self.signals, self.cpus = plan, output, signals, cpus
@@ -340,7 +340,7 @@ class Try:
         self.ends = []
 
     def run(self, command, run, secret):
-        """Returns the End that explains a failure; None: done. Nothing of it is left."""
+        """Runs all tasks to their end. Returns the End that explains a failure; None: success. Afterwards no process is left."""
         try:
             if not self._place():
                 return End(0, 128 + self.signals.last)
@@ -351,7 +351,7 @@ class Try:
             self._remove()
 
     def _place(self):
-        """Blocks until the cluster has room; says so when that takes long. False: a signal came first."""
+        """Blocks until the cluster has room, and tells the user if that takes long. Returns False if a signal came first."""
         import ray
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -396,7 +396,7 @@ class Try:
         self.ends.append(End(task, exit_code, self.where.get(task, "?"), self.last_line.get(task, "")))
 
     def _follow(self):
-        """Until all have ended; after the first failure, or a signal, they are made to."""
+        """Blocks until all tasks have ended. After the first failure, or a signal, it ends them."""
         import ray
 
         gone = {end.task for end in self.ends}
@@ -417,7 +417,7 @@ class Try:
                         self.last_line[task] = line
                 if exit_code is None:
                     polls[self.actors[task].poll.remote()] = task
-                else:  # who was killed from here explains nothing
+                else:  # a task that was killed from here explains nothing
                     self._ended(task, LOST if killed_at and exit_code < 0 else exit_code)
             now = time.monotonic()
             if signals_seen < self.signals.count:
@@ -434,7 +434,7 @@ class Try:
                 return
 
     def _pass_on(self, count):
-        """The user's signal. With checkpoints worker 0 tells the others, and all write one and end; otherwise, and the second time, all end at once. Returns
+        """Passes on the user's signal. With checkpoints worker 0 tells the others, and all write one and end; otherwise, and the second time, all end at once. Returns
         how long that may take."""
         if count > 1:
             return 0.0
@@ -453,13 +453,13 @@ class Try:
         from ray.util.placement_group import remove_placement_group
 
         for actor in self.actors.values():
-            ray.kill(actor)  # and the kernel its process
+            ray.kill(actor)  # and the kernel kills its process
         if self.group is not None:
             remove_placement_group(self.group)
 
 
 def connect(address):
-    """To the cluster. Ray itself would look for one at host:port for minutes."""
+    """Connects to the cluster. It first checks that one answers at host:port, because Ray itself would try for minutes."""
     import logging
 
     import ray
@@ -504,7 +504,7 @@ def run_tries(plan, options, output, signals):
 
 
 def train(job, *, workers, address=None, **more):
-    """Trains, and returns the exit code; a failure has been said on stderr. more: the other fields of Options. address: of the Ray cluster, where this program
+    """Trains, and returns the exit code; a failure is reported on stderr. more: the other fields of Options. address: of the Ray cluster, where this program
     has not connected to one; None: as ray.init() finds or starts one. Blocks until nothing of the job runs any more."""
     output = None
     try:
@@ -518,7 +518,7 @@ def train(job, *, workers, address=None, **more):
         output = Output(plan, options.record)
         if not ray.is_initialized():
             connect(address)
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes need Ray alone
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that nodes need only Ray
         with Signals() as signals:
             return run_tries(plan, options, output, signals)
     except Mistake as error:

@@ -1,4 +1,4 @@
-"""What cohaul_ray does without Ray: options, the job file, the environment of each task, which failure explains the others."""
+"""Tests what cohaul_ray does without Ray: options, the job file, the environment of each task, and which failure explains the others."""
 
 import contextlib
 import io

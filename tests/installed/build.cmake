@@ -1,4 +1,4 @@
-# Installs a build into a folder, and builds against that what a user would: cmake -DBUILD=… -DINTO=… -DTORCH=… [-DLAUNCHER=…] -P build.cmake
+# Installs a build into a folder, and builds against it what a user would: cmake -DBUILD=… -DINTO=… -DTORCH=… [-DLAUNCHER=…] -P build.cmake
 file(REMOVE_RECURSE ${INTO})
 
 function(run)
@@ -18,7 +18,7 @@ run(${beside} -DTORCH_PREFIX=${TORCH})
 run(${CMAKE_COMMAND} --build ${INTO}/beside_torch)
 run(${INTO}/beside_torch/beside_torch)
 
-# Another LibTorch than the one that Cohaul was built with is refused while configuring, and both are named.
+# If LibTorch is not the one that Cohaul was built with, configuring fails, and both are named.
 file(MAKE_DIRECTORY ${INTO}/other/include/ATen/core)
 foreach(file lib/libc10.so lib/libtorch_cpu.so lib/libtorch.so include/ATen/core/Tensor.h)
   file(WRITE ${INTO}/other/${file} "")

@@ -10,11 +10,11 @@
 namespace cohaul::programs {
 namespace {
 
-constexpr double kTolerance = 1e-10;   // float64, of a continuous rule
-constexpr double kTolerance32 = 1e-2;  // float32, which rounding takes apart: only gross faults
-constexpr double kLimit_s = 75;        // of a program in one setting
+constexpr double kTolerance = 1e-10;   // for float64 and a continuous rule
+constexpr double kTolerance32 = 1e-2;  // for float32, where rounding errors grow: only gross faults are found
+constexpr double kLimit_s = 75;        // time limit of a program in one setting
 constexpr double kShareThatMoves = 0.5;
-constexpr double kLargest = 100;  // of a parameter, unless the program diverges
+constexpr double kLargest = 100;  // largest parameter, unless the program diverges
 
 std::optional<double> tolerance_of(const Program& p) { return p.float64 ? kTolerance : kTolerance32; }
 
@@ -26,7 +26,7 @@ bool is_idle(const Outcome& outcome) {
 
 bool is_refusal(const Status& status) { return status.code() == Code::invalid || status.code() == Code::unsupported; }
 
-/// The first fault of all workers' outcomes.
+/// Returns the first fault in all workers' outcomes.
 std::optional<std::string> wrong(const Program& program, const Outcome& expected, const Outcome* baseline,
                                  const std::vector<Outcome>& seen) {
   for (std::size_t r = 0; r < seen.size(); ++r)

@@ -1,5 +1,5 @@
 #pragma once
-// Runs a program in many settings and holds what comes out against the reference and against each other.
+// Runs a program in many settings, and compares the outcomes with the reference and with each other.
 
 #include <map>
 #include <memory>
@@ -21,10 +21,10 @@ struct Fault {
 
 struct Verdict {
   std::optional<Fault> fault;
-  bool refused = false;  // the fault is that Cohaul does not accept the program
-  bool idle = false;     // fewer than half of its parameters move, or it diverges: it says nothing, and is not counted
-  int runs = 0;          // settings that it ran in
-  double largest_error = 0;  // of a float64 program's parameters, relative to the reference
+  bool refused = false;  // the fault is that Cohaul refuses the program
+  bool idle = false;  // fewer than half of its parameters change, or it diverges: it shows nothing and is not counted
+  int runs = 0;       // number of settings that it ran in
+  double largest_error = 0;  // largest error of a float64 program's parameters, relative to the reference
 };
 
 /// Long-lived jobs that several threads share.
@@ -32,7 +32,7 @@ class Checker {
  public:
   explicit Checker(const std::vector<Setting>& settings);
 
-  /// Runs it in each of these that has no more workers than the program has slices, but first in `single`, and stops at the first fault.
+  /// Runs the program in each of these settings that has no more workers than the program has slices, `single` first. Stops at the first fault.
   Verdict check(const Program& program, std::span<const Setting> settings);
   const std::vector<Setting>& settings() const { return settings_; }
 
@@ -47,7 +47,7 @@ class Checker {
 
   std::vector<Setting> settings_;
   std::vector<std::unique_ptr<Shared>> jobs_;  // by setting
-  std::mutex torch_;                           // of this process
+  std::mutex torch_;                           // guards LibTorch in this process
 };
 
 }  // namespace cohaul::programs

@@ -37,7 +37,7 @@ const char* name(const Names& names, E value) {
   return names.at(static_cast<std::size_t>(value));
 }
 
-/// A list with commas of what is there.
+/// A list of words, separated by commas.
 class Words {
  public:
   void add(const std::string& word) {

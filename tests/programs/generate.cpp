@@ -8,11 +8,11 @@ namespace {
 
 constexpr int kLayersMax = 4, kLoopsMax = 3, kEventsMax = 6, kStepsMin = 6;
 
-/// Shrinks to 0.
+/// Draws a number from [0, n). Shrinks to 0.
 int below(int n) { return *rc::gen::inRange(0, n); }
-/// Shrinks to false.
+/// Draws true in `percent` % of the cases. Shrinks to false.
 bool in_percent(int percent) { return below(100) >= 100 - percent; }
-/// Shrinks to the first.
+/// Draws one of the values. Shrinks to the first.
 template <class T>
 T one_of(std::initializer_list<T> all) {
   return *(all.begin() + below(static_cast<int>(all.size())));
@@ -26,7 +26,7 @@ Layer draw_layer() {
   return l;
 }
 
-/// A feature of one layer: always as many choices, so that a smaller program keeps the others.
+/// A feature of one layer. The same choices are always drawn, so that a smaller program keeps the other ones.
 struct Spot {
   bool there;
   std::size_t layer;
@@ -57,7 +57,7 @@ void draw_layers(Program& p) {
     l.detached = way % 2 == 0 ? Detached::input : Detached::weights;
     if (l.detached != Detached::weights || l.strides == Strides::channels_last) return;
     l.kind = Kind::linear;
-    l.wide = way % 4 == 1;  // its gradient is pushed at once
+    l.wide = way % 4 == 1;  // its gradient is pushed as soon as it is there
   });
   with(28, [](Layer& l, int way) { l.unused = std::array{Unused::slices, Unused::steps, Unused::most}[way % 3]; });
   with(28, [](Layer& l, int) { l.twice = true; });
@@ -203,11 +203,11 @@ void mend_layer(Program& p, std::size_t i) {
   if (l.kind != Kind::linear && l.detached == Detached::weights) l.detached = Detached::input;
   if (!l.dropout) l.dropout_off = false;
   if (l.detached == Detached::weights) l.statistics = false;
-  // What counts its batches does so in every slice of a step.
+  // A layer that counts its batches must be used in every slice of a step.
   if (l.statistics && l.unused != Unused::never) l.unused = Unused::steps;
 }
 
-/// The loop of a step, and whether the step is its first.
+/// Returns the loop of a step, and whether the step is the loop's first.
 std::pair<Loop*, bool> loop_of(Program& p, int step) {
   for (Loop& l : p.loops) {
     if (step < l.steps) return {&l, step == 0};
@@ -228,7 +228,7 @@ void mend_loops(Program& p) {
 
 bool is_probe(Act act) { return act == Act::probe_backward || act == Act::probe_grad || act == Act::probe_forward; }
 
-/// Within the program's steps, and where fit() leaves room for it.
+/// Makes events possible: moves them into the program's steps, and replaces fit() by a loop over batches where it leaves no room for them.
 void mend_events(Program& p) {
   const bool has_statistics = std::ranges::any_of(p.layers, [](const Layer& l) { return l.statistics; });
   std::erase_if(p.events, [&](const Event& e) {
@@ -240,7 +240,7 @@ void mend_events(Program& p) {
     if (!is_probe(e.act)) e.first_only = false;
     if (!is_probe(e.act) && e.when == When::slices) e.when = When::fetched;
     const auto [loop, first] = loop_of(p, e.step);
-    if (has_statistics && e.act == Act::load) {  // refused where a worker's next slices can't know what it brought
+    if (has_statistics && e.act == Act::load) {  // refused if a worker's next slices cannot know the loaded values
       if (loop->kind == LoopKind::own) e.act = Act::load_within_write;
       else e.when = When::between;
     }
@@ -262,7 +262,7 @@ void mend_rule(Rule& rule) {
   if (rule.nesterov) rule.dampening = 0;
   if (rule.kind == RuleKind::sgd) return;
   rule.eps = 1e-6;
-  // The direction of a gradient that is nothing but rounding would be magnified.
+  // Without decay, a gradient that consists of rounding errors would be magnified.
   if (is_layerwise(rule.kind)) rule.decay = std::max(rule.decay, 0.02);
 }
 
@@ -278,7 +278,7 @@ Program mend(Program p) {
   mend_rule(p.rule), mend_rule(p.second_rule);
   for (Event& e : p.events)
     if (e.act == Act::set_group_rate && !p.rule.grouped) e.act = Act::set_rate;
-  p.second_rule.grouped = false;  // its parameters have other names
+  p.second_rule.grouped = false;  // because its parameters have other names
   if (!p.second) p.second_rule = {};
   return p;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Random programs, and smaller ones of a program that fails.
+// Random programs, and smaller versions of a program that fails.
 
 #include <rapidcheck.h>
 
@@ -7,12 +7,13 @@
 
 namespace cohaul::programs {
 
-/// Every feature stands in more than a tenth of them, every pair in more than a hundredth; the smaller ones have fewer.
+/// Returns a generator of programs. Every feature is in more than a tenth of them, every pair of features in more than a hundredth; smaller versions
+/// have fewer.
 rc::Gen<Program> programs();
-/// The program of a seed, with all that is smaller. The same on every machine.
+/// Returns the program of a seed, with its smaller versions. The same on every machine.
 rc::Shrinkable<Program> program_of(std::uint64_t seed);
 
-/// Makes any combination of choices a program that PyTorch accepts and whose outcome does not depend on who computes which slice.
+/// Turns any combination of choices into a program that PyTorch accepts and whose outcome does not depend on which process computes which slice.
 Program mend(Program program);
 
 }  // namespace cohaul::programs

@@ -37,7 +37,7 @@ bool eventually(double limit_s, const auto& condition) {
 }
 
 std::string request(const Setting& setting, const Program& program) {
-  // Threads of the workers: any number of servers.
+  // With threads of the workers as servers, any number of servers is possible.
   const int servers = setting.servers > 0 ? setting.servers : 1 + static_cast<int>(program.seed % 3);
   return nlohmann::json{{"strategy", setting.strategy}, {"servers", servers}, {"program", to_json(program)}}.dump();
 }
@@ -97,7 +97,7 @@ Status LongJob::start() {
   return met;
 }
 
-/// Each worker connects and says its rank.
+/// Accepts a connection from each worker, which sends its rank.
 Status LongJob::meet_workers(int listener) {
   sockets_.assign(static_cast<std::size_t>(setting_.workers), -1);
   const double end_s = now_s() + kStartLimit_s;
@@ -146,7 +146,7 @@ Result<std::vector<Outcome>> LongJob::ask(const Program& program, double limit_s
   for (std::size_t r = 0; r < sockets_.size(); ++r) {
     const auto answer = receive_message(sockets_[r], end_s);
     if (!answer.ok()) {
-      // A job that fails says why within seconds.
+      // A job that fails reports the reason within seconds.
       eventually(answer.status().code() == Code::unavailable ? kStopLimit_s : 0.1, [&] { return !launcher_lives(); });
       return peer_lost("worker " + std::to_string(r) + ": " + answer.status().message() + ". " + last_words());
     }
@@ -165,14 +165,14 @@ std::string LongJob::last_words() const { return "The job said: " + read_end(fol
 
 void LongJob::stop(bool at_once) {
   for (int socket : sockets_)
-    if (socket >= 0) ::close(socket);  // the workers' sign to say goodbye
+    if (socket >= 0) ::close(socket);  // the workers then say goodbye
   sockets_.clear();
   if (launcher_ > 0) {
     auto gone = [&] { return ::waitpid(launcher_, nullptr, WNOHANG) != 0; };
     if (!eventually(at_once ? 0 : kStopLimit_s, gone)) {
       ::kill(launcher_, SIGTERM);
       if (!eventually(kStopLimit_s, gone)) {
-        ::kill(launcher_, SIGKILL);  // its children go with it
+        ::kill(launcher_, SIGKILL);  // its children end with it
         ::waitpid(launcher_, nullptr, 0);
       }
     }

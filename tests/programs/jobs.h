@@ -1,6 +1,6 @@
 #pragma once
-// Long-lived jobs of worker processes that run one program after another. This process tells every worker over a socket what to run, and
-// waits with a deadline.
+// Long-lived jobs of worker processes that run one program after another. This process sends every worker the program over a socket, and waits with a
+// deadline.
 
 #include <sys/types.h>
 
@@ -19,18 +19,18 @@ namespace cohaul::programs {
 struct Setting {
   std::string strategy;  // single, all_reduce, sync
   int workers = 1;
-  int servers = 0;  // processes; 0: servers, if any, are threads of the workers
+  int servers = 0;  // server processes; 0: servers, if any, are threads of the workers
   bool tcp = false;
   std::string name() const;  // "sync, 3 workers, 2 servers, tcp"
   bool operator==(const Setting&) const = default;
 };
 
-/// All that the random programs run in.
+/// Returns all settings.
 std::vector<Setting> all_settings();
-/// A part of them with few processes, in which each strategy, transport, kind of server and number of workers stands.
+/// Returns a few settings with few processes, which cover each strategy, transport, kind of server and number of workers.
 std::vector<Setting> few_settings();
 
-/// One thread at a time. Starts its processes when it is first used, and anew after a failure.
+/// A job of long-lived processes. One thread at a time may use it. It starts its processes at the first use, and again after a failure.
 class LongJob {
  public:
   explicit LongJob(Setting setting) : setting_(std::move(setting)) {}
@@ -38,9 +38,9 @@ class LongJob {
   LongJob(const LongJob&) = delete;
 
   const Setting& setting() const { return setting_; }
-  /// One outcome for each worker. Blocks until all are here, or limit_s (peer_lost, with what the job said).
+  /// Runs a program, and returns one outcome for each worker. Blocks until all are here, at most limit_s (peer_lost, with the job's last output).
   Result<std::vector<Outcome>> run(const Program& program, double limit_s);
-  /// Ends the processes and waits for that; at_once: without their goodbyes.
+  /// Ends the processes and waits for their end. at_once: kills them, without goodbyes.
   void stop(bool at_once = false);
 
  private:

@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
   o.worker_command = {COHAUL_BIN "/programs_worker", argv[4], argv[5]};
   o.server_command = {COHAUL_BIN "/cohaul-server"};
   o.logs = argv[5];
-  // Below the driver's deadline, so that the job itself says who stands still.
+  // Below the driver's deadline, so that the job itself reports which process stands still.
   o.step_timeout_s = 40;
   o.join_timeout_s = 60;
   const auto outcome = job::launch(o);

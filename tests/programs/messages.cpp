@@ -22,7 +22,7 @@ Result<sockaddr_un> address_of(const std::string& path) {
   return out;
 }
 
-/// Waits until there is something to read.
+/// Blocks until there is something to read.
 Status wait_for(int socket, double end_s) {
   for (;;) {
     const double left_s = end_s - now_s();

@@ -1,5 +1,5 @@
 #pragma once
-// Messages between the driver and the workers: 64 bits of length, then the bytes.
+// Messages between the driver and the workers: a length of 64 bits, then the bytes.
 
 #include <string>
 #include <vector>
@@ -9,13 +9,13 @@
 
 namespace cohaul::programs {
 
-/// unavailable: the other end is gone.
+/// Sends a message. unavailable: the other end is gone.
 Status send_message(int socket, ConstBytes bytes);
-/// Blocks for a whole message; end_s: on CLOCK_MONOTONIC, 0 for no end (peer_lost).
+/// Blocks until a whole message has come. end_s: deadline on CLOCK_MONOTONIC, 0: none (peer_lost).
 Result<std::vector<std::byte>> receive_message(int socket, double end_s);
 
 double now_s();
-/// A listening or a connected socket at a path. internal.
+/// Return a listening or a connected socket at a path. Errors: internal.
 Result<int> listen_at(const std::string& path);
 Result<int> connect_to(const std::string& path);
 

@@ -14,7 +14,7 @@ namespace {
 
 namespace nn = torch::nn;
 constexpr int kWideLinear = 257, kWideVocabulary = 2'060, kWideDrift = 20'000;
-constexpr int kCrowd = 4'500, kCrowdShare = 5;  // more than 4,096, and each slice uses every fifth
+constexpr int kCrowd = 4'500, kCrowdShare = 5;  // more than 4,096 parameters, of which each slice uses every fifth
 
 at::Tensor activate(Activation activation, const at::Tensor& h) {
   switch (activation) {
@@ -27,7 +27,7 @@ at::Tensor activate(Activation activation, const at::Tensor& h) {
   return h;
 }
 
-/// Activation checkpointing in the shape of users' code: forward without a graph; backward computes it again and goes back through it.
+/// Activation checkpointing as users write it: forward builds no graph; backward computes forward again and differentiates it.
 struct Recompute : torch::autograd::Function<Recompute> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, at::Tensor h, at::Tensor tokens,
                             std::int64_t segment) {
@@ -55,7 +55,7 @@ at::TensorOptions options(const Program& program) {
   return at::TensorOptions().dtype(program.float64 ? at::kDouble : at::kFloat);
 }
 
-/// Uniform in ± range, from (seed, stream).
+/// Fills t with uniform numbers in ± range, from (seed, stream).
 void fill(const at::Tensor& t, double range, std::uint64_t seed, std::uint64_t stream) {
   at::Tensor values = torch::empty(t.sizes(), torch::kDouble);
   Random random(seed, stream);
@@ -197,8 +197,8 @@ at::Tensor NetImpl::use(std::size_t layer, const at::Tensor& h, const at::Tensor
   const Layer& l = program_.layers[layer];
   Part& part = parts_[layer];
   if (l.detached == Detached::weights && part.linear) {
-    // The features learn through the weights, and the weights from the features, but not from each other. Backward goes through what was made
-    // last first: the weights have their gradient before backward reads them for the features.
+    // The features learn through the weights, and the weights from the features, but each with the other one detached. Backward visits what was made
+    // last first, so the weights have their gradient before backward reads them for the features.
     at::Tensor through = torch::linear(h, part.linear->weight.detach(), part.linear->bias.detach());
     at::Tensor own = part.linear(h.detach()).pow(2).mean();
     auxiliary_ = auxiliary_.defined() ? auxiliary_ + own : own;
@@ -206,7 +206,7 @@ at::Tensor NetImpl::use(std::size_t layer, const at::Tensor& h, const at::Tensor
   }
   at::Tensor in = l.detached == Detached::no ? h : h.detach();
   if (!pass.recompute || !l.recomputed || !torch::GradMode::is_enabled()) return apply(layer, in, tokens);
-  if (!in.requires_grad()) in = in.detach().requires_grad_();  // or its backward is never called
+  if (!in.requires_grad()) in = in.detach().requires_grad_();  // otherwise its backward is never called
   return Recompute::apply(in, tokens, reinterpret_cast<std::int64_t>(&segments_[layer]));  // NOLINT
 }
 
@@ -239,7 +239,7 @@ at::Tensor NetImpl::poison(const at::Tensor& loss, const Place& place) {
     if (p.step != place.step || p.slice != place.slice) continue;
     if (p.loss) return loss * std::numeric_limits<double>::infinity();
     at::Tensor zero = head_->bias - head_->bias.detach();
-    return loss + zero.abs().sqrt().sum();  // 0, but its gradient is ∞ · 0
+    return loss + zero.abs().sqrt().sum();  // this adds 0, but its gradient is ∞ · 0
   }
   return loss;
 }

@@ -18,10 +18,10 @@ namespace cohaul::programs {
 /// How a loss is computed.
 struct Pass {
   Place place{};
-  bool recompute = false;  // the layers that ask for it
+  bool recompute = false;  // for the layers that have this feature
   bool penalty = false;    // if the program has it
   bool poison = false;
-  bool statistics = false;  // running ones move on
+  bool statistics = false;  // running statistics are updated
 };
 
 class NetImpl;
@@ -34,16 +34,16 @@ struct Segment {
 
 class NetImpl : public torch::nn::Module {
  public:
-  /// Parameters drawn from init_seed. program outlives it.
+  /// Draws the parameters from init_seed. program must outlive it.
   NetImpl(const Program& program, std::uint64_t init_seed);
 
-  /// input [n, width + kTokens] → [n, outputs]
+  /// Takes input [n, width + kTokens], and returns [n, outputs].
   at::Tensor forward(const at::Tensor& input, const Pass& pass);
   at::Tensor loss(const data::Batch& batch, const Pass& pass);
 
-  /// Parameters of a layer; a tied one's are those of the layer that it is.
+  /// Returns the parameters of a layer; a tied layer has those of the layer that it is tied to.
   std::vector<at::Tensor> parameters_of(int layer);
-  /// Of a layer: h [n, width], tokens [n, kTokens] → [n, width].
+  /// Computes one layer: h [n, width], tokens [n, kTokens] → [n, width].
   at::Tensor apply(std::size_t layer, const at::Tensor& h, const at::Tensor& tokens);
 
  private:
@@ -67,16 +67,16 @@ class NetImpl : public torch::nn::Module {
 
   const Program& program_;
   std::vector<Part> parts_;
-  std::deque<Segment> segments_;  // one for each layer; their addresses stay
+  std::deque<Segment> segments_;  // one for each layer; their addresses do not change
   torch::nn::Linear head_{nullptr};
   at::Tensor drift_, scale_, nothing_, gain_;
   std::vector<at::Tensor> crowd_;
-  bool statistics_ = false;  // of the forward that is running, or ran last
-  at::Tensor auxiliary_;     // of the forward that is running; may be undefined
+  bool statistics_ = false;  // set for the current or last forward
+  at::Tensor auxiliary_;     // loss of the current forward; may be undefined
 };
 TORCH_MODULE(Net);
 
-/// The second model: what it makes of an input is an input for the first one.
+/// The second model: its output is an input of the first one.
 class SecondImpl : public torch::nn::Module {
  public:
   SecondImpl(const Program& program, std::uint64_t init_seed);
@@ -88,7 +88,7 @@ class SecondImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Second);
 
-/// Each module's mode as it was, at the end of the scope.
+/// Restores each module's mode at the end of the scope.
 class KeepModes {
  public:
   explicit KeepModes(torch::nn::Module& module);

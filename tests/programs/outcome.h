@@ -1,6 +1,6 @@
 #pragma once
-// What a run of a program says and leaves: equal to the bit at all workers and in all strategies, and equal to the reference up to
-// rounding. Knows nothing of LibTorch.
+// The outcome of a program's run: equal to the bit at all workers and in all strategies, and equal to the reference up to rounding. It does not use
+// LibTorch.
 
 #include <optional>
 #include <string>
@@ -11,23 +11,23 @@
 
 namespace cohaul::programs {
 
-/// A number that the program sees on its way: a loss, a norm, an evaluation.
+/// A number that the program sees while it runs: a loss, a norm, an evaluation.
 struct Observation {
   std::string label;
   double value = 0;
-  bool everywhere = true;  // else worker 0 alone sees it
+  bool everywhere = true;  // false: only worker 0 sees it
 };
 
-/// A parameter at the end.
+/// A parameter at the end of the run.
 struct Parameter {
   std::string name;
   bool float64 = true;
   std::vector<std::byte> bytes;  // contiguous
-  bool moved = false;            // since the beginning
+  bool moved = false;            // it has changed since the beginning
 };
 
 struct Outcome {
-  Status status;  // of an error: what the program ended with
+  Status status;  // the error with which the program ended, if any
   std::vector<Observation> observations;
   std::vector<Parameter> parameters;
 
@@ -35,13 +35,13 @@ struct Outcome {
   static Result<Outcome> decode(ConstBytes bytes);  // corrupt
 };
 
-/// The first difference, in words; nothing where there is none. By the bit: of one run to another. With a tolerance: relative to the size of
-/// the values, or absolute where they are below 1. first: whether both are of worker 0.
+/// Returns the first difference in words; nothing if there is none. Without a tolerance the outcomes are compared bit by bit. A tolerance is relative
+/// to the values, or absolute where they are below 1. first: both outcomes are worker 0's.
 std::optional<std::string> difference(const Outcome& expected, const Outcome& seen, std::optional<double> tolerance,
                                       bool first);
-/// The largest absolute value of a parameter; infinite where one is not finite.
+/// Returns the largest absolute value of a parameter; infinite if one is not finite.
 double largest(const Outcome& outcome);
-/// The largest difference of two runs' parameters, as difference() measures it.
+/// Returns the largest difference of two runs' parameters, as difference() measures it.
 double error_of(const Outcome& expected, const Outcome& seen);
 
 }  // namespace cohaul::programs

@@ -1,5 +1,5 @@
 #pragma once
-// LARS and LAMB as LibTorch's optimizers are written, tensor by tensor, from their papers.
+// LARS and LAMB written from their papers, tensor by tensor, like LibTorch's optimizers.
 
 #include <torch/optim/optimizer.h>
 
@@ -12,7 +12,7 @@ struct LayerwiseOptions : torch::optim::OptimizerCloneableOptions<LayerwiseOptio
   explicit LayerwiseOptions(double lr) : lr_(lr) {}
   double get_lr() const override { return lr_; }
   void set_lr(const double lr) override { lr_ = lr; }
-  bool lars = false;  // else LAMB
+  bool lars = false;  // true: LARS; false: LAMB
   double momentum = 0, decay = 0, eps = 0, coefficient = 0;
   bool trust = true;
 
@@ -24,7 +24,7 @@ class Layerwise final : public torch::optim::Optimizer {
  public:
   explicit Layerwise(const std::vector<torch::optim::OptimizerParamGroup>& groups)
       : Optimizer(groups, std::make_unique<LayerwiseOptions>(1)) {
-    // LibTorch gives a group the defaults where it has them for unset, which it cannot tell of options that it does not know.
+    // LibTorch replaces a group's options by the defaults if it takes them for unset, and it cannot judge options that it does not know.
     for (std::size_t g = 0; g < groups.size(); ++g)
       param_groups()[g].set_options(
           std::make_unique<LayerwiseOptions>(static_cast<const LayerwiseOptions&>(groups[g].options())));

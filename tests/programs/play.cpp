@@ -17,7 +17,7 @@ namespace cohaul::programs {
 namespace {
 
 constexpr std::uint64_t kOwnNumbers = 0x6f776e, kLoaded = 0x6c6f6164, kPlateauLosses = 0x706c6174;
-constexpr double kOfSecond = 0.3;  // how much of the model's loss is about what the second one makes
+constexpr double kOfSecond = 0.3;  // weight of the second model's output in the first model's loss
 
 std::string before(int step) { return "before step " + std::to_string(step) + ": "; }
 
@@ -135,7 +135,7 @@ void Play::averages(int step, Hands& hands) {
 
 void Play::probe(const Event& event, bool everywhere) {
   const KeepModes modes(*net);
-  net->eval();  // it draws no random numbers
+  net->eval();  // so that it draws no random numbers
   const data::Batch batch = probe_batch(program, event.step);
   Pass pass{.place = {event.step, 0}};
   const std::string what = before(event.step) + "probe";
@@ -182,11 +182,12 @@ void Play::write(const Event& event, Hands& hands) {
 
 void Play::load(int step) {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
-  const at::Tensor state = generator.get_state();  // as if the file came from elsewhere
+  const at::Tensor state = generator.get_state();  // restored later, as if the file came from elsewhere
   Net other(program, mix_seed(program.seed, kLoaded, static_cast<std::uint64_t>(step)));
   generator.set_state(state);
   torch::NoGradGuard no_grad;
-  // Without gaps, which a trainer closes: the next loss would be of other strides, and so rounded otherwise, in each worker's first slice.
+  // The loaded parameters must have no gaps. A trainer would close them, and with other strides the next loss would be rounded differently in each
+  // worker's first slice.
   for (at::Tensor& p : other->parameters())
     if (!p.is_non_overlapping_and_dense()) p.set_data(p.detach().contiguous());
   std::stringstream file;

@@ -1,4 +1,4 @@
-// Random training programs: each one under torch::optim in one process, and under Cohaul in many settings, which must agree.
+// Runs random training programs, each under torch::optim in one process and under Cohaul in many settings, and compares the results.
 //
 //   programs_test [--count N] [--seed S] [--settings few|some|all] [--lanes N] [--failures N]
 //                 [--json FILE] [--without FEATURE;FEATURE]
@@ -31,7 +31,7 @@ constexpr double kRefusedPercentMax = 2;
 
 struct Options {
   int count = 200, failures = 1, draw = 0;
-  int lanes = 2;  // programs at the same time; one setting runs one of them at a time
+  int lanes = 2;  // number of programs at the same time; one setting runs one of them at a time
   std::uint64_t seed = 1;
   std::string settings = "few", setting, json, file, program, without;
   double shrink_s = 60;
@@ -68,7 +68,7 @@ Options read(int argc, char** argv) {
 
 std::uint64_t seed_of(const Options& o, int i) { return mix_seed(o.seed, static_cast<std::uint64_t>(i)) >> 16; }
 
-/// Settings for one program: three of the few; or single and one of each way of the rest; or all.
+/// Returns the settings for one program: three of the few; or single and one of each kind of the rest; or all.
 std::vector<Setting> chosen(const Options& o, const std::vector<Setting>& all, const Program& p, std::uint64_t seed) {
   std::vector<Setting> out;
   for (const Setting& s : all)
@@ -88,7 +88,7 @@ std::vector<Setting> chosen(const Options& o, const std::vector<Setting>& all, c
   return out;
 }
 
-/// Whether it has a feature that the search goes without, while a fault in it is known.
+/// Returns whether the program has a feature that this search leaves out, because a fault in it is known.
 bool is_left_out(const std::string& without, const Program& p) {
   const std::vector<bool> has = features_of(p);
   std::istringstream names(without);
@@ -144,7 +144,7 @@ class Driver {
       if (is_left_out(options_.without, program)) continue;
       const Verdict verdict = checker_.check(program, chosen(options_, checker_.settings(), program, seed));
       report_.add(program, verdict);
-      limit_ += verdict.idle;  // another one in its place
+      limit_ += verdict.idle;  // another program is drawn in its place
       const std::lock_guard lock(mutex_);
       if (verdict.fault) {
         failures_.push_back({i, seed, *verdict.fault});
@@ -156,7 +156,7 @@ class Driver {
     }
   }
 
-  /// One at a time: rapidcheck keeps what it draws from in globals.
+  /// Draws a program. One thread at a time, because rapidcheck keeps its state in globals.
   Program draw(std::uint64_t seed) {
     const std::lock_guard lock(drawing_);
     return program_of(seed).value();
@@ -200,7 +200,7 @@ class Driver {
   std::atomic<bool> enough_ = false;
 };
 
-/// Whether the grammar draws every feature and every pair often enough.
+/// Checks that every feature and every pair is drawn often enough.
 int count_features(int programs, std::uint64_t seed) {
   Counts counts;
   for (int i = 0; i < programs; ++i) counts.add(program_of(mix_seed(seed, static_cast<std::uint64_t>(i), 1)).value());

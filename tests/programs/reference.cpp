@@ -26,7 +26,7 @@ bool ends_or_begins(const std::string& name, const std::string& pattern) {
                                 : name.starts_with(pattern.substr(0, pattern.size() - 1));
 }
 
-/// The group of a parameter: the first that has its name, from 1; 0: none.
+/// Returns the group of a parameter: the first that matches its name, from 1; 0: none.
 std::size_t group_of(const Rule& rule, const std::string& name) {
   if (!rule.grouped) return 0;
   const auto& groups = groups_of_parameters();
@@ -36,7 +36,7 @@ std::size_t group_of(const Rule& rule, const std::string& name) {
   return 0;
 }
 
-/// The rule of a group.
+/// Returns the rule of a group.
 Rule rule_of(Rule rule, std::size_t group) {
   if (group == 0) return rule;
   const GroupOf& g = groups_of_parameters()[group - 1];
@@ -142,7 +142,7 @@ bool TorchOptimizer::step() {
 
 namespace {
 
-/// One model with its optimizer.
+/// One of the models, with its optimizer.
 class Side {
  public:
   Side(Play& play, Which which) : play_(play), which_(which) {
@@ -164,7 +164,7 @@ class Side {
   void set_rate(bool of_group, double lr) { optimizer_->set_rate(of_group, lr); }
   std::int64_t steps() const { return optimizer_->steps(); }
 
-  /// A slice's part of the step. weight: its share, or its samples.
+  /// Computes a slice of the step. weight: its fraction of the batch, or its samples.
   void slice(const data::Batch& batch, const Place& place, double weight) {
     forget_gradients();
     buffers_of_slice(place.slice == 0);
@@ -179,8 +179,8 @@ class Side {
       if (item.value().is_floating_point()) means_[item.key()].add(Mean{item.value().clone(), 1}, mean);
     forget_gradients();
   }
-  /// samples: over which the sums are still to be averaged; 0: they are averaged.
-  /// seen: whether the program sees what came of the step.
+  /// Makes the update. samples: the number that sums have still to be divided by; 0: they are means already. is_seen: whether the program sees the
+  /// step's result.
   void update(int step, double samples, bool is_seen) {
     for (const auto& item : play_.module(which_).named_buffers())
       if (item.value().is_floating_point()) item.value().copy_(means_[item.key()].take(mean)->values);
@@ -195,7 +195,7 @@ class Side {
       parameters_[i].mutable_grad() = *g;
       having.push_back(parameters_[i]);
     }
-    // average() knows no norm.
+    // average() returns no norm.
     if (!is_own() && (rule().clip_norm > 0 || rule().skip)) seen.norm = norm(having);
     const std::vector<at::Tensor> before = rule().ema > 0 ? copies() : std::vector<at::Tensor>();
     seen.skipped = !optimizer_->step();
@@ -230,7 +230,7 @@ class Side {
     const at::Tensor between = (left + (right - left) * share).to(a.values.scalar_type());
     return {torch::where(a.values == b.values, a.values, between), a.slices + b.slices};
   }
-  /// Every slice starts from the step's first buffers.
+  /// Saves or restores the buffers: every slice starts with the values that they had at the step's beginning.
   void buffers_of_slice(bool first) {
     torch::NoGradGuard no_grad;
     for (const auto& item : play_.module(which_).named_buffers()) {
@@ -253,7 +253,7 @@ class Side {
   Which which_;
   Names named_;
   std::vector<at::Tensor> parameters_;
-  std::vector<at::Tensor> averages_;  // from the first update on
+  std::vector<at::Tensor> averages_;  // set from the first update on
   std::vector<update::TreeFold<at::Tensor>> sums_;
   update::TreeFold<double> losses_;
   std::optional<TorchOptimizer> optimizer_;
@@ -341,7 +341,7 @@ class Reference final : public Hands {
         second_->slice(batches[static_cast<std::size_t>(v)], {step_, v}, weight(v));
       }
       if (second_) second_->update(step_, by_samples ? samples : 0, is_seen);
-      // fit() evaluates for it.
+      // Under fit(), fit() evaluates for the schedule plateau.
       if (program_.rule.plateau && loop.kind == LoopKind::fit)
         model_.tell_plateau(evaluate([&](const data::Batch& b) { return play_.net->loss(b, {}); }));
     }

@@ -1,5 +1,5 @@
 #pragma once
-// What was run: how many programs, which features and pairs of them, where.
+// Reports what was run: how many programs, with which features and pairs of them, and in which settings.
 
 #include <iosfwd>
 #include <map>
@@ -12,19 +12,19 @@
 
 namespace cohaul::programs {
 
-/// How often every feature and every pair of features stands in programs.
+/// Counts in how many programs each feature and each pair of features is.
 class Counts {
  public:
   Counts();
   void add(const Program& program);
   int programs() const { return programs_; }
-  /// How many programs have both features: [a][b]; [a][a]: one alone.
+  /// Returns how many programs have both features, [a][b]; [a][a]: how many have feature a.
   const std::vector<std::vector<int>>& pairs() const { return pairs_; }
   double percent(std::size_t feature) const;
   double percent(std::size_t a, std::size_t b) const;
-  /// The rarest pair.
+  /// Returns the rarest pair.
   std::pair<std::size_t, std::size_t> rarest() const;
-  /// In words, what is rarer than it should be; empty: nothing.
+  /// Returns in words what is rarer than it should be; empty: nothing is.
   std::string too_rare() const;
 
  private:
@@ -34,7 +34,7 @@ class Counts {
 
 class Report {
  public:
-  /// Thread-safe. idle ones are counted apart.
+  /// Adds a program's result. Thread-safe. Idle programs are counted separately.
   void add(const Program& program, const Verdict& verdict);
   void print(std::ostream& out, double seconds) const;
   nlohmann::json json(double seconds) const;

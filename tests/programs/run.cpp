@@ -10,9 +10,9 @@
 namespace cohaul::programs {
 namespace {
 
-constexpr std::int64_t kTestBatch = 3;  // some workers have none of the test set's batches
+constexpr std::int64_t kTestBatch = 3;  // so small that some workers have none of the test set's batches
 
-/// Of one rule's own settings.
+/// Returns the optimizer with the rule's own settings, without groups.
 train::Optimizer plain_optimizer(const Rule& rule, double rate) {
   const auto non_finite = rule.skip ? train::NonFinite::skip : train::NonFinite::apply;
   const double lr = rule.lr * rate;
@@ -135,7 +135,7 @@ class Run final : public Hands {
     return {.slices = program_.slices, .seed = program_.seed, .ema = ema, .sink = &silent_};
   }
 
-  /// All workers are told that the last one has another rate, and can go on.
+  /// Tries another rate at the last worker: all workers must get an error, and can go on.
   void disagree() {
     const bool other = job_.rank() + 1 == job_.world();
     std::string why = "nothing";
@@ -176,7 +176,7 @@ class Run final : public Hands {
     if (result.complete) result.skipped = !own_->step();
     return result;
   }
-  /// The second model's step, once the first one's is done.
+  /// Does the second model's step, after the first one's.
   void train_second(const Loop& loop, const Kept& kept) {
     if (!second_) return;
     for (const auto& [batch, place] : kept) {
@@ -256,7 +256,7 @@ class Run final : public Hands {
   Play play_;
   Silent silent_;
   std::unique_ptr<train::Trainer> model_, second_;
-  std::optional<TorchOptimizer> own_;  // where the program has its own
+  std::optional<TorchOptimizer> own_;  // if the program has an optimizer of its own
   int step_ = 0;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// A program under Cohaul, as a user would write it.
+// Runs a program under Cohaul, as a user would write it.
 
 #include <string>
 
@@ -10,7 +10,7 @@
 
 namespace cohaul::programs {
 
-/// All workers of the job call it. folder: for what the program saves. An error is the outcome's status.
+/// Runs the program. All workers of the job call it. folder: for files that the program saves. An error is the outcome's status.
 Outcome run_program(job::Job& job, const Program& program, const strategy::Strategy& strategy,
                     const std::string& folder);
 

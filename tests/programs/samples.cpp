@@ -11,7 +11,7 @@
 namespace cohaul::programs {
 namespace {
 
-// Apart from each other, and from the parameters.
+// The sets use separate numbers, which differ from those of the parameters too.
 constexpr std::int64_t kTestFirst = 1'000, kProbeFirst = 2'000, kOwnFirst = 10'000;
 
 data::Batch consecutive(const Samples& samples) {

@@ -6,15 +6,15 @@
 
 namespace cohaul::programs {
 
-constexpr int kTokens = 3;       // columns of the input that are numbers of an embedding's rows
-constexpr int kVocabulary = 7;   // which are below this
-constexpr int kSamples = 23;     // of the training set
-constexpr int kTestSamples = 9;  // of the test set
+constexpr int kTokens = 3;       // number of columns of the input that are row numbers of an embedding
+constexpr int kVocabulary = 7;   // row numbers are below this
+constexpr int kSamples = 23;     // size of the training set
+constexpr int kTestSamples = 9;  // size of the test set
 
-/// input [n, width + kTokens], target [n, outputs], or [n] classes.
+/// Samples with input [n, width + kTokens], and target [n, outputs] or classes [n].
 class Samples final : public data::DataSet {
  public:
-  /// The numbers `first` … first + size − 1 of all the program's samples. program outlives it.
+  /// A set of the samples first … first + size − 1 of the program. program must outlive it.
   Samples(const Program& program, std::int64_t first, std::int64_t size)
       : program_(program), first_(first), size_(size) {}
   std::int64_t size() const override { return size_; }
@@ -27,9 +27,9 @@ class Samples final : public data::DataSet {
 
 Samples training_set(const Program& program);
 Samples test_set(const Program& program);
-/// What an own loop computes there: n samples.
+/// Returns the n samples of an own loop's slice.
 data::Batch own_batch(const Program& program, const Place& place, int n);
-/// What a probe before that step computes.
+/// Returns the samples of a probe before that step.
 data::Batch probe_batch(const Program& program, int step);
 
 }  // namespace cohaul::programs

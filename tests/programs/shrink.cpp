@@ -8,7 +8,7 @@
 namespace cohaul::programs {
 namespace {
 
-/// Without one layer; nothing where another one is tied to it, or it is the last.
+/// Returns the program without one layer; nothing if another layer is tied to it, or if it is the only one.
 std::optional<Program> without_layer(const Program& p, std::size_t at) {
   const auto number = static_cast<int>(at);
   if (p.layers.size() < 2 || std::ranges::any_of(p.layers, [&](const Layer& l) { return l.tied == number; }))
@@ -25,7 +25,7 @@ std::optional<Program> without_layer(const Program& p, std::size_t at) {
   return out;
 }
 
-/// All that have one part less, or one part simpler.
+/// Returns all programs that have one part less, or one part that is simpler.
 std::vector<Program> simpler(const Program& p) {
   std::vector<Program> out;
   auto with = [&](auto&& change) {

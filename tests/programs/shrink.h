@@ -1,5 +1,5 @@
 #pragma once
-// A smaller program with the same fault.
+// Finds a smaller program with the same fault.
 
 #include <functional>
 
@@ -12,7 +12,7 @@ struct Shrunk {
   int tried = 0;
 };
 
-/// Goes to smaller programs as long as `fails` holds for one of them, at most limit_s: first by what was drawn, then by leaving out parts.
+/// Tries smaller programs as long as `fails` holds for one of them, at most limit_s: first those of the generator, then by removing parts.
 Shrunk shrink(rc::Shrinkable<Program> failing, const std::function<bool(const Program&)>& fails, double limit_s);
 
 }  // namespace cohaul::programs

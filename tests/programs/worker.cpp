@@ -1,5 +1,5 @@
-// A worker of a long-lived job: programs_worker SOCKET FOLDER. It is told programs over the socket and answers each with what came out,
-// until the socket is closed.
+// A worker of a long-lived job: programs_worker SOCKET FOLDER. It receives programs over the socket and answers each with its outcome, until the
+// socket is closed.
 #include <ATen/Parallel.h>
 #include <unistd.h>
 
@@ -22,13 +22,13 @@ strategy::Strategy strategy_of(const nlohmann::json& request) {
 }
 
 void serve(job::Job& job, const std::string& socket_path, const std::string& folder) {
-  at::set_num_threads(1);  // sums inside LibTorch depend on it
+  at::set_num_threads(1);  // because sums inside LibTorch depend on the number of threads
   const int socket = train::or_throw(programs::connect_to(socket_path));
   const std::int32_t rank = job.rank();
   train::or_throw(programs::send_message(socket, as_bytes(std::span(&rank, 1))));
   for (;;) {
     const auto message = programs::receive_message(socket, 0);
-    if (!message.ok()) break;  // the driver has no more
+    if (!message.ok()) break;  // the driver has no more programs
     const auto* text = reinterpret_cast<const char*>(message->data());
     const nlohmann::json request = nlohmann::json::parse(text, text + message->size());
     const programs::Program program = programs::from_json(request.at("program"));

@@ -1,5 +1,5 @@
-// Programs that the compiler refuses, one for each value of PROGRAM, and what they should have been (0).
-// Each is compiled by a test that looks for the line that tells the user what to do.
+// Programs that the compiler must refuse, one for each value of PROGRAM, and a correct one (0). A test compiles each and looks for the line that
+// tells the user what to do.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
@@ -25,7 +25,7 @@ struct Items {
   Item item;
 };
 
-/// With what a trainer needs of a torch::nn::Module.
+/// A module with the functions that a trainer needs.
 struct Net {
   Items named_parameters() const { return {{weight}}; }
   Items named_buffers() const { return {{weight}}; }
@@ -36,7 +36,7 @@ struct Net {
   at::Tensor weight = at::ones({1});
 };
 
-/// As torch::data has them.
+/// A data set as torch::data has them.
 struct TorchSet {
   struct Example {
     at::Tensor data, target;

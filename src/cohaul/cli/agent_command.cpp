@@ -8,7 +8,7 @@
 namespace cohaul::cli {
 
 int run_agent() {
-  // What anything here prints by mistake must not come between the messages.
+  // Anything that is printed by mistake must not get between the messages.
   transport::Descriptor in(::fcntl(0, F_DUPFD_CLOEXEC, 3)), out(::fcntl(1, F_DUPFD_CLOEXEC, 3));
   const transport::Descriptor nowhere(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   ::dup2(nowhere.get(), 0);

@@ -1,5 +1,5 @@
 #pragma once
-// `cohaul agent`: what `--hosts` starts on each host. People do not call it.
+// `cohaul agent`: the command that `--hosts` starts on each host. Users do not call it.
 
 namespace cohaul::cli {
 

@@ -1,5 +1,5 @@
 #pragma once
-// `cohaul bench WHAT …`: hands over to the program of that bench.
+// `cohaul bench WHAT …`: replaces this process by a benchmark's program.
 
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace cohaul::cli {
 
-/// Becomes cohaul-bench-WHAT (underscores and all), which lies beside this executable, with `arguments`; returns only
-/// where it cannot. Errors: invalid (no such bench; names those that are there).
+/// Executes cohaul-bench-WHAT with `arguments`, from this executable's folder. Returns only where that fails. Errors: invalid (there is no such
+/// benchmark; the message lists those that exist).
 Status run_bench(const std::string& what, const std::vector<std::string>& arguments);
 
 }  // namespace cohaul::cli

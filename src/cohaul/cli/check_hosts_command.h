@@ -1,5 +1,5 @@
 #pragma once
-// `cohaul check-hosts a,b,c`: whether each host can be reached and has the same program, and what the network between every two of them can do.
+// `cohaul check-hosts a,b,c`: checks that each host can be reached and has the same program, and measures the network between every two of them.
 
 #include <string>
 
@@ -9,19 +9,19 @@ namespace cohaul::cli {
 
 struct CheckHostsArguments {
   HostsOption on{};
-  double seconds = 0.5;  // each of the three measurements of a pair
+  double seconds = 0.5;  // duration of each of the three measurements of a pair
   bool json = false;
 };
 
 struct ProbeArguments {
-  std::string names{};  // of the hosts, with commas, in the order of workers
+  std::string names{};  // names of the hosts, separated by commas, in the order of workers
   double seconds = 0.5;
   bool json = false;
 };
 
-/// Blocks until all pairs have been measured. Returns the exit code; what is wrong has been said on stderr.
+/// Blocks until all pairs have been measured. Returns the exit code. Errors are written to stderr.
 int run_check_hosts(const CheckHostsArguments& arguments);
-/// The part of it that runs on each host, as a worker: worker 0 prints.
+/// The part of the check that runs on each host, as a worker of a job. Worker 0 prints the results.
 int run_probe(const ProbeArguments& arguments);
 
 }  // namespace cohaul::cli

@@ -16,7 +16,7 @@ namespace cohaul::cli {
 namespace {
 
 constexpr std::size_t kCapturedBytesMax = 1 << 20;
-constexpr Duration kInterruptGrace = 5 * kSecond;  // to end by itself
+constexpr Duration kInterruptGrace = 5 * kSecond;  // time for the program to end by itself
 
 struct Pipe {
   int read = -1, write = -1;
@@ -45,7 +45,7 @@ struct Pipe {
   }
 };
 
-/// Reads what has come, a megabyte at most; closes at the end.
+/// Reads what has come, up to a megabyte in all, and closes the pipe at its end.
 void drain(Pipe& pipe, std::string& into) {
   for (int chunks = 0; pipe.read >= 0 && chunks < 256; ++chunks) {
     char chunk[4096];
@@ -57,12 +57,13 @@ void drain(Pipe& pipe, std::string& into) {
   }
 }
 
-/// Takes both ends until the program has ended. One that is interrupted or out of time is asked to end, then killed.
+/// Reads both pipes until the program has ended. If it is interrupted or out of time, it is asked to end, then killed.
 job::ProcessExit follow(pid_t pid, Pipe& out, Pipe& err, ChildResult& result, Time deadline) {
   job::Signals signals;
   for (;;) {
     const auto exit = job::reap(pid);
-    if (const int signal = signals.drain()) {  // afterwards: it may be what the program has ended of
+    // Checked after the program's end, because the signal may have ended it.
+    if (const int signal = signals.drain()) {
       deadline = std::min(deadline, steady_clock().now() + (result.interrupted == 0 ? kInterruptGrace : 0));
       result.interrupted = signal;
       if (!exit) job::terminate_group(pid);

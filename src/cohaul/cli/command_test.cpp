@@ -1,5 +1,4 @@
-// The command as its users meet it: exit codes, what is said where. Workers are shell scripts that answer as a worker
-// does.
+// Tests of the command as users see it: exit codes and output. Workers are shell scripts that answer as a worker does.
 
 #include <unistd.h>
 
@@ -23,7 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kAgrees = "#!/bin/sh\necho cohaul-worker\nexit 0\n";
 
-/// A folder of its own with a copy of the command, so that tests choose what lies beside it.
+/// A folder with a copy of the command, so that a test can choose which other programs are beside it.
 class Command : public testing::Test {
  protected:
   void SetUp() override {
@@ -47,7 +46,7 @@ class Command : public testing::Test {
     EXPECT_TRUE(child.ok()) << child.status().message();
     return child.ok() ? *child : ChildResult{};
   }
-  /// Exit 2 and one line on stderr, nothing on stdout.
+  /// Expects exit code 2, one line on stderr and nothing on stdout.
   void refused(std::vector<std::string> arguments, const std::string& message) {
     const ChildResult child = run(std::move(arguments));
     EXPECT_EQ(child.exit, 2) << child.err;
@@ -133,7 +132,7 @@ TEST_F(Command, ProgramsThatAreNoWorkers) {
 }
 
 TEST_F(Command, TheWorkersRefusalIsTheCommands) {
-  // It gets the resolved job, places included.
+  // The worker gets the resolved job, with the places of its keys.
   put("cohaul-worker",
       "#!/bin/sh\necho cohaul-worker\ncp \"$3\" " + file("seen.json") + "\necho 'cohaul: no images' >&2\nexit 2\n");
   train_refused({"--record", file("r.jsonl")}, "cohaul: no images\n");

@@ -19,7 +19,7 @@ using observe::significant;
 
 constexpr int kCnnSteps = 40;
 
-/// Where the shipped job files are: named, beside the sources that this was built in, or installed.
+/// Returns the folder of the shipped job files: the named one, that of the installation, or that of the sources from which this was built.
 Result<std::string> find_jobs(const std::string& named, const std::string& own) {
   std::vector<fs::path> places{named};
   if (named.empty()) places = {fs::path(own) / "../share/cohaul/jobs", fs::path(own) / "../../../jobs", "jobs"};
@@ -40,7 +40,7 @@ class Demo {
   }
 
  private:
-  /// One `cohaul train` with a record; its losses appear on stderr as it runs.
+  /// Runs `cohaul train` with a record; the losses appear on stderr meanwhile.
   Result<DemoResult> train(const std::string& job, int workers, std::vector<std::string> sets, int& code) {
     const std::string record = scratch_.file("record.jsonl");
     std::vector<std::string> argv{cohaul_,    "train", jobs_ + "/" + job, "--workers", std::to_string(workers),

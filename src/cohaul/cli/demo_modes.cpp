@@ -16,7 +16,7 @@ namespace {
 using checkpoint::TensorView;
 using nlohmann::json;
 
-const std::string kSlices = "train.slices=4";  // the same cut of each batch everywhere, so that bits can be compared
+const std::string kSlices = "train.slices=4";  // all modes cut each batch alike, so that bits can be compared
 const std::string kServer = "strategy.name=parameter_server";
 
 double number(const json& record, const char* key) {
@@ -38,7 +38,7 @@ double difference(const TensorView& a, const TensorView& b) {
   return apart == 0 ? 0 : apart / largest;
 }
 
-/// Running mean and maximum over the step records, for a record whose result does not say.
+/// Mean and maximum over the step records, for a record whose result has none.
 struct Seen {
   double sum = 0, max = 0;
   int count = 0;

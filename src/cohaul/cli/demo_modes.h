@@ -1,5 +1,5 @@
 #pragma once
-// What the demo runs, and what it shows of it. Pure but for reading files.
+// The modes that the demo compares, and the figures that it shows. Pure except for reading files.
 
 #include <optional>
 #include <string>
@@ -15,20 +15,20 @@ struct DemoMode {
   std::vector<std::string> sets;
 };
 
-/// The six, one process first.
+/// Returns the six modes; the first has one process.
 std::vector<DemoMode> demo_modes();
 
-/// What the table says of a finished run, out of its record.
+/// A run's figures for the table, read from its record.
 struct DemoResult {
   double loss = 0, accuracy = 0, samples_per_s = 0;
   std::optional<double> staleness_mean, staleness_max;
 };
 
-/// Errors: corrupt (no result in it).
+/// Reads the result from a run's record. Errors: corrupt (it has no result).
 Result<DemoResult> read_result(const std::string& record_file);
 
-/// Of two safetensors files, the largest difference of an element relative to the largest element of its tensor in
-/// `reference`. Errors: invalid (unreadable), corrupt (other names or sizes, or not floats).
+/// Compares two safetensors files. Returns the largest difference of an element, relative to the largest element of its tensor in `reference`.
+/// Errors: invalid (unreadable), corrupt (other names or sizes, or not floats).
 Result<double> largest_difference(const std::string& reference, const std::string& other);
 
 }  // namespace cohaul::cli

@@ -1,5 +1,5 @@
 #pragma once
-// How a command failed, as its exit code, its line on stderr and the record's last event say.
+// How a command failed. Its exit code, its line on stderr and the record's last event are made from it.
 
 #include <optional>
 #include <string>
@@ -11,17 +11,17 @@ namespace cohaul::cli {
 
 struct Failure {
   int exit = 1;
-  std::string role{};  // empty: nobody in particular
+  std::string role{};  // of the process that failed; empty: no process in particular
   std::optional<int> rank{};
   std::string operation{}, message{};
 };
 
-/// Nothing: it went well.
+/// No value: the command succeeded.
 using Outcome = std::optional<Failure>;
 
-/// Of what an operation said.
+/// Returns the outcome of an operation that returned `status`.
 Outcome outcome_of(const Status& status, const std::string& operation);
-/// The record's "error".
+/// Returns the record's event "error".
 observe::Event event_of(const Failure& failure);
 
 }  // namespace cohaul::cli

@@ -5,7 +5,7 @@
 
 namespace cohaul::cli {
 
-/// Returns the folders' keys, in the order in which `cohaul keys` and the README list them. own_program: as of model_keys().
+/// Returns the folders' keys, in the order in which `cohaul keys` and the README list them. own_program: as in model_keys().
 config::Schema job_schema(bool own_program);
 
 }  // namespace cohaul::cli

@@ -14,7 +14,7 @@ namespace {
 
 using config::KeySpec;
 
-/// Three lines a key: what it is and its default, what it means, what it may be.
+/// Prints three lines for each key: its name and default, its meaning, and its allowed values.
 void print_text(const std::vector<KeySpec>& keys) {
   for (const KeySpec& spec : keys) {
     const std::string fallback = default_in_words(spec), only = only_in_words(spec);

@@ -1,13 +1,13 @@
 #pragma once
-// cohaul keys: the keys of a job, in words.
+// `cohaul keys`: describes the keys of a job file.
 
 #include <string>
 
 namespace cohaul::cli {
 
 struct KeysArguments {
-  std::string pattern;    // empty: all
-  bool markdown = false;  // as the README has them
+  std::string pattern;    // which keys; empty: all
+  bool markdown = false;  // as the README's table
 };
 
 /// Prints the keys that match. Returns the exit code.

@@ -22,7 +22,7 @@ using config::Config;
 using Int = std::int64_t;
 
 constexpr std::size_t kNameMax = 63;
-/// How long after its first pod the last one may start: images are large.
+/// How many seconds after the first pod the last one may start. Images are large, so this is long.
 constexpr const char* kJoinTimeout = "600";
 
 bool is_of(const std::string& text, std::string_view more) {
@@ -30,7 +30,7 @@ bool is_of(const std::string& text, std::string_view more) {
       text, [&](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || more.find(c) != more.npos; });
 }
 
-/// A name that Kubernetes takes: RFC 1123, and with a letter at its beginning RFC 1035.
+/// Checks that Kubernetes accepts the name: by RFC 1123, and by RFC 1035 if it begins with a letter.
 Status check_name(const std::string& option, const std::string& name, std::string_view more, std::size_t most) {
   if (name.size() > most)
     return invalid(option + " " + name + ": has " + std::to_string(name.size()) + " characters, and may have " +
@@ -51,7 +51,7 @@ std::string name_of(const std::string& job_file) {
   return out.empty() || std::isdigit(static_cast<unsigned char>(out.front())) ? "job-" + out : out;
 }
 
-/// The pods' names have this one's, the group's, two numbers and five letters.
+/// Checks the job's name. A pod's name consists of it, the group's name, two numbers and five letters.
 Status check_job_name(const std::string& name, Int tasks) {
   const std::size_t rest =
       std::string("--0--xxxxx").size() + std::string(kPodGroup).size() + std::to_string(tasks - 1).size();
@@ -61,7 +61,7 @@ Status check_job_name(const std::string& name, Int tasks) {
   return {};
 }
 
-/// The number before one of the units; nothing: it is no such quantity.
+/// Returns the number before one of the units; nothing if the text is no such quantity.
 std::optional<double> quantity(const std::string& text, std::initializer_list<std::string_view> units) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
@@ -100,7 +100,7 @@ bool is_below(const std::string& path, const std::string& folder) {
   return path == folder || path.starts_with(folder + "/");
 }
 
-/// A path of the job, as it is in a pod.
+/// A key of the job that is a path in a pod.
 struct PodPath {
   const char* key;
   bool is_written;
@@ -108,14 +108,14 @@ struct PodPath {
 constexpr PodPath kPodPaths[] = {{"train.checkpoint", true}, {"train.save", true},  {"job.logs", true},
                                  {"data.path", false},       {"train.init", false}, {"train.resume", false}};
 
-/// What pods write lies on a volume, and what they read there or in the image. here: the job with its places on this host; there: with its paths in a
-/// pod.
+/// Checks that paths which pods write are on a volume; for paths which they read, which may be in the image, it adds warnings. here: the job with its
+/// places on this host; there: with its paths in a pod.
 Status check_paths(const Config& here, const Config& there, const std::vector<VolumeClaim>& volumes,
                    std::vector<std::string>& warnings) {
   constexpr const char* kFix = ": give --volume CLAIM:/data, and a path in /data";
   for (const auto& [key, is_written] : kPodPaths) {
     const std::string path = there.get_or(key, std::string());
-    if (!path.starts_with('/')) continue;  // none, or a word
+    if (!path.starts_with('/')) continue;  // no path, or a word
     if (std::ranges::any_of(volumes, [&](const VolumeClaim& v) { return is_below(path, v.path); })) continue;
     const std::string what = here.where(key) + ": " + key + ": ";
     if (is_below(path, kPodFolder)) return invalid(what + "a pod has the job file, and nothing beside it" + kFix);
@@ -126,7 +126,7 @@ Status check_paths(const Config& here, const Config& there, const std::vector<Vo
   return {};
 }
 
-/// What a job file may say that a pod cannot follow.
+/// Refuses keys that a pod cannot follow.
 Status check_keys(const Config& job) {
   if (job.has("job.secret"))
     return job.mistake("job.secret", "pods take the secret from Kubernetes (--secret NAME): leave the key out");
@@ -138,7 +138,8 @@ Status check_keys(const Config& job) {
   return {};
 }
 
-/// What the command of a pod sets, the user's first. A relative path among them means this host's folder, so it is checked and passed on as an absolute one.
+/// Returns the --set options of a pod's command, the user's first. A relative path among them refers to this host's folder, so it is checked and
+/// passed on as an absolute path.
 Result<std::vector<std::string>> sets_of(const KubernetesArguments& a, const Config& job) {
   std::vector<std::string> out;
   for (const std::string& set : a.sets) {
@@ -166,7 +167,7 @@ std::vector<std::string> command_of(const KubernetesArguments& a, const std::vec
 
 std::string counted(Int n, const std::string& what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
 
-/// What its user should know and do.
+/// Returns notes for the user: what to know, and what to do.
 std::vector<std::string> notes_of(const KubernetesArguments& a, const Config& job, const Manifest& m, Int servers) {
   const std::string kubectl = "  kubectl " + (m.space.empty() ? "" : "-n " + m.space + " ");
   std::vector<std::string> out{

@@ -11,19 +11,19 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-/// In double quotes, which YAML reads as JSON does.
+/// Returns the text in double quotes, which YAML reads as JSON does.
 std::string in_quotes(const std::string& text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// Kubernetes replaces $(NAME) in a command, and reads $$ as $.
+/// Returns a quoted argument, with $ escaped: Kubernetes replaces $(NAME) in a command, and reads $$ as $.
 std::string argument(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '$' ? "$$" : std::string(1, c);
   return in_quotes(out);
 }
 
-/// A block of lines where those read back as they are, else in quotes. With its end of line.
+/// Returns the text as a block of lines if it is read back unchanged, otherwise in quotes. With its end of line.
 std::string text_at(const std::string& indent, const std::string& text) {
   const std::size_t last = text.find_last_not_of('\n');
   const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\n'; };

@@ -1,4 +1,4 @@
-// `cohaul kubernetes`: the whole of what it prints (golden/), and what it refuses. tests/readers_test.cpp reads it as YAML.
+// Tests of `cohaul kubernetes`: its whole output (golden/), and its errors. tests/readers_test.cpp reads the output as YAML.
 
 #include "cohaul/cli/kubernetes_command.h"
 
@@ -35,7 +35,7 @@ class Kubernetes : public testing::Test {
     std::ofstream(path) << kJob << more;
     return {.job_file = path, .image = "registry/cohaul:0.1", .workers = 4};
   }
-  /// What it prints; a mistake says so instead.
+  /// Returns its output, or the error's message.
   std::string printed(const KubernetesArguments& a) {
     warnings_.clear();
     const Result<std::string> manifest = kubernetes_manifest(a, warnings_);
@@ -95,7 +95,7 @@ TEST_F(Kubernetes, PathsThatPodsDoNotShare) {
   refused(arguments("save = \"/tmp/end\"\n"), "mlp.toml:10: train.save: /tmp/end lies on no volume, and would be lost");
   refused(arguments("[job]\nlogs = \"/logs\"\n"), "job.logs: /logs lies on no volume");
   KubernetesArguments a = arguments();
-  a.sets = {"train.save=end"};  // of this host's working folder
+  a.sets = {"train.save=end"};  // relative to this host's working folder
   refused(a, "--set: train.save: " + std::filesystem::current_path().string() + "/end lies on no volume");
   a = arguments("save = \"/database/end\"\n");
   a.volumes = {"c:/data"};

@@ -14,16 +14,16 @@ namespace cohaul::cli {
 namespace {
 
 Status check(const job::LaunchOptions& options) {
-  if (!options.hosts.empty()) return {};  // it is the hosts that have them
+  if (!options.hosts.empty()) return {};  // the programs are on the hosts
   const std::string& program = options.worker_command.front();
   if (program.find('/') != std::string::npos)
-    COHAUL_TRY(check_executable("program", program));  // else it is looked for in the PATH
+    COHAUL_TRY(check_executable("program", program));  // otherwise it is searched in the PATH
   if (options.servers > 0) COHAUL_TRY(check_executable("the server", options.server_command.front()));
   return {};
 }
 
-/// Under an engine whose tasks are the job's processes, this one becomes its worker or server. Returns where the processes are to be launched, or with an
-/// error.
+/// Under an engine whose tasks are the job's processes, turns this process into its worker or server. Returns if the processes have to be launched,
+/// or with an error.
 Status start_here(const LaunchArguments& arguments, const job::LaunchOptions& options) {
   COHAUL_ASSIGN(const std::optional<job::Place> place, job::place_from_environment());
   if (arguments.on.given()) {

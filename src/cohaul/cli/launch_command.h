@@ -19,7 +19,7 @@ struct LaunchArguments {
   std::vector<std::string> command{};
 };
 
-/// Blocks until all processes have ended. Returns the exit code; a failure has been said on stderr.
+/// Blocks until all processes have ended. Returns the exit code. Errors are written to stderr.
 int run_launch(const LaunchArguments& arguments);
 
 }  // namespace cohaul::cli

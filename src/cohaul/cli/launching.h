@@ -1,12 +1,13 @@
 #pragma once
-// The processes of a job, from this host, until all have ended.
+// Launches a job's processes and waits until all have ended.
 
 #include "cohaul/cli/failure.h"
 #include "cohaul/job/launcher.h"
 
 namespace cohaul::cli {
 
-/// Blocks until every process has ended; warnings go to stderr. The first failure decides: nothing where all went well. stopped: whether it was a signal, after a checkpoint.
+/// Blocks until every process has ended. Returns the first failure, or nothing where all went well. Warnings are written to stderr. stopped: set to
+/// whether a signal ended the job after a checkpoint.
 Outcome launch_and_wait(job::LaunchOptions options, bool* stopped = nullptr);
 
 }  // namespace cohaul::cli

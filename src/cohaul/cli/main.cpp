@@ -1,4 +1,4 @@
-// The command `cohaul`: reads its arguments, wires, answers. It links no LibTorch.
+// The command `cohaul`: parses its arguments and calls the subcommand. It does not link LibTorch.
 
 #include <algorithm>
 #include <iostream>
@@ -123,9 +123,9 @@ CLI::App* add_kubernetes(CLI::App& app, KubernetesArguments& a) {
       ->allow_extra_args(false);
   kubernetes->add_option("--volume", a.volumes, "CLAIM:PATH: mounts a PersistentVolumeClaim; may be repeated")
       ->allow_extra_args(false);
-  kubernetes->add_option("--name", a.name, "of the JobSet (the job file's)");
-  kubernetes->add_option("--namespace", a.space, "where it runs (kubectl's)");
-  kubernetes->add_option("--secret", a.secret, "the Kubernetes secret whose key `secret` pods share")
+  kubernetes->add_option("--name", a.name, "name of the JobSet (default: the job file's)");
+  kubernetes->add_option("--namespace", a.space, "namespace that it runs in (default: kubectl's)");
+  kubernetes->add_option("--secret", a.secret, "the Kubernetes secret whose key `secret` all pods share")
       ->capture_default_str();
   kubernetes->add_option("--cpus", a.cpus, "cores that each pod asks for, as 4 or 500m; also the threads of a worker");
   kubernetes->add_option("--memory", a.memory, "memory that each pod asks for, as 8Gi");
@@ -145,7 +145,7 @@ CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
   return bench;
 }
 
-/// What to say of a first word that is no command; empty: it is one.
+/// Returns the error for a first word that is not a command; empty if it is one.
 std::string unknown_command(const CLI::App& app, const std::string& word) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands({}))

@@ -35,7 +35,7 @@ Status check_required(const Config& job, const Schema& schema, const std::string
   return {};
 }
 
-/// In the order of the keys' dependence: a key's default counts once the key that it depends on has its value.
+/// Fills in defaults, in the order in which keys depend on each other: a default is set after the keys that it depends on.
 void fill_defaults(Config& job, const Schema& schema, const Request& request) {
   const bool several = request.tasks.value_or(job.get_or<Int>("job.workers", 1)) > 1;
   if (!job.has("strategy.name")) job.set("strategy.name", std::string(several ? "all_reduce" : "single"));
@@ -59,7 +59,7 @@ void fill_defaults(Config& job, const Schema& schema, const Request& request) {
             request.wanted_threads > 0 ? Int{request.wanted_threads} : std::max<Int>(1, request.cores / workers));
 }
 
-/// A folder is relative to that of the job file, as other paths are.
+/// Makes the folder in train.resume absolute. Like other paths it is relative to the job file's folder.
 void find_resume_folder(Config& job) {
   const auto folder = job.find<std::string>("train.resume");
   if (!folder || *folder == "auto" || *folder == "off") return;
@@ -68,7 +68,7 @@ void find_resume_folder(Config& job) {
   job.set("train.resume", std::filesystem::absolute(base / *folder).lexically_normal().string(), where);
 }
 
-/// The user's contradictions among the keys; the first found. invalid, naming place, key and fix.
+/// Checks keys that contradict each other, and returns the first error found. invalid, naming place, key and fix.
 Status check_job(const Config& job, const Schema& schema) {
   COHAUL_TRY(strategy::check_strategy(job));
   for (const auto& [key, entry] : job.entries())

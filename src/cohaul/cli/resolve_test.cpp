@@ -352,7 +352,7 @@ TEST(Resolve, OwnModelsTakeTheirOwnKeys) {
   auto r = job({"model.name=mine", "model.width=25"}, {}, true);
   ASSERT_TRUE(r.ok()) << r.status().message();
   EXPECT_EQ(r->get<std::int64_t>("model.width"), 25);
-  // Whole numbers are what its models get; anything else would not be read.
+  // Its models get whole numbers only; other values would be ignored.
   EXPECT_EQ(refusal(job({"model.width=2.5"}, {}, true)), "--set model.width=2.5: must be an integer");
   EXPECT_EQ(refusal(job({"model.kind=gelu"}, {}, true)), "--set model.kind=gelu: must be an integer");
   EXPECT_EQ(refusal(job({"model.kind=gelu"})).substr(0, 35), "--set model.kind=gelu: unknown key ");

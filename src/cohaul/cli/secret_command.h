@@ -1,9 +1,9 @@
 #pragma once
-// cohaul secret: makes the secret by which a user's processes on several hosts know each other.
+// `cohaul secret`: makes the secret by which a user's processes on several hosts recognize each other.
 
 namespace cohaul::cli {
 
-/// Makes ~/.config/cohaul/secret where there is none, and says where it is. Returns the exit code.
+/// Makes ~/.config/cohaul/secret if there is none, and prints its path. Returns the exit code.
 int run_secret();
 
 }  // namespace cohaul::cli

@@ -35,7 +35,7 @@ Status make_folder(const std::string& path) {
   return {};
 }
 
-/// A run that starts anew writes no checkpoints among those of another.
+/// Checks that a run which starts from the beginning does not write into a folder with checkpoints of another run.
 Status check_checkpoints(const config::Config& job, const std::string& path) {
   COHAUL_TRY(make_folder(path));
   if (job.resumes_from() == path || checkpoint::list(path).empty()) return {};

@@ -24,13 +24,13 @@ namespace cohaul::cli {
 namespace {
 
 constexpr Duration kCheckTimeout = 60 * kSecond;
-// What a line of a worker's --check begins with: how one tells a Cohaul worker from another program.
+// A worker's answer to --check begins so, which tells a Cohaul worker from another program.
 constexpr std::string_view kWorkerGreeting = "cohaul-worker";
 
-/// Worker 0 may be lost between writing the last result and saying so: the record knows.
+/// Returns whether the record has a result: worker 0 may be lost after it has written the result and before it has said so.
 bool has_result(const std::string& record) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(record, error)) return false;  // what went through a pipe is gone
+  if (!std::filesystem::is_regular_file(record, error)) return false;  // a pipe cannot be read again
   std::ifstream in(record);
   std::string last;
   for (std::string line; std::getline(in, line);) last = std::move(line);
@@ -44,7 +44,7 @@ std::string without_newline(std::string text) {
   return text;
 }
 
-/// The last line that begins so; empty: there is none.
+/// Returns the last line with this beginning; empty if there is none.
 std::string line_with(const std::string& text, std::string_view begin) {
   std::istringstream lines(text);
   std::string found;
@@ -53,7 +53,7 @@ std::string line_with(const std::string& text, std::string_view begin) {
   return found;
 }
 
-/// Asks a worker whether it could run the job: model, data, shapes of train.init.
+/// Lets a worker check whether it can run the job: model, data and the shapes of train.init.
 Outcome ask_worker(const std::string& program, bool own, const std::string& job_path) {
   const auto child = run_child({program, "--check", "--job", job_path},
                                {.capture_out = true, .capture_err = true, .timeout = kCheckTimeout});
@@ -66,7 +66,7 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
                            "; its main should return cohaul::worker_main(argc, argv, models)"));
   }
   if (child->exit == kDone) return std::nullopt;
-  // What the program itself prints stands beside it.
+  // The program's own output may be on stderr too.
   std::string message = line_with(child->err, "cohaul: ");
   if (message.empty()) message = without_newline(child->err);
   if (message.empty())
@@ -76,15 +76,15 @@ Outcome ask_worker(const std::string& program, bool own, const std::string& job_
       .exit = child->exit == kUsersMistake ? kUsersMistake : kFailed, .operation = "check", .message = message};
 }
 
-/// What the workers of other hosts write comes home: an option's file, and where it goes.
+/// Adds a file that workers on other hosts write and that is brought to this host. Returns the path for the worker's option.
 std::string output_of(std::vector<job::HomeFile>& files, const std::string& name, const std::string& path,
                       job::HomeFile::How how) {
-  if (path == "-") return path;  // stdout comes home by itself
+  if (path == "-") return path;  // stdout is brought here anyway
   files.push_back({name, path, how});
   return "{output:" + name + "}";
 }
 
-/// The job's processes on other hosts. Returns where its workers write train.save.
+/// Plans the job's processes on other hosts. Returns the path at which their worker 0 writes train.save.
 Result<std::string> plan_elsewhere(const config::Config& job, TrainArguments& arguments, job::LaunchOptions& out,
                                    bool goes_on) {
   using How = job::HomeFile::How;
@@ -134,10 +134,10 @@ Result<job::LaunchOptions> plan(const config::Config& job, TrainArguments argume
 
 struct Resolved {
   config::Config job;
-  std::string from;  // the checkpoint that it goes on from; empty: from the beginning
+  std::string from;  // the checkpoint that it continues from; empty: it starts from the beginning
 };
 
-/// The job; slices and threads that it does not set are those of the checkpoint that it goes on from.
+/// Resolves the job. Slices and threads that it does not set are taken from the checkpoint that it continues from.
 Result<Resolved> resolve_checkpointed(Request request) {
   COHAUL_ASSIGN(config::Config job, resolve(request));
   const std::optional<std::string> folder = job.resumes_from();
@@ -179,10 +179,10 @@ Outcome train_once(const config::Config& job, const TrainArguments& arguments, i
   return ended;
 }
 
-/// A job that has failed by itself may do better the next time.
+/// Returns whether a restart can help: the failure was not a mistake of the user, nor a signal.
 bool may_restart(const Failure& failure) { return failure.exit == kFailed || failure.exit == kLost; }
 
-/// Hosts say how many workers there are, where the user has not.
+/// Takes the number of workers from --hosts if the user has not given it.
 Status count_workers(TrainArguments& arguments) {
   if (!arguments.on.given()) return {};
   std::optional<std::int64_t> workers = arguments.workers;
@@ -219,8 +219,8 @@ Outcome train(TrainArguments arguments, observe::Record& record) {
   }
 }
 
-/// Under an engine whose tasks are the job's processes, this one becomes its worker or server, and does not come back but with an error. Task 0 alone
-/// writes.
+/// Under an engine whose tasks are the job's processes, turns this process into its worker or server; returns only with an error. Only task 0 writes
+/// files.
 Status become_task(TrainArguments arguments, const job::Place& place) {
   if (place.task != 0) arguments.record = arguments.csv = arguments.tensorboard = "";
   Request request = request_of(arguments);
@@ -241,7 +241,7 @@ Status become_task(TrainArguments arguments, const job::Place& place) {
   return job::become_member(options, place);
 }
 
-/// Says it, and returns its exit code.
+/// Writes the failure to stderr and to the record, and returns its exit code.
 int say(const Failure& failure, observe::Record& record) {
   std::cerr << "cohaul: " << failure.message << std::endl;
   record.write(event_of(failure));
@@ -249,7 +249,7 @@ int say(const Failure& failure, observe::Record& record) {
   return failure.exit;
 }
 
-/// As the task of an engine that has started several. Task 0 has the record.
+/// Runs as a task of an engine that has started several. Task 0 has the record.
 int run_task(const TrainArguments& arguments, const job::Place& place) {
   auto record = observe::Record::create(place.task == 0 ? arguments.record : std::string());
   const Status status = record.ok() ? become_task(arguments, place) : record.status();
@@ -266,8 +266,8 @@ int run_train(const TrainArguments& arguments) {
   const Result<std::optional<job::Place>> place = job::place_from_environment();
   const bool by_engine = place.ok() && *place && (*place)->tasks > 1;
   if (by_engine && !arguments.on.given()) return run_task(arguments, **place);
-  job::Signals signals;  // from the first moment on: those within take what has come
-  // Opened first, so that every failure has a record.
+  job::Signals signals;  // blocks signals from the beginning on; the Signals made later receive them
+  // Opened first, so that every failure is recorded.
   auto record = observe::Record::create(arguments.record);
   if (!record.ok()) {
     std::cerr << "cohaul: " << record.status().message() << "\n";
@@ -276,7 +276,7 @@ int run_train(const TrainArguments& arguments) {
   Outcome failed = checked(place.status());
   if (!failed && by_engine) failed = checked(refuse_hosts(**place));
   if (!failed && *place && !arguments.workers && !arguments.on.given())
-    failed = checked((*place)->mistake);  // --workers: several are wanted here
+    failed = checked((*place)->mistake);  // several workers are wanted, and the engine's variables say why that fails
   if (!failed) failed = train(arguments, *record);
   if (!failed || (failed->exit == kLost && has_result(arguments.record))) return kDone;
   return say(*failed, *record);

@@ -1,6 +1,5 @@
 #pragma once
-// `cohaul train JOB.toml …`: resolves the job, checks everything that can be checked before anything is launched,
-// launches, answers.
+// `cohaul train JOB.toml …`: resolves the job, checks what can be checked in advance, launches the job, and reports its outcome.
 
 #include <optional>
 #include <string>
@@ -23,13 +22,13 @@ struct TrainArguments {
   HostsOption on{};
 };
 
-/// Blocks until the job has ended. Returns the exit code; a failure has been said on stderr and in the record.
+/// Blocks until the job has ended. Returns the exit code. An error is written to stderr and to the record.
 int run_train(const TrainArguments& arguments);
 
-/// What can be said of the job's files without LibTorch: train.init reads as safetensors, train.save can be written,
-/// data.path is a folder, job.logs can be made. elsewhere: the data is on other hosts, which look for themselves. invalid, naming place and key.
+/// Checks the job's files without LibTorch: train.init must be readable as safetensors, train.save writable, data.path a folder, and job.logs must
+/// exist or be creatable. elsewhere: the data is on other hosts, which check it themselves. Errors: invalid, naming place and key.
 Status check_files(const config::Config& job, bool elsewhere = false);
-/// Whether --csv and --tensorboard can be written; the folder is made, what is in the file stays. invalid, naming the option.
+/// Checks that --csv and --tensorboard can be written. Makes the folder, and does not change a file that exists. Errors: invalid, naming the option.
 Status check_outputs(const TrainArguments& arguments);
 
 }  // namespace cohaul::cli

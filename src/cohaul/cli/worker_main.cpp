@@ -49,7 +49,7 @@ Config read_job(const std::string& path) {
   return or_throw(Config::decode(text));
 }
 
-/// What of an exception is for the user: LibTorch's carry a trace of its own functions.
+/// Returns the part of an exception's message that is for the user. LibTorch appends a trace of its own functions.
 std::string first_line(const std::exception& e) {
   std::string text = e.what();
   return text.substr(0, text.find('\n'));
@@ -59,7 +59,7 @@ model::DataShape shape_of(const data::Images::Shape& images, int classes) {
   return {images.rows, images.columns, classes};
 }
 
-/// A model of the user's table or of the zoo. `factory` must outlive it.
+/// Makes a model of the user's table or of the zoo. `factory` must outlive it.
 WorkerModel make_model(const Config& job, const ModelTable& own, parallel::Factory& factory,
                        const model::DataShape& data) {
   model::ModelSettings settings = model::settings_of(job);
@@ -107,7 +107,7 @@ void load_initial(const Config& job, const WorkerModel& model) {
   if (!loaded.ok()) throw Error(job.mistake("train.init", loaded.message()));
 }
 
-/// Whether the model takes the data's samples: two of them, empty.
+/// Checks that the model accepts the data's samples, with two empty ones.
 void try_model(const Config& job, const WorkerModel& model, const data::Images::Shape& images) {
   at::NoGradGuard no_grad;
   data::Batch batch{at::zeros({2, 1, images.rows, images.columns}), at::zeros({2}, at::kLong)};
@@ -188,14 +188,14 @@ void add(observe::Sinks& sinks, Result<S> sink) {
   sinks.add(std::make_unique<S>(or_throw(std::move(sink))));
 }
 
-/// This process, as the job's members know it.
+/// Returns this process's entry in the job's list of members.
 const job::Member& myself(const job::Job& joined) {
   return *std::ranges::find_if(joined.members(), [&](const job::Member& m) {
     return m.role == transport::Role::worker && m.rank == joined.rank();
   });
 }
 
-/// Tables of figures, whose columns are the model's metrics, and its parameters where gradients are watched.
+/// Adds the tables of figures. Their columns include the model's metrics, and its parameters if gradients are watched.
 void add_tables(observe::Sinks& sinks, const Arguments& arguments, const job::Job& joined, const Config& job,
                 const WorkerModel& model) {
   std::vector<std::string> metrics;
@@ -253,12 +253,12 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
     whole = trainer.parameters();
   };
   if (uses_ema && !fit.evaluation.keep_best) trainer.with_ema(take_result);
-  else take_result();  // the best averages are the parameters now
+  else take_result();  // then the parameters are the best averages already
   const std::string hash = first ? train::sha256(whole) : std::string();
   const auto asynchrony = first ? or_throw(trainer.engine().asynchrony()) : std::nullopt;
   trainer.close();
   if (!first) return;
-  or_throw(joined.commit());  // so that a run either has its results, or an error
+  or_throw(joined.commit());  // so that a run has either its results or an error
   if (auto path = job.find<std::string>("train.save"))
     train::or_throw(train::save(arguments.save.empty() ? *path : arguments.save, whole, model.model.buffers));
   observe::Event result = result_event(trainer, test, hash, static_cast<double>(steady_clock().now() - began) / 1e9);
@@ -268,7 +268,8 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   if (arguments.record != "-" && arguments.csv != "-") print(result, test);
 }
 
-/// Where an engine started the workers, each has resolved the job by itself. What names places of one host may differ. Blocks until all have come.
+/// Compares the resolved jobs of all workers, since each has resolved its own if an engine started it. Paths, which may differ between hosts, are not
+/// compared. Blocks until all workers have come.
 Status agree_on_job(job::Job& joined, const Config& job) {
   std::string facts;
   for (const auto& [key, entry] : job.entries())
@@ -277,7 +278,7 @@ Status agree_on_job(job::Job& joined, const Config& job) {
                      steady_clock().now() + seconds(joined.options().join_timeout_s));
 }
 
-/// What has ended the run: where there is no launcher, worker 0 writes it down.
+/// Records the failure that ended the run. Without a launcher worker 0 writes it.
 void record_failure(const job::JoinOptions& options, const std::string& path, int exit, const std::string& message) {
   if (options.launched || options.role != transport::Role::worker || options.rank != 0) return;
   Result<observe::Record> record = observe::Record::append(path);

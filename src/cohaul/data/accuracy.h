@@ -1,5 +1,5 @@
 #pragma once
-// Metrics: sums over the samples of a batch, so that any cut of a test set gives one figure.
+// Metrics of a test set. A metric is summed over the samples of each batch, so the result does not depend on how the set is cut into batches.
 
 #include <ATen/core/grad_mode.h>
 
@@ -9,13 +9,14 @@
 
 namespace cohaul::data {
 
-/// The sum of a per-sample figure over a batch; divided by the samples seen, it is the metric.
+/// Returns the sum of a figure over the samples of a batch. The metric is the sum over all batches, divided by the number of samples.
 using Metric = std::function<double(const Batch&)>;
 
-/// How many rows of logits [n, classes] have their largest value (the first of equals) at target [n].
+/// Returns in how many rows of logits [n, classes] the largest value (the first of equals) is at the class target [n].
 double correct(const at::Tensor& logits, const at::Tensor& target);
 
-/// The samples that `net` (a TORCH_MODULE holder or shared_ptr with forward(Tensor) → logits) gets right. Keeps a copy of the holder.
+/// Returns the metric that counts the samples which `net` classifies correctly. `net` is a TORCH_MODULE holder or shared_ptr with forward(Tensor) →
+/// logits; the metric keeps a copy of it.
 template <class Net>
 Metric accuracy(Net net) {
   return [net](const Batch& batch) mutable {

@@ -19,7 +19,7 @@ struct Close {
 };
 using Gz = std::unique_ptr<gzFile_s, Close>;
 
-/// zlib reads plain files as they are.
+/// Opens a file, plain or gzipped; zlib reads plain files too.
 Result<Gz> open(const fs::path& file) {
   errno = 0;
   Gz gz(gzopen(file.c_str(), "rb"));
@@ -30,7 +30,7 @@ Result<Gz> open(const fs::path& file) {
   return gz;
 }
 
-/// Fills `out`, less at the end of the file; the number of bytes.
+/// Fills `out` and returns the number of bytes, which is smaller at the end of the file.
 Result<std::size_t> read(gzFile gz, Bytes out) {
   std::size_t done = 0;
   while (done < out.size()) {
@@ -48,7 +48,7 @@ Result<std::size_t> read(gzFile gz, Bytes out) {
   return done;
 }
 
-/// The unpacked length, as gzip's trailer gives it (modulo 2^32), or the size of a plain file.
+/// Returns the unpacked length from gzip's trailer (modulo 2^32), or the size of a plain file.
 Result<std::uint64_t> length_of(const fs::path& file, bool plain, const IdxHeader& header) {
   std::error_code error;
   std::uint64_t size = fs::file_size(file, error);
@@ -60,7 +60,7 @@ Result<std::uint64_t> length_of(const fs::path& file, bool plain, const IdxHeade
   in.read(reinterpret_cast<char*>(b), 4);
   std::uint32_t low = b[0] | b[1] << 8 | b[2] << 16 | std::uint32_t{b[3]} << 24;
   if (low == static_cast<std::uint32_t>(header.file_bytes())) return header.file_bytes();
-  // Cut short, or several gzip members in a row: only unpacking tells.
+  // The file is cut short, or has several gzip members: only unpacking can tell.
   COHAUL_ASSIGN(Gz gz, open(file));
   std::vector<std::byte> part(1 << 20);
   std::uint64_t total = 0;

@@ -1,5 +1,5 @@
 #pragma once
-// IDX files on disk, plain or gzipped (told by their content, not their name).
+// Reads IDX files, plain or gzipped. The content decides which it is, not the name.
 
 #include <filesystem>
 
@@ -7,15 +7,15 @@
 
 namespace cohaul::data {
 
-/// `stem` ("train-images-idx3-ubyte") in `folder`, plain or with .gz. Errors: invalid, naming what was looked for and the fix.
+/// Returns the file `stem` ("train-images-idx3-ubyte") or `stem`.gz in `folder`. Errors: invalid, naming what was looked for and the fix.
 Result<std::filesystem::path> find_idx(const std::filesystem::path& folder, const std::string& stem);
 
-/// The header, read from the first bytes, and the length held against it: from the file's size, or from gzip's trailer
-/// (a broken middle of a gzipped file is found by read_idx). Errors: invalid, naming the file.
+/// Returns the header, after comparing it with the length of the file or, if it is gzipped, with the length in gzip's trailer. Damage in the middle
+/// of a gzipped file is found only by read_idx(). Errors: invalid, naming the file.
 Result<IdxHeader> read_idx_header(const std::filesystem::path& file, IdxKind kind);
 
-/// Unpacks the values into `out`, of header.values() bytes. Blocks. Errors: invalid, naming the file (changed since its header was
-/// read, cut short, too long, gzip's checksum wrong).
+/// Unpacks the values into `out`, which has header.values() bytes. Blocks. Errors: invalid, naming the file (it has changed since its header was
+/// read, is cut short or too long, or gzip's checksum is wrong).
 Status read_idx(const std::filesystem::path& file, const IdxHeader& header, Bytes out);
 
 }  // namespace cohaul::data

@@ -14,7 +14,7 @@
 
 namespace cohaul::data {
 
-/// What a file of so many dimensions holds: labels [count] or images [count, rows, columns].
+/// What a file contains, by its number of dimensions: labels [count] or images [count, rows, columns].
 enum class IdxKind : int { labels = 1, images = 3 };
 constexpr std::size_t header_bytes(IdxKind kind) { return 4 + 4 * static_cast<std::size_t>(kind); }
 constexpr const char* name(IdxKind kind) { return kind == IdxKind::labels ? "labels" : "images"; }
@@ -28,10 +28,11 @@ struct IdxHeader {
 
 struct IdxFile {
   IdxHeader header;
-  ConstBytes values;  // of the input
+  ConstBytes values;  // a view of the decoded bytes
 };
 
-/// `start`: at least header_bytes(kind) bytes, or the whole file. Errors: invalid (without the file's name: the caller adds it).
+/// Returns the header. `start` has at least header_bytes(kind) bytes, or is the whole file. Errors: invalid, without the file's name, which the
+/// caller adds.
 inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
   auto byte = [&](std::size_t i) { return std::to_integer<std::uint32_t>(start[i]); };
   auto size = [&](std::size_t i) {
@@ -62,7 +63,7 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
     header.rows = size(1);
     header.columns = size(2);
   }
-  // Sizes that no image has are refused before they are multiplied: their product fits 64 bits.
+  // Implausible sizes are refused before sizes are multiplied, so that the product fits 64 bits.
   constexpr std::uint32_t kSideMax = 1 << 14;
   if (header.count == 0 || header.rows == 0 || header.columns == 0 || header.rows > kSideMax ||
       header.columns > kSideMax) {
@@ -73,7 +74,7 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
   return header;
 }
 
-/// ok when a file of `bytes` bytes (unpacked) is what the header says. Errors: invalid.
+/// Returns ok if a file of `bytes` bytes (unpacked) has the length that the header asks for. Errors: invalid.
 inline Status check_idx_length(const IdxHeader& header, std::uint64_t bytes) {
   if (bytes == header.file_bytes()) return {};
   return invalid((bytes < header.file_bytes() ? "is cut short: " : "is too long: ") + std::to_string(bytes) +
@@ -81,7 +82,7 @@ inline Status check_idx_length(const IdxHeader& header, std::uint64_t bytes) {
                  std::to_string(header.file_bytes()) + "; fetch it again");
 }
 
-/// ok when every label is one of `classes`. Errors: invalid.
+/// Returns ok if every label is one of `classes`. Errors: invalid.
 inline Status check_labels(ConstBytes labels, int classes) {
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (int label = std::to_integer<int>(labels[i]); label >= classes) {
@@ -92,7 +93,7 @@ inline Status check_labels(ConstBytes labels, int classes) {
   return {};
 }
 
-/// A whole file. The result views `file`. Errors: invalid.
+/// Decodes a whole file. The result is a view of `file`. Errors: invalid.
 inline Result<IdxFile> decode_idx(ConstBytes file, IdxKind kind) {
   COHAUL_ASSIGN(IdxHeader header, decode_idx_header(file, kind));
   COHAUL_TRY(check_idx_length(header, file.size()));

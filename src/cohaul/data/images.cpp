@@ -12,7 +12,7 @@
 namespace cohaul::data {
 namespace {
 
-// The images of a batch lie anywhere; so many ahead of the one that is read are asked for.
+// The images of a batch are scattered in memory, so this many are prefetched ahead of the one that is read.
 constexpr std::size_t kImagesAhead = 4;
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// Labelled grey images, one byte a pixel, kept as they came; a batch is converted as it is gathered.
+// Labelled grey images, one byte a pixel. They stay bytes in memory; get() converts the samples of a batch to float.
 
 #include <memory>
 
@@ -8,7 +8,8 @@
 
 namespace cohaul::data {
 
-/// A view of bytes that `owner` keeps alive; cheap to copy. Batches: input float32 [n, 1, rows, columns], pixel / 255; target int64 [n].
+/// A data set of images. It is a view of bytes that `owner` keeps alive, and cheap to copy.
+/// Batches have input float32 [n, 1, rows, columns] with values pixel / 255, and target int64 [n].
 class Images : public DataSet {
  public:
   struct Shape {

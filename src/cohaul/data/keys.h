@@ -1,5 +1,5 @@
 #pragma once
-// The keys data.*. This header and its source know nothing of LibTorch: the command compiles them without it.
+// The keys data.*. The command, which links no LibTorch, compiles this folder's keys.cpp too, so neither file includes LibTorch.
 
 #include <string>
 #include <vector>
@@ -12,10 +12,10 @@ namespace cohaul::data {
 
 std::vector<config::KeySpec> data_keys();
 
-/// Whether the path is what stands in front of the names of one set's files, of several in a folder (EMNIST): "emnist/emnist-balanced".
+/// Returns whether the path is not a folder but a prefix of file names, in a folder with several data sets, as EMNIST's: "emnist/emnist-balanced".
 bool is_of_several(const std::string& path);
 
-/// Whether data.path is set where the data set has no folder of its own. Errors: invalid.
+/// Returns invalid where data.path is missing and the data set has no default folder.
 Status check_data(const config::Config& job);
 
 }  // namespace cohaul::data

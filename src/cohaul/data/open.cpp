@@ -21,9 +21,9 @@ struct Known {
 };
 constexpr std::array kKnown{Known{"fashion-mnist", "/usr/share/datasets/fashion-mnist"}, Known{"mnist", ""},
                             Known{"idx", ""}};
-constexpr int kClasses = 10;  // of the sets that are known
+constexpr int kClasses = 10;  // of the data sets with a known name, fashion-mnist and mnist
 
-/// A file and its place in the area that holds all four.
+/// A file, and its place in the memory of all four.
 struct Part {
   fs::path file;
   IdxHeader header;
@@ -65,7 +65,7 @@ Status read_labels(const Plan& plan, const Part& labels, Bytes out) {
   return plan.any_classes ? Status() : check_labels(out, kClasses).context(labels.file.string());
 }
 
-/// So many that all labels are below.
+/// Returns the number of classes, which is above all labels.
 int classes_of(const Plan& plan, ConstBytes labels) {
   if (!plan.any_classes) return kClasses;
   int most = 1;
@@ -77,7 +77,7 @@ Result<Plan> plan(const std::string& name, const std::string& path) {
   COHAUL_ASSIGN(fs::path folder, folder_of(name, path));
   constexpr std::array kStems{"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                               "t10k-labels-idx1-ubyte"};
-  // A folder, or EMNIST's way of several sets in one: PREFIX-train-…, PREFIX-test-….
+  // The path is a folder, or a prefix for one of several sets in a folder, as EMNIST has them: PREFIX-train-…, PREFIX-test-….
   std::string prefix;
   if (is_of_several(folder.string())) {
     prefix = folder.filename().string() + "-";
@@ -158,7 +158,7 @@ Result<Sets> load(const std::string& name, const std::string& path, job::Job* jo
   }
   Time deadline = steady_clock().now() + seconds(job->options().join_timeout_s);
   std::string key = "data/" + name + "/" + std::to_string(std::hash<std::string>{}(files.folder));
-  key += "/" + std::to_string(job->count(key));  // each call shares memory of its own
+  key += "/" + std::to_string(job->count(key));  // each call has shared memory of its own
   auto shared = job->share_on_host(
       key, files.bytes, transport::Access::read, [&](transport::Arena& arena) { return fill(files, arena.bytes()); },
       deadline);

@@ -12,26 +12,28 @@ namespace cohaul::data {
 
 struct Sets {
   Images train, test;
-  int classes = 0;  // labels are below
+  int classes = 0;  // labels are 0 to classes − 1
 };
 
-/// What is known without unpacking the images.
+/// What can be known of a data set without unpacking the images.
 struct Info {
   Images::Shape train, test;
   int classes;
 };
 
-/// The names that load() knows: "fashion-mnist" (path: where Debian's dataset-fashion-mnist puts it), "mnist" and "idx" (path must be given).
+/// Returns the names that load() knows: "fashion-mnist" (default path: where Debian's dataset-fashion-mnist installs it), "mnist" and "idx" (path
+/// required).
 std::vector<std::string_view> names();
 
-/// Everything that can be told from names, headers, lengths and labels, within milliseconds: before a job starts.
-/// path: a folder of the four IDX files, or with what is in front of their names in a folder of several sets ("emnist/emnist-balanced"); empty: the
-/// default of the name. idx has images of any size, and as many classes as its labels tell apart. Errors: invalid, naming the key or file, what is wrong, and the fix.
+/// Checks a data set by its file names, headers, lengths and labels. Takes milliseconds; it is called before a job starts. path: a folder with the
+/// four IDX files, or a prefix of their names in a folder with several sets ("emnist/emnist-balanced"); empty: the default of the name. idx accepts
+/// images of any size, and has as many classes as its labels need.
+/// Errors: invalid, naming the key or file, what is wrong, and the fix.
 Result<Info> check(const std::string& name, const std::string& path = {});
 
-/// With a job, the files are unpacked once a host, by its leader, into an arena that all workers of the host read; every worker of the job calls
-/// it alike; blocks until then, at most job.join_timeout_s. Alone (null), into memory of this process.
-/// Errors: as check's; what share_on_host returns.
+/// Loads a data set. With a job, one worker of each host unpacks the files into shared memory, and all workers of the host read them there. Every
+/// worker of the job must make the same call; it blocks until the data is there, at most job.join_timeout_s. Without a job the data is unpacked into
+/// memory of this process. Errors: those of check() and of Job::share_on_host().
 Result<Sets> load(const std::string& name, const std::string& path = {}, job::Job* job = nullptr);
 
 }  // namespace cohaul::data

@@ -26,7 +26,7 @@ std::string idx(std::vector<std::uint32_t> sizes, std::string values, int type =
   return out + values;
 }
 
-/// A folder with 3 training and 2 test images of 2×2, then spoilt by the test.
+/// A folder with 3 training and 2 test images of 2×2 pixels, which the test then damages.
 class Folder : public testing::Test {
  protected:
   void SetUp() override {
@@ -151,7 +151,7 @@ TEST_F(Folder, FindsABrokenMiddleOfAGzippedFile) {
   gzip(kTrain, idx({3, 2, 2}, "abcdefghijkl"));
   std::fstream file(path_ / (std::string(kTrain) + ".gz"), std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-8, std::ios::end);
-  file.put('\x55');  // of the checksum
+  file.put('\x55');  // a byte of the checksum
   file.close();
   auto loaded = load("idx", path_.string());
   ASSERT_FALSE(loaded.ok());
@@ -211,7 +211,7 @@ TEST(Open, FashionMnist) {
   EXPECT_EQ(b.target[0].item<std::int64_t>(), 9);
 }
 
-/// A worker that is not its host's leader, when `filled` holds what the leader made; else the leader.
+/// A worker that is not its host's leader if `filled` holds what the leader made, else the leader.
 class FakeJob : public job::Job {
  public:
   explicit FakeJob(transport::Arena* filled) : filled_(filled) {}
@@ -263,7 +263,7 @@ TEST_F(Folder, IsUnpackedOnceAHost) {
   FakeJob leader(&arena), other(&arena);
   auto a = load("idx", path_.string(), &leader);
   ASSERT_TRUE(a.ok()) << a.status().message();
-  arena.bytes()[1] = std::byte{77};  // seen by all who read the leader's copy
+  arena.bytes()[1] = std::byte{77};  // seen by every worker that reads the leader's copy
   auto b = load("idx", path_.string(), &other);
   ASSERT_TRUE(b.ok()) << b.status().message();
   std::vector<std::int64_t> first{0};

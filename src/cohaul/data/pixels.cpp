@@ -9,7 +9,7 @@ HWY_BEFORE_NAMESPACE();
 namespace cohaul::data::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// x / 255 without dividing: kHead has 16 significant bits, so x · kHead is exact, and the sum rounds as the quotient does (a test
+// x / 255 without dividing: kHead has 16 significant bits, so x · kHead is exact, and the sum is rounded to the same value as the quotient (a test
 // compares all 256 values).
 constexpr float kHead = 0x1.010p-8f;
 constexpr float kTail = static_cast<float>(1.0 / 255.0 - kHead);

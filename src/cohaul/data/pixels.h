@@ -1,5 +1,5 @@
 #pragma once
-// Pixels, as the network wants them.
+// Converts pixels from bytes to float.
 
 #include <cstddef>
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 namespace cohaul::data {
 
-/// out[i] = in[i] / 255, rounded as the division is. Both have the same length; they do not overlap.
+/// Computes out[i] = in[i] / 255, with the rounding of a float division. Both have the same length and do not overlap.
 void scale_pixels(std::span<const std::uint8_t> in, float* out);
 
-/// Asks for an image that scale_pixels() will read soon.
+/// Prefetches an image that scale_pixels() will read soon into the CPU's cache.
 void prefetch_pixels(std::span<const std::uint8_t> image);
 
 }  // namespace cohaul::data

@@ -11,7 +11,7 @@ namespace {
 
 __extension__ using Wide = __int128;
 
-// Apart from whatever else is drawn from the same seed.
+// Separates these random numbers from others with the same seed.
 constexpr std::uint64_t kShuffleSeed = 0x73616d706c6572;
 
 }  // namespace
@@ -40,7 +40,7 @@ void Sampler::indices(std::int64_t step, Slice slice, std::span<std::int64_t> ou
 }
 
 const std::vector<std::int64_t>& Sampler::order_of(std::int64_t number) {
-  // A step across a boundary, and asynchronous workers near one, need two passes in turn.
+  // Two passes are needed in turn by a step that crosses their boundary, and by asynchronous workers near it.
   Pass& pass = passes_[static_cast<std::size_t>(number % 2)];
   if (pass.number == number) return pass.order;
   pass.number = number;

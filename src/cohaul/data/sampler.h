@@ -22,18 +22,18 @@ struct Slice {
 Slice slice_of(std::int64_t batch, std::int64_t slices, std::int64_t v);
 
 struct SamplerOptions {
-  std::int64_t samples = 0;  // of the data set, ≥ 1
+  std::int64_t samples = 0;  // size of the data set, ≥ 1
   std::int64_t batch = 1;    // ≥ 1
   bool shuffle = true;
   std::uint64_t seed = 0;
 };
 
-/// Keeps the permutations of the last two passes (8 bytes a sample each); computing one takes some 30 ns a sample. Not thread-safe.
+/// Draws samples. Keeps the permutations of the last two passes (8 bytes a sample each); computing one takes about 30 ns a sample. Not thread-safe.
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
   const SamplerOptions& options() const { return options_; }
-  /// out: slice.size() sample numbers. step ≥ 0.
+  /// Writes the slice's sample numbers to `out`, which has slice.size() elements. step ≥ 0.
   void indices(std::int64_t step, Slice slice, std::span<std::int64_t> out);
 
  private:

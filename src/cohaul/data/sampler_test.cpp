@@ -29,7 +29,7 @@ RC_GTEST_PROP(Sampler, SlicesOfAnyProcessMakeTheBatch, ()) {
   Sampler whole(options);
   std::vector<std::int64_t> joined;
   for (std::int64_t v = 0; v < slices; ++v) {
-    Sampler other(options);  // another process: no history
+    Sampler other(options);  // as in another process, which has drawn nothing before
     auto part = draw(other, step, slice_of(options.batch, slices, v));
     RC_ASSERT(!part.empty());
     joined.insert(joined.end(), part.begin(), part.end());

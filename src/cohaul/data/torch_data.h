@@ -1,5 +1,6 @@
 #pragma once
-// torch::data's map-style sets as a DataSet. Includes none of torch::data: whoever has such a set has.
+// Adapts the map-style data sets of torch::data to DataSet. It does not include torch::data, which is slow to compile; a program that has such a set
+// has done so.
 
 #include <ATen/ops/stack.h>
 
@@ -13,8 +14,8 @@
 
 namespace cohaul::data {
 
-/// Owns a torch::data::datasets set whose examples are pairs of tensors (data, target), stacked already (.map(Stack<>())) or not.
-/// Set::size() must be known. get() calls Set::get_batch, which is the set's own to make safe for several threads.
+/// Owns a torch::data::datasets set whose examples are pairs of tensors (data, target), already stacked (.map(Stack<>())) or not. Set::size() must
+/// have a value. get() calls Set::get_batch, which must be thread-safe if several threads call get().
 template <class Set>
 class TorchData : public DataSet {
  public:
@@ -45,7 +46,7 @@ class TorchData : public DataSet {
   }
 
  private:
-  mutable Set set_;  // get_batch is not const there
+  mutable Set set_;  // because torch's get_batch is not const
 };
 
 }  // namespace cohaul::data

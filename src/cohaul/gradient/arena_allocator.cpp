@@ -16,7 +16,7 @@
 namespace cohaul::gradient {
 namespace {
 
-constexpr std::size_t kPage = 64 << 10;  // the unit of the arena, and the smallest block that comes from it
+constexpr std::size_t kPage = 64 << 10;  // the arena's unit, and the smallest block that it gives
 constexpr std::size_t kFirstWindow = 64 << 20;
 constexpr std::uint64_t kArenaBytes = std::uint64_t{1}
                                       << 42;  // more than a machine has: windows are mapped as blocks need them
@@ -29,10 +29,10 @@ class ArenaAllocator final : public c10::Allocator {
   explicit ArenaAllocator(transport::Arena arena) : arena_(std::move(arena)), windows_(*arena_.windows()) {}
 
   c10::DataPtr allocate(std::size_t n) override {
-    // LibTorch hands its allocator from thread to thread without a fence: the one here makes what the constructor wrote visible.
+    // LibTorch passes its allocator between threads without a fence, so this acquire makes the constructor's writes visible.
     void* p = n < kPage ? nullptr : installed.load(std::memory_order_acquire)->take((n + kPage - 1) / kPage);
     if (p == nullptr) p = c10::alloc_cpu(n);
-    // The block is its own context: oneDNN allocates raw pointers and gives them back through raw_deleter().
+    // The block is its own context, because oneDNN allocates raw pointers and frees them through raw_deleter().
     return {p, p, &give_back, c10::Device(c10::DeviceType::CPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
@@ -51,7 +51,7 @@ class ArenaAllocator final : public c10::Allocator {
  private:
   static void give_back(void* p);
 
-  /// Null: it does not fit, or there is no address space for it.
+  /// Returns a block; null if none fits and there is no address space left.
   void* take(std::size_t pages) {
     std::lock_guard lock(mutex_);
     auto first = heap_.take(pages);
@@ -62,7 +62,7 @@ class ArenaAllocator final : public c10::Allocator {
     heap_.put_back(*first);
     return nullptr;
   }
-  /// By one window, which is not mapped yet.
+  /// Adds one window, which is not mapped yet.
   bool grow() {
     const std::uint64_t begin = heap_.pages() * kPage;
     if (begin >= windows_.size() / kPage * kPage) return false;
@@ -87,7 +87,7 @@ class ArenaAllocator final : public c10::Allocator {
   PageHeap heap_{[this](std::uint64_t first, std::uint64_t pages) { return_pages(first, pages); }};
 };
 
-// LibTorch's allocator is one a process, and its deleters are plain functions: so this is a process-wide pointer too.
+// LibTorch has one allocator per process, and its deleters are plain functions, so this pointer is process-wide too.
 
 void ArenaAllocator::give_back(void* p) {
   if (p != nullptr && !installed.load(std::memory_order_acquire)->put_back(p)) c10::free_cpu(p);

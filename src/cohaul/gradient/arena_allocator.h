@@ -1,7 +1,7 @@
 #pragma once
-// Gradients are born where peers read them: a CPU allocator for LibTorch on an arena. Blocks of 64 KiB and more come from the arena and go back to
-// it, where they are merged and used again, so that after the first steps nothing faults a page; smaller ones stay with LibTorch's own allocator, as
-// do those for which there is no address space.
+// A CPU allocator for LibTorch that places tensors in an arena, so that other processes of the host can read gradients where autograd has put them.
+// Blocks of 64 KiB and more come from the arena. Freed blocks are merged and used again, so there are no page faults after the first steps. Smaller
+// blocks, and those for which the arena has no address space left, come from LibTorch's own allocator.
 
 #include <cstdint>
 
@@ -10,20 +10,20 @@
 
 namespace cohaul::gradient {
 
-/// Installs it as LibTorch's CPU allocator for the rest of the process, once; a second call returns the same arena. Tensors
-/// outlive everything in LibTorch, so neither allocator nor arena is ever destroyed. Any thread may allocate and free afterwards.
+/// Installs it as LibTorch's CPU allocator until the process ends, and returns its arena; later calls return the same arena. Neither is ever
+/// destroyed, because LibTorch may keep tensors until the end. Afterwards any thread may allocate and free.
 /// Errors: internal.
 Result<const transport::Arena*> install_arena_allocator();
 
-/// Bytes of the arena: those in use, and those that cost memory.
+/// Bytes of the arena: `live` are in use, `touched` take up memory.
 struct ArenaUse {
   std::uint64_t live = 0, touched = 0;
 };
 
-/// Zero before install.
+/// Returns zeros before the allocator is installed.
 ArenaUse arena_use();
 
-/// What is free in the arena goes back to the system. Any thread.
+/// Returns the arena's free memory to the system. Any thread may call it.
 void give_back_free_memory();
 
 }  // namespace cohaul::gradient

@@ -14,15 +14,18 @@ namespace {
 
 using torch::autograd::Node;
 
-/// The classes of autograd's own functions are not templates over a type of the user's, those of torch::autograd::Function are.
+/// Returns whether the node is a function of the user's. Such a node's class is a template over a type of the user's, which those of autograd are
+/// not.
 bool is_own(const Node& node) {
-  thread_local std::unordered_map<const std::type_info*, bool> known;  // by address: a type_index would hash the name
+  // By address, because a type_index would hash the name.
+  thread_local std::unordered_map<const std::type_info*, bool> known;
   const std::type_info& type = typeid(node);
   auto [it, is_new] = known.try_emplace(&type, false);
   if (is_new) {
     const bool is_function =
         std::strstr(type.name(), "CppNode") != nullptr || std::strstr(type.name(), "PyNode") != nullptr;
-    it->second = is_function && std::strstr(type.name(), "6cohaul8parallel") == nullptr;  // our layers' do not
+    // Functions of Cohaul's own layers do not run backward inside backward.
+    it->second = is_function && std::strstr(type.name(), "6cohaul8parallel") == nullptr;
   }
   return it->second;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What autograd's graph of a loss is made of.
+// Looks at autograd's graph of a loss.
 
 #include <ATen/core/Tensor.h>
 
@@ -8,15 +8,15 @@
 namespace cohaul::gradient {
 
 struct Graph {
-  /// It has a torch::autograd::Function of the user's own. Such a function may run backward inside backward (as one that recomputes its forward
-  /// does), and then a parameter's gradient comes in several pieces. What follows is not known then.
+  /// It has a torch::autograd::Function of the user's. Such a function may run backward inside backward (as activation checkpointing does), and then
+  /// a parameter's gradient comes in several pieces. Then the other field is not determined.
   bool has_own_functions = false;
-  /// Every path of it ends in a leaf that is_known, and nobody's hook runs after that leaf's gradient is there. So backward has nothing more to do
+  /// Every path ends in a leaf for which is_known returns true, and no hook of the user runs after that leaf's gradient is there. So backward is done
   /// when the gradients of all these leaves are there.
   bool ends_in_known_leaves = false;
 };
 
-/// Takes about 50 ns a node.
+/// Walks the graph of `loss`. Takes about 50 ns a node.
 Graph look_at_graph(const at::Tensor& loss, const std::function<bool(const at::Tensor&)>& is_known);
 
 }  // namespace cohaul::gradient

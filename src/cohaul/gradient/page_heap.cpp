@@ -6,7 +6,7 @@
 
 namespace cohaul::gradient {
 
-// Exact below 16 pages; then 8 for each doubling.
+// Returns a block's bin: one for each size below 16 pages, then 8 for each doubling.
 int PageHeap::bin_of(std::uint64_t pages) {
   if (pages < 16) return static_cast<int>(pages);
   const int shift = std::bit_width(pages) - 4;
@@ -40,7 +40,7 @@ void PageHeap::remove(std::uint64_t first) {
   begin.free = blocks_[first + begin.pages - 1].free = false;
 }
 
-// The smallest that is large enough, of the first bin that has one.
+// Returns the smallest block that is large enough, of the first bin that has one.
 std::uint32_t PageHeap::find(std::uint64_t pages) const {
   for (auto bin = static_cast<std::size_t>(bin_of(pages)); bin < heads_.size(); ++bin) {
     std::uint32_t best = kNone;
@@ -95,7 +95,7 @@ void PageHeap::give_back_all() {
     for (std::uint32_t at = head; at != kNone; at = blocks_[at].next) give_back(at);
 }
 
-/// In one piece, from its first page that was touched to its last.
+/// Gives a free block back, in one piece from its first touched page to its last.
 void PageHeap::give_back(std::uint64_t first) {
   std::uint64_t last = first + blocks_[first].pages;
   while (first < last && !blocks_[first].touched) ++first;

@@ -1,6 +1,6 @@
 #pragma once
-// PageHeap: which pages of a large memory are in use. Blocks are split, merged with free neighbours and told to be given back to the system; it
-// knows numbers of pages only, and touches no memory.
+// PageHeap: keeps track of which pages of a large memory are in use. It splits blocks, merges free neighbours, and says which pages can be returned
+// to the system. It works with page numbers and never touches the memory itself.
 
 #include <array>
 #include <cstdint>
@@ -11,33 +11,33 @@
 
 namespace cohaul::gradient {
 
-/// One thread. Does not allocate but to grow.
+/// One thread uses it. Only grow() allocates memory.
 class PageHeap {
  public:
-  /// Pages from `first` on whose content may go.
+  /// Called with pages whose content is no longer needed.
   using GiveBack = std::function<void(std::uint64_t first, std::uint64_t pages)>;
   explicit PageHeap(GiveBack give_back) : give_back_(std::move(give_back)) { heads_.fill(kNone); }
 
-  /// Pages [pages(), pages() + more) are free from now on. They never make one block with those before.
+  /// Adds the free pages [pages(), pages() + more). They are never merged with the pages before them.
   void grow(std::uint64_t more);
   std::uint64_t pages() const { return blocks_.size(); }
-  /// A block of so many pages; nothing: none is free. What has been touched and is free stays below an eighth of what was most in use at once,
-  /// and kSpare: the rest is given back.
+  /// Returns the first page of a block of so many pages; nothing if there is none. Free pages are given back when the pages that are in use or
+  /// touched exceed the most that were ever in use at once by an eighth and kSpare.
   std::optional<std::uint64_t> take(std::uint64_t pages);
-  /// The block that take() returned.
+  /// Frees a block; first: what take() returned.
   void put_back(std::uint64_t first);
-  /// All that is free.
+  /// Gives back all free pages.
   void give_back_all();
 
   std::uint64_t live() const { return live_; }
-  /// Pages that were in use since they were given back last, or are.
+  /// Returns how many pages are in use, or have been since they were last given back.
   std::uint64_t touched() const { return touched_; }
 
  private:
   static constexpr std::uint32_t kNone = UINT32_MAX;
   static constexpr std::uint64_t kSpare = 128;
   static constexpr int kBins = 256;
-  /// Of the page that begins a block, and of the one that ends it.
+  /// Kept for the first and the last page of each block.
   struct Page {
     std::uint32_t pages = 0;  // of the block
     std::uint32_t next = kNone, before = kNone;

@@ -10,7 +10,7 @@
 namespace cohaul::gradient {
 namespace {
 
-/// Pages of a memory: who has them, and which of them cost something.
+/// The pages of a memory: which are in use, and which take up memory.
 struct Memory {
   PageHeap heap{[this](std::uint64_t first, std::uint64_t pages) {
     ++returns;
@@ -49,7 +49,7 @@ TEST(PageHeap, SplitsAndMerges) {
   EXPECT_FALSE(m.take(101));
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(m.take(25));
   EXPECT_FALSE(m.take(1));
-  // In any order.
+  // Freed in an order other than that of the pages.
   for (const std::uint64_t first : {50, 0, 75, 25}) m.put_back(m.blocks.find(first));
   EXPECT_TRUE(m.take(100)) << "four neighbours are one block again";
 }

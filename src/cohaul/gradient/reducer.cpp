@@ -17,7 +17,7 @@
 namespace cohaul::gradient {
 namespace {
 
-/// Neighbours' sum, in the left one's memory where nothing else uses that. Both have the same strides, without gaps.
+/// Returns the sum of two neighbours, in the left one's memory if nothing else uses that. Both have the same strides, without gaps.
 at::Tensor join(at::Tensor left, const at::Tensor& right) {
   if (left.storage().use_count() > 1)
     left = at::empty_strided(left.sizes(), left.strides(), left.options()).copy_(left);
@@ -30,9 +30,9 @@ at::Tensor join(at::Tensor left, const at::Tensor& right) {
 using AnyHook = torch::autograd::PostAccumulateGradHook;
 
 struct Hook final : AnyHook {
-  const std::uint64_t owner;  // number of the reducer
+  const std::uint64_t owner;  // number of the reducer that it belongs to
   std::function<void()> take;
-  std::unique_ptr<AnyHook> users;  // that the parameter had before
+  std::unique_ptr<AnyHook> users;  // the hook that the parameter had before
   Hook(std::uint64_t o, std::function<void()> f) : owner(o), take(std::move(f)) {}
   void operator()(const torch::autograd::Variable& parameter) override {
     if (users) (*users)(parameter);
@@ -40,7 +40,7 @@ struct Hook final : AnyHook {
   }
 };
 
-/// A parameter's hook, where it is a reducer's.
+/// Returns a parameter's hook if it is a reducer's, otherwise null.
 Hook* reducers_hook(const at::Tensor& parameter) {
   return dynamic_cast<Hook*>(torch::autograd::impl::post_acc_grad_hooks(parameter).get());
 }
@@ -62,23 +62,23 @@ struct Reducer::State {
   const std::uint64_t number = ++last_number;
   std::vector<at::Tensor> parameters;  // by index in the layout
 
-  // The step.
+  // State of the step.
   std::vector<update::SliceRange> parts;
-  std::int32_t slice = 0;  // the next one
-  std::size_t part = 0;    // that it belongs to
+  std::int32_t slice = 0;  // number of the next slice
+  std::size_t part = 0;    // the part that it belongs to
   double samples = 0;
   std::vector<at::Tensor> held;  // gradients whose memory was pushed
   std::vector<char> present;     // by parameter: it got a gradient
-  // The part.
+  // State of the part.
   std::vector<update::TreeFold<at::Tensor>>
       folds;                                   // by parameter, over the slices so far; empty while parts have one slice
-  std::vector<std::int32_t> missing;           // by run: parameters whose sum is not there yet
+  std::vector<std::int32_t> missing;           // by run: number of parameters whose sum is missing
   std::vector<char> summed;                    // by parameter: its sum is there
   std::vector<char> pushed;                    // by run
   std::vector<std::vector<std::byte>> absent;  // by run
-  // The slice.
-  bool open = false;                      // hooks take gradients
-  bool eager = false;                     // they do so at once: each comes only once
+  // State of the slice.
+  bool open = false;                      // true: hooks take gradients
+  bool eager = false;                     // true: they do so at once, because each gradient comes only once
   std::span<const update::PartEnd> ends;  // Gradient::ends
   std::vector<char> taken;
   Status status;
@@ -111,7 +111,7 @@ struct Reducer::State {
   void begin_part() {
     for (std::size_t r = 0; r < missing.size(); ++r) {
       missing[r] = layout.runs()[r].parameter_last - layout.runs()[r].parameter_first;
-      pushed[r] = layout.runs()[r].reduce != update::Reduce::update;  // a run of buffers is none of ours
+      pushed[r] = layout.runs()[r].reduce != update::Reduce::update;  // the reducer does not push runs of buffers
       absent[r].clear();
     }
     std::fill(summed.begin(), summed.end(), 0);
@@ -163,7 +163,7 @@ struct Reducer::State {
                    " has another size or type than the parameter had when the trainer was made");
   }
 
-  /// The sum over the part's slices is there.
+  /// Handles a parameter's sum over the part's slices.
   void complete(std::int32_t p, at::Tensor sum) {
     const update::Run& run = run_of(p);
     const auto r = at(layout.run_of(p));
@@ -185,7 +185,7 @@ struct Reducer::State {
           {static_cast<std::int32_t>(part), static_cast<std::int32_t>(run), bytes, absent[run], samples, ends});
   }
 
-  /// After backward of a slice. Parameters without a gradient: the slice counts all the same, so that the next one is not taken for it.
+  /// Ends a slice, after its backward. A slice without a gradient for a parameter is counted too, so that the next one is not taken for it.
   void close_slice() {
     if (!eager)
       each_trained([&](std::int32_t p) {
@@ -200,7 +200,7 @@ struct Reducer::State {
       if (!pushed[r]) complete_late(r);
   }
 
-  /// A run with parameters whose last slice gave no gradient, though earlier ones may have.
+  /// Completes a run whose parameters got no gradient in the last slice, though perhaps in earlier ones.
   void complete_late(std::size_t r) {
     const update::Run& run = layout.runs()[r];
     std::int32_t absent_count = 0;
@@ -232,8 +232,8 @@ Reducer::Reducer(const update::Layout& layout, std::vector<at::Tensor> parameter
     auto hook = std::make_unique<Hook>(state_->number, [weak, p] {
       if (std::shared_ptr<State> state = weak.lock()) state->hooked(static_cast<std::int32_t>(p));
     });
-    torch::autograd::impl::materialize_autograd_meta(parameter);  // one that is frozen may have none yet
-    // An older reducer has lost the parameter, so its hook goes.
+    torch::autograd::impl::materialize_autograd_meta(parameter);  // a frozen parameter may have none yet
+    // The parameter no longer belongs to an older reducer, so that one's hook is removed.
     Hook* older = reducers_hook(parameter);
     hook->users = std::move(older ? older->users : torch::autograd::impl::post_acc_grad_hooks(parameter));
     torch::autograd::impl::set_post_acc_grad_hooks(parameter, std::move(hook));
@@ -273,7 +273,8 @@ Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double
   s.clear_gradients();
   std::fill(s.taken.begin(), s.taken.end(), 0);
   const Graph graph = look_at_graph(loss, [&](const at::Tensor& leaf) {
-    const Hook* hook = ends.empty() ? nullptr : reducers_hook(leaf);  // the first no ends the search
+    // The search ends at the first leaf that is not known.
+    const Hook* hook = ends.empty() ? nullptr : reducers_hook(leaf);
     return hook != nullptr && hook->owner == s.number;
   });
   s.eager = !graph.has_own_functions;

@@ -33,7 +33,7 @@ class Reduced : public testing::Test {
     reducer_ = std::make_unique<Reducer>(layout_, parameters_, *exchange_, small_);
   }
 
-  /// One step. slices[i]: the gradients of a and of b in slice i; 0: none at all.
+  /// Does one step. slices[i]: the gradients of a and b in slice i; 0: no gradient.
   void step(const std::vector<std::pair<float, float>>& slices) {
     begin(static_cast<std::int32_t>(slices.size()));
     for (const auto& [of_a, of_b] : slices) {
@@ -62,7 +62,7 @@ class Reduced : public testing::Test {
   }
 
   update::Layout layout_;
-  transport::Arena memory_;  // the parameters' flat area, then the small gradients: both start on 64 bytes
+  transport::Arena memory_;  // the parameters' flat area, then the small gradients, both aligned to 64 bytes
   Bytes flat_, small_;
   std::unique_ptr<update::Exchange> exchange_;
   std::vector<at::Tensor> parameters_;
@@ -192,7 +192,7 @@ TEST_F(Reduced, AnAbandonedStepLeavesNothing) {
   EXPECT_EQ(value(0), -2);
 }
 
-/// Notes when runs are pushed; sends nothing.
+/// Records when runs are pushed; sends nothing.
 class Noted final : public update::Exchange {
  public:
   explicit Noted(std::vector<std::string>& events) : events_(events) {}
@@ -222,7 +222,7 @@ class Noted final : public update::Exchange {
   std::vector<std::string>& events_;
 };
 
-/// Three layers of a large parameter each: y = c·(b·(a·x)). Backward comes to c first.
+/// Three layers with one large parameter each: y = c·(b·(a·x)). Backward reaches c first.
 class Overlap : public testing::Test {
  protected:
   Overlap()
@@ -286,7 +286,7 @@ TEST_F(Overlap, SlicesThatAreNoCompleteSubtreeArePushedInParts) {
   EXPECT_EQ(exchange_.parts, (std::vector<std::int32_t>{0, 0, 0, 1, 1, 1}));
 }
 
-/// Ends may go with the gradients only where backward reads no parameter after them.
+/// Ends may be sent with the gradients only if backward reads no parameter after them.
 TEST_F(Overlap, EndsAreGivenWhereBackwardHasNothingMoreToDo) {
   const update::PartEnd end{1, 0};
   auto given = [&](const at::Tensor& loss, bool last = true) {
@@ -312,7 +312,7 @@ TEST_F(Overlap, EndsAreGivenWhereBackwardHasNothingMoreToDo) {
   at::Tensor recomputed = at::ones({8}).requires_grad_();
   EXPECT_EQ(given(all() + Recomputed::apply(parameters_[0], recomputed).sum()), no);
 
-  // Whoever waits for the gradient itself may read parameters after our hook.
+  // A hook on the gradient itself may read parameters after our hook.
   struct After final : torch::autograd::FunctionPostHook {
     torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
                                               const torch::autograd::variable_list&) override {

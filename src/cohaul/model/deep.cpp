@@ -15,7 +15,7 @@ using parallel::Linear;
 using parallel::LinearKind;
 using torch::nn::LayerNormImpl;
 
-/// null: the model has none.
+/// Returns a layer norm; null if the model has none.
 std::shared_ptr<LayerNormImpl> norm_of(const Sizes& sizes) {
   if (sizes.at("norm") == 0) return nullptr;
   return std::make_shared<LayerNormImpl>(torch::nn::LayerNormOptions({sizes.at("width")}));

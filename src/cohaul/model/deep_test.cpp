@@ -1,4 +1,4 @@
-// deep, with and without residuals and norms.
+// Tests of the model deep, with and without residuals and norms.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ Entry deep(bool residual, bool norm) {
 
 class Forms : public testing::TestWithParam<std::tuple<bool, bool>> {};
 
-/// By the formula, with the entry's own parameters.
+/// Computes the formula with the entry's own parameters.
 TEST_P(Forms, ComputeWhatTheFormulaSays) {
   const auto [residual, norm] = GetParam();
   const Entry entry = deep(residual, norm);

@@ -1,5 +1,5 @@
 #pragma once
-// The keys model.*. This header and its source know nothing of LibTorch: the command compiles them without it.
+// The keys model.*. The command, which links no LibTorch, compiles this folder's keys.cpp too, so neither file includes LibTorch.
 
 #include <vector>
 
@@ -9,11 +9,11 @@
 
 namespace cohaul::model {
 
-/// Returns their descriptions. own_program: the worker is the user's own, whose models take whatever whole numbers model.* they like; the zoo's
-/// sizes are left out.
+/// Returns the descriptions of the keys. own_program: the worker is the user's own program, whose models may read any whole number in model.*; the
+/// sizes of the zoo's models are left out.
 std::vector<config::KeySpec> model_keys(bool own_program);
 
-/// Fills in the sizes whose defaults are each model's own.
+/// Fills in the default sizes, which differ from model to model.
 void fill_model(config::Config& job, const config::Schema& schema);
 
 /// Reads name, sizes and seed from a resolved job.

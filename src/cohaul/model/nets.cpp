@@ -14,7 +14,7 @@ namespace {
 using parallel::Linear;
 using parallel::LinearKind;
 
-/// Names as those of torch::nn::Sequential(Linear, ReLU, …, Linear).
+/// Parameters have the names of torch::nn::Sequential(Linear, ReLU, …, Linear).
 class Mlp : public torch::nn::Module {
  public:
   Mlp(const Sizes& sizes, parallel::Factory& factory) {
@@ -37,7 +37,7 @@ class Mlp : public torch::nn::Module {
   std::vector<std::shared_ptr<Linear>> layers_;
 };
 
-/// Names as those of Sequential(Conv2d, ReLU, MaxPool2d, Conv2d, ReLU, MaxPool2d, Flatten, Linear, ReLU, Linear).
+/// Parameters have the names of Sequential(Conv2d, ReLU, MaxPool2d, Conv2d, ReLU, MaxPool2d, Flatten, Linear, ReLU, Linear).
 class Cnn : public torch::nn::Module {
  public:
   Cnn(const Sizes& sizes, parallel::Factory& factory) {
@@ -64,7 +64,7 @@ class Cnn : public torch::nn::Module {
 }  // namespace
 
 Net make_softmax(const Sizes& sizes, parallel::Factory& factory) {
-  // The layer is the module, so that its parameters are plain "weight" and "bias".
+  // The layer itself is the module, so its parameters are named "weight" and "bias".
   auto linear = factory.linear(sizes.at("inputs"), sizes.at("classes"), LinearKind::classes);
   return {linear, [l = linear.get()](const at::Tensor& input) { return l->forward(input.flatten(1)); }};
 }

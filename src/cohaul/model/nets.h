@@ -13,13 +13,13 @@
 
 namespace cohaul::model {
 
-/// A module and its way from inputs [n, …] to logits [n, this rank's classes].
+/// A module, and its function from inputs [n, …] to logits [n, this rank's classes].
 struct Net {
   std::shared_ptr<torch::nn::Module> module;
   std::function<at::Tensor(const at::Tensor&)> forward;
 };
 
-/// Of a module that has a forward of its own.
+/// Returns the Net of a module that has a member forward(Tensor).
 template <class Module>
 Net net_of(std::shared_ptr<Module> module) {
   auto forward = [m = module.get()](const at::Tensor& input) { return m->forward(input); };

@@ -17,14 +17,14 @@ using torch::nn::BatchNorm2dImpl;
 using torch::nn::Conv2dImpl;
 using torch::nn::SequentialImpl;
 
-/// Without a bias: the norm behind it has one.
+/// Returns a convolution without a bias, because the norm after it has one.
 std::shared_ptr<Conv2dImpl> conv(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride) {
   return std::make_shared<Conv2dImpl>(
       torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
 }
 std::shared_ptr<BatchNorm2dImpl> norm(std::int64_t channels) { return std::make_shared<BatchNorm2dImpl>(channels); }
 
-/// relu(F(x) + x), where F is two convolutions with norms. Where the shape changes, a 1×1 convolution with a norm stands for x.
+/// Computes relu(F(x) + x), where F is two convolutions with norms. Where the shape changes, x goes through a 1×1 convolution with a norm.
 class BasicBlock : public torch::nn::Module {
  public:
   BasicBlock(std::int64_t in, std::int64_t out, std::int64_t stride) {
@@ -44,10 +44,10 @@ class BasicBlock : public torch::nn::Module {
  private:
   std::shared_ptr<Conv2dImpl> conv1_, conv2_;
   std::shared_ptr<BatchNorm2dImpl> bn1_, bn2_;
-  std::shared_ptr<SequentialImpl> downsample_;  // null: the shape stays
+  std::shared_ptr<SequentialImpl> downsample_;  // null: the shape does not change
 };
 
-/// Names as torchvision's resnet18.
+/// Parameters have the names of torchvision's resnet18.
 class ResNet18 : public torch::nn::Module {
  public:
   ResNet18(const Sizes& sizes, parallel::Factory& factory) {

@@ -1,4 +1,4 @@
-// resnet18 beside the same net written with torch::nn alone.
+// Compares resnet18 with the same net written with torch::nn alone.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ struct PlainBlock : nn::Module {
   nn::Sequential downsample{nullptr};
 };
 
-/// With a stage's blocks one by one, and the mean over pixels by hand.
+/// The net with each block written out, and the mean over pixels computed by hand.
 struct PlainNet : nn::Module {
   explicit PlainNet(std::int64_t w) : conv1(conv(1, w, 3, 1)), bn1(w), fc(8 * w, 10) {
     register_module("conv1", conv1), register_module("bn1", bn1);
@@ -84,7 +84,7 @@ TEST(ResNet18, HasTheParametersOfTorchvisions) {
   std::int64_t count = 0;
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& [name, t] : entry.parameters) count += t.numel(), shapes[name] = t.sizes().vec();
-  // 11,173,962 of the net for three channels, less 2 · 9 · 64 of the stem.
+  // The net for three channels has 11,173,962 parameters; the stem has 2 · 9 · 64 fewer here.
   EXPECT_EQ(count, 11'172'810);
   EXPECT_EQ(entry.parameters.size(), 62u);
   using Shape = std::vector<std::int64_t>;

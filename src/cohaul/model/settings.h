@@ -9,9 +9,11 @@ namespace cohaul::model {
 
 struct ModelSettings {
   std::string name{};
-  std::string init = "default";                 // as PyTorch's layers, drawn from torch's generator; or "zero"
-  std::uint64_t seed = 0;                       // torch's generator is seeded with it first
-  std::map<std::string, std::int64_t> sizes{};  // the model's own keys; what is missing is as sizes_of() says
+  /// Initial parameters: "default", as PyTorch's layers draw them from torch's generator, or "zero".
+  std::string init = "default";
+  std::uint64_t seed = 0;  // torch's generator is seeded with it before the layers are made
+  /// Sizes of the layers, by key; a missing one has the default of sizes_of().
+  std::map<std::string, std::int64_t> sizes{};
 };
 
 }  // namespace cohaul::model

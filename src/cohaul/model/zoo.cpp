@@ -85,7 +85,7 @@ NamedTensors tensors_of(const Named& named) {
 Entry entry_of(Net net, std::int64_t classes, parallel::Factory& factory) {
   Entry entry;
   entry.module = net.module;
-  // The functions own the module too: an entry may be taken apart.
+  // The functions also own the module, so an entry may be taken apart.
   entry.loss = [net, classes, &factory](const data::Batch& b) {
     return factory.cross_entropy(net.forward(b.input), b.target, classes);
   };

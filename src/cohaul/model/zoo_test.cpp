@@ -17,7 +17,7 @@ Entry make_or_die(const ModelSettings& settings) {
   return std::move(*entry);
 }
 
-/// For models that take long otherwise.
+/// Returns small sizes for models that would take long otherwise.
 std::map<std::string, std::int64_t> small_sizes(std::string_view name) {
   if (name == "resnet18") return {{"width", 8}};
   if (name == "deep") return {{"width", 32}, {"depth", 4}};
@@ -65,7 +65,7 @@ TEST(Zoo, ParametersAreNamedAsPyTorchs) {
 }
 
 TEST(Zoo, LearnsWhatItIsShown) {
-  at::manual_seed(99);  // not the models': inputs drawn as their weights are would resemble them
+  at::manual_seed(99);  // not the models' seed: inputs drawn like the weights would resemble them
   data::Batch batch{at::rand({20, 1, 28, 28}), at::arange(20, at::kLong).remainder(10)};
   for (std::string_view name : names()) {
     Entry entry = make_or_die({.name = std::string(name), .sizes = small_sizes(name)});
@@ -116,7 +116,7 @@ TEST(Zoo, RefusesByKey) {
   EXPECT_NE(refusal({.name = "mlp", .init = "ones"}).find("model.init = \"ones\""), std::string::npos);
 }
 
-/// The last of two ranks, which meets nobody: enough to see what is made.
+/// The last of two ranks, without the other one: enough to see which layers are made.
 class LastOfTwo : public collective::Group {
  public:
   int rank() const override { return 1; }

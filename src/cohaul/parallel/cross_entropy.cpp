@@ -11,7 +11,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-/// mine: [k, n] of this rank; returns [ranks, k, n].
+/// Returns all ranks' values [ranks, k, n]. mine: [k, n], this rank's.
 at::Tensor gather(const at::Tensor& mine, collective::Group& group, const char* what) {
   at::Tensor all = at::empty({group.size(), mine.size(0), mine.size(1)}, mine.options());
   or_throw(group.all_gather(buffer(mine), buffer(all)).context(what));
@@ -37,14 +37,14 @@ struct SplitCrossEntropy : torch::autograd::Function<SplitCrossEntropy> {
     at::Tensor all = gather(mine, *group, "cross entropy over split classes");  // [ranks, 3, n]
     at::Tensor maximum = all.select(1, 0).amax(0);                              // [n]
     at::Tensor sum = (all.select(1, 1) * (all.select(1, 0) - maximum).exp_()).sum(0);
-    at::Tensor log_sum = sum.log_();  // kept apart from a large maximum, whose subtraction is exact
+    at::Tensor log_sum = sum.log_();  // not added to the maximum, so that no precision is lost when that is large
     context->save_for_backward({(logits - maximum.unsqueeze(1)).sub_(log_sum.unsqueeze(1)).exp_(), column, here});
     return (log_sum + (maximum - all.select(1, 2).sum(0))).mean();
   }
 
   static tensor_list backward(AutogradContext* context, tensor_list gradient) {
     auto saved = context->get_saved_variables();
-    at::Tensor logits = saved[0].clone();  // softmax of this rank's columns
+    at::Tensor logits = saved[0].clone();  // will be the softmax of this rank's columns
     if (logits.size(1) > 0) {
       logits.scatter_add_(1, saved[1].clamp(0, logits.size(1) - 1), saved[2].to(logits.scalar_type()).neg_());
     }
@@ -64,7 +64,7 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, con
 at::Tensor argmax(const at::Tensor& logits, const Part& classes, collective::Group& group) {
   if (group.size() == 1) return at::argmax(logits, 1);
   at::NoGradGuard no_grad;
-  // As doubles a float's value and an index are both exact.
+  // Both a float and an index are exact as a double.
   at::Tensor mine = at::full({2, logits.size(0)}, -std::numeric_limits<double>::infinity(), at::kDouble);
   if (classes.size() > 0) {
     at::Tensor index = at::argmax(logits, 1, /*keepdim=*/true);

@@ -9,16 +9,17 @@
 
 namespace cohaul::parallel {
 
-/// y = x Wᵀ + b, with torch::nn::Linear's names (weight, bias), shapes and default initialisation, drawn from torch's generator alike.
-/// Over a group of more than one rank it is column-parallel: this rank keeps the outputs of its part_of, cut from the whole layer that
-/// the same seed gives; backward adds the ranks' gradients of x.
+/// Computes y = x Wᵀ + b. Names (weight, bias), shapes, default initialisation and the use of torch's generator are those of torch::nn::Linear. Over
+/// a group of more than one rank it is column-parallel: this rank keeps the outputs of its part_of() the whole layer, which all ranks draw from the
+/// same seed, and backward adds the ranks' gradients of x.
 class Linear : public torch::nn::Module {
  public:
-  /// group: null: whole; must outlive the layer. Every rank must draw with the same seed.
+  /// group: the ranks that the layer is split over, which must outlive it; null: the layer is whole. Every rank must have seeded torch's generator
+  /// alike.
   Linear(std::int64_t in, std::int64_t out, collective::Group* group = nullptr);
 
-  /// x: [n, in], the same on every rank; returns [n, outputs().size()]. Over a group every rank calls it, and backward, in one order; blocks as the group
-  /// does; throws GroupFailed.
+  /// Returns [n, outputs().size()]. x: [n, in], the same on every rank. Over a group every rank must call it, and backward, in the same order; blocks
+  /// as the group does; throws GroupFailed.
   at::Tensor forward(const at::Tensor& x);
   const Part& outputs() const { return outputs_; }
 
@@ -30,7 +31,7 @@ class Linear : public torch::nn::Module {
   collective::Group* group_;
 };
 
-/// Those of a module's parameters of which each rank holds a part. The module must be owned by a shared_ptr.
+/// Returns those parameters of a module of which each rank holds only a part. A shared_ptr must own the module.
 std::vector<SplitParameter> split_parameters(const torch::nn::Module& module);
 
 }  // namespace cohaul::parallel

@@ -33,7 +33,7 @@ TEST(Linear, IsPyTorchs) {
   EXPECT_TRUE(split_parameters(*ours).empty());
 }
 
-/// One step of hidden layer, split layer, loss: on `ranks` ranks against the whole.
+/// Compares one step of hidden layer, split layer and loss on `ranks` ranks with a model that is not split.
 void compare(int ranks, std::int64_t classes) {
   SCOPED_TRACE(std::to_string(ranks) + " ranks, " + std::to_string(classes) + " classes");
   constexpr std::int64_t kIn = 12, kRows = 9;

@@ -19,7 +19,7 @@ Result<at::Tensor> gather_whole(const at::Tensor& part, const Part& where, colle
   at::Tensor whole = at::empty(shape, part.options().requires_grad(false));
   whole.narrow(0, where.begin, where.size()).copy_(part.detach());
   for (int rank = 0; rank < group.size(); ++rank) {
-    // Not all_gather: its pieces are cut by elements, ours by rows.
+    // all_gather would cut the tensor by elements; these parts are cut by rows.
     Part piece = part_of(where.whole, rank, group.size());
     if (piece.size() > 0) COHAUL_TRY(group.broadcast(buffer(whole.narrow(0, piece.begin, piece.size())), rank));
   }

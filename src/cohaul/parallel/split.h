@@ -1,5 +1,5 @@
 #pragma once
-// Parameters of which each rank of a group keeps one part, and exchanges between such ranks.
+// Parameters that are split over the ranks of a group, and the exchanges between these ranks.
 
 #include <ATen/core/Tensor.h>
 
@@ -12,30 +12,30 @@
 
 namespace cohaul::parallel {
 
-/// Positions [begin, end) of a dim of `whole`.
+/// Positions [begin, end) of a dim that has size `whole`.
 struct Part {
   std::int64_t begin = 0, end = 0, whole = 0;
   std::int64_t size() const { return end - begin; }
   bool operator==(const Part&) const = default;
 };
 
-/// [⌊rank·whole/size⌋, ⌊(rank+1)·whole/size⌋): sizes differ by one at most; some are empty when whole < size.
+/// Returns [⌊rank·whole/size⌋, ⌊(rank+1)·whole/size⌋). Sizes differ by at most one; some parts are empty when whole < size.
 constexpr Part part_of(std::int64_t whole, int rank, int size) {
   return {rank * whole / size, (rank + 1) * whole / size, whole};
 }
 
-/// A parameter, by the name that the module gives it, cut along `dim` (0 so far). Saved, loaded and hashed whole.
+/// A parameter that is split along `dim` (always 0 so far). name: as the module has it. It is saved, loaded and hashed whole.
 struct SplitParameter {
   std::string name;
   std::int64_t dim = 0;
   Part part;
 };
 
-/// The whole tensor out of every rank's part (contiguous, cut by part_of along dim 0), bit for bit, on every rank. All ranks call it.
-/// Blocks as the group does. Errors: the group's.
+/// Returns the whole tensor, put together from all ranks' parts, bit for bit, on every rank. part: contiguous, cut by part_of() along dim 0. All
+/// ranks call it. Blocks as the group does. Errors: the group's.
 Result<at::Tensor> gather_whole(const at::Tensor& part, const Part& where, collective::Group& group);
 
-/// What forward and backward throw when the group fails: autograd knows no Status.
+/// Thrown by forward and backward when the group fails, because autograd cannot pass on a Status.
 class GroupFailed : public std::runtime_error {
  public:
   explicit GroupFailed(Status status) : std::runtime_error(status.message()), status_(std::move(status)) {}
@@ -45,7 +45,7 @@ class GroupFailed : public std::runtime_error {
   Status status_;
 };
 
-/// A contiguous float32 or float64 tensor's own memory.
+/// Returns the memory of a contiguous float32 or float64 tensor, not copied.
 collective::Buffer buffer(const at::Tensor& t);
 inline void or_throw(const Status& status) {
   if (!status.ok()) throw GroupFailed(status);

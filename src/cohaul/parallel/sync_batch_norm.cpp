@@ -15,7 +15,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-/// All dims but the features'.
+/// Returns all dims except that of the features.
 std::vector<std::int64_t> other_dims(const at::Tensor& x) {
   std::vector<std::int64_t> out;
   for (std::int64_t d = 0; d < x.dim(); ++d)
@@ -23,14 +23,14 @@ std::vector<std::int64_t> other_dims(const at::Tensor& x) {
   return out;
 }
 
-/// [features] beside x.
+/// Returns a tensor [features] in a shape that broadcasts with x.
 at::Tensor along(const at::Tensor& t, const at::Tensor& x) {
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
   shape[1] = t.size(0);
   return t.view(shape);
 }
 
-/// Of one batch, in float64: how many values each feature has, their mean, and the sum of squares of what is left. [features]
+/// Statistics of one batch, in float64 [features]: the number of values of each feature, their mean, and the sum of squared differences from it.
 struct Statistics {
   double count = 0;
   at::Tensor mean, squares;
@@ -47,7 +47,8 @@ Statistics statistics_of(const at::Tensor& x) {
   return s;
 }
 
-/// Of two batches together (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979).
+/// Returns the statistics of two batches together (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+/// variances", 1979).
 Statistics merged(const Statistics& a, const Statistics& b) {
   const double count = a.count + b.count;
   if (a.count == 0 || b.count == 0) return a.count == 0 ? b : a;
@@ -56,7 +57,7 @@ Statistics merged(const Statistics& a, const Statistics& b) {
           a.squares + b.squares + apart.square() * (a.count * b.count / count)};
 }
 
-/// Of all ranks' batches together, the same bits on every rank.
+/// Returns the statistics of all ranks' batches together, with the same bits on every rank.
 Statistics of_all(const Statistics& mine, collective::Group* group) {
   if (group == nullptr || group->size() == 1) return mine;
   const std::int64_t features = mine.mean.size(0);
@@ -82,7 +83,7 @@ struct Normalise : torch::autograd::Function<Normalise> {
     context->saved_data["group"] = reinterpret_cast<std::int64_t>(group);
     return out;
   }
-  /// Every x̂ depends on every x through mean and variance, so the sums are of all ranks.
+  /// Every x̂ depends on every x through mean and variance, so the sums are over all ranks.
   static tensor_list backward(AutogradContext* context, tensor_list gradient) {
     if (at::GradMode::is_enabled())
       throw std::runtime_error("SyncBatchNorm can be differentiated once: it has no gradient of its gradient");

@@ -1,6 +1,6 @@
 #pragma once
-// Batch normalisation by the statistics of the whole batch of a step, over all workers (Ioffe and Szegedy, "Batch Normalization", 2015; as
-// torch.nn.SyncBatchNorm does). (Includes torch/nn/module.h, which is slow to compile: only for source files.)
+// Batch normalisation with the statistics of the whole batch of a step, over all workers, as torch.nn.SyncBatchNorm (Ioffe and Szegedy, "Batch
+// Normalization", 2015). (Includes torch/nn/module.h, which is slow to compile: only for source files.)
 
 #include <torch/nn/module.h>
 #include <torch/nn/options/batchnorm.h>
@@ -11,9 +11,9 @@
 
 namespace cohaul::parallel {
 
-/// Names, options and defaults of torch::nn::BatchNorm1d and 2d. In training every worker calls forward once for each step, in one order, and
-/// backward once; blocks as the group does; throws GroupFailed. In evaluation nothing is exchanged. Statistics are computed in float64. Workers may
-/// have batches of unequal size, but their losses must weigh as the sizes do. Differentiable once.
+/// The base of the classes below. Names, options and defaults are those of torch::nn::BatchNorm1d and 2d. In training every worker must call forward
+/// and backward once for each step, in the same order; they block as the group does and throw GroupFailed. In evaluation nothing is exchanged.
+/// Statistics are computed in float64. Workers may have batches of unequal size if their losses are weighted by the sizes. Differentiable once.
 class SyncBatchNorm : public torch::nn::Module, public WholeBatch {
  public:
   void reset_parameters();
@@ -23,7 +23,8 @@ class SyncBatchNorm : public torch::nn::Module, public WholeBatch {
   at::Tensor num_batches_tracked;        // int64
 
  protected:
-  /// group: of all workers; null: this one alone. Outlives the module. Throws std::invalid_argument: without running statistics.
+  /// group: all workers of the job, which must outlive the module; null: this worker alone. Throws std::invalid_argument if the options have no
+  /// running statistics.
   SyncBatchNorm(const torch::nn::BatchNormOptions& options, collective::Group* group);
   at::Tensor normalise(const at::Tensor& x);
 

@@ -12,7 +12,7 @@
 
 namespace cohaul::parallel {
 
-/// What the ranks share: a barrier, and where each one's buffer lies.
+/// The state that the ranks share: a barrier, and the address of each rank's buffer.
 struct Meeting {
   explicit Meeting(int size) : gate(size), buffers(static_cast<std::size_t>(size)) {}
   std::barrier<> gate;
@@ -81,7 +81,7 @@ struct ThreadGroups {
   explicit ThreadGroups(int size) : meeting(size) {
     for (int r = 0; r < size; ++r) ranks.push_back(std::make_unique<ThreadGroup>(meeting, r));
   }
-  /// body(rank) on one thread a rank.
+  /// Calls body(rank) on one thread for each rank, and waits for all.
   void run(const std::function<void(int)>& body) {
     std::vector<std::thread> threads;
     for (int r = 0; r < static_cast<int>(ranks.size()); ++r) threads.emplace_back(body, r);

@@ -1,4 +1,4 @@
-// The hot path does not allocate: what server, coordinator and session do in a step, once they are warm.
+// The hot path does not allocate: server, coordinator and session need no new memory in a step after the first ones.
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 namespace cohaul::ps {
 namespace {
 
-/// One server and its workers, whose messages arrive in the order said; bodies in fixed places.
+/// One server and its workers. Messages are delivered in the order in which they were sent; bodies have fixed buffers.
 class Wire final : public ToServers, public ToWorkers {
  public:
   struct Parcel {

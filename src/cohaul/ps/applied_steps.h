@@ -1,6 +1,7 @@
 #pragma once
-// Which steps a partition has applied. Steps come nearly in order, so it keeps only the first one never seen and the holes before it: steps
-// that are under way, and those that were skipped. Of more than kHolesMax holes the oldest counts as applied: it was skipped.
+// The set of steps that a partition has applied. Steps come nearly in order, so it keeps only the first step never seen and the holes before it:
+// steps that are under way, and skipped ones. When there are more than kHolesMax holes, the oldest counts as applied, since it must have been
+// skipped.
 
 #include <algorithm>
 #include <cstdint>
@@ -12,15 +13,15 @@ namespace cohaul::ps {
 
 class AppliedSteps {
  public:
-  /// Far more than steps can be under way.
+  /// Far more than the number of steps that can be under way.
   static constexpr std::int64_t kHolesMax = 2 * 4096;
-  /// Of steps that were skipped in a row.
+  /// The largest number of steps that may be skipped in a row.
   static constexpr std::int64_t kJumpMax = std::int64_t{1} << 24;
 
   bool contains(Step step) const {
     return step.value < end_ && !std::binary_search(holes_.begin(), holes_.end(), step.value);
   }
-  /// False, and nothing noted: the step lies implausibly far ahead.
+  /// Adds a step. Returns false, and adds nothing, if the step is implausibly far ahead.
   bool add(Step step) {
     std::int64_t s = step.value;
     if (s < end_) {

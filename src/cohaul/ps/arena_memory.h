@@ -1,5 +1,5 @@
 #pragma once
-// A server's parameters in an arena, so that workers of its host copy them from where they are.
+// Memory for a server's parameters in an arena, from which workers of the same host can copy them directly.
 
 #include "cohaul/ps/memory.h"
 #include "cohaul/transport/arena.h"
@@ -10,7 +10,7 @@ class ArenaMemory final : public Memory {
  public:
   Status reserve(std::size_t bytes) override;
   Bytes allocate(std::size_t bytes) override;
-  /// Empty (kNoArena) before reserve().
+  /// Returns the arena; it is empty (kNoArena) before reserve().
   const transport::Arena& arena() const { return arena_; }
 
  private:

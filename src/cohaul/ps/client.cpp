@@ -22,13 +22,13 @@ namespace {
 
 constexpr Duration kLookAround = kSecond;
 
-/// How long something may be waited for.
+/// The deadline of a wait, and where it comes from.
 struct Patience {
   Time since, deadline;
-  const char* setting;  // that says so; empty: the caller does
+  const char* setting;  // name of the setting with this limit; empty: the caller gave the deadline
 };
 
-/// Whether a server is on this worker's host: as a thread of a worker, or as a process.
+/// Returns whether a server is on this worker's host, as a thread of a worker or as a process.
 bool is_near(const job::Job& job, std::span<const int> hosts, int server) {
   const auto host = [&](int worker) { return hosts[static_cast<std::size_t>(worker)]; };
   if (job.servers() == 0) return host(server % job.world()) == host(job.rank());
@@ -39,7 +39,7 @@ bool is_near(const job::Job& job, std::span<const int> hosts, int server) {
   return self != job.members().end() && other != job.members().end() && self->host_id == other->host_id;
 }
 
-/// None in asynchronous modes, where each worker speaks for itself and has all slices of its steps.
+/// Returns the plan of this worker's host. There is none in asynchronous modes, where each worker has all slices of its steps.
 std::optional<HostPlan> host_plan(const job::Job& job, const update::Layout& layout, const Init& init,
                                   const Options& options) {
   if (!init.is_sync()) return std::nullopt;
@@ -97,11 +97,11 @@ class Client final : public ServerExchange, ToServers, ToHost {
   };
   struct Mate {  // another worker of this host
     WorkerRank rank;
-    std::unique_ptr<transport::Channel> channel;  // null: it has gone
+    std::unique_ptr<transport::Channel> channel;  // null: it is gone
     std::unique_ptr<Outgoing> outgoing;
     Status gone{};
   };
-  /// Of the workers, which share the servers evenly: no server processes were launched.
+  /// Returns whether the servers are threads of the workers, because no server processes were launched.
   bool own_threads() const { return job_.servers() == 0; }
   std::string named(ServerRank server) const;
   bool is_sync() const { return init_.is_sync(); }
@@ -112,7 +112,7 @@ class Client final : public ServerExchange, ToServers, ToHost {
   void send(WorkerRank to, const transport::Message& message) override;
   Status link(const std::string& at, transport::Form form, std::uint64_t model, Time deadline);
   Status connect_host(const Options& options, std::uint64_t model, Time deadline);
-  /// Receives what has come. True: something had.
+  /// Handles the messages that have come. Returns whether there were any.
   Result<bool> receive();
   Result<bool> receive_from_host();
   void part(Mate& mate, Status why);
@@ -132,23 +132,23 @@ class Client final : public ServerExchange, ToServers, ToHost {
   const int trainer_;
   const std::optional<HostPlan> plan_;
   const Bytes parameters_;
-  std::shared_ptr<ServerThreads> threads_;  // the job's to wait for, when all are connected
+  std::shared_ptr<ServerThreads> threads_;  // the job waits for them when it closes, once all workers are connected
   std::unique_ptr<transport::Poller> poller_;
   std::vector<Link> links_;  // by server
   std::vector<Mate> mates_;
   Session session_;
-  bool may_part_ = false;        // connected, and no goodbye said
-  std::int64_t step_ = 0;        // the last one begun
-  std::int64_t over_ = -1;       // number of the last loop that is over here
+  bool may_part_ = false;        // connected, and goodbye has not been said
+  std::int64_t step_ = 0;        // the last step that was begun
+  std::int64_t over_ = -1;       // number of the last loop that has ended at this worker
   std::int64_t steps_done_ = 0;  // synchronous
-  LoopState loop_;               // synchronous; asynchronous: its number only
+  LoopState loop_;               // synchronous; in asynchronous modes only its number is used
   Status failure_;
 };
 
 Client::~Client() {
   if (may_part_ && failure_.ok() && !session_.busy() && !session_.is_amid_step()) {
     session_.goodbye();
-    (void)flush().ok();  // what does not go now is told by the closed channel
+    (void)flush().ok();  // what cannot be sent now need not be: the closed channel tells the servers as much
   }
   if (poller_) job_.forget(poller_.get());
   for (Link& link : links_) {
@@ -214,7 +214,7 @@ Status Client::link(const std::string& at, transport::Form form, std::uint64_t m
   return {};
 }
 
-/// To the other workers of this host. Parameters are not lent: a worker may write into its own as soon as its step is over.
+/// Connects to the other workers of this host. Parameters are sent as bytes, because a worker may overwrite its own as soon as its step is over.
 Status Client::connect_host(const Options& options, std::uint64_t model, Time deadline) {
   note_operation("connect to the workers of this host");
   const std::string purpose = purpose_of(trainer_) + " on the host of worker " + std::to_string(plan_->workers.front());
@@ -248,14 +248,14 @@ void Client::send(WorkerRank to, const transport::Message& message) {
   if (Status sent = mate->outgoing->send(message); !sent.ok()) part(*mate, sent);
 }
 
-/// A worker that has done its steps may go before the others have.
+/// Handles that another worker's channel has closed. That is no error by itself: a worker may leave before the others when it has done its steps.
 void Client::part(Mate& mate, Status why) {
   poller_->remove(*mate.channel);
   mate.channel.reset();
   mate.gone = std::move(why);
 }
 
-/// That no worker of this host has gone without which this one cannot go on. Servers may have said before why it went.
+/// Returns an error if a worker of this host is gone and this one needs it to continue. If a server has reported the reason before, that is returned.
 Status Client::host_is_here() {
   for (const Mate& mate : mates_) {
     if (mate.channel || !session_.waits_for(mate.rank)) continue;
@@ -282,7 +282,8 @@ Result<bool> Client::receive_from_host() {
   return some;
 }
 
-/// A channel names its peer, but not where that lives. A server that ends because of a loss is not the loss.
+/// Returns the error of a lost server. The channel's error names the server; this adds in which worker it runs. If the job knows of a loss, that one
+/// is returned, since a server also ends because of a loss elsewhere.
 Status Client::lost(ServerRank server, const Status& why) {
   if (Status health = watch_.health(); !health.ok()) return fail(health);
   return fail((own_threads() ? why.context(named(server)) : why).context("waiting for " + session_.missing()));
@@ -325,7 +326,7 @@ bool Client::flush_host() {
   return all;
 }
 
-/// Until the session has all that it asked for, and what it passes on to its host is sent.
+/// Blocks until the session has all answers that it waits for, and everything that it passes on to its host is sent.
 Status Client::settle(const Patience& patience) {
   if (!failure_.ok()) return failure_;
   Waiting waiting(watch_);
@@ -441,7 +442,8 @@ Status Client::begin(const update::Work& work, std::string_view facts) {
 Status Client::push(const update::Gradient& gradient) {
   if (!failure_.ok()) return failure_;
   note_operation("push run in step", gradient.run, step_);
-  COHAUL_ASSIGN([[maybe_unused]] bool some, receive_from_host());  // joins what it can while backward runs
+  // Sums gradients of the host while backward is running.
+  COHAUL_ASSIGN([[maybe_unused]] bool some, receive_from_host());
   if (Status pushed = session_.push(gradient); !pushed.ok()) return fail(pushed);
   (void)flush_host();
   COHAUL_ASSIGN([[maybe_unused]] bool all, flush());
@@ -453,7 +455,7 @@ Result<update::StepOutcome> Client::finish(std::span<const update::PartEnd> ends
   note_operation("wait for the servers in step", step_);
   if (Status finished = session_.finish(ends); !finished.ok()) return fail(finished);
   if (Status settled = settle(of_step()); !settled.ok()) {
-    // A mistake in the training says itself where it is.
+    // A mistake of the user names the place by itself.
     return settled.code() == Code::invalid ? settled : settled.context("step " + std::to_string(step_));
   }
   steps_done_ = step_ + 1;

@@ -1,10 +1,9 @@
 #pragma once
-// Consistency: how far workers may drift apart, as pure functions of their clocks. Whoever must decide asks here; nothing
-// here sends, waits or remembers. Each decision comes with its reason.
+// Consistency: how far workers may drift apart, as pure functions of their clocks. Each returns a decision with its reason.
 //
-//   sync        a step's update is made when all of its slices have come; everybody computes on it
+//   sync        a step's update is made when the gradients of all its slices have come; then all workers compute with the new parameters
 //   async       every push is applied when it comes
-//   bounded(s)  like async, but nobody starts a step while he has pushed more than s times more than the slowest live,
+//   bounded(s)  like async, but a worker waits before a step while it is more than s pushes ahead of the slowest live,
 //               unfinished worker (SSP: Ho et al., "More effective distributed ML via a stale synchronous parallel
 //               parameter server", NIPS 2013)
 
@@ -29,16 +28,16 @@ struct Consistency {
 };
 std::string_view name(Consistency::Kind kind);
 
-/// What the coordinator knows of one worker.
+/// The state of one worker, as the coordinator knows it.
 struct Progress {
-  /// draining: it waits for the last pushes of others, and has no step to start
+  /// draining: it waits for the last pushes of others, and there is no step left for it
   enum class State : std::uint8_t { computing, waiting, draining, finished, lost } state = State::computing;
-  std::int64_t pushed = 0;   // its clock: pushes that all servers have acknowledged
-  std::int64_t arrival = 0;  // when it began to wait, in order of arrival
+  std::int64_t pushed = 0;   // its clock: number of its pushes that all servers have acknowledged
+  std::int64_t arrival = 0;  // position in the order in which workers began to wait
   bool counts() const { return state != State::finished && state != State::lost; }
 };
 
-/// The clock of the slowest live, unfinished worker; nothing if there is none.
+/// Returns the clock of the slowest live, unfinished worker; nothing if there is none.
 std::optional<std::int64_t> slowest(std::span<const Progress> workers);
 
 struct Decision {
@@ -46,13 +45,13 @@ struct Decision {
   std::string_view reason;
 };
 
-/// May a worker that has pushed `pushed` times start its next step?
+/// Returns whether a worker that has pushed `pushed` times may start its next step.
 Decision may_start(const Consistency& consistency, std::int64_t pushed, std::int64_t slowest);
 
-/// Which waiting worker starts next: of those that may, the slowest, then the one that waits longest. Nothing: none may.
+/// Returns which waiting worker starts next: of those that may, the slowest, and among equals the one that has waited longest. Nothing: none may.
 std::optional<WorkerRank> next_to_start(const Consistency& consistency, std::span<const Progress> workers);
 
-/// Is a partition's update due, now that contributions cover `covered` of the step's `slices`?
+/// Returns whether a partition's update is due when contributions cover `covered` of the step's `slices`.
 Decision update_is_due(const Consistency& consistency, std::int32_t covered, std::int32_t slices);
 
 }  // namespace cohaul::ps

@@ -79,11 +79,11 @@ Status Coordinator::ready(WorkerRank from, std::int64_t clock, const Ready& ask,
   const auto w = static_cast<std::size_t>(from.value);
   Place& place = places_[w];
   if (is_sync()) return corrupt("a synchronous worker asks for a step number");
-  if (ask.loop < place.loop) return {};  // a repeat of an old question
+  if (ask.loop < place.loop) return {};  // an old request, repeated
   if (clock != workers_[w].pushed) return corrupt("a worker's clock is not what was counted");
   if (place.loop == ask.loop && place.left) {
     LoopState told = state();
-    told.loop = ask.loop;  // also where the others have gone on to the next
+    told.loop = ask.loop;  // even if the others are already in the next loop
     send(from, Kind::finished, 0, told);
     return {};
   }
@@ -100,7 +100,7 @@ Status Coordinator::ready(WorkerRank from, std::int64_t clock, const Ready& ask,
                               ": all workers must train in the same loops"));
   }
   if (ask.loop > loop_.loop) {
-    workers_[w].state = State::finished;  // with the loop before: nobody waits for it
+    workers_[w].state = State::finished;  // it finished the loop before, so nobody waits for it
     return open_next();
   }
   if (comes) COHAUL_TRY(come(w));
@@ -108,7 +108,7 @@ Status Coordinator::ready(WorkerRank from, std::int64_t clock, const Ready& ask,
   return hand_out();
 }
 
-/// It has asked for the first time in the loop that runs.
+/// Handles a worker's first request in the current loop.
 Status Coordinator::come(std::size_t worker) {
   const Place& place = places_[worker];
   if (worker == 0) report_every_ = place.report_every;
@@ -126,7 +126,7 @@ void Coordinator::wait(std::size_t worker) {
   w.state = State::waiting;
 }
 
-/// The next loop that somebody asks for begins when all have left the one that runs.
+/// Begins the next loop for which there is a request, if all workers have left the current one.
 Status Coordinator::open_next() {
   if (!all_through()) return {};
   std::optional<std::int64_t> number;
@@ -138,7 +138,7 @@ Status Coordinator::open_next() {
   open(*number);
   for (std::size_t w = 0; w < places_.size(); ++w) {
     if (workers_[w].state == State::lost || places_[w].loop > loop_.loop) continue;
-    // Who has not come yet counts as slow from the start.
+    // A worker that has not come yet counts as slow from the start.
     workers_[w].state = State::computing;
     if (places_[w].loop != loop_.loop) continue;
     if (places_[w].left) {
@@ -182,8 +182,9 @@ Status Coordinator::leave_loop(WorkerRank from, std::int64_t clock, const LeaveL
     if (leave.stop) stopped_ = std::max(stopped_, leave.loop);
   }
   LoopState told = state();
-  told.loop = leave.loop;  // also where the others have gone on to the next
-  if (leave.loop > loop_.loop) told = {leave.loop, handed_out(), handed_out(), stats_.pushes};  // nobody began it
+  told.loop = leave.loop;  // even if the others are already in the next loop
+  // The loop has not begun.
+  if (leave.loop > loop_.loop) told = {leave.loop, handed_out(), handed_out(), stats_.pushes};
   send(from, Kind::left, 0, told);
   return hand_out();
 }
@@ -211,11 +212,11 @@ Status Coordinator::hand_out() {
   return open_next();
 }
 
-/// Those who wait for the last pushes of others, when these are done.
+/// Answers the workers that wait for the last pushes of others, when all steps are done.
 void Coordinator::finish_drained() {
   const bool held = std::ranges::any_of(holds_, [](const auto& h) { return h.has_value(); });
   if (has_step() || held) return;
-  // A loop that was stopped ends with an update that nobody knew to be its last.
+  // When a loop is stopped, its last update was not known to be the last, so its report is still due.
   if (workers_[0].state == State::draining && report_every_ > 0 && since_.pushes > 0) send_report();
   for (std::size_t w = 0; w < workers_.size(); ++w) {
     if (workers_[w].state != State::draining) continue;
@@ -293,7 +294,7 @@ void Coordinator::gone(WorkerRank worker) {
   if (w.state == State::lost) return;
   w.state = State::lost;
   give_back(worker);
-  if (failure_.ok() && !is_sync()) (void)hand_out().ok();  // a difference has been told to all
+  if (failure_.ok() && !is_sync()) (void)hand_out().ok();  // an error has been sent to all workers
 }
 
 // ---- steps of the synchronous mode
@@ -318,7 +319,7 @@ Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
   return {};
 }
 
-/// All have said their part of the step.
+/// Completes a step when all workers have sent their parts of it.
 Status Coordinator::complete() {
   if (Status same = compare_all(); !same.ok()) return refuse_all(same);
   parts_.clear();

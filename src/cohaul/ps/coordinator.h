@@ -1,7 +1,7 @@
 #pragma once
-// Coordinator: the one place that decides for all servers. In the asynchronous modes it keeps the workers' loops together, hands out step
-// numbers and holds back who is too far ahead; in the synchronous one it gathers the losses of steps. It counts gaps and staleness. A state
-// machine without I/O; lives in server 0's process, on its thread.
+// Coordinator: decides for all servers. In asynchronous modes it keeps the workers' loops together, grants steps by number, and makes workers wait
+// that are too far ahead. In synchronous mode it gathers the losses of steps. It also counts gaps and staleness. It is a state machine without I/O
+// that runs in server 0, on its thread.
 
 #include <cstdint>
 #include <functional>
@@ -18,23 +18,23 @@
 
 namespace cohaul::ps {
 
-/// Messages are idempotent: a worker that repeats one gets the same answer. Where the workers' loops differ, all are refused, and nothing
-/// goes on (invalid).
+/// Messages are idempotent: a worker that repeats one gets the same answer. If the workers' loops differ, all of them are refused and no step is
+/// granted any more (invalid).
 class Coordinator {
  public:
-  /// All workers count as live, with clock 0, from the start.
+  /// At the start all workers count as live, with clock 0.
   Coordinator(const Consistency& consistency, std::int32_t workers, std::int32_t slices, ToWorkers& out);
 
-  /// A worker that has done `clock` steps asks for its next one of a loop. Answered by grant, now, when all others have left the loop before, or
-  /// when they have caught up; by finished, when all steps of the loop are done, or it was stopped. Asynchronous modes. Errors: peer_lost
-  /// (it was given up before), invalid (another loop than the others'), corrupt.
+  /// Handles a worker's request for a step of a loop, in asynchronous modes; the worker has done `clock` steps. The answer is `grant`, at once or
+  /// when the others have left the loop before or have caught up, or `finished`, when all steps of the loop are done or the loop was stopped. Errors:
+  /// peer_lost (the worker was given up before), invalid (its loop differs from the others'), corrupt.
   Status ready(WorkerRank from, std::int64_t clock, const Ready& ask, Time now);
-  /// A worker does no more of a loop; the number that it holds goes out again, in this loop or the next. Answered by left.
+  /// Handles that a worker leaves a loop. The number of an unfinished step is granted again, in this loop or the next. The answer is `left`.
   Status leave_loop(WorkerRank from, std::int64_t clock, const LeaveLoop& leave, Time now);
-  /// Asynchronous modes: its push of this step is acknowledged by all servers; worker 0 hears of it where it asked to. Synchronous:
-  /// its share of the step's loss; the mean goes to all as a step_report. Errors: peer_lost, invalid, corrupt.
+  /// Asynchronous modes: all servers have acknowledged the worker's push of this step; worker 0 gets a report if it is due. Synchronous mode: takes
+  /// the worker's part of the step's loss; the mean is sent to all as a step_report. Errors: peer_lost, invalid, corrupt.
   Status step_done(WorkerRank from, Step step, const StepDone& done, Time now);
-  /// It said goodbye, or died: leaves the minimum; a number that it holds goes out again.
+  /// The worker has said goodbye or died: no worker waits for it any more, and the number of its unfinished step is granted again.
   void gone(WorkerRank worker);
 
   const Stats& stats() const { return stats_; }
@@ -44,16 +44,16 @@ class Coordinator {
     update::SliceRange slices;
     update::PartEnd end;
   };
-  struct Place {  // of a worker
+  struct Place {  // where a worker is in the loops
     std::int64_t loop = -1;
     bool left = true;    // it does no more of that loop
     bool asked = false;  // it has asked for a step of that loop
     std::int64_t steps = 0, report_every = 0;
-    std::string facts;  // synchronous: of the step that is gathered
+    std::string facts;  // synchronous: facts of the step that is being gathered
   };
   bool is_sync() const { return consistency_.kind == Consistency::Kind::sync; }
   Status check(WorkerRank from) const;
-  /// Tells all that nothing goes on.
+  /// Refuses all workers.
   Status refuse_all(Status why);
   // Loops.
   std::int64_t handed_out() const { return next_ - static_cast<std::int64_t>(returned_.size()); }
@@ -85,31 +85,31 @@ class Coordinator {
   const std::int32_t slices_;
   ToWorkers& out_;
   Status failure_;
-  Time now_ = 0;  // of the last message
+  Time now_ = 0;  // time of the last message
 
   std::vector<Progress> workers_;
   std::vector<Place> places_;
-  std::vector<std::optional<Step>> holds_;  // the number that each computes
+  std::vector<std::optional<Step>> holds_;  // by worker: the step that it computes
   std::vector<std::optional<Step>> last_done_;
-  std::int64_t next_ = 0;               // numbers below have been handed out
+  std::int64_t next_ = 0;               // all smaller numbers have been granted
   std::vector<std::int64_t> returned_;  // numbers that came back undone, descending
   std::int64_t arrivals_ = 0;
-  LoopState loop_;             // the one that runs
-  std::size_t opener_ = 0;     // the worker whose question began it
-  std::int64_t steps_ = 0;     // that it asked for
-  std::string loop_facts_;     // that it told
-  std::int64_t stopped_ = -1;  // loops up to this one end for all
+  LoopState loop_;             // the current loop
+  std::size_t opener_ = 0;     // the worker whose request began the loop
+  std::int64_t steps_ = 0;     // number of steps in its request
+  std::string loop_facts_;     // facts in its request
+  std::int64_t stopped_ = -1;  // loops up to this one have been stopped
   std::int64_t report_every_ = 0;
 
-  std::vector<Share> shares_;  // of the synchronous step `gathering_`, by first slice
+  std::vector<Share> shares_;  // what has come for the synchronous step `gathering_`, by first slice
   std::int32_t covered_ = 0;
   std::int64_t gathering_ = 0;
-  bool has_facts_ = false;  // somebody's end of the step has
+  bool has_facts_ = false;  // a worker has sent facts with the step
   StepReport reported_;
   std::vector<update::SliceRange> parts_;
   std::vector<update::PartEnd> ends_;
 
-  UpdateReport since_;  // the last report
+  UpdateReport since_;  // counts since the last report
   Time reported_at_ = 0;
   std::vector<std::byte> body_;
   Stats stats_;

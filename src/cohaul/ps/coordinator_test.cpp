@@ -12,7 +12,7 @@ namespace {
 
 using Kinds = Consistency::Kind;
 
-/// The coordinator of a few workers, and what each was told last.
+/// The coordinator of a few workers, and the last message to each.
 class Office final : ToWorkers {
  public:
   struct Told {
@@ -39,14 +39,14 @@ class Office final : ToWorkers {
     if (taken.ok()) ++clocks_[w];
     return taken;
   }
-  /// Synchronous, with two workers: each has one slice.
+  /// Ends a step of a worker; synchronous, with two workers that have one slice each.
   Status end(std::int32_t w, std::int64_t step, std::string_view facts, double loss, double samples) {
     StepDone done{.slices = {w, w + 1, 2}, .facts = facts};
     const update::PartEnd end{loss, samples};
     done.set({&end, 1});
     return coordinator_.step_done(WorkerRank(w), Step(step), done, 0);
   }
-  /// What it was told since the last call.
+  /// Returns the last message to a worker since the last call.
   std::optional<Told> told(std::int32_t w) {
     auto node = told_.extract(w);
     if (node.empty()) return std::nullopt;
@@ -142,7 +142,7 @@ TEST(Loops, AStopEndsTheLoopForAllAtWhatWasDone) {
   EXPECT_EQ(told->loop, (LoopState{0, 0, 3, 3}));
   ASSERT_TRUE(office.ask(1, 0, 100).ok());
   EXPECT_EQ(office.told(1)->kind, Kind::finished);
-  // Step 0 was given back, and goes out in the next loop.
+  // Step 0 was returned, and is granted again in the next loop.
   for (std::int32_t w : {0, 1, 2}) ASSERT_TRUE(office.ask(w, 1, 2).ok());
   EXPECT_EQ(office.granted(0), 0);
   EXPECT_EQ(office.granted(1), 4);
@@ -186,7 +186,7 @@ TEST(Loops, TheLossOfAWorkerLetsTheOthersGoOn) {
   EXPECT_EQ(office.granted(0), 2);
 }
 
-/// Both workers are told the same, and nothing goes on.
+/// Both workers get the same error, and no step is granted any more.
 void expect_refused(Office& office, const Status& status, const std::string& why) {
   EXPECT_EQ(status.code(), Code::invalid) << status.message();
   for (std::int32_t w : {0, 1}) {

@@ -20,8 +20,9 @@ class RealDisk final : public Disk {
       const InBackground here;
       const Result<std::vector<checkpoint::FileEntry>> written =
           image.ok() ? checkpoint::write_images(folder, {&*image, 1}) : image.status();
-      if (image.ok()) image->data.reset();                     // the next one may take the memory
-      (void)job_.set(key, checkpoint::text_of(written)).ok();  // the job is broken, and worker 0 knows
+      if (image.ok()) image->data.reset();  // so that the next image can use the memory
+      // If this fails, the job is broken, and worker 0 learns of it.
+      (void)job_.set(key, checkpoint::text_of(written)).ok();
     });
   }
   Status look(const std::string& folder, const std::string& mark) override {
@@ -35,7 +36,7 @@ class RealDisk final : public Disk {
  private:
   job::Job& job_;
   checkpoint::ImageMemory copies_;
-  std::future<void> writing_;  // to give it another value, and to end it, waits
+  std::future<void> writing_;  // assigning to it, and destroying it, blocks until the write is done
 };
 
 }  // namespace

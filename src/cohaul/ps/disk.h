@@ -1,5 +1,5 @@
 #pragma once
-// What a server writes to a disk and reads from it, for checkpoints. The state machine (server.h) has no disk of its own.
+// A server's access to files, for checkpoints. It is an interface, because the state machine (server.h) does no I/O itself.
 
 #include <memory>
 #include <span>
@@ -15,18 +15,18 @@ namespace cohaul::ps {
 class Disk {
  public:
   virtual ~Disk() = default;
-  /// Copies the pieces, and writes them into a new file `folder`/`name` while others go on. What came of it stands in the job's store under `key`
-  /// (checkpoint::text_of). Blocks while an earlier one is written.
+  /// Copies the pieces, and writes the copies into a new file `folder`/`name` in the background. The result is written to the job's store under `key`
+  /// (checkpoint::text_of). Blocks while an earlier file is being written.
   virtual void save(const std::string& folder, const std::string& name, const std::string& key,
                     const update::Layout& layout, std::span<const update::StatePiece> pieces) = 0;
-  /// checkpoint::expect_shared.
+  /// Returns the result of checkpoint::expect_shared().
   virtual Status look(const std::string& folder, const std::string& mark) = 0;
-  /// Reads the pieces out of the files of a checkpoint. Errors: invalid, naming file or parameter.
+  /// Reads the pieces from the files of a checkpoint. Errors: invalid, naming file or parameter.
   virtual Status restore(const std::string& checkpoint, const update::Layout& layout,
                          std::span<const update::StatePiece> pieces) = 0;
 };
 
-/// The file system. job: outlives it. Its end blocks until what was begun is written.
+/// Returns a Disk that uses the file system. `job` must outlive it. Its destructor blocks until all writes are done.
 std::unique_ptr<Disk> make_disk(job::Job& job);
 
 }  // namespace cohaul::ps

@@ -1,4 +1,4 @@
-// Workers and servers as threads over real channels: what the simulator can't see.
+// Tests of workers and servers as threads with real channels, for what the simulator does not cover.
 
 #include <gtest/gtest.h>
 
@@ -27,10 +27,10 @@ struct Case {
   update::GradientPolicy policy{};
   Problem problem{};
   int workers = 1, servers = 1, slices = 1;
-  bool server_processes = false;  // servers apart from the workers (here: threads that no worker starts)
+  bool server_processes = false;  // servers are separate from the workers (here: threads that no worker starts)
   transport::Form form = transport::Form::auto_;
   std::int64_t steps = 12;
-  std::vector<int> hosts{};  // by worker: what it is told; memory is shared by all
+  std::vector<int> hosts{};  // by worker: its host as the exchange is told; in fact all share memory
 };
 
 struct Outcome : Trained {
@@ -66,7 +66,7 @@ void work(const Case& c, job::Job& job, const update::Layout& layout, Outcome& o
   if (out.status.ok()) out.status = job.close();
 }
 
-/// Serves until told that all workers are through.
+/// Runs a server until it is told that all workers have finished.
 void serve(TestJob& job, int rank, TestMeeting& meeting) {
   auto service = Service::listen(job, ServerRank(rank));
   ASSERT_TRUE(service.ok()) << service.status().message();
@@ -112,7 +112,7 @@ void expect_equal(const Outcome& got, const Trained& expected, const std::string
   }
 }
 
-/// Every number of workers, slices and servers of `base`.
+/// Compares the results for several numbers of workers, slices and servers with those of one process.
 void expect_bits_of_one_process(Case base) {
   const update::Layout layout = test_layout();
   for (int workers : {1, 2, 3, 5}) {
@@ -129,7 +129,7 @@ void expect_bits_of_one_process(Case base) {
   }
 }
 
-/// Several workers on a host, and servers elsewhere.
+/// Returns cases with several workers on a host and servers on other hosts.
 std::vector<Case> several_hosts() {
   std::vector<Case> out;
   for (const auto& [hosts, slices] : std::vector<std::pair<std::vector<int>, std::vector<int>>>{
@@ -172,7 +172,7 @@ TEST_P(SeveralHosts, EqualOneProcessBitForBit) {
   }
 }
 
-/// Of a host that no server is on, one gradient for each complete subtree of its slices.
+/// A host without a server sends one gradient for each complete subtree of its slices.
 TEST_P(SeveralHosts, SendWhatCrossesOnce) {
   const Case& c = GetParam();
   const update::Layout layout = test_layout();
@@ -200,7 +200,7 @@ TEST_P(SeveralHosts, SendWhatCrossesOnce) {
 TEST_P(SeveralHosts, NameWhoseGradientIsNotFinite) {
   Case c = GetParam();
   c.policy.non_finite = update::NonFinite::stop;
-  c.problem.poisoned_step = 2;  // its last slice
+  c.problem.poisoned_step = 2;  // in its last slice
   const auto dealt = update::deal_slices(c.slices, c.hosts);
   const auto whose = std::ranges::find(dealt, c.slices, &update::SliceRange::last) - dealt.begin();
   for (const Outcome& o : run_case(c)) {

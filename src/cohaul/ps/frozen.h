@@ -1,5 +1,5 @@
 #pragma once
-// Parameters that are not trained have no partition: they go from worker 0 to all once, at the start, through server 0.
+// Parameters that are not trained have no partition. Worker 0 sends them to server 0 once at the start, and the other workers get them from there.
 
 #include <cstdint>
 #include <memory>
@@ -12,28 +12,28 @@
 
 namespace cohaul::ps {
 
-/// Bytes of all frozen parameters together, without padding.
+/// Returns the size of all frozen parameters together, in bytes, without padding.
 std::uint64_t frozen_bytes(const update::Layout& layout);
-/// Their values out of the flat area, one after the other; and back.
+/// Copies their values out of the flat area, one after the other, and back.
 std::vector<std::byte> gather_frozen(const update::Layout& layout, ConstBytes parameters);
 void scatter_frozen(const update::Layout& layout, ConstBytes values, Bytes parameters);
-/// In place of a partition's number.
+/// Returns the number that stands for the frozen parameters where a message has a partition's number.
 inline std::uint64_t frozen_key(const update::Layout& layout) { return layout.partitions().size(); }
 
-/// Server 0's side: keeps the values, answers pulls now or when they have come. Never changes them.
+/// Keeps the values at server 0, and answers pulls when it has them. The values never change.
 class Frozen {
  public:
   Frozen(const update::Layout& layout, std::int32_t workers, ToWorkers& out);
   Status initial(ConstBytes values);
   void pull(WorkerRank from);
-  /// The worker is gone: it waits no more.
+  /// The worker is gone; it gets no answer.
   void forget(WorkerRank worker) { wanted_[worker.value] = false; }
 
  private:
   void answer(WorkerRank to);
   const std::uint64_t key_, bytes_;
   ToWorkers& out_;
-  std::shared_ptr<std::vector<std::byte>> values_;  // null: not yet
+  std::shared_ptr<std::vector<std::byte>> values_;  // null: they have not come yet
   std::vector<bool> wanted_;
 };
 

@@ -1,9 +1,9 @@
 #pragma once
-// Which workers of a host speak to servers of other hosts for all of them, so that what crosses hosts crosses once: a pure function of hosts,
-// slices and layout. Synchronous mode.
+// Decides which workers of a host talk to servers on other hosts for all workers of their host, so that data crosses between two hosts only once. It
+// is a pure function of hosts, slices and layout. Synchronous mode only.
 //
-// Of a partition that a server elsewhere keeps, the workers of a host send their gradients to one of them, the joiner, which sends the server one
-// gradient for each complete subtree of slices that the host has. One worker, the puller, asks for the new parameters and passes them on.
+// The workers of a host send their gradients of a partition, if its server is on another host, to one of them, the joiner. The joiner sends the
+// server one sum for each complete subtree of slices that the host has. Another worker, the puller, pulls the new parameters and passes them on.
 
 #include <cstdint>
 #include <span>
@@ -15,25 +15,25 @@
 
 namespace cohaul::ps {
 
-/// As one worker sees it.
+/// The plan of one worker.
 struct HostPlan {
-  /// hosts: by worker, equal where they share memory. near: by server, whether it is on this worker's host.
+  /// hosts: by worker, equal where workers share memory. near: by server, whether it is on this worker's host.
   HostPlan(const update::Layout& layout, std::int32_t slices, std::span<const int> hosts, int worker,
            const std::vector<bool>& near);
 
-  /// A complete subtree of slices that several workers of this host have together.
+  /// A complete subtree of slices that several workers of this host compute together.
   struct Sum {
     update::SliceRange slices;
-    std::vector<update::SliceRange> parts;  // that make it up, ascending
-    std::vector<int> holders;               // by part: the worker that has it
+    std::vector<update::SliceRange> parts;  // the parts that it consists of, ascending
+    std::vector<int> holders;               // by part: the worker that computes it
     std::vector<int> workers;               // the holders, each once
   };
 
-  /// Whether it has anything to say: the host has several workers, and a server is elsewhere.
+  /// Returns whether there is anything to do: the host has several workers, and a server is on another host.
   bool is_needed() const { return is_needed_; }
-  /// Whether this host's workers speak to the partition's server through one of them.
+  /// Returns whether this host's workers talk to the partition's server through one of them.
   bool is_far(std::size_t partition) const { return far_[partition]; }
-  /// The sum that a part of a worker of this host is in; -1: it goes to the server as it is.
+  /// Returns the index in `sums` of the sum that the part of a worker of this host belongs to; -1: the part is sent to the server as it is.
   int sum_of(const update::SliceRange& part) const;
   int joiner(std::size_t partition, int sum) const {
     return dealt(partition, sums[static_cast<std::size_t>(sum)].workers);

@@ -1,5 +1,6 @@
 #pragma once
-// HostSums: the gradients that one worker joins for its host, partition by partition. A state machine without I/O.
+// HostSums: sums gradients of a host's workers, partition by partition, for the partitions of which this worker is the joiner. A state machine
+// without I/O.
 
 #include <cstdint>
 #include <span>
@@ -14,26 +15,27 @@
 
 namespace cohaul::ps {
 
-/// One thread. Allocates at construction, and in the first steps where gradients are absent. Everything referred to outlives it.
+/// One thread uses it. It allocates at construction, and in the first steps in which gradients are absent. All arguments by reference must outlive
+/// it.
 class HostSums {
  public:
-  /// names: whose gradient is not finite is to be said.
+  /// names: find out which parameter and worker has a gradient that is not finite.
   HostSums(const update::Layout& layout, const HostPlan& plan, ConstBytes parameters, bool names);
 
-  /// What the server gets. Views, until the next step.
+  /// What is sent to the server. The views are valid until the next step.
   struct Joined {
-    int sum = 0;  // of the plan
+    int sum = 0;  // index in the plan's sums
     Push push;
     ConstBytes gradient;
   };
-  /// Takes a worker's gradient of a partition. Returns the joined one where it was the last that was missing, else null. A worker may be one step
-  /// ahead. frame: what holds the gradient's bytes; none of this worker's own, which stay unchanged until the step is over. corrupt, invalid: what
-  /// the worker did wrong.
+  /// Takes a worker's gradient of a partition. Returns the sum if this was the last missing gradient, otherwise null. A worker may be one step ahead.
+  /// frame: holds the gradient's bytes; empty for this worker's own, which must stay unchanged until the step is over. corrupt, invalid: what the
+  /// worker did wrong.
   Result<const Joined*> take(int from, std::size_t partition, const Push& push, ConstBytes gradient,
                              transport::Frame frame);
-  /// The step is given up: this worker's own gradients are to be pushed again.
+  /// Forgets this worker's own gradients of a step that is given up; they will be pushed again.
   void forget_own(std::int64_t step);
-  /// Whether a gradient of that worker is missing in the step.
+  /// Returns whether a gradient of that worker is missing in the step.
   bool misses(int worker, std::int64_t step) const;
 
  private:
@@ -44,11 +46,11 @@ class HostSums {
     std::vector<std::byte> absent;
     double samples = 0;
   };
-  struct Place {  // of a sum that this worker makes
+  struct Place {  // a sum that this worker makes
     std::size_t partition = 0;
     int sum = 0;
     std::size_t first_slot = 0, offset = 0;
-    std::int64_t joined = -1;  // the last step whose sum was made
+    std::int64_t joined = -1;  // the last step for which the sum was made
   };
   struct StepState {
     std::int64_t step = -1;
@@ -65,7 +67,7 @@ class HostSums {
   const bool names_;
   std::vector<Place> places_;  // by partition, then sum
   StepState steps_[2];
-  std::vector<std::byte> memory_;  // of the sums
+  std::vector<std::byte> memory_;  // memory of the sums
   std::vector<update::Contribution> contributions_;
   std::vector<std::byte> absent_;
   Joined joined_;

@@ -1,5 +1,5 @@
-// cohaul-server: one parameter server. Everything that it must know comes from the environment (who it is, where the job meets) and from the
-// workers (what to keep). Serves all trainers of the job; ends when all workers have left it.
+// cohaul-server: a process that runs one parameter server. It learns from the environment which server it is and where the job's rendezvous is, and
+// everything else from the workers. It serves all trainers of the job, and ends when all workers have left the job.
 
 #include <cstdio>
 #include <string>
@@ -21,12 +21,12 @@ cohaul::Status serve_until_all_have_left(cohaul::job::Job& job, cohaul::ServerRa
     return service.status();
   }
   std::thread farewell([&] {
-    // A loss ends this wait too; the service sees it by itself.
+    // A loss ends this wait too; the service notices it by itself.
     (void)job.get(cohaul::job::kWorkersLeftKey, cohaul::kForever).ok();
     (*service)->stop();
   });
   cohaul::Status served = (*service)->run();
-  if (!served.ok()) job.report_failure(served);  // which ends the other wait
+  if (!served.ok()) job.report_failure(served);  // this also ends the wait of the other thread
   farewell.join();
   return served;
 }

@@ -1,6 +1,5 @@
 #pragma once
-// Where a server's partitions live. A real server hands out pieces of an arena that it lends to its workers; the simulator
-// and tests use the heap.
+// Memory of a server's partitions. A real server uses an arena that it lends to its workers; the simulator and tests use the heap.
 
 #include <cstddef>
 #include <memory>
@@ -14,9 +13,10 @@ namespace cohaul::ps {
 class Memory {
  public:
   virtual ~Memory() = default;
-  /// Says once, before the first allocate(), how much may be asked for in all (address space: only what is touched counts).
+  /// Announces how much will be allocated in all. Called once, before the first allocate(). It reserves addresses; memory is used only where it is
+  /// touched.
   virtual Status reserve(std::size_t bytes) = 0;
-  /// `bytes` bytes that start on 64, live as long as this object and are never given back; empty: no more here.
+  /// Returns `bytes` bytes, aligned to 64, that stay valid as long as this object; empty if none are left. They cannot be freed.
   virtual Bytes allocate(std::size_t bytes) = 0;
 };
 

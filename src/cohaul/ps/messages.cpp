@@ -21,10 +21,10 @@ update::SliceRange get_slices(Reader& in) {
 
 constexpr std::string_view kPurpose = "ps ";
 
-/// A number of samples: some, or 0 for none to average over.
+/// Returns whether it is a valid number of samples; 0: the gradient has been averaged already.
 bool is_count(double samples) { return std::isfinite(samples) && samples >= 0; }
 
-/// A view of the text, unlike Reader::text().
+/// Returns a view of the text; Reader::text() would copy it.
 std::string_view get_view(Reader& in) {
   ConstBytes text = in.raw(in.get<std::uint32_t>());
   return {reinterpret_cast<const char*>(text.data()), text.size()};

@@ -1,6 +1,6 @@
 #pragma once
-// The conversation between workers and servers: what a frame's kind, clock, key, body and payload mean. Bodies are foreign
-// bytes when they come in: every decoder is bounds-checked and answers `corrupt`. Whose conversation it is stands in the hello:
+// The messages between workers and servers: what a frame's kind, clock, key, body and payload mean. Bodies come from other
+// processes, so every decoder checks bounds and returns `corrupt` for bad ones. The hello says which trainer a connection belongs to;
 // each trainer of a job has its own (purpose_of).
 //
 //   kind              clock             key        body                              payload
@@ -8,7 +8,7 @@
 //   init              –                 –          Init                              the encoded Layout
 //   initial           –                 partition  –                                 its initial parameters (worker 0 only)
 //   push              own push number   partition  Push                              gradient of the partition; none: all absent
-//                                                                                    (to a worker that joins it: its clock is the step)
+//                                                                                    (to a joiner of the host: the clock is the step)
 //   pull              min version       partition  the content that it has (i64)     –
 //   plan              step              –          StepPlan                          –   (synchronous, answers facts)
 //   assign            own assignments   partition  –                                 its new content (worker 0 only)
@@ -39,7 +39,7 @@
 //   swapped           its question      –          –                                 –
 //   refused           –                 –          Refusal                           –
 //
-// A push is known by (sender, clock, first of its slices); a content by its number, which grows whenever the values of a partition change.
+// A push is identified by (sender, clock, first of its slices), a content by its number, which grows whenever the values of a partition change.
 
 #include <array>
 #include <cstdint>
@@ -94,15 +94,15 @@ enum class Kind : std::uint16_t {
 };
 
 constexpr std::int32_t kWorkersMax = 4096;
-constexpr std::int64_t kStepsMax = std::int64_t{1} << 56;  // of a loop, so that sums do not overflow
+constexpr std::int64_t kStepsMax = std::int64_t{1} << 56;  // of a loop; bounded so that sums do not overflow
 constexpr std::size_t kFactsBytesMax = 8 << 10;            // of a loop
 
-/// The hello's purpose: "ps 3" for the job's trainer 3.
+/// Returns the hello's purpose: "ps 3" for the job's trainer 3.
 std::string purpose_of(int trainer);
-/// The trainer; nothing where the purpose is another.
+/// Returns the trainer; nothing if the purpose is something else.
 std::optional<int> trainer_of(std::string_view purpose);
 
-/// What a server must know before anything else. All workers of a trainer say the same.
+/// The settings of a server. All workers of a trainer must send the same.
 struct Init {
   Consistency consistency;
   update::OptimizerSettings optimizer;
@@ -116,18 +116,18 @@ struct Init {
   static Result<Init> decode(ConstBytes body);
 };
 
-/// A gradient of one partition, summed over a complete subtree of slices, which one worker has, or several of one host together. (Sender and
-/// incarnation are the channel's, the clock is the frame's.)
+/// A gradient of one partition, summed over a complete subtree of slices of one worker, or of several workers of one host. (Sender and incarnation
+/// are those of the channel, the clock is the frame's.)
 struct Push {
   Step step;
   update::SliceRange slices;
   double samples = 0;      // update::Gradient::samples
-  double factor = 1;       // asynchronous: what the sender's plan says
-  bool is_joined = false;  // it is of several workers
+  double factor = 1;       // asynchronous: the factor of the sender's plan
+  bool is_joined = false;  // it is a sum over several workers
   std::int32_t bad_parameter =
       -1;  // is_joined: the first whose gradient is not finite at one of them, by its index in the layout; -1: none
-  std::int32_t bad_worker = -1;  // and at which
-  /// Of the partition's whole run. A view.
+  std::int32_t bad_worker = -1;  // the worker that has it
+  /// Which parameters of the partition's whole run are absent. A view.
   update::AbsentMask absent;
 
   void encode(Writer& out) const;
@@ -138,24 +138,24 @@ constexpr std::string_view kWeighAlike =
     "must weigh their samples alike";
 
 struct Ack {
-  std::int64_t staleness = 0;  // pushes of others between this worker's pull of the partition and this push
-  Version version;             // of the partition with this push in it
-  std::int32_t first = 0;      // of the push's slices
+  std::int64_t staleness = 0;  // number of pushes by others between this worker's pull of the partition and this push
+  Version version;             // version of the partition that includes this push
+  std::int32_t first = 0;      // first slice of the push
 
   void encode(Writer& out) const;
   static Result<Ack> decode(ConstBytes body);
 };
 
-/// What a server knows of a step's gradients, of which it has all.
+/// What a server has measured on a step's gradients when it has all of them.
 struct Measured {
   update::GradientFacts facts;
-  double samples = 0;  // over which they are still to be averaged
+  double samples = 0;  // number of samples that they have still to be divided by
 
   void encode(Writer& out) const;
   static Result<Measured> decode(ConstBytes body);
 };
 
-/// Rates of the optimizer's groups, in place of their own. A worker says it before its first push to which they apply.
+/// Learning rates that replace those of the optimizer's groups. A worker sends them before its first push to which they apply.
 struct Rates {
   std::vector<double> rates;
 
@@ -163,7 +163,7 @@ struct Rates {
   static Result<Rates> decode(ConstBytes body);
 };
 
-/// A worker asks for a step of a loop. Worker 0 is told of the loop's updates as it asks.
+/// A worker's request for a step of a loop. Worker 0 gets reports of updates as its request says.
 struct Ready {
   std::int64_t loop = 0;   // its number
   std::int64_t steps = 0;  // of the loop, over all workers
@@ -174,19 +174,19 @@ struct Ready {
   static Result<Ready> decode(ConstBytes body);
 };
 
-/// A worker does no more of a loop. The step that it was granted and has not done goes to others.
+/// A worker leaves a loop. A step that it was granted and has not done is granted to another worker.
 struct LeaveLoop {
   std::int64_t loop = 0;
-  bool stop = false;  // the loop ends for all
+  bool stop = false;  // true: the loop ends for all workers
 
   void encode(Writer& out) const;
   static Result<LeaveLoop> decode(ConstBytes body);
 };
 
-/// A loop as the coordinator has it.
+/// The state of a loop, as the coordinator sees it.
 struct LoopState {
   std::int64_t loop = -1;           // its number; -1: none yet
-  std::int64_t first = 0, end = 0;  // updates since the start; where the loop was ended early, end is what was done
+  std::int64_t first = 0, end = 0;  // in updates since the start; if the loop ended early, end is what was done
   std::int64_t updates_done = 0;    // over all workers since the start
   bool operator==(const LoopState&) const = default;
 
@@ -194,15 +194,15 @@ struct LoopState {
   static Result<LoopState> decode(ConstBytes body);
 };
 
-constexpr std::size_t kPartsMax = 40;  // 2 log2(kSlicesMax): subtrees that make up a range of slices
+constexpr std::size_t kPartsMax = 40;  // 2 log2(kSlicesMax): the most subtrees that a range of slices consists of
 
 struct StepDone {
-  update::SliceRange slices;                      // of the worker
-  std::int64_t staleness = 0;                     // of the push: the maximum over partitions
-  bool skipped = false;                           // asynchronous: a gradient was not finite, and nothing was pushed
-  std::string_view facts{};                       // synchronous: what all must agree on from this step on. A view
-  std::array<update::PartEnd, kPartsMax> ends{};  // of the subtrees that make up `slices`
-  std::size_t parts = 0;                          // so many
+  update::SliceRange slices;   // the worker's
+  std::int64_t staleness = 0;  // staleness of the push: the maximum over partitions
+  bool skipped = false;        // asynchronous: a gradient was not finite, so nothing was pushed
+  std::string_view facts{};    // synchronous: what all workers must have alike from this step on. A view
+  std::array<update::PartEnd, kPartsMax> ends{};  // one for each subtree of `slices`
+  std::size_t parts = 0;                          // number of used elements of `ends`
 
   void set(std::span<const update::PartEnd> of_parts);  // at most kPartsMax
   std::span<const update::PartEnd> part_ends() const { return std::span(ends).first(parts); }
@@ -211,41 +211,41 @@ struct StepDone {
   static Result<StepDone> decode(ConstBytes body);
 };
 
-/// What came of a synchronous step, over all workers.
+/// The result of a synchronous step, over all workers.
 struct StepReport {
   double loss = 0;  // mean over the batch
   bool counted_alike = true;
-  std::uint8_t request = 0;  // as update::StepOutcome's
+  std::uint8_t request = 0;  // as in update::StepOutcome
 
   void encode(Writer& out) const;
   static Result<StepReport> decode(ConstBytes body);
 };
 
-/// Of an update worth telling. Counts are since the report before.
+/// A report of an asynchronous update. Counts are since the last report.
 struct UpdateReport {
-  double loss = 0;  // of the push's batch
+  double loss = 0;  // loss of the push's batch
   std::int64_t pushes = 0, staleness_sum = 0, staleness_max = 0;
   std::int64_t gap_max = 0;  // since the start
-  Duration elapsed = 0;      // by the coordinator's clock; of the first report since the loop's first ready
+  Duration elapsed = 0;      // by the coordinator's clock; for the first report since the loop's first request
 
   void encode(Writer& out) const;
   static Result<UpdateReport> decode(ConstBytes body);
 };
 
-/// What one server, or the coordinator, has counted since the start.
+/// Counts of one server, or of the coordinator, since the start.
 struct Stats {
-  std::int64_t pushes = 0;         // server: applied, summed over its partitions; coordinator: steps done
-  std::int64_t repeats = 0;        // server: pushes acknowledged and not applied
+  std::int64_t pushes = 0;         // server: pushes applied, summed over its partitions; coordinator: steps done
+  std::int64_t repeats = 0;        // server: repeated pushes, which were acknowledged and not applied
   std::int64_t staleness_sum = 0;  // over those pushes
   std::int64_t staleness_max = 0;
-  std::int64_t gap_max = 0;  // coordinator: over all starts of a step, own clock minus the slowest's
+  std::int64_t gap_max = 0;  // coordinator: the maximum over all started steps of own clock minus the slowest's
   bool operator==(const Stats&) const = default;
 
   void encode(Writer& out) const;
   static Result<Stats> decode(Reader& in);
 };
 
-/// The checkpoint that a server takes its part from, and the updates that had been done.
+/// The checkpoint that a server takes its part from, and the number of updates that it has.
 struct Restore {
   std::string checkpoint;
   std::int64_t updates = 0;
@@ -254,8 +254,8 @@ struct Restore {
   static Result<Restore> decode(ConstBytes body);
 };
 
-/// The folder that a server writes its file into, and the beginning of the key, its rank follows, under which it says so in the job's store. No
-/// key: it writes nothing, and refuses where the folder that it sees has not this mark (checkpoint::expect_shared).
+/// The folder that a server writes its file into, and the prefix of the key, before its rank, under which it reports that in the job's store. Without
+/// a key it writes nothing, and refuses if the folder that it sees does not have this mark (checkpoint::expect_shared).
 struct Save {
   std::string folder, key, mark;
 
@@ -263,7 +263,7 @@ struct Save {
   static Result<Save> decode(ConstBytes body);
 };
 
-constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; what is longer is cut
+constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; a longer one is cut
 
 struct Refusal {
   Code code = Code::invalid;
@@ -273,7 +273,7 @@ struct Refusal {
   static Result<Refusal> decode(ConstBytes body);
 };
 
-/// A body that is one value.
+/// Decodes a body that is one value.
 template <class T>
 Result<T> decode_value(ConstBytes body, const char* what) {
   Reader in(body);

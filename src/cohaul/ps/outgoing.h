@@ -1,5 +1,5 @@
 #pragma once
-// What waits to be sent on one channel when its queue is full, so that a state machine can always speak.
+// Messages that wait to be sent on one channel because its queue is full, so that a state machine can always send.
 
 #include <deque>
 #include <vector>
@@ -9,13 +9,14 @@
 
 namespace cohaul::ps {
 
-/// One thread. Bounded by what the machines say: at most one message per partition and question, and one per update worth telling.
+/// One thread uses it. Its size is bounded by what the state machines send: at most one message per partition and question, and one per report of an
+/// update.
 class Outgoing {
  public:
   explicit Outgoing(transport::Channel& channel) : channel_(channel) {}
 
   Status send(const transport::Message& message);
-  /// Sends what goes. True: nothing waits, neither here nor in the channel.
+  /// Sends as much as possible. Returns true if nothing is waiting, neither here nor in the channel.
   Result<bool> flush();
 
  private:

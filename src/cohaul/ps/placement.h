@@ -1,6 +1,6 @@
 #pragma once
-// Which server keeps a partition: partitions → fixed virtual shards → servers, so that another number of servers moves
-// shards and rehashes nothing. Pure.
+// Which server keeps a partition. Partitions are assigned to a fixed number of shards, and shards to servers, so another number of servers moves
+// whole shards.
 
 #include "cohaul/base/ids.h"
 

@@ -1,4 +1,4 @@
-// cohaul-server as a process, with workers as processes, under the launcher.
+// Tests of cohaul-server as a process, with workers as processes, under the launcher.
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,8 @@
 namespace cohaul::ps {
 namespace {
 
-constexpr Duration kServersAreToldAfter = 2 * kSecond;  // the launcher's patience with servers that outlive the workers
+// How long the launcher waits for servers after the workers have ended.
+constexpr Duration kServersAreToldAfter = 2 * kSecond;
 
 job::LaunchOutcome launch(std::vector<std::string> arguments, transport::Form form = transport::Form::auto_) {
   job::LaunchOptions options;
@@ -41,7 +42,7 @@ TEST(Processes, EveryModeEndsWithTheParametersOfOneProcess) {
 }
 
 TEST(Processes, ServersEndByThemselvesWhenAllWorkersHaveLeft) {
-  // One that had to be told takes longer in every run; a loaded machine does not.
+  // If the launcher has to end the servers, every run takes this long; a loaded machine delays only some runs.
   Duration fastest = kForever;
   for (int i = 0; i < 6 && fastest >= kServersAreToldAfter; ++i) {
     const Time begin = steady_clock().now();

@@ -8,7 +8,7 @@
 namespace cohaul::ps {
 namespace {
 
-// Of one worker in a row, so that nobody waits long for his turn.
+// The number of frames of one worker that are handled in a row. It is limited so that other workers do not wait long.
 constexpr int kFramesPerTurn = 64;
 
 }  // namespace
@@ -66,7 +66,7 @@ void Room::refuse(Peer& peer, const Status& why) {
   server_.lost(peer.worker);
 }
 
-/// A worker that left without a goodbye is lost; whether the job goes on is the job's to say.
+/// Removes a worker. Without a goodbye it is lost for the server; the job decides whether that ends the job.
 void Room::part(Peer& peer, const Status& why) {
   if (!peer.channel) return;
   poller_.remove(*peer.channel);

@@ -1,5 +1,5 @@
 #pragma once
-// Room: one trainer's conversation at a server: its workers' channels, its state machine, its memory. What it has goes with it.
+// Room: what a server keeps for one trainer: the channels to its workers, its state machine and its memory. They are freed together.
 
 #include <memory>
 #include <vector>
@@ -14,21 +14,22 @@
 
 namespace cohaul::ps {
 
-/// One thread. `poller` outlives it.
+/// One thread uses it. `poller` must outlive it.
 class Room final : ToWorkers {
  public:
-  /// job: outlives it.
+  /// `job` must outlive it.
   Room(transport::Poller& poller, ServerRank rank, job::Job& job)
       : poller_(poller), disk_(make_disk(job)), server_(rank, memory_, *this, disk_.get()), peers_(job.world()) {}
   ~Room() override;
 
-  /// A worker has come; one of the same rank that was here before is parted with. channel->peer().rank is below the job's world().
+  /// Takes the channel of a worker that has connected; a former channel of the same rank is closed. channel->peer().rank must be below the job's
+  /// world().
   Status enter(std::unique_ptr<transport::Channel> channel);
-  /// Takes what has come. True: something had.
+  /// Handles the messages that have come. Returns whether there were any.
   bool turn();
-  /// Writes what goes. True: nothing waits.
+  /// Sends as much as possible. Returns true if nothing is waiting to be sent.
   bool flush();
-  /// All workers have said goodbye, or were lost.
+  /// Returns whether all workers have said goodbye or were lost.
   bool is_done() const { return server_.is_done(); }
 
  private:
@@ -36,8 +37,8 @@ class Room final : ToWorkers {
     WorkerRank worker;
     std::unique_ptr<transport::Channel> channel;
     Outgoing outgoing;
-    Status failure;           // of sending; seen when its turn comes
-    bool is_refused = false;  // told why; nothing more is taken from it
+    Status failure;           // an error of sending, handled at the peer's next turn
+    bool is_refused = false;  // it has been told the reason; its messages are ignored
   };
   void send(WorkerRank to, const transport::Message& message) override;
   bool serve(Peer& peer);
@@ -48,8 +49,8 @@ class Room final : ToWorkers {
   ArenaMemory memory_;
   std::unique_ptr<Disk> disk_;
   Server server_;
-  std::vector<std::unique_ptr<Peer>>
-      peers_;  // by worker; null: not there. After the server, whose versions their frames pin
+  /// By worker; null: not connected. Declared after the server, because frames in the channels refer to its memory.
+  std::vector<std::unique_ptr<Peer>> peers_;
 };
 
 }  // namespace cohaul::ps

@@ -71,7 +71,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
     mine.push_back(id);
     bytes += (layout_->partitions()[p].bytes + 63) / 64 * 64;
   }
-  // One version that is current, one that each worker may read, and one to write into.
+  // The current version, one version that each worker may be reading, and one to write into.
   COHAUL_TRY(memory_.reserve(bytes * (static_cast<std::size_t>(init.workers) + 2)));
   owner_ = std::make_unique<update::Owner>(*layout_, init.optimizer, init.policy, mine);
   tables_.resize(layout_->partitions().size());
@@ -84,7 +84,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
   workers_.resize(std::max<std::size_t>(workers_.size(), init.workers));
   init_ = init;
   for (std::int32_t w = 0; w < init.workers; ++w) {
-    if (workers_[w].gone) leave(WorkerRank(w));  // lost before anybody said what the job is
+    if (workers_[w].gone) leave(WorkerRank(w));  // it was lost before the first init
   }
   return {};
 }
@@ -153,7 +153,7 @@ void Server::send_facts() {
   for (const auto& table : tables_) {
     if (!table) continue;
     here.facts.merge(table->facts());
-    here.samples = table->samples();  // each table has heard of all slices
+    here.samples = table->samples();  // the same at each table, because each has all slices
     if (squares) squares->insert(squares->end(), table->squares().begin(), table->squares().end());
   }
   body_.clear();
@@ -165,7 +165,7 @@ void Server::send_facts() {
   }
 }
 
-/// Every worker decides, and all alike: the first to say so is obeyed.
+/// Takes a worker's plan for a step. All workers make the same decision, so the first plan that arrives is used.
 Status Server::on_plan(WorkerRank from, const transport::Frame& frame) {
   const auto broken = [&](const char* why) {
     return corrupt("worker " + std::to_string(from.value) + ", step " + std::to_string(frame.clock) + ": " + why);
@@ -189,7 +189,8 @@ Status Server::on_plan(WorkerRank from, const transport::Frame& frame) {
   return {};
 }
 
-/// All workers say it, each before its next push. The first is obeyed: by then every worker's earlier steps are done.
+/// Takes new learning rates. Every worker sends them before its next push. The first message counts: when it comes, the earlier steps of all workers
+/// are done.
 Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
   COHAUL_ASSIGN(Rates said, Rates::decode(frame.body));
   const std::string who = "worker " + std::to_string(from.value);
@@ -205,7 +206,7 @@ Status Server::on_rates(WorkerRank from, const transport::Frame& frame) {
   return {};
 }
 
-/// Parameters and their averages swap places. A repeated question is answered only.
+/// Swaps parameters and their averages. A repeated request is only answered.
 Status Server::on_swap(WorkerRank from, const transport::Frame& frame) {
   const std::string who = "worker " + std::to_string(from.value);
   if (from.value != 0) return corrupt(who + " swaps averages, which is worker 0's to do");
@@ -221,7 +222,7 @@ Status Server::on_swap(WorkerRank from, const transport::Frame& frame) {
   return {};
 }
 
-/// With body_.
+/// Sends a message whose body is body_.
 void Server::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,
@@ -240,7 +241,7 @@ Status Server::on_disk(WorkerRank from, Kind kind, const transport::Frame& frame
   return kind == Kind::save ? save(from, frame) : restore(from, frame);
 }
 
-/// The owner's pieces. Their values lie in `values`, one partition after the other.
+/// Returns the owner's pieces. Their values are copied to `values`, one partition after the other.
 std::vector<update::StatePiece> Server::pieces(std::vector<std::byte>& values) {
   std::vector<std::size_t> begins(tables_.size());
   std::size_t bytes = 0;

@@ -1,6 +1,6 @@
 #pragma once
-// Server: keeps its share of the partitions; server 0 hosts the coordinator too. A state machine without I/O: frames go in,
-// messages come out through ToWorkers. service.h runs it on sockets; the simulator runs the same class.
+// Server: keeps its part of the partitions; server 0 also has the coordinator. It is a state machine without I/O: frames go in, messages come out
+// through ToWorkers. service.h runs it on sockets; the simulator runs the same class.
 
 #include <cstdint>
 #include <memory>
@@ -22,30 +22,31 @@
 
 namespace cohaul::ps {
 
-/// One thread. Knows nothing until the first worker's init; all others must say the same.
+/// One thread uses it. It learns its settings from the first worker's init; all other workers must send the same.
 class Server {
  public:
-  /// `memory`, `out` and `disk` outlive it; disk: null: it has none. It outlives the channels that its messages went to (they pin versions).
+  /// `memory`, `out` and `disk` must outlive it; disk: null if it has none. The server must outlive the channels to which its messages go, because
+  /// they refer to versions of its parameters.
   Server(ServerRank rank, Memory& memory, ToWorkers& out, Disk* disk = nullptr);
   ~Server();
 
-  /// A worker is there, or a new life of it. (A mere reconnection has the same incarnation and changes nothing.)
+  /// A worker has connected, or a restarted one. (A worker that only reconnects has the same incarnation; nothing changes.)
   void joined(WorkerRank worker, Incarnation incarnation);
-  /// Takes one frame. Errors: invalid, corrupt, peer_lost: what the worker did wrong. The shell tells it and parts with it;
-  /// the server itself is as before.
+  /// Takes one frame. Errors (invalid, corrupt, peer_lost) say what the worker did wrong. Then the state of the server has not changed; the caller
+  /// reports the error to the worker and disconnects it.
   Status on_frame(WorkerRank from, transport::Frame frame, Time now);
-  /// The worker died.
+  /// A worker has died.
   void lost(WorkerRank worker);
 
-  /// Nothing before the first init.
+  /// Returns the settings; nothing before the first init.
   const std::optional<Init>& init() const { return init_; }
-  /// All workers have said goodbye or were lost.
+  /// Returns whether all workers have said goodbye or were lost.
   bool is_done() const { return init_ && gone_ == init_->workers; }
-  /// Of all its tables.
+  /// Returns the counts of all its tables.
   Stats stats() const;
-  /// Zeros where it is not here.
+  /// Returns the coordinator's counts; zeros if the coordinator is not in this server.
   Stats coordinator_stats() const { return coordinator_ ? coordinator_->stats() : Stats{}; }
-  /// Parameters (every version) and optimizer state.
+  /// Returns the memory used by parameters (all versions) and optimizer state.
   std::size_t memory_bytes() const;
 
  private:
@@ -79,14 +80,14 @@ class Server {
   std::optional<Init> init_;
   std::unique_ptr<const update::Layout> layout_;
   std::unique_ptr<update::Owner> owner_;
-  std::vector<std::unique_ptr<Table>> tables_;  // by partition; null: another server's
+  std::vector<std::unique_ptr<Table>> tables_;  // by partition; null: another server has it
   std::size_t tables_here_ = 0;
-  // Synchronous, where the policy needs facts: a step waits for a plan when all tables have measured it.
+  // Synchronous mode with a policy that needs facts: when all tables have measured a step, the server waits for a plan.
   std::size_t measured_ = 0;  // tables
-  std::int64_t step_ = 0;     // that was measured last, or the one after the last plan's
+  std::int64_t step_ = 0;     // the step that was measured last, or the one after the last plan's
   std::optional<update::StepPlan> last_plan_;
-  std::int64_t swap_ = 0;       // worker 0's last question for one
-  std::int64_t rates_set_ = 0;  // times; and the rates since then
+  std::int64_t swap_ = 0;       // number of worker 0's last request to swap averages
+  std::int64_t rates_set_ = 0;  // how often rates have been set; the rates set last
   std::vector<double> rates_;
   std::optional<Coordinator> coordinator_;  // server 0's
   std::optional<Frozen> frozen_;            // server 0's

@@ -1,4 +1,4 @@
-// Sessions and servers in one thread, and everything that they say in between.
+// Tests of sessions and servers in one thread, with all messages between them.
 
 #include "cohaul/ps/server.h"
 
@@ -26,7 +26,7 @@ struct Parcel {
   std::vector<std::byte> body;
 };
 
-/// Notes what a server writes.
+/// Records what a server writes.
 struct NotedDisk final : Disk {
   void save(const std::string& folder, const std::string& name, const std::string& key, const update::Layout&,
             std::span<const update::StatePiece> pieces) override {
@@ -42,7 +42,7 @@ struct NotedDisk final : Disk {
   std::vector<std::string> saved;
 };
 
-/// Workers and servers whose messages arrive one after the other, in the order said.
+/// Workers and servers. Messages are delivered one after the other, in the order in which they were sent.
 class Town {
  public:
   Town(const Init& what, const update::Layout& layout) : layout_(layout) {
@@ -68,7 +68,7 @@ class Town {
     return *reinterpret_cast<float*>(workers_[w]->parameters.data() + layout_.offset(parameter));
   }
 
-  /// A worker's whole step with gradients of one value; parameters from `absent_from` on are absent.
+  /// Does a worker's whole step with gradients of one value; parameters from `absent_from` on are absent.
   void push(std::int32_t w, std::int64_t step, update::SliceRange slices, float value, std::int32_t absent_from = 99) {
     Customer& c = *workers_[w];
     ASSERT_TRUE(c.session.begin({Step(step), slices}, {}).ok());
@@ -93,14 +93,14 @@ class Town {
     ASSERT_TRUE(c.session.finish(std::vector<update::PartEnd>(parts.size())).ok());
   }
 
-  /// Both of two workers push halves, and are answered.
+  /// Two workers push half of a step each, and get the answers.
   void step(std::int64_t number) {
     push(0, number, {0, 1, 2}, 0.5f);
     push(1, number, {1, 2, 2}, 0.5f);
     deliver();
   }
 
-  /// Until nobody has anything to say; each parcel so many times.
+  /// Delivers messages until there are none; each is delivered `copies` times.
   void deliver(int copies = 1) {
     while (!parcels_.empty()) {
       Parcel p = std::move(parcels_.front());
@@ -116,14 +116,14 @@ class Town {
     if (p.to_server) return servers_[p.server]->server.on_frame(WorkerRank(p.worker), std::move(frame), 0);
     return workers_[p.worker]->session.on_frame(ServerRank(p.server), std::move(frame));
   }
-  /// Of a worker to server 0, as it would come.
+  /// Delivers a message from a worker to server 0, and returns the server's result.
   Status say(std::int32_t w, Kind kind, std::int64_t clock, std::uint64_t key, const std::vector<std::byte>& body,
              ConstBytes payload = {}) {
     return hand_over(
         {w, 0, true, {.kind = static_cast<std::uint16_t>(kind), .clock = clock, .key = key, .payload = payload}, body});
   }
   std::deque<Parcel>& parcels() { return parcels_; }
-  /// Bytes of gradients, and of parameters, that were sent since the last call.
+  /// Returns how many bytes of gradients and of parameters were sent since the last call.
   std::pair<std::size_t, std::size_t> take_bytes() { return std::exchange(bytes_, {}); }
 
  private:

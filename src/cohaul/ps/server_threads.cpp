@@ -14,11 +14,11 @@
 namespace cohaul::ps {
 
 struct ServerThreads::State {
-  std::mutex mutex;  // guards what follows
+  std::mutex mutex;  // guards the following members
   std::condition_variable changed;
-  std::vector<Service*> running;  // may be stopped
-  int left = 0;                   // threads that have something to do or to free
-  Status first;                   // error
+  std::vector<Service*> running;  // services that can be stopped
+  int left = 0;                   // number of threads that still run or still free memory
+  Status first;                   // the first error
 
   void run(std::unique_ptr<Service> service) {
     Status end = service->run();
@@ -41,7 +41,7 @@ Status ServerThreads::start(job::Job& job, ServerRank rank, int trainer) {
   std::lock_guard lock(state_->mutex);
   Service* it = service.get();
   try {
-    // Detached, so that its stack is free when it ends.
+    // The thread is detached, so its stack is freed as soon as it ends.
     std::thread([state = state_, service = std::move(service)]() mutable { state->run(std::move(service)); }).detach();
   } catch (const std::system_error& e) {
     return system_error("start a server's thread", e.code().value());

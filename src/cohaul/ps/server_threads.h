@@ -1,6 +1,6 @@
 #pragma once
-// Servers that run inside a worker, each on a thread of its own, which outlive the exchange that started them: they serve until all
-// workers have said goodbye, then free what they have.
+// Servers that run inside a worker, each on a thread of its own. The threads outlive the exchange that started them: they end and free their memory
+// when all workers have said goodbye.
 
 #include <memory>
 
@@ -11,22 +11,22 @@
 
 namespace cohaul::ps {
 
-/// Keeps account of the threads. One thread uses it.
+/// Owns the threads. One thread uses it.
 class ServerThreads {
  public:
   ServerThreads();
-  /// Stops what still runs, and waits for it.
+  /// Stops the threads that still run, and waits for them.
   ~ServerThreads();
   ServerThreads(const ServerThreads&) = delete;
 
-  /// `job` outlives this.
+  /// Starts a server on a thread. `job` must outlive this object.
   Status start(job::Job& job, ServerRank rank, int trainer);
-  /// Blocks until all have ended by themselves; the first error. peer_lost at the deadline.
+  /// Blocks until all threads have ended by themselves. Returns the first error; peer_lost at the deadline.
   Status join(Time deadline);
 
  private:
   struct State;
-  std::shared_ptr<State> state_;  // the threads' too
+  std::shared_ptr<State> state_;  // shared with the threads
 };
 
 }  // namespace cohaul::ps

@@ -56,7 +56,7 @@ Status Service::run() {
   return {};
 }
 
-/// Of the process, where it is a server's; a worker's is its training thread's to show.
+/// Shows whether this process is waiting, if it is a server. In a worker the training thread does that.
 void Service::show_life(bool waiting) {
   if (job_.role() == transport::Role::server) job_.set_waiting(waiting);
 }
@@ -74,7 +74,7 @@ Result<bool> Service::accept() {
   const std::optional<int> trainer = trainer_of(who.purpose);
   const bool is_ours = trainer && (!trainer_ || trainer == trainer_);
   if (!is_ours || who.role != transport::Role::worker || who.rank < 0 || who.rank >= job_.world())
-    return true;  // dropped: nobody that this job's servers serve
+    return true;  // it is dropped, because it is not a worker of a trainer that this server serves
   auto [room, is_new] = rooms_.try_emplace(*trainer, *poller_, rank_, job_);
   COHAUL_TRY(room->second.enter(std::move(channel)));
   return true;

@@ -1,5 +1,6 @@
 #pragma once
-// Service: a server on sockets. The whole of a cohaul-server process, or one thread of a worker where nobody launched servers.
+// Service: runs a server on sockets. A cohaul-server process runs one Service. If there are no server processes, workers run each server as a Service
+// on a thread.
 
 #include <atomic>
 #include <map>
@@ -15,31 +16,31 @@
 
 namespace cohaul::ps {
 
-/// The names under which servers publish their addresses in the job's store begin so, and end with the server's rank; trainer: where they serve
-/// that one alone.
+/// Returns the prefix of the names under which servers publish their addresses in the job's store; the server's rank follows. trainer: for servers of
+/// one trainer alone.
 std::string address_prefix(std::optional<int> trainer = {});
 
 class Service final {
  public:
-  /// Listens, and publishes where. trainer: the one that it serves; nothing: all of the job's, each in a room of its own. Does not block.
-  /// `job` outlives it. Errors: invalid, unavailable (job.address).
+  /// Starts to listen, and publishes the address. trainer: the only trainer that it serves; nothing: all trainers of the job, each in a room of its
+  /// own. Does not block. `job` must outlive the result. Errors: invalid, unavailable (job.address).
   static Result<std::unique_ptr<Service>> listen(job::Job& job, ServerRank rank, std::optional<int> trainer = {});
   ~Service();
 
-  /// Serves until stop() (ok), until all workers of its only trainer have said goodbye (ok), or the job is broken (peer_lost: who was lost).
-  /// A trainer's memory is free when all of its workers have said goodbye. Blocks; the thread that calls it owns everything inside. Once.
+  /// Serves until stop() is called (ok), all workers of its only trainer have said goodbye (ok), or the job is broken (peer_lost, naming who was
+  /// lost). A trainer's memory is freed when all its workers have said goodbye. Blocks; the calling thread owns everything inside. Called once.
   Status run();
-  /// Ends run(). Any thread.
+  /// Makes run() return. Any thread may call it.
   void stop();
 
  private:
   Service(job::Job& job, ServerRank rank, std::optional<int> trainer) : job_(job), rank_(rank), trainer_(trainer) {}
 
   void show_life(bool waiting);
-  /// True: something happened.
+  /// Returns whether something happened.
   Result<bool> turn();
   Result<bool> accept();
-  /// Sends what goes, and frees the rooms that are done.
+  /// Sends as much as possible, and frees the rooms that are done.
   void flush();
 
   job::Job& job_;

@@ -84,7 +84,7 @@ void Session::pull(std::int32_t partition, std::int64_t at_least) {
   send(p.server, Kind::pull, at_least, static_cast<std::uint64_t>(partition));
 }
 
-/// Asks for it if this worker does so for its host, else waits for the one that does.
+/// Pulls a partition if this worker is its puller, otherwise waits for the message of the puller.
 void Session::pull_for_host(std::int32_t partition, std::int64_t at_least) {
   PartitionState& p = partitions_[partition];
   if (is_puller(static_cast<std::size_t>(partition))) {
@@ -96,7 +96,7 @@ void Session::pull_for_host(std::int32_t partition, std::int64_t at_least) {
   p.shared = true;
 }
 
-/// To the others of this host: what a server has answered.
+/// Sends a server's answer on to the other workers of this host.
 void Session::pass_on(std::int32_t partition, const transport::Frame& frame) {
   const update::Partition& p = layout_.partitions()[partition];
   const ConstBytes values = frame.payload.empty() ? ConstBytes() : ConstBytes(parameters_.subspan(p.offset, p.bytes));
@@ -152,7 +152,8 @@ void Session::leave_loop(std::int64_t loop, bool stop) {
 Status Session::on_loop_state(Kind kind, const transport::Frame& frame) {
   COHAUL_ASSIGN(LoopState state, LoopState::decode(frame.body));
   const Kind awaited = kind == Kind::finished ? Kind::grant : kind;
-  if (frame.clock != clock_ || state.loop != asked_loop_ || !awaits(awaited)) return {};  // to a repeated question
+  // The answer to a repeated request is ignored.
+  if (frame.clock != clock_ || state.loop != asked_loop_ || !awaits(awaited)) return {};
   loop_ = state;
   --answers_missing_;
   if (kind == Kind::grant) granted_ = Step(static_cast<std::int64_t>(frame.key));
@@ -230,11 +231,11 @@ Status Session::push(const update::Gradient& gradient) {
   p.samples = gradient.samples;
   ++parts_pushed_[run];
   if (holds_back()) return {};
-  // Alone on its batch, a worker of an asynchronous mode knows what the gradient is still to be averaged over.
+  // In asynchronous modes a worker computes its whole batch, so it knows by how many samples the gradient has still to be divided.
   return send_push(part, gradient.run, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
 }
 
-/// What of it travels for a partition: nothing where all of its parameters are absent.
+/// Returns the part of a gradient that is sent for a partition; empty if all parameters of the partition are absent.
 ConstBytes Session::gradient_of(const Pushed& pushed, std::int32_t partition) const {
   const update::Partition& p = layout_.partitions()[partition];
   if (pushed.bytes.empty() || layout_.is_all_absent(p, pushed.absent)) return {};
@@ -269,14 +270,14 @@ Status Session::send_push(std::size_t part, std::int32_t run, double factor) {
       COHAUL_TRY(join(rank_, p, push, bytes, {}));
     }
     if (!is_sync() || parts_pushed_[run] < parts_.size()) continue;
-    // The answer to this pull is the step's end: push and pull make one round trip.
+    // The pull is sent together with the push; its answer ends the step, which so takes one round trip.
     if (is_far) pull_for_host(p, work_->step.value + 1);
     else pull(p, work_->step.value + 1);
   }
   return {};
 }
 
-/// voice: which of voices_.
+/// Sends a gradient to a partition's server. voice: index in voices_.
 void Session::push_to_server(std::size_t voice, std::int32_t partition, const Push& push, ConstBytes gradient) {
   Writer writer(body_);
   push.encode(writer);
@@ -285,7 +286,7 @@ void Session::push_to_server(std::size_t voice, std::int32_t partition, const Pu
   send(partitions_[partition].server, Kind::push, step_clock_, static_cast<std::uint64_t>(partition), gradient);
 }
 
-/// Of a sum that this worker makes for its host. It goes to the server when all of it is here, and that is in this worker's own step.
+/// Adds a gradient to a sum that this worker makes for its host. A complete sum is sent to the server, always within this worker's own step.
 Status Session::join(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient,
                      transport::Frame frame) {
   const auto joined = sums_->take(from.value, static_cast<std::size_t>(partition), push, gradient, std::move(frame));
@@ -312,12 +313,12 @@ Status Session::finish(std::span<const update::PartEnd> ends) {
   for (const transport::Frame& frame : early_) COHAUL_TRY(on_params(frame));
   early_.clear();
   if (is_sync()) await(Kind::step_report, 1);
-  // Asynchronous: the coordinator hears of a push when all servers have acknowledged it; its grants depend on that.
+  // Asynchronous: the coordinator is told of a push when all servers have acknowledged it, because it grants steps accordingly.
   if (is_sync() || acks_missing_ == 0) step_done();
   return {};
 }
 
-/// All gradients of an asynchronous step are here: decides what becomes of it.
+/// Decides about an asynchronous step when all its gradients are here, and pushes them if they are to be applied.
 Status Session::push_held() {
   update::GradientFacts facts;
   for (std::size_t p = 0; p < layout_.partitions().size(); ++p) {
@@ -334,7 +335,7 @@ Status Session::push_held() {
   outcome_.gradient_norm = plan.norm;
   outcome_.skipped = done_.skipped = plan.action == update::StepPlan::Action::skip;
   for (std::size_t k = 0; k < parts_.size() && !done_.skipped; ++k) {
-    // Last runs first, as they came: they are still in the cache.
+    // The last runs first, in the order in which they came, because they are still in the cache.
     for (std::size_t r = layout_.runs().size(); r-- > 0;)
       COHAUL_TRY(send_push(k, static_cast<std::int32_t>(r), plan.factor));
   }
@@ -417,7 +418,8 @@ Status Session::on_frame(ServerRank from, transport::Frame frame) {
     case Kind::finished:
     case Kind::left: return on_loop_state(static_cast<Kind>(frame.kind), frame);
     case Kind::step_report: {
-      if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};  // to a repeated end of a step
+      // The answer to a repeated end of a step is ignored.
+      if (Step(frame.clock) != step_ || !awaits(Kind::step_report)) return {};
       COHAUL_ASSIGN(const StepReport report, StepReport::decode(frame.body));
       outcome_.loss = report.loss;
       outcome_.counted_alike = report.counted_alike;
@@ -443,9 +445,9 @@ Status Session::on_ack(const transport::Frame& frame) {
   if (frame.key >= layout_.partitions().size()) return corrupt("an acknowledgement of a partition that does not exist");
   if (frame.clock != step_clock_) return {};
   const std::size_t n = layout_.partitions().size();
-  std::size_t voice = 0;  // a part and a sum may begin alike, and one of them goes to a partition
+  std::size_t voice = 0;  // a part and a sum may have the same first slice, but a partition gets only one of them
   while (voice < voices_.size() && !(voices_[voice].first == ack.first && acks_[voice * n + frame.key])) ++voice;
-  if (voice == voices_.size()) return {};  // of a repeated push
+  if (voice == voices_.size()) return {};  // the answer to a repeated push
   acks_[voice * n + frame.key] = false;
   PartitionState& p = partitions_[frame.key];
   p.version = std::max(p.version, ack.version.value);
@@ -490,13 +492,13 @@ Status Session::on_host_frame(WorkerRank from, transport::Frame frame) {
   if (static_cast<Kind>(frame.kind) != Kind::params || host_->plan.puller(frame.key) != from.value)
     return wrong("a message that no worker sends");
   if (!work_ || ended_) return on_params(frame);
-  early_.push_back(std::move(frame));  // backward may still read what they would overwrite
+  early_.push_back(std::move(frame));  // they would overwrite parameters that backward may still read
   return {};
 }
 
 bool Session::waits_for(WorkerRank worker) const {
   if (!host_) return false;
-  // Before servers have told their facts, no parameters are due: what they tell may end the step for all.
+  // No parameters are due before the servers have sent their facts, since those may end the step for all workers.
   for (std::size_t p = 0; facts_missing_ == 0 && p < layout_.partitions().size(); ++p) {
     const PartitionState& state = partitions_[p];
     if (state.wanted >= 0 && state.shared && host_->plan.puller(p) == worker.value) return true;
@@ -515,7 +517,7 @@ Status Session::on_assigned(const transport::Frame& frame) {
   return {};
 }
 
-/// Every worker hears the same from all servers, and so decides the same.
+/// Takes a server's facts. All workers get the same facts from all servers, so they make the same decision.
 Status Session::on_facts(ServerRank from, const transport::Frame& frame) {
   COHAUL_ASSIGN(Measured here, Measured::decode(frame.body));
   const auto k = static_cast<std::size_t>(from.value);

@@ -1,5 +1,5 @@
 #pragma once
-// The subtrees that make up a range of slices (update/slices.h), one by one, without memory.
+// Enumerates the subtrees that make up a range of slices (update/slices.h), without allocating memory.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace cohaul::ps {
 
-/// f(SliceRange) for each of update::subtrees_of(range), in their order.
+/// Calls f(SliceRange) for each element of update::subtrees_of(range), in their order.
 template <class F>
 void each_subtree(const update::SliceRange& range, const F& f, std::int32_t first, std::int32_t last) {
   if (range.first >= last || range.last <= first) return;
@@ -28,7 +28,7 @@ inline std::size_t count_subtrees(const update::SliceRange& range) {
   return n;
 }
 
-/// Whether it is one complete subtree. first < last <= count.
+/// Returns whether the range is one complete subtree. first < last <= count.
 constexpr bool is_subtree(const update::SliceRange& range) {
   std::int32_t first = 0, last = range.count;
   while (range.first != first || range.last != last) {

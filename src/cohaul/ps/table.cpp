@@ -8,10 +8,10 @@
 namespace cohaul::ps {
 namespace {
 
-// A partition of any size travels as one payload.
+// A partition of any size fits into one payload.
 static_assert(update::kWholeBytesMax <= transport::kPayloadBytesMax);
 
-/// Contributions to one step: one for each part of each worker's slices.
+/// Returns how many contributions a step has: one for each part of each worker's slices.
 std::size_t parts_of_step(const Init& init) {
   if (!init.is_sync()) return 1;
   std::size_t n = 0;
@@ -47,7 +47,7 @@ Status Table::initial(ConstBytes parameters) {
   return {};
 }
 
-/// next: what versions_.next() gave.
+/// Makes `values` the next version. next: what versions_.next() returned.
 void Table::publish(Bytes next, ConstBytes values) {
   std::copy(values.begin(), values.end(), next.begin());
   versions_.publish();
@@ -102,7 +102,7 @@ Status Table::push(WorkerRank from, std::int64_t clock, const Push& push, transp
     } else if (clock < workers_[from.value].clock) {
       return corrupt("a new step with the clock of an old push").context(context(from));
     }
-    return {};  // one that is held is acknowledged when its step is made
+    return {};  // a contribution that is held is acknowledged when its step's update is made
   }
   if (Status held = hold(from, clock, push, std::move(frame)); !held.ok()) return held.context(context(from));
   if (!update_is_due(consistency_, covered_, slices_).yes) return {};
@@ -148,7 +148,7 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   return {};
 }
 
-/// The step is complete: its contributions, in the order of their slices.
+/// Collects the contributions of a complete step, in the order of their slices.
 void Table::gather() {
   contributions_.clear();
   samples_ = 0;
@@ -173,7 +173,7 @@ void Table::apply(const update::StepPlan& plan) {
 
 void Table::update(const update::StepPlan& plan) {
   const bool empty = std::ranges::all_of(contributions_, [](const auto& c) { return c.gradient.empty(); });
-  const bool nothing = empty && !owner_.keeps_averages();  // averages move without a gradient too
+  const bool nothing = empty && !owner_.keeps_averages();  // averages change even without a gradient
   if ((plan.action == update::StepPlan::Action::apply || layout_.is_of_buffers(id_)) && !nothing) {
     const std::byte* in = versions_.current().data();
     if (owner_.apply(id_, contributions_, step_, plan, in, versions_.next().data())) {
@@ -209,7 +209,7 @@ void Table::acknowledge(WorkerRank to, std::int64_t clock, const Ack& ack) {
   send(to, Kind::ack, clock);
 }
 
-/// With body_.
+/// Sends a message whose body is body_.
 void Table::send(WorkerRank to, Kind kind, std::int64_t clock, ConstBytes payload, std::shared_ptr<const void> keep) {
   out_.send(to, {.kind = static_cast<std::uint16_t>(kind),
                  .clock = clock,

@@ -1,8 +1,9 @@
 #pragma once
-// Table: one dense partition at its server. Pushes go in, versions come out; consistency.h says when.
+// Table: one partition at its server. It takes pushes and makes versions of the parameters; consistency.h decides when.
 //
-// A push is known by its sender's clock and its slices, and its step by its number: a repeat of either is acknowledged and not applied, so
-// a step counts once on every partition even when a dead worker's number goes out again after half of its pushes arrived.
+// A push is identified by its sender's clock and its slices, and its step by the step's number. If either has been seen before, the push is
+// acknowledged and not applied. So a step counts once on every partition, even if its worker died after some of its pushes arrived and another worker
+// does the step again.
 
 #include <cstdint>
 #include <memory>
@@ -22,52 +23,52 @@
 
 namespace cohaul::ps {
 
-/// One thread. Does not allocate once every worker has pushed and pulled. Everything referred to outlives it; frames it holds
-/// (gradients of an unfinished step) are released when the step is made.
+/// One thread uses it. It does not allocate memory any more after every worker has pushed and pulled. All arguments by reference must outlive it. It
+/// keeps the frames with gradients of an unfinished step, and releases them when the update is made.
 class Table {
  public:
   Table(const update::Layout& layout, PartitionId id, const Init& init, update::Owner& owner, Memory& memory,
         ToWorkers& out);
 
-  /// The parameters to start from. A second one is ignored.
+  /// Sets the initial parameters. A second call is ignored.
   Status initial(ConstBytes parameters);
-  /// Errors: invalid, corrupt (what the worker did wrong).
+  /// Takes a gradient. Errors: invalid, corrupt (what the worker did wrong).
   Status push(WorkerRank from, std::int64_t clock, const Push& push, transport::Frame frame);
-  /// Synchronous, where the policy needs facts: all of the step's gradients are here and measured; they wait for apply().
+  /// Synchronous mode with a policy that needs facts: returns whether all gradients of the step are here and measured. They wait for apply().
   bool is_measured() const { return measured_; }
   const update::GradientFacts& facts() const { return facts_; }
-  /// Of a watched step: by segment of the partition (update::measure()).
+  /// Returns the squares of a watched step's gradients, by segment of the partition (update::measure()).
   std::span<const double> squares() const { return squares_; }
   double samples() const { return samples_; }
-  /// Makes the step that is measured. The same plan at all tables.
+  /// Makes the update of the step that has been measured. All tables must get the same plan.
   void apply(const update::StepPlan& plan);
-  /// Answered when the partition has at least this version, now or later; without values where the worker's content is the current one.
+  /// Answers a pull as soon as the partition has at least this version. The answer has no values if the worker's content is the current one.
   Status pull(WorkerRank from, Version at_least, std::int64_t content);
-  /// Other values, outside of a step: version and optimizer state stay. A repeat of the number is acknowledged only.
+  /// Sets other values, outside of a step; version and optimizer state stay. If the number is repeated, it is only acknowledged.
   Status assign(WorkerRank from, std::int64_t number, ConstBytes parameters);
-  /// A step's contributions are being gathered, or there are no parameters yet.
+  /// Returns whether contributions to a step are being gathered, or there are no parameters yet.
   bool is_amid_step() const { return held_count_ > 0 || version_.value < 0; }
   ConstBytes values() const { return versions_.current(); }
-  /// Outside of a step: other values, of the same size; version and optimizer state stay.
+  /// Sets other values of the same size, outside of a step; version and optimizer state stay.
   void replace(ConstBytes values) { publish(versions_.next(), values); }
-  /// Outside of a step: the owner's averages become the values, and the values what it keeps; version and optimizer state stay.
+  /// Swaps the values with the owner's averages, outside of a step; version and optimizer state stay.
   void swap_averages();
-  /// The worker is gone, or a new life of it has begun: forgets its clock and what it waits for.
+  /// Forgets the clock and the pull of a worker that is gone or has been restarted.
   void forget(WorkerRank worker);
 
-  /// -1: no initial parameters yet.
+  /// Returns the version; -1: there are no initial parameters yet.
   Version version() const { return version_; }
   const Stats& stats() const { return stats_; }
   std::size_t memory_bytes() const { return versions_.memory_bytes(); }
 
  private:
   struct Worker {
-    std::int64_t clock = -1;     // of its last push that was applied
-    Ack ack;                     // of that push
+    std::int64_t clock = -1;     // clock of its last push that was applied
+    Ack ack;                     // the answer to that push
     Version pulled{0};           // the version it has
-    std::int64_t own_since = 0;  // its own pushes applied since it pulled that
+    std::int64_t own_since = 0;  // number of its own pushes applied since that pull
     std::int64_t wanted = -1;    // the version it waits for
-    std::int64_t content = -1;   // that it has while it waits
+    std::int64_t content = -1;   // the content that it has while it waits
   };
   struct Held {  // a contribution to the step that is being gathered
     WorkerRank from;
@@ -77,7 +78,7 @@ class Table {
     std::vector<std::byte> absent;
     double samples = 0;
     bool is_joined = false;
-    update::GradientFacts named;  // is_joined: whose gradient is not finite
+    update::GradientFacts named;  // is_joined: which parameter and worker has a gradient that is not finite
   };
 
   bool is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const;
@@ -105,18 +106,18 @@ class Table {
 
   Versions versions_;
   Version version_{-1};
-  std::int64_t content_ = -1;      // grows with every change of values
-  std::int64_t assignments_ = -1;  // the last one's number
+  std::int64_t content_ = -1;      // number of the content; grows with every change of values
+  std::int64_t assignments_ = -1;  // number of the last assignment
   AppliedSteps applied_;
   std::vector<Worker> workers_;
-  std::vector<Held> held_;  // [0, held_count_) by first slice; the rest keep their memory for reuse
+  std::vector<Held> held_;  // the first held_count_, by first slice; the others keep their memory for later
   std::size_t held_count_ = 0;
   std::int32_t covered_ = 0;
-  std::int64_t step_ = 0;  // whose contributions are held
+  std::int64_t step_ = 0;  // the step whose contributions are held
   std::vector<update::Contribution> contributions_;
-  double samples_ = 0;  // of the step that is complete
+  double samples_ = 0;  // samples of the complete step
   update::GradientFacts facts_;
-  std::vector<double> squares_;  // empty: the policy watches none
+  std::vector<double> squares_;  // empty: the policy watches no step
   bool measured_ = false;
   std::vector<std::byte> body_;
   Stats stats_;

@@ -1,5 +1,5 @@
 #pragma once
-// For tests: the members of a job as threads of one process, meeting in memory.
+// For tests: a Job whose members are threads of one process.
 
 #include <chrono>
 #include <condition_variable>
@@ -14,7 +14,7 @@
 
 namespace cohaul::ps {
 
-/// What the members share.
+/// The state that the members share.
 class TestMeeting {
  public:
   void lose(const Status& why);

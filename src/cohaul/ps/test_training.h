@@ -1,6 +1,6 @@
 #pragma once
-// For tests: training without a model. Gradients are a pure function of step and slice, so that any exchange can be held against one
-// process that does all alone.
+// For tests: training without a model. Gradients are a pure function of step and slice, so the result of any exchange can be compared with that of
+// one process that computes all slices.
 
 #include <cstring>
 #include <limits>
@@ -18,7 +18,7 @@
 
 namespace cohaul::ps {
 
-constexpr std::int32_t kUnused = 3, kIdle = 5;  // parameters that no slice gives a gradient
+constexpr std::int32_t kUnused = 3, kIdle = 5;  // parameters for which no slice has a gradient
 
 inline update::Layout test_layout() {
   std::vector<update::ParameterSpec> specs{
@@ -36,10 +36,10 @@ inline update::RuleSettings momentum() {
   return rule;
 }
 
-/// What is special in a training.
+/// Special events in a training.
 struct Problem {
-  std::int64_t poisoned_step = -1;  // one slice of it has an infinite gradient
-  bool is_weighted = false;         // gradients are of samples, and still to be averaged
+  std::int64_t poisoned_step = -1;  // a step in which one slice has an infinite gradient
+  bool is_weighted = false;         // gradients are sums over samples that the owner has still to divide
   std::int64_t all_absent_step = -1;
 };
 
@@ -57,7 +57,7 @@ inline bool has_gradient(const Problem& problem, std::int32_t parameter, Step st
   return parameter != 1 || (step.value + v) % 3 != 0;
 }
 
-/// One parameter's sum over a subtree, to `out`; false: absent.
+/// Writes the sum of one parameter's gradients over a subtree to `out`. Returns false if the gradient is absent.
 template <class T>
 bool fill_parameter(const update::Layout& layout, std::int32_t parameter, Step step, const update::SliceRange& slices,
                     const Problem& problem, T* out) {
@@ -128,7 +128,7 @@ inline Status push_all(update::Exchange& exchange, const update::Layout& layout,
         if (has) continue;
         update::set_absent(absent, static_cast<std::size_t>(p - run.parameter_first),
                            static_cast<std::size_t>(run.parameter_last - run.parameter_first));
-        std::memset(at, 0xff, layout.bytes(p));  // nobody may read it
+        std::memset(at, 0xff, layout.bytes(p));  // must not be read
       }
       const double samples = part_end(work.step, parts[k], problem).samples;
       COHAUL_TRY(
@@ -165,7 +165,7 @@ inline void set_initial(const update::Layout& layout, Bytes parameters, std::uin
   }
 }
 
-/// Of all parameters, without the padding between them.
+/// Returns the values of all parameters, without the padding between them.
 inline std::vector<std::byte> values_of(const update::Layout& layout, ConstBytes parameters) {
   std::vector<std::byte> out;
   for (std::size_t p = 0; p < layout.parameters().size(); ++p) {
@@ -182,7 +182,7 @@ struct Trained {
   std::vector<update::StepOutcome> outcomes;
 };
 
-/// What one process does that has all slices. It ends at the first error.
+/// Trains in one process that computes all slices. Stops at the first error.
 inline Trained train_alone(const update::Layout& layout, const update::GradientPolicy& policy, const Problem& problem,
                            std::int32_t slices, std::int64_t steps) {
   Trained out;

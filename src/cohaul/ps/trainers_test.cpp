@@ -1,4 +1,4 @@
-// Trainers of a job: one after the other and at once, their loops, their ends, and what is left of them.
+// Tests of several trainers of a job: one after the other and at once, their loops, their ends, and that nothing of them is left.
 
 #include <gtest/gtest.h>
 
@@ -21,7 +21,7 @@ namespace {
 using Kinds = Consistency::Kind;
 using Exchange = std::unique_ptr<ServerExchange>;
 
-/// Threads as the members of a job; server processes where there are any.
+/// Runs the members of a job as threads, including server processes if there are any.
 class TestTown {
  public:
   explicit TestTown(int workers, int servers = 0) : workers_(workers) {
@@ -40,7 +40,7 @@ class TestTown {
     for (auto& s : services_) s->stop();
     for (auto& t : threads_) t.join();
   }
-  /// Every worker runs it on a thread of its own.
+  /// Calls f for every worker, each on a thread of its own.
   std::vector<Status> run(const std::function<Status(job::Job&)>& f) {
     std::vector<Status> ends(static_cast<std::size_t>(workers_));
     std::vector<std::thread> threads;
@@ -72,7 +72,7 @@ const update::Layout& layout() {
   return it;
 }
 
-/// A trainer at one worker.
+/// The exchange of a trainer at one worker.
 struct Trainer {
   TestMemory memory{layout()};
   Exchange exchange;
@@ -83,14 +83,14 @@ struct Trainer {
     COHAUL_ASSIGN(exchange, make_server_exchange(job, layout(), momentum(), memory.parameters, options));
     return exchange->start(soon());
   }
-  /// True: there was a step.
+  /// Does a step. Returns false if there was none.
   Result<bool> step(const update::Loop& loop) {
     COHAUL_ASSIGN(std::optional<update::Work> next, exchange->next(loop));
     if (!next) return false;
     COHAUL_TRY(one_step(*exchange, layout(), *next, memory, {}).status());
     return true;
   }
-  /// How many steps it did of the loop.
+  /// Trains a loop, and returns how many of its steps this worker did.
   Result<std::int64_t> train(const update::Loop& loop) {
     for (std::int64_t steps = 0;; ++steps) {
       COHAUL_ASSIGN(bool some, step(loop));
@@ -160,7 +160,7 @@ TEST(Trainers, AnAsynchronousLoopThatOneLeavesIsDoneByTheOthers) {
       COHAUL_TRY(t.open(job, {.consistency = consistency, .servers = 2}));
       const update::Loop loop{.end = 12};
       if (job.rank() == 1) {
-        COHAUL_ASSIGN(auto next, t.exchange->next(loop));  // given back where there is one
+        COHAUL_ASSIGN(auto next, t.exchange->next(loop));  // if a step is granted, it is returned
         EXPECT_TRUE(next || t.exchange->updates_done() == 12);
         COHAUL_TRY(t.exchange->leave_loop(false));
         COHAUL_ASSIGN(auto none, t.exchange->next(loop));
@@ -220,7 +220,7 @@ TEST(Trainers, DifferentFactsOfALoopAreRefusedAtAllWorkers) {
       };
       Status end = train();
       ++failed;
-      while (failed < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // servers live as long
+      while (failed < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the servers live until then
       return end;
     });
     for (const Status& end : ends) {
@@ -250,7 +250,7 @@ TEST(Trainers, WrittenParametersReachAllAndTheServers) {
       }
       meet(1);
       if (job.rank() != 0) COHAUL_TRY(t.exchange->write(soon()));
-      // All but what is not trained, which is worker 0's from the start.
+      // All parameters except those that are not trained: these are worker 0's from the start.
       const update::Layout& l = layout();
       TestMemory expected(l);
       set_initial(l, expected.parameters, 500);
@@ -301,7 +301,7 @@ TEST(Trainers, StartEndsAtItsDeadline) {
   serving.join();
 }
 
-/// Knows that somebody is absent from the step.
+/// A watch that knows that a worker will not come to the step.
 struct Absence final : Watch {
   Status health() const override {
     ++asked;
@@ -343,7 +343,7 @@ int mappings() {
   return static_cast<int>(std::count(std::istreambuf_iterator<char>(maps), {}, '\n'));
 }
 
-/// As it is when what ends by itself has ended.
+/// Returns the count when it no longer exceeds `at_most`, or after two seconds.
 int settled(const std::function<int()>& count, int at_most) {
   for (int i = 0; i < 2000 && count() > at_most; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return count();
@@ -360,8 +360,8 @@ void one_trainer(job::Job& job, int number, bool closes) {
   }
 }
 
-// Of the heap. One that each trainer left would be 47 more. The address sanitizer maps more, and the thread sanitizer keeps memory for every
-// thread that there was, so that nothing can be told from its mappings.
+// Mappings of the heap. If each trainer left one, there would be 47 more. The address sanitizer maps more memory, and the thread sanitizer keeps some
+// for every thread that ever ran, so its mappings show nothing.
 #if defined(__SANITIZE_THREAD__)
 constexpr int kOthersMappings = 1000;
 #elif defined(__SANITIZE_ADDRESS__)
@@ -376,7 +376,8 @@ TEST(Trainers, FiftyOneAfterTheOtherLeaveNoMoreBehindThanOne) {
       TestTown town(1, processes);
       town.expect_ok([&](job::Job& job) -> Status {
         int trainer = 0;
-        for (; trainer < 3; ++trainer) one_trainer(job, trainer, closes);  // what is kept for the next is there now
+        // Memory that is kept for later trainers is allocated now.
+        for (; trainer < 3; ++trainer) one_trainer(job, trainer, closes);
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
         const int fds = descriptors(), maps = mappings();
         for (; trainer < 50; ++trainer) one_trainer(job, trainer, closes);
@@ -401,7 +402,7 @@ TEST(Trainers, ThreadsGoOnUntilThePeersAreThrough) {
         EXPECT_EQ(steps, 5);
       }
     }
-    gone = true;  // worker 0, whose thread serves
+    gone = true;  // worker 0, which runs the server's thread
     return job.close();
   });
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The buffers of one partition. Readers pin the current version; an update writes into a buffer that nobody has pinned, so a
-// version that somebody reads never changes. Without readers the current one is updated in place.
+// The buffers of one partition. Readers pin the current version, and an update writes into a buffer that is not pinned, so a version does not change
+// while it is read. A current buffer that is not pinned is updated in place.
 
 #include <memory>
 #include <vector>
@@ -10,20 +10,20 @@
 
 namespace cohaul::ps {
 
-/// One thread. Allocates only when all buffers that it has are pinned: at most one more than versions pinned at once.
+/// One thread uses it. It allocates a buffer only if all its buffers are pinned, so it has at most one more than are pinned at once.
 class Versions {
  public:
-  /// `memory` outlives this; where it has no more, the heap serves.
+  /// `memory` must outlive it; if that has no memory left, the heap is used.
   Versions(Memory& memory, std::size_t bytes);
 
   ConstBytes current() const { return buffers_[current_]->bytes; }
-  /// Keeps the current version as it is until the pin, and every copy of it, is gone.
+  /// Pins the current version: it stays unchanged as long as a copy of the result exists.
   std::shared_ptr<const void> pin() const { return buffers_[current_]; }
 
-  /// The buffer for the next version: the current one itself when nobody has pinned it. Becomes current by publish().
+  /// Returns the buffer for the next version: the current one itself if it is not pinned. publish() makes it the current one.
   Bytes next();
   void publish() { current_ = next_; }
-  /// Of all buffers made so far.
+  /// Returns the memory of all buffers made so far, in bytes.
   std::size_t memory_bytes() const { return buffers_.size() * bytes_; }
 
  private:
@@ -35,7 +35,7 @@ class Versions {
   Memory& memory_;
   HeapMemory heap_;
   std::size_t bytes_;
-  std::vector<std::shared_ptr<Buffer>> buffers_;  // a use count of one: not pinned
+  std::vector<std::shared_ptr<Buffer>> buffers_;  // not pinned if the use count is one
   std::size_t current_ = 0, next_ = 0;
 };
 

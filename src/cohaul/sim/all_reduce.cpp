@@ -39,16 +39,16 @@ class RankSimulation final : public RankWorld {
   }
 
   Result<RankReport> run() {
-    int idle = 0;  // rounds in a row in which time stood still
+    int idle = 0;  // rounds in a row in which time did not advance
     while (verdict_.ok() && !is_over() && now() < kEnd) {
       const Time before = now();
       const int met_before = arrived + gone;
       strike();
       for (std::size_t r = 0; r < ranks_.size(); ++r) turn(static_cast<int>(r));
-      if (arrived + gone > met_before) continue;  // who waits at a meeting may go on
+      if (arrived + gone > met_before) continue;  // ranks that wait at a meeting may continue
       const Time next = next_time();
       if (!network_.step(next)) {
-        if (next == kForever && !is_over() && ++idle > 2) break;  // nothing will ever happen: at_end() says so
+        if (next == kForever && !is_over() && ++idle > 2) break;  // nothing will ever happen; at_end() reports it
         network_.advance_to(std::min(next, kEnd));
       }
       idle = now() > before ? 0 : idle + 1;
@@ -77,7 +77,7 @@ class RankSimulation final : public RankWorld {
     if (verdict_.ok()) verdict_ = corrupt(promise).context(scenario.describe());
   }
 
-  /// What one process would do that has all slices.
+  /// Computes the results of one process that has all slices.
   void make_reference() {
     transport::Arena memory = std::move(*transport::Arena::create("reference", layout.bytes()));
     const Bytes bytes = memory.bytes().first(layout.bytes());
@@ -98,7 +98,7 @@ class RankSimulation final : public RankWorld {
         COHAUL_CHECK(pushed.ok(), "the reference pushes");
       }
       auto outcome = local->finish(stub_ends(Step(s), all));
-      if (!outcome.ok()) {  // it stops, and so must all
+      if (!outcome.ok()) {  // it stops, so all ranks must stop
         stops_ = outcome.status();
         return;
       }
@@ -147,7 +147,7 @@ class RankSimulation final : public RankWorld {
     on_failed("worker " + std::to_string(r), rank.failure());
   }
 
-  /// The first to fail names who is to blame; where nobody died, all say the same.
+  /// The first rank to fail must name the lost rank. If no rank died, all must fail with the same message.
   void on_failed(const std::string& who, const Status& why) {
     const bool first = !std::exchange(someone_failed_, true);
     if (scenario.culprit >= 0 && scenario.leaves_after >= 0 && lost_.empty()) {
@@ -156,7 +156,7 @@ class RankSimulation final : public RankWorld {
       if (first && !why.message().starts_with(left)) broken(who + " names nobody who left: " + why.message());
       return;
     }
-    // What all find together may be found by those that are left.
+    // An error that all ranks find is also found by those that are left.
     const bool alike = scenario.differs_in >= 0 ? why.message().starts_with("train.batch is ")
                                                 : !stops_.ok() && why.message().starts_with("step ");
     if (alike && first_failure_.empty()) first_failure_ = why.message();
@@ -223,7 +223,7 @@ class RankSimulation final : public RankWorld {
   std::vector<double> before_write_;
   std::vector<update::StepOutcome> outcomes_;
   Status stops_;
-  std::vector<int> lost_;  // who died, or was cut off
+  std::vector<int> lost_;  // ranks that died or were cut off
   bool someone_failed_ = false;
   std::string first_failure_;
   RankReport report_;
@@ -247,7 +247,7 @@ RankScenario RankScenario::draw(std::uint64_t seed) {
   s.slices = s.ranks + static_cast<std::int32_t>(random.below(8));
   s.steps = static_cast<std::int64_t>(1 + random.below(8));
   s.shared = random.below(2) == 0;
-  const std::uint64_t hosts = 1 + random.below(3);  // all on one, on up to two, or each where it likes
+  const std::uint64_t hosts = 1 + random.below(3);  // all ranks on one host, on up to two, or at random
   for (int r = 0; r < s.ranks; ++r) s.hosts.push_back(static_cast<int>(random.below(hosts < 3 ? hosts : s.ranks)));
   s.delay_max = kMicrosecond << random.below(12);
   s.compute_max = kMicrosecond << random.below(12);

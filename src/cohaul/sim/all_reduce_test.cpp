@@ -7,7 +7,7 @@
 namespace cohaul::sim {
 namespace {
 
-// A failing seed is printed; put it here to see it alone.
+// A failing seed is printed. Put it here to run it alone.
 constexpr std::uint64_t kReplay = 1;
 constexpr std::uint64_t kSchedules = 1000;
 
@@ -25,7 +25,7 @@ TEST(AllReduce, KeepsItsPromisesOnAThousandSchedules) {
     failed += report->failed;
     killed += report->killed;
   }
-  // The schedules are worth something: things did go wrong in them.
+  // The schedules must contain faults, so that the test means something.
   EXPECT_GT(faults, 300);
   EXPECT_GT(failed, 500);
   EXPECT_GT(killed, 60);
@@ -52,7 +52,7 @@ RankScenario three_ranks(std::uint64_t seed) {
   return s;
 }
 
-/// Between any two of its messages.
+/// The rank dies between any two of its messages.
 TEST(AllReduce, ADeathAtEveryPointOfAStepIsNamed) {
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     RankScenario s = three_ranks(seed);

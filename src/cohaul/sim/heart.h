@@ -1,6 +1,6 @@
 #pragma once
-// A member's side of the rendezvous: the real job::MemberSession on a channel, run as job/control_client.cpp runs it on a thread of its
-// own, so it goes on while the process computes.
+// A member's side of the rendezvous: the real job::MemberSession on a channel. As in job/control_client.cpp, which runs it on a thread of its own, it
+// goes on while the process computes.
 
 #include <cstdint>
 #include <memory>
@@ -19,11 +19,11 @@ class Heart {
   Heart(std::unique_ptr<transport::Channel> control, Duration peer_timeout)
       : control_(std::move(control)), session_({.peer_timeout = peer_timeout}, 0) {}
 
-  /// Takes what has come.
+  /// Handles the messages that have come.
   void receive(Time now);
-  /// Says what is due, and what was asked for.
+  /// Sends the messages that are due.
   void speak(Time now);
-  /// When it must have its next turn.
+  /// Returns when it must run next.
   Time next_time() const { return control_ ? session_.next_time() : kForever; }
   void close() { control_.reset(); }
 

@@ -19,7 +19,7 @@ namespace {
 using job::ControlKind;
 using transport::Role;
 
-constexpr Duration kDelay = kMillisecond;  // of each message; everything happens at a multiple of it
+constexpr Duration kDelay = kMillisecond;  // delay of each message; all events happen at multiples of it
 constexpr Time kEnd = 60 * kSecond;
 constexpr int kIdleMax = 100;
 
@@ -32,8 +32,8 @@ job::ControlMessage message(ControlKind kind, std::string key, std::string value
   return out;
 }
 
-/// What a process asks for between joining and its goodbye, one after the other: servers, or workers without servers, publish where they
-/// listen; workers ask where their peers do, and meet before and after training.
+/// Returns the requests of a process between joining and its goodbye, in their order. Servers, or workers if there are no servers, publish their
+/// addresses; workers ask for the addresses of their peers, and meet before and after training.
 std::deque<job::ControlMessage> requests_of(job::MemberKey who, const Crowd& crowd) {
   std::deque<job::ControlMessage> out;
   const bool listens = who.role == Role::server || crowd.servers == 0;
@@ -76,7 +76,7 @@ class Joiner final : public Process {
       requests_.pop_front();
     }
   }
-  /// A worker pauses before its last request, as in training, and after it. False: not yet.
+  /// Sends the next request. A worker pauses before and after its last request, as if training. Returns false if it must still wait.
   bool next(Time now) {
     if (requests_.size() < 2 && requests_.size() < pauses_left_) {
       --pauses_left_;
@@ -107,7 +107,7 @@ class Joiner final : public Process {
 
   const Crowd& crowd_;
   const Duration pause_;
-  std::deque<job::ControlMessage> requests_;  // the front one is under way, or the next
+  std::deque<job::ControlMessage> requests_;  // the front one has been sent, or is the next
   std::int64_t request_ = 0;
   std::size_t pauses_left_;
   Time joined_ = 0, pauses_until_ = 0;
@@ -132,7 +132,7 @@ class Joining {
   }
 
   Result<JoinReport> run() {
-    int idle = 0;  // rounds in a row in which time stood still
+    int idle = 0;  // rounds in a row in which time did not advance
     while (now() < kEnd && !is_over()) {
       const Time before = now();
       for (auto& p : processes_) {

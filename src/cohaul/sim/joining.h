@@ -1,6 +1,6 @@
 #pragma once
-// A job of many processes, from joining to the last goodbye, in virtual time: the real rendezvous and members' sides of it, with counts of what
-// each process hears and says. Nothing goes wrong, and nothing is trained: each process asks of the rendezvous what a real one does.
+// Simulates a job of many processes from joining to the last goodbye, in virtual time, with the real rendezvous and the members' real sessions, and
+// counts the messages of each process. There are no faults and no training: each process sends to the rendezvous what a real one does.
 
 #include <cstdint>
 
@@ -11,17 +11,17 @@
 namespace cohaul::sim {
 
 struct Crowd {
-  int workers = 1, servers = 0;      // without servers the workers look for each other
-  int on_a_host = 8;                 // processes
-  Duration starts_within = kSecond;  // each process at a moment of its own
+  int workers = 1, servers = 0;      // without servers, workers connect to each other
+  int on_a_host = 8;                 // processes per host
+  Duration starts_within = kSecond;  // each process starts at a random moment within this time
   Duration pauses_within =
-      kSecond;  // each worker as long as it likes, before the meeting at the end of training and after it
+      kSecond;  // each worker pauses up to this long, before the meeting at the end of training and after it
 };
 
 struct JoinReport {
   Traffic rendezvous;
-  Traffic::Count worker, server;  // the most of any
-  Time joined = 0, end = 0;       // the last has
+  Traffic::Count worker, server;  // the largest counts of any worker, of any server
+  Time joined = 0, end = 0;       // when the last process has joined; has ended
 };
 
 /// Errors: that of the first process that fails.

@@ -11,10 +11,10 @@ namespace {
 
 using job::ControlKind;
 
-// With two pauses of up to 1 s before it leaves: twelve heartbeats and their answers, seven requests and replies, and news.
+// A worker pauses twice for up to 1 s. It exchanges twelve heartbeats and answers, seven requests and replies, and news.
 constexpr std::int64_t kMemberMessages = 50;
 
-/// With a line to read: what a job costs.
+/// Simulates a job, and prints its number of messages.
 JoinReport join(const Crowd& crowd) {
   const auto report = simulate_joining(crowd);
   EXPECT_TRUE(report.ok()) << report.status().message();
@@ -41,7 +41,7 @@ TEST(Joining, AThousandWorkersAndTheirServersCostTheRendezvousSoManyMessagesEach
   EXPECT_LT(report.server.messages, kMemberMessages);
   EXPECT_LT(report.worker.bytes, 200 << 10) << "worker 0 hears who all are";
   EXPECT_LT(report.server.bytes, 16 << 10);
-  // One of each, whatever the number of peers; and one that waits is told of, not all who do.
+  // One message of each kind per member, whatever the number of peers. If many members wait, only one of them is reported.
   for (ControlKind kind : {ControlKind::join, ControlKind::leave}) EXPECT_EQ(messages(report, kind), kMembers);
   EXPECT_EQ(messages(report, ControlKind::gather), 1024);
   EXPECT_EQ(messages(report, ControlKind::waits), kMembers - 1);
@@ -55,7 +55,7 @@ TEST(Joining, WorkersThatAllTalkToEachOtherAskForAllAddressesAtOnce) {
   EXPECT_LT(report.worker.messages, kMemberMessages);
 }
 
-/// Four times the members cost the rendezvous four times the messages, and a member none more.
+/// With four times the members the rendezvous handles four times the messages, and a member no more than before.
 TEST(Joining, IsLinearForTheRendezvousAndConstantForAMember) {
   for (int servers : {0, 16}) {
     const JoinReport small = join({.workers = 128, .servers = servers}),

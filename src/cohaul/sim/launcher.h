@@ -1,5 +1,5 @@
 #pragma once
-// The launcher's process: the real rendezvous and membership, run as job/rendezvous_host.cpp runs them.
+// The launcher's process: the real rendezvous and membership, used as in job/rendezvous_host.cpp.
 
 #include <cstdint>
 #include <functional>
@@ -20,7 +20,7 @@ class Launcher {
   Launcher(const Scenario& scenario, OnDecision on_decision);
 
   void connected(std::unique_ptr<transport::Channel> channel);
-  /// A child has ended; it learns of that at `at`.
+  /// A child has ended, and the launcher learns of it at the time `at`.
   void ended(job::MemberKey who, const job::ProcessExit& how, Time at) { ends_.push_back({at, who, how}); }
   void turn(Time now);
   Time next_time() const;

@@ -6,7 +6,7 @@
 namespace cohaul::sim {
 namespace {
 
-constexpr Duration kToldWithin = 500 * kMillisecond;  // why it fails
+constexpr Duration kToldWithin = 500 * kMillisecond;  // how long it tries to report why it fails
 
 job::ControlMessage message_of(job::ControlKind kind) {
   job::ControlMessage out;
@@ -72,7 +72,7 @@ void Process::answered(const Result<std::string>& answer) {
   end(State::failed);
 }
 
-/// All are on one host, unless a subclass says otherwise.
+/// The list has all processes of the job, because all are on one host unless a subclass overrides this.
 bool Process::knows(const std::vector<job::Member>& members) const {
   return static_cast<int>(members.size()) == scenario_.workers + scenario_.servers;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// A process of the simulated job: its part in the rendezvous, its faults, its end. What it does for the job is its subclass's.
+// A process of the simulated job: its connection to the rendezvous, its faults and its end. Subclasses do the process's own work.
 
 #include <memory>
 #include <string>
@@ -11,12 +11,12 @@
 
 namespace cohaul::sim {
 
-/// Acts only in turn(), when something has come or is due, as a real one after Poller::wait(). Joins, works, and leaves as job/job.cpp does.
+/// It acts only in turn(), when something has come or is due, like a real process after Poller::wait(). It joins, works and leaves as in job/job.cpp.
 class Process {
  public:
   enum class State : std::uint8_t { running, done, failed, killed };
 
-  /// The scenario outlives it.
+  /// The scenario must outlive it.
   Process(job::MemberKey who, Heart heart, const Scenario& scenario)
       : scenario_(scenario), who_(who), heart_(std::move(heart)) {}
   virtual ~Process() = default;
@@ -24,20 +24,20 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   void turn(Time now);
-  /// When it must have its next turn, even if nothing comes.
+  /// Returns when it must run next, even if nothing comes.
   Time next_time() const;
 
   void kill() { end(State::killed); }
   void stop(Time until) { stopped_until_ = until; }
   virtual void slow_down(Duration) {}
-  /// Its end of a connection: to a server or worker, or to the launcher (Fault::kLauncher). Null: closed.
+  /// Returns its end of the connection to a server or worker, or to the launcher (Fault::kLauncher). Null: closed.
   transport::Channel* road(std::int32_t peer);
   std::vector<transport::Channel*> roads();
 
   job::MemberKey who() const { return who_; }
   State state() const { return state_; }
   bool is_stopped_for_good() const { return state_ == State::running && stopped_until_ == kForever; }
-  /// Why it failed.
+  /// Returns why it failed.
   const Status& failure() const { return failure_; }
   virtual std::string waits_for() const = 0;
   const Heart& heart() const { return heart_; }
@@ -45,18 +45,18 @@ class Process {
  protected:
   virtual void work(Time now) = 0;
   virtual Time next_work() const { return kForever; }
-  /// It looks at nothing until it has computed, so a loss can end it only from outside.
+  /// Returns whether it is computing. Then it handles no messages, so a loss cannot end it from within.
   virtual bool is_computing(Time) const { return false; }
-  /// As it joins.
+  /// Returns the member that it joins as.
   virtual job::Member as_member() const;
-  /// These are the members that it is to know.
+  /// Returns whether the list has the members that this process must know.
   virtual bool knows(const std::vector<job::Member>& members) const;
-  /// It has said its goodbyes to its peers.
+  /// Returns whether it has said goodbye to its peers.
   virtual bool is_finished() const = 0;
-  /// Its connections to peers; null where closed.
+  /// Returns its connections to peers; null where closed.
   virtual std::vector<std::unique_ptr<transport::Channel>*> links() = 0;
 
-  /// It says why, and ends when that was heard.
+  /// Fails: the process reports the reason, and ends when the launcher has received it.
   void fail(Status why) { failure_ = std::move(why); }
 
   job::MemberSession& session() { return heart_.session(); }
@@ -69,7 +69,7 @@ class Process {
 
   void go_on(Time now);
   void answered(const Result<std::string>& answer);
-  /// The loss that it ends with, if there is one.
+  /// Returns the loss because of which it ends, if there is one.
   const job::Loss* end_of_job() const;
   void ask(job::ControlMessage message, Duration timeout, Stage stage, Time now);
   void end(State how);
@@ -78,7 +78,7 @@ class Process {
   Heart heart_;
   State state_ = State::running;
   Stage stage_ = Stage::starting;
-  std::int64_t request_ = 0;  // for whose answer it waits; 0: none
+  std::int64_t request_ = 0;  // the request whose answer it waits for; 0: none
   Time stopped_until_ = 0;
   Status failure_;
 };

@@ -64,12 +64,12 @@ std::string RankProcess::describe() const {
   return text;
 }
 
-/// Dies where the scenario says so: at any point between two messages.
+/// Sends a message, or dies if the scenario says so: after any number of messages.
 void RankProcess::send(int to, const transport::Message& message) {
   const RankScenario& s = world_.scenario;
   if (s.culprit == rank_ && s.dies_after_sends >= 0 && sends_++ >= s.dies_after_sends) state_ = State::killed;
   if (state_ != State::running || !links_[to].channel) return;
-  (void)links_[to].channel->send(message).ok();  // who is gone is found by receive()
+  (void)links_[to].channel->send(message).ok();  // receive() notices a rank that is gone
 }
 
 Time RankProcess::next_time() const {
@@ -118,7 +118,7 @@ Status RankProcess::may_wait() const {
   return {};
 }
 
-/// The session has all that it needs.
+/// Begins the next phase; the session has all that it needs.
 Status RankProcess::advance(Time now) {
   const RankScenario& s = world_.scenario;
   switch (phase_) {
@@ -170,7 +170,7 @@ Status RankProcess::begin(Time now) {
   return {};
 }
 
-/// The gradients come one by one, as from backward, last run first; then the end.
+/// Pushes one gradient, as in backward: the last run first; after all of them the step's end.
 Status RankProcess::compute_one(Time now) {
   const RankScenario& s = world_.scenario;
   const std::size_t runs = world_.layout.runs().size();

@@ -1,6 +1,5 @@
 #pragma once
-// A rank's process in a simulated all-reduce: the real session, run as collective/all_reduce_exchange.cpp runs it, with a stub in the place
-// of the model.
+// A rank's process in a simulated all-reduce: the real session, used as in collective/all_reduce_exchange.cpp, with a stub in place of the model.
 
 #include <cstdint>
 #include <map>
@@ -17,32 +16,32 @@
 
 namespace cohaul::sim {
 
-/// What the ranks of one simulated job share.
+/// The state that the ranks of one simulated job share.
 struct RankWorld {
   const RankScenario& scenario;
   const update::Layout& layout;
-  std::map<int, std::vector<double>> parameters;  // by host, where they are shared
-  int arrived = 0, gone = 0;                      // ranks that have met to write; that have failed
-  /// A rank has new parameters, and the loss of the step before; `steps`: done.
+  std::map<int, std::vector<double>> parameters;  // by host, if they are shared
+  int arrived = 0, gone = 0;                      // number of ranks that have met to write; that have failed
+  /// Called when a rank has new parameters, and the outcome of the step before. steps: done so far.
   virtual void on_look(int rank, std::int64_t steps, std::span<const double> parameters,
                        const update::StepOutcome* outcome) = 0;
   virtual void broken(const std::string& promise) = 0;
 
  protected:
   RankWorld(const RankScenario& s, const update::Layout& l) : scenario(s), layout(l) {
-    // Rank 0's are what all start from; the others' must be overwritten.
+    // All ranks start with rank 0's parameters; those of the others must be overwritten.
     for (const int host : s.hosts) parameters[host].assign(l.bytes() / sizeof(double), host == s.hosts[0] ? 1.0 : -1e9);
   }
   ~RankWorld() = default;
 };
 
-/// Acts only in turn(), when something has come or is due.
+/// It acts only in turn(), when something has come or is due.
 class RankProcess final : collective::ToRanks {
  public:
   enum class State : std::uint8_t { running, done, failed, killed };
 
   RankProcess(RankWorld& world, int rank);
-  /// To each other rank, in ascending order. All must be there before the first turn.
+  /// Adds the connection to each other rank, in ascending order. All must be there before the first turn.
   void connected(int rank, std::unique_ptr<transport::Channel> channel);
 
   void turn(Time now);
@@ -78,8 +77,8 @@ class RankProcess final : collective::ToRanks {
   const update::SliceRange slices_;
   std::vector<double> own_;
   const std::span<double> parameters_;
-  std::vector<double> seen_;  // what the model computes on
-  transport::Arena arena_;    // of the gradients, one flat area for each part
+  std::vector<double> seen_;  // the parameters that the model computes with
+  transport::Arena arena_;    // for gradients, one flat area for each part
   std::span<double> gradients_;
   collective::RankSession session_;
   std::vector<Link> links_;  // by rank
@@ -87,7 +86,7 @@ class RankProcess final : collective::ToRanks {
   State state_ = State::running;
   std::int64_t step_ = 0, sends_ = 0;
   bool written_ = false, is_stopped_ = false;
-  bool ended_ = false;  // the step, with its last gradient
+  bool ended_ = false;  // the step's end was sent with its last gradient
   std::vector<update::SliceRange> parts_;
   std::size_t pushed_ = 0;
   Time computed_at_ = 0, stopped_until_ = 0;

@@ -41,7 +41,7 @@ Status check_checkpoint(const Saving& saving, const Scenario& scenario, const up
   ps::HeapMemory memory;
   const Bytes bytes = memory.allocate(layout.bytes());
   const std::span<double> parameters{reinterpret_cast<double*>(bytes.data()), bytes.size() / sizeof(double)};
-  std::ranges::copy(values, parameters.begin());  // what is frozen
+  std::ranges::copy(values, parameters.begin());  // the frozen parameters
   auto local = update::make_local_exchange(layout, stub_rule(true), scenario.policy, bytes);
   std::uint64_t elements = 0, expected = 0;
   for (const update::StatePiece& whole : local->owned()) {

@@ -1,6 +1,6 @@
 #pragma once
-// A checkpoint of a simulated job: what the folder and the job's store are to a real one. Servers copy what they keep when worker 0 asks, write the
-// copies later, and say so; worker 0 gives the whole its name when all have said so.
+// A checkpoint of a simulated job. It stands for the folder and the job's store. Servers copy what they keep when worker 0 asks, write the copies
+// later, and report it; worker 0 gives the checkpoint its name when all have reported.
 
 #include <cstdint>
 #include <map>
@@ -24,17 +24,17 @@ struct SavedPiece {
   std::vector<std::vector<double>> states;
 };
 
-/// Of one job. One thread.
+/// The checkpoint of one job.
 struct Saving {
-  std::int32_t arrived = 0;                               // workers at the meeting before it
-  bool copied = false;                                    // by all servers, as worker 0 has heard
+  std::int32_t arrived = 0;  // number of workers at the meeting before it
+  bool copied = false;       // all servers have copied what they keep, as worker 0 has been told
   std::map<std::int32_t, std::vector<SavedPiece>> parts;  // by server
-  std::set<std::int32_t> workers_said, servers_said;      // whose files are written
+  std::set<std::int32_t> workers_said, servers_said;      // those that have reported that their files are written
   bool committed = false;
-  std::vector<Time> moments;  // at which something happened between the meeting and the end of it
+  std::vector<Time> moments;  // when something happened between the meeting and the end of the checkpoint
 };
 
-/// A server's disk. What it copies goes into the job's checkpoint.
+/// A server's disk, which adds what it copies to the job's checkpoint.
 class SavingDisk final : public ps::Disk {
  public:
   SavingDisk(Saving& saving, std::int32_t server) : saving_(saving), server_(server) {}
@@ -44,7 +44,7 @@ class SavingDisk final : public ps::Disk {
   Status restore(const std::string&, const update::Layout&, std::span<const update::StatePiece>) override {
     return unsupported("simulated jobs do not resume");
   }
-  /// It has copied what is not written yet. True once.
+  /// Returns true once after each copy that has still to be written.
   bool take_copied() { return std::exchange(copied_, false); }
 
  private:
@@ -53,8 +53,8 @@ class SavingDisk final : public ps::Disk {
   bool copied_ = false;
 };
 
-/// That one process which goes on from the checkpoint comes to the parameters of the run that was not broken, bit for bit. values: of that run
-/// after `steps` steps, and at its end. Errors: corrupt, saying what is wrong.
+/// Checks that one process that continues from the checkpoint gets the same parameters as the run that was not interrupted, bit for bit. values: of
+/// that run after `steps` steps; end: at its end. Errors: corrupt, saying what is wrong.
 Status check_checkpoint(const Saving& saving, const Scenario& scenario, const update::Layout& layout,
                         std::span<const double> values, std::span<const double> end);
 

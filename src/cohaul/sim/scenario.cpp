@@ -33,7 +33,7 @@ Fault draw_fatal(const Scenario& s, job::MemberKey who, Random& random) {
   return fault;
 }
 
-/// `patience`: how long nobody may mistake it for a loss.
+/// Draws a fault that must not count as a loss. patience: how long it may last.
 Fault draw_mild(const Scenario& s, job::MemberKey who, Duration patience, Random& random) {
   Fault fault{.kind = Fault::Kind::hold, .who = who, .lasts = static_cast<Duration>(random.below(patience))};
   std::uint64_t kind = random.below(3);
@@ -48,7 +48,7 @@ Fault draw_mild(const Scenario& s, job::MemberKey who, Duration patience, Random
   return fault;
 }
 
-/// Each process meets one fault at most: two short silences would make a long one.
+/// Each process has at most one fault, because two short silences could add up to a long one.
 std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
   std::vector<Fault> faults;
   std::vector<job::MemberKey> members = shuffled_members(s, random);
@@ -60,7 +60,7 @@ std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
     workers_left -= next->role == Role::worker ? 1 : 0;
     faults.push_back(draw_fatal(s, *next, random));
   }
-  // Membership decides one loss. Others that go on find later ones by closed connections alone, so one who stands still comes first.
+  // Membership decides about one loss only. Later losses are noticed by closed connections alone, so a process that stops must be the only fault.
   auto stopped = std::find_if(faults.begin(), faults.end(), [](const Fault& f) { return f.kind == Fault::Kind::stop; });
   if (s.goes_on && stopped != faults.end()) faults = {*stopped};
 
@@ -73,7 +73,7 @@ std::vector<Fault> draw_faults(const Scenario& s, Random& random) {
   return faults;
 }
 
-/// What becomes of the launcher, in some of the runs in which nothing else goes wrong.
+/// Draws a fault of the launcher, for some of the runs without any other fault.
 void draw_fault_of_launcher(Scenario& s) {
   Random random(s.seed, 5);
   if (!s.faults.empty() || s.goes_on || random.below(2) == 0) return;
@@ -159,7 +159,7 @@ std::string Scenario::describe() const {
 
 update::Layout small_layout() {
   std::vector<update::ParameterSpec> specs;
-  // A large parameter of several partitions; then small ones.
+  // A large parameter with several partitions, then small ones.
   specs.push_back({"weight", {1024 * 4 + 5}, DType::float64, true});
   specs.push_back({"bias", {7}, DType::float64, true});
   specs.push_back({"fixed", {3}, DType::float64, false});

@@ -1,5 +1,5 @@
 #pragma once
-// What a simulated run is like: a pure function of its seed.
+// The parameters of a simulated run: a pure function of the seed.
 
 #include <cstdint>
 #include <optional>
@@ -17,16 +17,16 @@ namespace cohaul::sim {
 
 struct Fault {
   enum class Kind : std::uint8_t {
-    kill,  // the process dies: its connections close, or lose what is on the way (not the launcher's)
-    stop,  // it stands still, its connections stay open; goes on after `lasts`
+    kill,  // it dies: each connection closes, or breaks and loses what is on the way (the launcher's only closes)
+    stop,  // it stops for `lasts`; its connections stay open
     slow,  // a worker computes for `lasts`; its heartbeats go on
-    hold,  // what it says to `peer` comes up to `lasts` later
-    cut,   // a worker's connection to server `peer` breaks, though both live
+    hold,  // its messages to `peer` arrive up to `lasts` later
+    cut,   // a worker's connection to server `peer` breaks, though both processes live
   };
   static constexpr std::int32_t kLauncher = -1;
 
   Kind kind = Kind::kill;
-  job::MemberKey who;  // the launcher: kill and stop alone
+  job::MemberKey who;  // for the launcher only kill and stop
   Time at = 0;
   Duration lasts = 0;  // kForever: for good
   std::int32_t peer = kLauncher;
@@ -35,16 +35,16 @@ struct Fault {
   std::string describe() const;
 };
 
-/// A worker leaves the first loop early (asynchronous modes): when it is granted its step number `after`, counted from 0.
+/// A worker leaves the first loop early, when it is granted its step number `after`, counted from 0 (asynchronous modes).
 struct Leave {
   std::int32_t worker = 0;
   std::int64_t after = 0;
-  bool stop = false;  // the loop ends for all
+  bool stop = false;  // true: the loop ends for all
 };
 
 struct Scenario {
-  std::uint64_t seed = 0;     // of the schedule
-  std::uint64_t problem = 0;  // of the gradients
+  std::uint64_t seed = 0;     // seed of the schedule of events
+  std::uint64_t problem = 0;  // seed of the gradients
   ps::Consistency consistency;
   std::int32_t workers = 1, servers = 1, slices = 1;
   update::GradientPolicy policy;
@@ -52,24 +52,25 @@ struct Scenario {
   std::int64_t loops = 1;
   std::optional<Leave> leave;
   bool one_host = false;
-  double repeat_rate = 0;  // of pushes, and other messages that a worker may repeat
+  double repeat_rate = 0;  // fraction of pushes, and of other messages that may be repeated, that are sent twice
   Duration delay_max = 1, compute_max = 1, peer_timeout = kSecond;
-  bool is_reaped = false;  // a launcher learns how its children end; else only connections and heartbeats tell
-  bool goes_on = false;    // asynchronous modes only: a worker's loss is told to the servers, and the others go on
-  std::int64_t save_after = -1;  // synchronous: the step after which a checkpoint is made; negative: none
+  /// The launcher learns how its children end; otherwise it has only connections and heartbeats.
+  bool is_reaped = false;
+  bool goes_on = false;          // asynchronous modes only: servers are told of a lost worker, and the others go on
+  std::int64_t save_after = -1;  // synchronous: the step after which a checkpoint is written; negative: none
   std::vector<Fault> faults;
 
   static Scenario draw(std::uint64_t seed);
   std::string describe() const;
   std::int64_t all_steps() const { return steps * loops; }
-  /// One of its gradients is not finite; no such step where the policy is to apply all.
+  /// Returns whether one of the step's gradients is not finite. There is no such step if the policy is to apply all.
   bool is_poisoned(Step step) const { return policy.non_finite != update::NonFinite::apply && step.value % 5 == 3; }
   bool is_sync() const { return consistency.kind == ps::Consistency::Kind::sync; }
 };
 
 constexpr Duration kJoinTimeout = 2 * kSecond;
 
-/// A small model of several runs and partitions, float64; parameter kFrozen is frozen.
+/// A small model with several runs and partitions, float64; parameter kFrozen is frozen.
 constexpr std::int32_t kFrozen = 2;
 update::Layout small_layout();
 

@@ -1,5 +1,5 @@
 #pragma once
-// A server's process: the real ps::Server, run as ps/service.cpp runs it.
+// A server's process: the real ps::Server, used as in ps/service.cpp.
 
 #include <memory>
 #include <string>
@@ -18,7 +18,7 @@ namespace cohaul::sim {
 class Server final : public Process, ps::ToWorkers {
  public:
   Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& witness, Saving& saving);
-  /// Of worker 0, 1, … in turn.
+  /// Adds the connections to workers 0, 1, …, in this order.
   void connected(std::unique_ptr<transport::Channel> channel);
 
   ps::Stats tables() const { return server_.stats(); }
@@ -45,11 +45,12 @@ class Server final : public Process, ps::ToWorkers {
   Saving& saving_;
   Random random_;
   const Duration writing_max_;
-  Time written_at_ = kForever;  // its part of a checkpoint will be
+  Time written_at_ = kForever;  // when its part of a checkpoint will be written
   ps::ArenaMemory memory_;
   SavingDisk disk_;
   ps::Server server_;
-  std::vector<std::unique_ptr<Peer>> peers_;  // by worker; after the server, whose versions their frames pin
+  /// By worker; declared after the server, because frames in the channels refer to its versions.
+  std::vector<std::unique_ptr<Peer>> peers_;
   bool is_finished_ = false;
 };
 

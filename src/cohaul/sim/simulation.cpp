@@ -51,7 +51,7 @@ class Simulation {
   }
 
   Result<Report> run() {
-    int idle = 0;  // rounds in a row in which time stood still
+    int idle = 0;  // rounds in a row in which time did not advance
     while (witness_.verdict().ok() && !is_over() && now() < kEnd) {
       Time before = now();
       if (saving_.arrived > 0 && !saving_.committed) saving_.moments.push_back(before);
@@ -147,7 +147,7 @@ class Simulation {
       launcher_.ended(p.who(), how, now() + static_cast<Duration>(random_.below(scenario_.delay_max)));
   }
 
-  /// Lets happen what is due.
+  /// Injects the faults that are due.
   void strike() {
     for (std::size_t i = 0; i < pending_.size();) {
       if (!may_strike(pending_[i])) {
@@ -166,7 +166,7 @@ class Simulation {
 
   bool may_strike(const Fault& fault) const {
     if (now() < fault.at) return false;
-    // Where the others are to go on they must have begun, and with the initial parameters, which worker 0 brings.
+    // If the other workers are to go on after the fault, they must have begun, with the initial parameters, which worker 0 brings.
     bool spares = scenario_.goes_on && fault.is_fatal(scenario_.peer_timeout);
     if (!spares) return true;
     bool begun = fault.who.rank != 0 || workers_[0]->has_begun();

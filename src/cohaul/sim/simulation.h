@@ -1,6 +1,6 @@
 #pragma once
-// One whole job with a parameter server, in one thread, in virtual time: the real server, coordinator, session, rendezvous and membership
-// on the simulated network, stub workers, seeded faults, and a witness.
+// Simulates a whole job with a parameter server in one thread, in virtual time: the real server, coordinator, session, rendezvous and membership run
+// on the simulated network, with stub workers, seeded faults and a witness.
 
 #include <cstdint>
 #include <optional>
@@ -13,19 +13,19 @@
 namespace cohaul::sim {
 
 struct Report {
-  std::uint64_t trace = 0;             // of all frames: equal for equal runs
-  std::int64_t faults = 0;             // that took effect
-  std::optional<job::MemberKey> lost;  // whom membership gave up
+  std::uint64_t trace = 0;             // hash of all frames: equal for equal runs
+  std::int64_t faults = 0;             // number of faults that took effect
+  std::optional<job::MemberKey> lost;  // the member that membership gave up
   ps::Stats tables, coordinator;
   bool left_early = false;     // a worker did leave a loop
-  std::int64_t skipped = 0;    // steps, asynchronous
+  std::int64_t skipped = 0;    // number of skipped steps, asynchronous
   std::vector<double> result;  // worker 0's parameters
-  bool committed = false;      // its checkpoint
+  bool committed = false;      // whether its checkpoint was committed
   std::vector<Time> moments;   // Saving::moments
-  Time end = 0;                // when nothing happened any more
+  Time end = 0;                // the time of the last event
 };
 
-/// Runs it to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.
+/// Runs the simulation to its end. Errors: corrupt, naming the trace, the scenario and the promise that was broken.
 Result<Report> simulate(const Scenario& scenario);
 
 }  // namespace cohaul::sim

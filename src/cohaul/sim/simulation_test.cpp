@@ -15,7 +15,7 @@ namespace {
 using transport::Role;
 using Mode = ps::Consistency::Kind;
 
-// A failing seed is printed; put it here to see it alone: sim_test --gtest_filter='*Replay*'.
+// A failing seed is printed. Put it here to run it alone: sim_test --gtest_filter='*Replay*'.
 constexpr std::uint64_t kReplay = 1;
 constexpr std::uint64_t kSchedules = 1000;
 
@@ -39,7 +39,7 @@ TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
     stopped += report->left_early && scenario.leave->stop;
     skipped += report->skipped;
   }
-  // The schedules are worth something: things did go wrong in them.
+  // The schedules must contain repeats and faults, so that the test means something.
   EXPECT_GT(repeats, 10'000);
   EXPECT_GT(faults, 1000);
   EXPECT_GT(losses, 300);
@@ -50,7 +50,7 @@ TEST(ParameterServer, KeepsItsPromisesOnAThousandSchedules) {
   EXPECT_GT(skipped, 200);
 }
 
-/// A loop that is stopped ends for all, and the next one takes up the step that was given back.
+/// A loop that is stopped ends for all workers, and the next loop does the step that was returned.
 TEST(ParameterServer, TheLoopAfterAStopDoesTheStepThatWasGivenBack) {
   for (bool stop : {false, true}) {
     for (Mode mode : {Mode::async, Mode::bounded}) {
@@ -152,7 +152,7 @@ TEST(Membership, AStoppedWorkerIsLostAndTheOthersDoItsStep) {
   }
 }
 
-/// It looks at nothing until it has computed, so nobody but its own control thread ends it.
+/// A worker handles no messages while it computes, so only its own control thread can end it.
 TEST(Membership, AWorkerThatComputesForLongIsEndedAfterTheGrace) {
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {
     Scenario s = three_workers(Mode::sync, seed, fault_of_worker_1(Fault::Kind::slow, 20 * kSecond));
@@ -210,7 +210,8 @@ TEST(Checkpoint, IsOfOnePointBetweenTwoStepsOnEverySchedule) {
   }
 }
 
-/// Each process, at each moment between the meeting before a checkpoint and its end: there is a whole one from which the run can go on, or none.
+/// Each process is killed at each moment between the meeting before a checkpoint and its end. Then there is a complete checkpoint, from which the run
+/// can continue, or none.
 TEST(Checkpoint, AKillAtEveryMessageOfASaveLeavesAWholeOneOrNone) {
   std::int64_t committed = 0, runs = 0;
   for (std::uint64_t seed = 1; seed <= 2; ++seed) {

@@ -22,7 +22,7 @@ void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, 
   std::vector<const double*> addresses;
   for (std::int32_t v = slices.first; v < slices.last; ++v) {
     Random draw(mix_seed(scenario.problem, step.value, v), run.offset);
-    // Spread evenly by the multiplier; with all 53 bits by the scale, so that sums are rounded.
+    // The multiplier spreads the values evenly; the scale fills all 53 bits, so that sums are rounded.
     auto word = static_cast<std::uint32_t>(draw()), pace = static_cast<std::uint32_t>(draw()) | 1;
     double scale = draw.uniform() * 0x1p-31;
     auto& term = terms.emplace_back(out.size());

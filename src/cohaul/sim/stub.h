@@ -1,5 +1,5 @@
 #pragma once
-// What the simulated workers compute in the place of a model: pure functions.
+// What simulated workers compute in place of a model: pure functions.
 
 #include <span>
 #include <string>
@@ -10,19 +10,19 @@
 
 namespace cohaul::sim {
 
-/// What all workers must agree on of a loop.
+/// Returns the facts of a loop, which all workers must have alike.
 std::string loop_facts(std::int64_t loop);
 
-/// The gradient of one run of a step, of these slices, summed in tree order. Asynchronous: every element is step + 1, so that sums are
-/// exact and any order gives the same; synchronous: numbers of which any other order of sums shows. The last slice of a poisoned step has an infinite element.
+/// Writes the gradient of one run in a step, summed over the slices in tree order. Asynchronous: every element is step + 1, so sums are exact in any
+/// order. Synchronous: numbers for which any other order of sums gives another result. The last slice of a poisoned step has an infinite element.
 void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
                    std::span<double> out);
-/// What one process does in a step of all slices. gradient: as long as the flat area; scratch.
+/// Does a whole step with all slices. gradient: scratch memory as long as the flat area.
 Result<update::StepOutcome> whole_step(update::Exchange& exchange, const Scenario& scenario,
                                        const update::Layout& layout, Step step, std::span<double> gradient);
-/// The rule of simulated workers.
+/// Returns the update rule of simulated workers.
 update::RuleSettings stub_rule(bool is_sync);
-/// One for each part of the slices; their losses are summed in tree order.
+/// Returns the ends of all parts of the slices; their losses are sums in tree order.
 std::vector<update::PartEnd> stub_ends(Step step, const update::SliceRange& slices);
 
 }  // namespace cohaul::sim

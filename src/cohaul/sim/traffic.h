@@ -1,5 +1,5 @@
 #pragma once
-// What a process hears and says in the rendezvous, counted.
+// Counts of the messages between a process and the rendezvous.
 
 #include <cstdint>
 #include <map>
@@ -15,7 +15,7 @@ struct Traffic {
   };
   std::map<job::ControlKind, Count> kinds;
 
-  /// A message, as long as it is on the wire.
+  /// Counts a message, with its length on the wire.
   void add(const job::ControlMessage& message) {
     Count& count = kinds[message.kind];
     ++count.messages;

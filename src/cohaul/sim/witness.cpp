@@ -35,7 +35,7 @@ void Witness::broken(const std::string& promise) {
   if (verdict_.ok()) verdict_ = corrupt(promise).context(scenario_.describe());
 }
 
-/// What one process would do that has all slices.
+/// Computes the results of one process that has all slices.
 void Witness::make_reference() {
   ps::HeapMemory memory;
   Bytes bytes = memory.allocate(layout_.bytes());
@@ -96,7 +96,7 @@ void Witness::on_skipped(std::int32_t worker, Step step) {
   ++workers_[worker].clock;
 }
 
-/// A step that it was granted and has not done may go out again.
+/// A worker has left its loop. A step that it was granted and has not done may be granted again.
 void Witness::on_left(std::int32_t to, std::int64_t clock) {
   left_early_ = true;
   Worker& w = workers_[to];
@@ -219,7 +219,7 @@ bool Witness::sees(const Worker& worker, std::int64_t step) const {
   return true;
 }
 
-/// Its own pushes; and under a bound s all of clock < c − s, also of those who died after them.
+/// The parameters must include the worker's own pushes, and under a bound s all pushes with clock < c − s, also of workers that died afterwards.
 void Witness::look_at_visibility(const Look& look) {
   const Worker& self = workers_[look.worker];
   bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
@@ -227,7 +227,7 @@ void Witness::look_at_visibility(const Look& look) {
   for (std::size_t w = 0; w < workers_.size(); ++w) {
     const Worker& other = workers_[w];
     bool own = &other == &self;
-    // At the end of a loop the others may be in the next one already: the bound is of starts.
+    // At the end of a loop other workers may be in the next one already; the bound is on starts of steps.
     if (!own && (!bounded || (look.is_over && !look.is_last))) continue;
     std::int64_t upto = own ? self.clock : std::min(horizon, other.clock);
     if (!own && !other.is_given_up && !other.finished && other.clock < horizon && !look.is_over) {
@@ -245,14 +245,14 @@ void Witness::on_fault(const Fault& fault, Time now) {
   if (!fault.is_fatal(scenario_.peer_timeout)) return;
   culprits_[fault.who] = fault;
   culprits_[fault.who].at = now;
-  // One who stands still counts until membership gives him up.
+  // A worker that is stopped counts until membership gives it up.
   if (fault.who.role == Role::worker && fault.kind != Fault::Kind::stop) workers_[fault.who.rank].is_given_up = true;
 }
 
-/// Who was not lost itself, once the loss is known.
+/// Checks that a process which was not lost itself ends in time after the loss is known.
 void Witness::check_end_in_time(const Process& process, Time now) {
   const Duration on_the_way = 4 * scenario_.delay_max, computes = scenario_.compute_max;
-  // It may compute on until it is ended, and stand still for a while in which nobody may give it up.
+  // It may go on computing until it is ended, and be stopped for a time that is too short to count as a loss.
   if (decided_at_ < kForever &&
       now - decided_at_ > job::MemberSession::kEndGrace + scenario_.peer_timeout / 3 + on_the_way)
     broken(job::describe(process.who()) + " does not end, though a loss is known");
@@ -286,7 +286,7 @@ void Witness::on_decision(const job::Decision& decision, Time now) {
   auto culprit = culprits_.find(loss_->who);
   if (culprit == culprits_.end()) return broken("membership gives up one that lives: " + loss_->message());
   if (loss_->who.role == Role::worker) workers_[loss_->who.rank].is_given_up = true;
-  if (loss_->who == kLauncherKey) return;  // it decides when it goes on
+  if (loss_->who == kLauncherKey) return;  // the launcher decides when it runs again
   bool silent = culprit->second.kind == Fault::Kind::stop;
   Duration patience = silent ? scenario_.peer_timeout : job::Membership::kEvidenceGrace;
   if (!assembled_) patience = kJoinTimeout;
@@ -318,14 +318,14 @@ void Witness::check_ends(const std::vector<const Process*>& processes) {
 
 void Witness::check_counts(const ps::Stats& tables, const ps::Stats& coordinator) {
   bool sync = scenario_.is_sync();
-  // Where a loop was left early, nobody but the coordinator can say how many steps it has.
+  // If a loop was left early, only the coordinator knows how many steps it has.
   const std::int64_t steps = sync || !left_early_ ? scenario_.all_steps() : coordinator.pushes;
   if (steps > scenario_.all_steps()) broken("more steps were done than the loops have");
   for (std::size_t p = 0; p < applied_.size() && !sync; ++p) {
     if (static_cast<std::int64_t>(applied_[p].size()) + skipped() != steps) broken("not every step was applied");
   }
   if (!sync && static_cast<std::int64_t>(holder_.size()) != steps) broken("not every step number was handed out");
-  // What it counts comes a message later than what happens, so it may count more, never less.
+  // It counts one message later than the event, so it may count more, never less.
   if (coordinator.gap_max < gap_max_) broken("the coordinator missed a gap");
   bool bounded = scenario_.consistency.kind == ps::Consistency::Kind::bounded;
   if (bounded && coordinator.gap_max > scenario_.consistency.staleness) broken("a gap beyond the bound was counted");

@@ -1,6 +1,7 @@
 #pragma once
-// Witness: sees every message that servers send, everything that workers hear and look at, every fault and every decision. It keeps
-// its own account of them, and says which promise was broken. Synchronous bits are held against those of one process that has all slices.
+// Witness: checks the promises of a parameter server. It sees every message that servers send, everything that workers receive and compute with,
+// every fault and every decision, and keeps its own account of them. Synchronous results are compared bit by bit with those of one process that has
+// all slices.
 
 #include <cstdint>
 #include <map>
@@ -24,38 +25,38 @@ class Witness {
  public:
   Witness(const Scenario& scenario, const update::Layout& layout);
 
-  /// A server (or the coordinator) says something to a worker.
+  /// A server (or the coordinator) sends a message to a worker.
   void on_sent(std::int32_t to, const transport::Message& message);
   void on_sent_to_lost(job::MemberKey by, std::int32_t worker);
   void on_refused(job::MemberKey by, std::int32_t worker, const Status& why);
   void on_heard(std::int32_t worker, const transport::Frame& frame);
-  /// Asynchronous: a worker has found that its step is not to be applied.
+  /// Asynchronous: a worker has decided not to apply its step.
   void on_skipped(std::int32_t worker, Step step);
 
   struct Look {
     std::int32_t worker;
     std::span<const double> parameters;
     update::StepOutcome outcome;  // of the step before
-    bool is_over;                 // the loop is
+    bool is_over;                 // the loop is over
     bool is_last;                 // nothing is left to do
   };
-  /// A worker has pulled everything and is about to compute on it, or to end.
+  /// A worker has pulled everything, and is about to compute with it or to end.
   void on_look(const Look& look);
 
-  /// Somebody wants a turn at once, again and again.
+  /// A process wants to run at once, again and again.
   void on_spinning() { broken("somebody spins instead of waiting"); }
   void on_fault(const Fault& fault, Time now);
-  /// A process ended by itself. (What it does with a loss that it was told of is its own.)
+  /// A process has failed by itself. (How it ends after it was told of a loss is not judged.)
   void on_failed(const Process& process, Time now);
   void on_decision(const job::Decision& decision, Time now);
-  /// A checkpoint is whole.
+  /// A checkpoint is complete.
   void on_committed(const Saving& saving);
-  /// Nothing happens any more. tables, coordinator: what they counted.
+  /// The simulation has ended. tables, coordinator: what they have counted.
   void at_end(const std::vector<const Process*>& processes, const ps::Stats& tables, const ps::Stats& coordinator);
 
   bool left_early() const { return left_early_; }
   std::int64_t skipped() const { return static_cast<std::int64_t>(skipped_.size()); }
-  /// ok, or the first broken promise.
+  /// Returns ok, or the first broken promise.
   const Status& verdict() const { return verdict_; }
 
  private:
@@ -65,9 +66,9 @@ class Witness {
   };
   struct Worker {
     std::vector<std::int64_t> steps;           // by clock: the step number
-    std::int64_t clock = 0;                    // pushes of which all partitions' acknowledgements have reached it
-    std::set<std::uint64_t> acknowledged;      // partitions, of push `clock`
-    std::vector<std::int64_t> sent, versions;  // by partition: last sent to it, last heard by it
+    std::int64_t clock = 0;                    // number of its pushes that all partitions have acknowledged to it
+    std::set<std::uint64_t> acknowledged;      // partitions that have acknowledged push `clock`
+    std::vector<std::int64_t> sent, versions;  // by partition: the last version sent to it, the last that it received
     bool is_given_up = false, finished = false;
   };
   void broken(const std::string& promise);
@@ -88,7 +89,7 @@ class Witness {
   Status verdict_;
 
   std::vector<Worker> workers_;
-  std::map<std::int64_t, std::int32_t> holder_;           // step number → who has it
+  std::map<std::int64_t, std::int32_t> holder_;           // by step number: the worker that has it
   std::vector<std::map<std::int64_t, Applied>> applied_;  // [partition][step]
   std::set<std::int64_t> skipped_;                        // step numbers
   bool left_early_ = false;
@@ -96,10 +97,10 @@ class Witness {
   std::vector<std::vector<double>> reference_;  // synchronous: parameters after each step
   std::vector<update::StepOutcome> reference_outcomes_;
 
-  std::map<job::MemberKey, Fault> culprits_;  // who met a fatal fault; `at`: when
+  std::map<job::MemberKey, Fault> culprits_;  // members with a fatal fault; `at`: when it happened
   bool assembled_ = false, finished_ = false, someone_failed_ = false;
   std::optional<job::Loss> loss_;
-  Time decided_at_ = kForever;  // the loss
+  Time decided_at_ = kForever;  // when the loss was decided
 };
 
 }  // namespace cohaul::sim

@@ -17,7 +17,7 @@ Worker::Worker(const Scenario& scenario, const update::Layout& layout, const ps:
       witness_(witness),
       saving_(saving),
       random_(scenario.seed, 100 + rank),
-      // Worker 0's are what all start from; the others' must be overwritten.
+      // All workers start with worker 0's parameters; those of the others must be overwritten.
       parameters_(layout.bytes() / sizeof(double), rank == 0 ? 1.0 : -1e9),
       session_(layout, init, WorkerRank(rank), {reinterpret_cast<std::byte*>(parameters_.data()), layout.bytes()},
                *this) {
@@ -94,7 +94,7 @@ Result<bool> Worker::flush() {
   return all;
 }
 
-/// The session has all that it asked for.
+/// Begins the next phase; the session has all that it asked for.
 void Worker::advance(Time now) {
   bool sync = scenario_.is_sync();
   if (phase_ == Phase::meeting || phase_ == Phase::saving) return meet_or_save(now);
@@ -121,7 +121,7 @@ void Worker::advance(Time now) {
   session_.goodbye();
 }
 
-/// As the trainer does: all workers meet, worker 0 lets the servers copy what they keep, and nobody goes on before that.
+/// Does what the trainer does: all workers meet, worker 0 lets the servers copy what they keep, and training continues after that.
 void Worker::meet_or_save(Time now) {
   if (saving_.arrived < scenario_.workers) return;
   if (phase_ == Phase::meeting && rank_ == 0) {
@@ -135,7 +135,7 @@ void Worker::meet_or_save(Time now) {
   compute(Step(next_step_++), now);
 }
 
-/// What a thread does meanwhile.
+/// Writes this worker's file, as a thread would in the background.
 void Worker::write(Time now) {
   if (now >= written_at_) {
     written_at_ = kForever;
@@ -150,7 +150,7 @@ void Worker::write(Time now) {
   saving_.committed = true;
 }
 
-/// True: it was the last.
+/// Goes on to the next loop. Returns true if the loop was the last.
 bool Worker::end_loop() { return ++loop_ >= scenario_.loops; }
 
 void Worker::ask() {
@@ -160,7 +160,7 @@ void Worker::ask() {
   COHAUL_CHECK(session_.ask(loop).ok(), "a step is asked for");
 }
 
-/// In mid-step, where nothing of it has been sent; else it has not begun the step that it was granted.
+/// Returns whether to leave the loop now: when so many steps are done as the scenario says, and nothing of the next one has been sent.
 bool Worker::is_time_to_leave() const {
   const auto& leave = scenario_.leave;
   return leave && leave->worker == rank_ && loop_ == 0 && steps_done_ == leave->after && !session_.is_amid_step();
@@ -191,7 +191,7 @@ void Worker::compute_run(Time now) {
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(scenario_.compute_max)) + std::exchange(slower_, 0);
 }
 
-/// The runs come one by one, as from backward: part after part, last run first.
+/// Pushes one run, as in backward: part after part, the last run first.
 void Worker::push_run() {
   const std::size_t runs = layout_.runs().size(), part = runs_pushed_ / runs;
   std::size_t r = runs - 1 - runs_pushed_++ % runs;
@@ -208,13 +208,13 @@ void Worker::push_run() {
   (void)links_[again.to.value].outgoing->send(again.message).ok();
 }
 
-/// Repeats some of it, as a sender that has had no answer would.
+/// Sends a message, sometimes several times, as a sender without an answer would.
 void Worker::send(ServerRank to, const transport::Message& message) {
   auto kind = static_cast<ps::Kind>(message.kind);
   bool may_repeat = kind == ps::Kind::push || kind == ps::Kind::ready || kind == ps::Kind::step_done ||
                     kind == ps::Kind::plan || kind == ps::Kind::leave_loop;
   int copies = may_repeat && random_.uniform() < scenario_.repeat_rate ? 2 + static_cast<int>(random_.below(2)) : 1;
-  // A channel that does not send does not receive, too: receive() finds out.
+  // If the channel cannot send, it cannot receive either, and receive() notices that.
   for (int i = 0; i < copies; ++i) (void)links_[to.value].outgoing->send(message).ok();
   if (kind == ps::Kind::push) said_.push_back({to, message, {message.body.begin(), message.body.end()}});
 }

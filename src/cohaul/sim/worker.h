@@ -1,6 +1,6 @@
 #pragma once
-// A worker's process: the real session, run as ps/client.cpp runs it, with a stub in the place of the model. Its gradients are a pure
-// function of problem, step and slice.
+// A worker's process: the real session, used as in ps/client.cpp, with a stub in place of the model. Its gradients are a pure function of problem,
+// step and slice.
 
 #include <algorithm>
 #include <cstdint>
@@ -22,10 +22,10 @@ class Worker final : public Process, ps::ToServers {
  public:
   Worker(const Scenario& scenario, const update::Layout& layout, const ps::Init& init, std::int32_t rank, Heart heart,
          Witness& witness, Saving& saving);
-  /// To server 0, 1, … in turn.
+  /// Adds the connections to servers 0, 1, …, in this order.
   void connected(std::unique_ptr<transport::Channel> channel);
 
-  /// It has the initial parameters.
+  /// Returns whether it has the initial parameters.
   bool has_begun() const { return phase_ != Phase::joining && phase_ != Phase::starting; }
   std::span<const double> parameters() const { return parameters_; }
   std::string waits_for() const override { return session_.missing(); }
@@ -80,7 +80,7 @@ class Worker final : public Process, ps::ToServers {
   Saving& saving_;
   Random random_;
   std::vector<double> parameters_;
-  transport::Arena arena_;  // of the gradients, part after part
+  transport::Arena arena_;  // for gradients, part after part
   std::span<double> gradients_;
   ps::Session session_;
   std::vector<Link> links_;  // by server
@@ -95,8 +95,8 @@ class Worker final : public Process, ps::ToServers {
   Time computed_at_ = 0;
   Duration slower_ = 0;
   bool has_saved_ = false;
-  Time written_at_ = kForever;  // its own file of a checkpoint will be
-  bool commits_ = false;        // worker 0: when all have written theirs
+  Time written_at_ = kForever;  // when its own file of a checkpoint will be written
+  bool commits_ = false;        // worker 0 will commit the checkpoint when all have written their files
 };
 
 }  // namespace cohaul::sim

@@ -15,7 +15,7 @@
 namespace cohaul::strategy {
 namespace {
 
-/// Steps are counted, not handed out: single, all_reduce and tensor differ in who shares a step and in the exchange.
+/// The engine of single, all_reduce and tensor: every worker counts the steps by itself. They differ in how a step is divided and in the exchange.
 class CountedEngine final : public Engine {
  public:
   CountedEngine(job::Job& job, const EngineOptions& options, Capabilities capabilities, update::SliceRange slices)
@@ -79,7 +79,8 @@ class CountedEngine final : public Engine {
     }
     collective::AllReduceOptions o;
     o.hosts = hosts_of(job_);
-    const bool several = std::set(o.hosts.begin(), o.hosts.end()).size() < o.hosts.size();  // on some host
+    // Some host has several workers.
+    const bool several = std::set(o.hosts.begin(), o.hosts.end()).size() < o.hosts.size();
     o.shared_parameters = several && !options.own_optimizer;
     o.slices = slices_.count;
     o.policy = options.policy;
@@ -102,7 +103,7 @@ class CountedEngine final : public Engine {
   Place place_of(std::int32_t parameter) const {
     return places_.empty() ? Place() : places_[static_cast<std::size_t>(parameter)];
   }
-  /// As pieces of whole parameters.
+  /// Returns the pieces with their positions in the whole parameters.
   std::vector<update::StatePiece> placed(std::vector<update::StatePiece> pieces) const {
     for (update::StatePiece& p : pieces) p.first += place_of(p.parameter).first;
     return pieces;

@@ -1,5 +1,4 @@
-// One suite for all strategies: what the trainer may rely on, whichever was chosen. Gradients are made up here, so that nothing
-// but the engine decides what becomes of them.
+// Tests what the trainer may rely on, for every strategy. Gradients are made up, so that the results depend on the engine alone.
 
 #include "cohaul/strategy/engine.h"
 
@@ -26,7 +25,7 @@ const update::Layout& layout() {
   return made;
 }
 
-/// The gradient of slice v of a step, of one run.
+/// Returns the gradient of one run, for one slice of a step.
 std::vector<float> gradient(std::int64_t step, std::int32_t slice, std::size_t run) {
   std::vector<float> out(layout().runs()[run].bytes / sizeof(float));
   Random random(static_cast<std::uint64_t>(1000 * step + slice), run);
@@ -34,7 +33,7 @@ std::vector<float> gradient(std::int64_t step, std::int32_t slice, std::size_t r
   return out;
 }
 
-/// The tree sum over one part of a worker's slices.
+/// Returns its tree sum over one part of a worker's slices.
 std::vector<float> gradient(Step step, const update::SliceRange& part, std::size_t run) {
   std::vector<std::vector<float>> slices;
   std::vector<const float*> terms;
@@ -45,7 +44,7 @@ std::vector<float> gradient(Step step, const update::SliceRange& part, std::size
   return out;
 }
 
-/// What one worker has seen of a run.
+/// What one worker has seen of a training run.
 struct Seen {
   std::vector<std::int64_t> steps;
   std::vector<double> losses;
@@ -54,12 +53,12 @@ struct Seen {
   std::vector<ReportedUpdate> reports;
 };
 
-/// As the trainer does it. Parameters start from 1, 2, 3, … at worker 0 alone.
+/// Trains as the trainer does. Parameters start from 1, 2, 3, … at worker 0 alone.
 Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
   Seen seen;
   update::Exchange& exchange = engine.exchange();
   auto* p = reinterpret_cast<float*>(exchange.parameters().data());
-  // Where each worker computes the whole batch, what is whole and what is its part is not the engine's to know.
+  // If each worker computes the whole batch, the engine does not know which parameters are whole and which are parts.
   const bool sets = rank == 0 || engine.capabilities().data_parallel == 1;
   for (std::size_t i = 0; sets && i < layout().bytes() / sizeof(float); ++i) p[i] = static_cast<float>(i % 7);
   if (loop_number == 0) {
@@ -71,7 +70,7 @@ Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
     EXPECT_TRUE(work.ok()) << work.status().message();
     if (!work.ok() || !*work) break;
     EXPECT_TRUE(exchange.begin(**work, {}).ok());
-    std::vector<std::vector<float>> gradients;  // unchanged until finish() returns
+    std::vector<std::vector<float>> gradients;  // must not change until finish() returns
     const std::vector<update::SliceRange> parts = update::subtrees_of((*work)->slices);
     for (std::size_t part = 0; part < parts.size(); ++part)
       for (std::size_t run = 0; run < layout().runs().size(); ++run) {
@@ -119,7 +118,7 @@ std::vector<Seen> run(const Strategy& strategy, int world, EngineOptions options
 struct Chosen {
   const char* name;
   Strategy strategy;
-  Capabilities of_three;  // in a job of three workers
+  Capabilities of_three;  // of the engine in a job of three workers
 };
 void PrintTo(const Chosen& c, std::ostream* out) { *out << c.name; }
 
@@ -147,7 +146,7 @@ TEST_P(EngineOf, AloneHasTheBitsOfOneProcess) {
 
 TEST_P(EngineOf, EveryStepIsDoneOnceAndAllEndAlike) {
   if (is_single())
-    return with_workers(3, [](job::Job& job) {  // the one that is refused
+    return with_workers(3, [](job::Job& job) {  // this worker is refused
       auto engine = make_engine(Single{}, job, {.layout = &layout()});
       EXPECT_EQ(engine.status().code(), Code::invalid);
       EXPECT_NE(engine.status().message().find("choose all_reduce or parameter_server"), std::string::npos);
@@ -163,7 +162,7 @@ TEST_P(EngineOf, EveryStepIsDoneOnceAndAllEndAlike) {
   EXPECT_EQ(steps.size(), times * kSteps);
   for (std::int64_t i = 0; i < kSteps; ++i) EXPECT_EQ(steps.count(i), times) << "step " << i;
   if (is_asynchronous()) return;
-  // Three slices, one a worker (tensor: all three at each, and split layers are none here).
+  // Three slices: one a worker, or all three at each worker under tensor, where no layer is split here.
   EXPECT_TRUE(seen.front().parameters == run(Single{}, 1, {.slices = 3}).front().parameters);
   for (double loss : seen[1].losses) EXPECT_EQ(loss, is_tensor() ? 1 : 3) << "the sum of all workers' shares";
 }
@@ -198,7 +197,7 @@ TEST_P(EngineOf, SaysWhatItCanDo) {
     EXPECT_EQ(can.average, GetParam().of_three.average);
     EXPECT_EQ(can.data_parallel, GetParam().of_three.data_parallel);
     EXPECT_EQ(engine->slices(), is_asynchronous() ? 1 : can.data_parallel) << "one a worker, or one";
-    // Servers serve until they were told what, and all have said goodbye.
+    // Servers run until they have had their settings and all workers have said goodbye.
     EXPECT_TRUE(engine->exchange().start(steady_clock().now() + kSoon).ok());
     EXPECT_TRUE(job.barrier("seen", job.world(), steady_clock().now() + kSoon).ok());
     EXPECT_TRUE(engine->close().ok());
@@ -207,7 +206,8 @@ TEST_P(EngineOf, SaysWhatItCanDo) {
 }
 
 TEST_P(EngineOf, TakesAnyNumberOfSlicesWithTheBitsOfOneProcess) {
-  if (is_single() || is_tensor() || is_asynchronous()) return;  // a step is one worker's, or everybody's
+  // A step's slices are all at one worker, or all at each.
+  if (is_single() || is_tensor() || is_asynchronous()) return;
   for (int slices : {3, 4, 7})
     EXPECT_TRUE(run(GetParam().strategy, 3, {.slices = slices}).front().parameters ==
                 run(Single{}, 1, {.slices = slices}).front().parameters)

@@ -1,5 +1,5 @@
 #pragma once
-// The keys strategy.*. This header and its source know nothing of LibTorch: the command compiles them without it.
+// The keys strategy.*. The command, which links no LibTorch, compiles this folder's keys.cpp too, so neither file includes LibTorch.
 
 #include <vector>
 
@@ -12,10 +12,10 @@ namespace cohaul::strategy {
 
 std::vector<config::KeySpec> strategy_keys();
 
-/// Whether the strategy has the settings that it needs, and can have so many workers. Errors: invalid.
+/// Returns invalid where the strategy lacks a setting that it needs, or does not allow so many workers.
 Status check_strategy(const config::Config& job);
 
-/// Reads it from a resolved job.
+/// Returns the strategy of a resolved job.
 Strategy strategy_of(const config::Config& job);
 
 }  // namespace cohaul::strategy

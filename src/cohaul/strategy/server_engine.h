@@ -1,5 +1,5 @@
 #pragma once
-// The parameter server at work, seen from a worker.
+// The engine of a worker under the strategy ParameterServer.
 
 #include <memory>
 
@@ -7,7 +7,8 @@
 
 namespace cohaul::strategy {
 
-/// Where the job has no server processes, worker w runs the servers k with k mod workers = w, each on a thread of its own.
+/// Makes the engine and connects it to the servers. Where the job has no server processes, worker w runs the servers k with k mod workers = w, each
+/// on a thread of its own.
 Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strategy, job::Job& job,
                                                    const EngineOptions& options);
 

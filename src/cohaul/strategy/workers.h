@@ -1,5 +1,5 @@
 #pragma once
-// All workers of a job, connected to each other: what all-reduce and split layers stand on.
+// The connections of a worker to all other workers of the job. All-reduce and split layers use them.
 
 #include <memory>
 #include <string>
@@ -13,7 +13,8 @@ namespace cohaul::strategy {
 
 class Workers {
  public:
-  /// Blocks until all are connected, or the job's join timeout. `job` outlives it, as does `watch`, whom waits ask and tell.
+  /// Connects this worker to all others, and blocks until all are connected, at most the job's join timeout. purpose and model must be the same at
+  /// all workers. While it blocks, `watch` is asked for losses of members and told of waits. `job` and `watch` must outlive the result.
   static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model,
                                                   Watch& watch);
   static Result<std::unique_ptr<Workers>> connect(job::Job& job, const std::string& purpose, std::uint64_t model) {
@@ -32,7 +33,7 @@ class Workers {
   std::unique_ptr<collective::Group> group_;
 };
 
-/// By worker: a number for its host, the same for those whose channels share memory. Each has one of its own where all talk over TCP.
+/// Returns a number for the host of each worker. Workers whose channels share memory have the same one; where all channels are TCP, each has its own.
 std::vector<int> hosts_of(const job::Job& job);
 
 }  // namespace cohaul::strategy

@@ -25,7 +25,7 @@ std::string text(const at::Tensor& t) {
   return out + "] on " + t.device().str();
 }
 
-/// Gives t the memory and strides of `fresh`, which has its sizes and type, and leaves its values as they are.
+/// Gives t the memory and strides of `fresh`, which has its sizes and type. t keeps its values.
 void move_to(const at::Tensor& t, const at::Tensor& fresh) {
   at::NoGradGuard no_grad;
   fresh.copy_(t);
@@ -33,7 +33,7 @@ void move_to(const at::Tensor& t, const at::Tensor& fresh) {
   t.unsafeGetTensorImpl()->set_sizes_and_strides(fresh.sizes(), fresh.strides(), 0);
 }
 
-/// The tensor's elements are the whole of its storage, in some order without gaps.
+/// Returns whether the tensor's elements fill its whole storage, in some order without gaps.
 bool fills_storage(const at::Tensor& t) {
   return t.storage_offset() == 0 && t.is_non_overlapping_and_dense() && t.storage().nbytes() == t.nbytes();
 }
@@ -70,13 +70,13 @@ BorrowedModel::~BorrowedModel() { give_back(); }
 
 Status BorrowedModel::collect(const std::optional<Optimizer>& optimizer, Buffers buffers) {
   std::vector<update::ParameterSpec> specs;
-  std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // place in `names`
-  std::vector<std::vector<std::string>> names;                  // of each parameter, all that it has
+  std::unordered_map<const at::TensorImpl*, std::size_t> seen;  // index in `names`
+  std::vector<std::vector<std::string>> names;                  // all names of each parameter
   std::unordered_set<const at::StorageImpl*> storages;
   for (const auto& [name, t] : model_.parameters) {
     if (!t.defined()) return unsupported("parameter " + name + " is undefined");
     const auto [place, first] = seen.emplace(t.unsafeGetTensorImpl(), names.size());
-    if (!first) {  // tied
+    if (!first) {  // the parameter is tied
       if (place->second < names.size()) names[place->second].push_back(name);
       continue;
     }
@@ -109,7 +109,7 @@ Status BorrowedModel::collect(const std::optional<Optimizer>& optimizer, Buffers
   return {};
 }
 
-/// By which of the optimizer's rules each parameter is updated. names: of each parameter, all that it has.
+/// Finds the rule of each parameter. names: of each parameter, all that it has.
 Status BorrowedModel::find_rules(const Optimizer& optimizer, std::span<const std::vector<std::string>> names,
                                  std::span<update::ParameterSpec> specs) const {
   COHAUL_ASSIGN(const std::vector<std::int32_t> group_of, assign_groups(names, optimizer.groups));
@@ -128,7 +128,7 @@ Status BorrowedModel::find_rules(const Optimizer& optimizer, std::span<const std
   return {};
 }
 
-/// Brings buffers into an order in which those that are reduced alike are neighbours.
+/// Returns the buffers' entries of the layout, in an order in which buffers that are reduced alike are neighbours.
 std::vector<update::ParameterSpec> BorrowedModel::buffer_specs(Buffers buffers) {
   const auto has_mean = [&](const at::Tensor& t) { return buffers == Buffers::mean && is_trainable_type(t); };
   std::ranges::stable_partition(buffers_, [&](const auto& b) { return has_mean(b.second); });
@@ -141,7 +141,8 @@ std::vector<update::ParameterSpec> BorrowedModel::buffer_specs(Buffers buffers) 
       spec.dtype = t.scalar_type() == at::kFloat ? DType::float32 : DType::float64;
       spec.reduce = update::Reduce::mean;
     } else {
-      spec.shape = {(static_cast<std::int64_t>(t.nbytes()) + 3) / 4};  // words of whatever it is
+      // Counted in words of 4 bytes, whatever its type.
+      spec.shape = {(static_cast<std::int64_t>(t.nbytes()) + 3) / 4};
       spec.trainable = buffers == Buffers::worker0;
       spec.reduce = spec.trainable ? update::Reduce::first : update::Reduce::update;
     }
@@ -156,14 +157,14 @@ Status BorrowedModel::may_own_storage(const Item& item) const {
                      " is a part of another tensor's memory: give it memory of its own with set_data(clone())");
 }
 
-/// Gives the parameter a storage that it fills, where it has not.
+/// Gives the parameter a storage of its own that it fills, if it has none.
 void BorrowedModel::own_storage(const Item& item) const {
   const at::Tensor& t = item.tensor;
   if (t.numel() == 0 || fills_storage(t)) return;
   move_to(t, at::empty(t.sizes(), t.options().requires_grad(false)));
 }
 
-/// Gives a parameter whose memory was replaced the strides that all workers agreed on.
+/// Gives a parameter whose memory was replaced the strides that it had, which are the same at all workers.
 void BorrowedModel::keep_strides(const Item& item) const {
   const at::Tensor& t = item.tensor;
   own_storage(item);
@@ -256,7 +257,7 @@ Status BorrowedModel::follow() {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
     if (item.tensor.numel() == 0 || item.tensor.const_data_ptr() == item.data) continue;
-    keep_strides(item);  // a loss at hand may still use the memory that it leaves
+    keep_strides(item);  // a loss's graph may still use the memory that the parameter leaves
     std::memcpy(place(i), data_of(item.tensor), item.tensor.nbytes());
     move_in(item, place(i));
   }

@@ -1,5 +1,5 @@
 #pragma once
-// The model while a trainer has it: its parameters lie in the trainer's flat area. When the trainer ends, each gets memory of its own back.
+// A model whose parameters lie in a trainer's flat area. When the trainer ends, each parameter gets memory of its own again.
 
 #include <memory>
 #include <optional>
@@ -16,14 +16,13 @@
 
 namespace cohaul::train {
 
-/// One thread.
+/// One thread uses it.
 class BorrowedModel {
  public:
-  /// Looks at the model: parameters first (a tied one once, under its first name), then buffers.
-  /// Errors: unsupported, naming the parameter: not dense float32 or float64 on the CPU, or its memory is another tensor's too.
-  /// optimizer: by whose groups the layout's parameters are told apart. invalid: a pattern of theirs matches no parameter. unsupported: a split
-  /// parameter whose rule needs the norm of all of it.
-  /// buffers: how the layout has them: to be reduced by owners, or (own) as frozen entries.
+  /// Collects the model's tensors: parameters first (a tied one once, under its first name), then buffers. optimizer: its groups decide the rule of
+  /// each parameter. buffers: reduced by owners, or (own) frozen entries of the layout.
+  /// Errors: unsupported, naming a parameter that is not dense float32 or float64 on the CPU, that shares its memory with another tensor, or that is
+  /// split though its rule needs the norm of all of it; invalid: a pattern of the groups matches no parameter.
   static Result<std::unique_ptr<BorrowedModel>> of(Model model, const std::optional<Optimizer>& optimizer = {},
                                                    Buffers buffers = Buffers::own);
   ~BorrowedModel();
@@ -31,42 +30,43 @@ class BorrowedModel {
 
   const Model& model() const { return model_; }
   const update::Layout& layout() const { return layout_; }
-  /// By index in the layout; undefined for buffers.
+  /// Returns the parameters by index in the layout; undefined for buffers.
   std::vector<at::Tensor> parameters() const;
-  /// The parameters, in the layout's order, for a checkpoint: whole, also those of which this worker has a part.
+  /// Returns the parameters' entries in a checkpoint, in the layout's order. A parameter of which this worker has a part is described whole.
   std::vector<checkpoint::ParameterEntry> entries() const;
   const NamedTensors& buffers() const { return buffers_; }
-  /// Of names, shapes, types and strides: two workers with equal ones have the same model.
+  /// Returns a hash of names, shapes, types and strides, which is equal at workers with the same model.
   std::string fingerprint() const;
 
-  /// Copies parameters and buffers into the flat area. Parameters that lie otherwise than when the trainer was made get their strides back.
+  /// Copies parameters and buffers into the flat area. Parameters whose strides have changed since the trainer was made get the former ones back.
   void copy_to(Bytes flat) const;
-  /// Copies parameters and buffers out of it.
+  /// Copies parameters and buffers out of the flat area.
   void copy_from(ConstBytes flat) const;
-  /// Moves the parameters' memory into the flat area, whose content they take over; so do tensors that share memory with one, as views and
-  /// detached copies do. `memory` keeps the area alive for as long as any of them needs it.
+  /// Moves the parameters' storage into the flat area and takes over the values there. Tensors that share storage with a parameter, such as views and
+  /// detached copies, follow. `memory` keeps the area alive as long as any of them exists.
   void adopt(Bytes flat, std::shared_ptr<const void> memory);
 
   /// How the user has changed parameters by hand since settled().
   struct Change {
     std::string replaced,
-        written;  // the first parameter that has other memory now; that was written in place. Empty: none
+        written;  // the first parameter that has other memory now; the first that was written in place. Empty: none
     bool any() const { return !replaced.empty() || !written.empty(); }
   };
-  /// Takes some 10 ns a parameter. Errors: invalid, naming the parameter: another shape, type or device than it had.
+  /// Returns what the user has changed. Takes about 10 ns a parameter. Errors: invalid, naming a parameter that has another shape, type or device
+  /// than before.
   Result<Change> look() const;
-  /// Copies what replaced parameters hold into the flat area, and moves them there.
+  /// Copies the values of replaced parameters into the flat area, and moves their storage there.
   Status follow();
-  /// The present state of the parameters is ours.
+  /// Records the present state of the parameters, with which look() compares later.
   void settled();
-  /// The update has changed parameters: autograd learns of it. changed(p): whether it may have changed this one.
+  /// Tells autograd that an update has changed parameters. changed(p): whether it may have changed parameter p.
   template <class Changed>
   void updated(const Changed& changed) {
     for (std::size_t i = 0; i < items_.size(); ++i)
       if (changed(static_cast<std::int32_t>(i))) bump(items_[i]);
   }
 
-  /// Every parameter that still lies in the flat area gets memory of its own, with its present value.
+  /// Gives every parameter that still lies in the flat area memory of its own, with its present value.
   void give_back();
 
  private:

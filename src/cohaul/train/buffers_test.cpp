@@ -1,4 +1,4 @@
-// What becomes of a model's buffers in a step: on any number of workers what one process makes of the same slices.
+// Tests of a model's buffers in a step: any number of workers gets what one process gets with the same slices.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -27,7 +27,7 @@ const std::vector<strategy::Strategy>& shared_strategies() {
   return all;
 }
 
-/// A linear layer behind a batch norm, with buffers of all kinds.
+/// A linear layer after a batch norm, with buffers of all kinds.
 struct Normed {
   explicit Normed(std::int64_t start = 0) {
     model.parameters = {{"weight", weight}};
@@ -49,7 +49,7 @@ struct Normed {
   Model model;
 };
 
-/// By the definition: every slice from the same buffers, then the mean, pair by pair.
+/// Computes the definition: every slice starts from the same buffers, then the mean is taken pair by pair.
 template <class T>
 std::vector<T> mean_of_slices(const std::vector<std::vector<T>>& slices) {
   struct Node {
@@ -77,7 +77,7 @@ std::vector<T> values(const at::Tensor& t) {
 TEST(Buffers, AreTheMeanOverSlicesOnAnyNumberOfWorkers) {
   const Line data(60);
   constexpr int kSlices = 5, kSteps = 4;
-  // The first step, by hand. Without shuffling slice v has the batch's rows [13 v / 5, 13 (v + 1) / 5).
+  // The first step, computed by hand. Without shuffling slice v has the batch's rows [13 v / 5, 13 (v + 1) / 5).
   std::vector<std::vector<float>> means;
   std::vector<std::vector<double>> averages;
   for (int v = 0; v < kSlices; ++v) {
@@ -90,7 +90,7 @@ TEST(Buffers, AreTheMeanOverSlicesOnAnyNumberOfWorkers) {
   }
   std::vector<std::vector<float>> seen;
   const auto run = [&](job::Job& job, const strategy::Strategy& s, bool own_optimizer) {
-    Normed own(job.rank());  // worker 0's buffers go to all
+    Normed own(job.rank());  // all workers start with worker 0's buffers
     auto t = own_optimizer ? Trainer(job, own.model, s, std::nullopt, {.slices = kSlices})
                            : Trainer(job, own.model, s, Sgd{.lr = 0.1}, {.slices = kSlices});
     std::int64_t done = 0;
@@ -213,7 +213,7 @@ TEST(Buffers, AreUpdatedInStepsThatAreSkippedAndWrittenByHand) {
     });
 }
 
-/// A loop of one's own, whose steps nobody knows to begin before the first slice is answered.
+/// In a loop of one's own the trainer learns that a step begins only when the first slice is answered.
 TEST(Buffers, ThatAreReplacedBeforeAStepAreFollowedOrRefused) {
   job::with_workers(1, [](job::Job& job) {
     const Line data(24);
@@ -237,12 +237,12 @@ TEST(Buffers, ThatAreReplacedBeforeAStepAreFollowedOrRefused) {
   });
 }
 
-/// The loop's next step was begun when it was left; it is given up only when the trainer is used again, after a forward of the next loop.
+/// The loop's next step had begun when the loop was left. It is given up at the trainer's next use, after a forward of the next loop.
 TEST(Buffers, OfALoopThatWasLeftDoNotComeBack) {
   job::with_workers(1, [](job::Job& job) {
     const Line data(24);
     const data::Batch b = data.get(std::vector<std::int64_t>{1, 2, 3, 4});
-    for (const int answered : {2, 3}) {  // slices
+    for (const int answered : {2, 3}) {  // number of slices
       Normed own, expected;
       Trainer t(job, own.model, strategy::Single{}, Sgd{.lr = 0.1}, {.slices = 2});
       int slice = 0;

@@ -1,4 +1,4 @@
-// Checkpoints of what is no plain synchronous training: asynchronous modes, split layers, optimizers of the program's own, several trainers.
+// Tests of checkpoints beyond plain synchronous training: asynchronous modes, split layers, optimizers of the program's own, several trainers.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
@@ -33,7 +33,7 @@ struct Silent final : observe::Sink {
 };
 Silent silent;
 
-/// Two parameters, of which `head` may be cut along dim 0 over the workers.
+/// Two parameters; `head` may be cut along dim 0 over the workers.
 struct Net {
   explicit Net(float start = 0.2F, parallel::Part part = {0, 6, 6}) {
     body = at::full({3, 5}, start, at::kFloat).set_requires_grad(true);
@@ -54,10 +54,10 @@ const Optimizer kAdam = Adam{.lr = 0.01, .schedule = {.kind = Schedule::Kind::co
 
 struct End {
   std::string hash;
-  std::int64_t updates = 0, resumed = 0, steps = 0;  // steps: of all workers in this run
+  std::int64_t updates = 0, resumed = 0, steps = 0;  // steps: sum over all workers in this run
 };
 
-/// One loop of 30 updates with checkpoints every 7; `until`: all stop after so many steps of a worker.
+/// Trains one loop of 30 updates with a checkpoint every 7. until: all workers stop after so many steps of a worker.
 End train(int workers, const strategy::Strategy& s, const std::string& folder, bool resume, std::int64_t until = 0) {
   End end;
   std::mutex mutex;
@@ -96,7 +96,7 @@ class CheckpointKinds : public testing::Test {
   std::string folder() const { return temporary_.path() + "/all"; }
 };
 
-// One asynchronous worker computes the same in every run.
+// A single asynchronous worker computes the same in every run.
 TEST_F(CheckpointKinds, AnAsynchronousWorkerGoesOnWithTheBitsOfTheRunThatWasNotBroken) {
   const End whole = train(1, kAsynchronous, "", false);
   EXPECT_EQ(whole.updates, 30);
@@ -242,7 +242,7 @@ TEST_F(CheckpointKinds, AnOwnOptimizerThatDiffersBetweenWorkersIsRefused) {
   EXPECT_TRUE(checkpoint::list(folder()).empty());
 }
 
-/// As a GAN is trained: the loop is the first trainer's, and the second steps in it; a checkpoint is of both after whole iterations.
+/// Trains as a GAN is trained: the loop is the first trainer's, and the second trainer steps in it. A checkpoint has both, after whole iterations.
 TEST_F(CheckpointKinds, AllTrainersOfAJobShareOne) {
   const auto run = [&](int workers, const strategy::Strategy& s, bool resume, std::int64_t stop) {
     std::string hashes;

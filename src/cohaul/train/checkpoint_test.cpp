@@ -1,4 +1,4 @@
-// Checkpoints: a run that goes on from one ends with the bits of the run that was never broken, whoever goes on with it.
+// Tests of checkpoints: a run that continues from one ends with the bits of a run that was not interrupted, on any number of workers.
 
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::int64_t kFirstLoop = 5, kSecondLoop = 9;
 
-/// Large and small parameters, one in another order in memory, and a buffer that counts steps.
+/// Large and small parameters, one of them with other strides, and a buffer that counts steps.
 struct Net {
   Net() {
     const auto draw = [](at::IntArrayRef shape) {
@@ -54,7 +54,7 @@ Optimizer lamb() {
   return Lamb{.lr = 0.1, .clip_norm = 0.5, .groups = {{.match = {"bias"}, .lr = 0.01, .trust_ratio = false}}};
 }
 
-/// How many workers do it, and how.
+/// A number of workers, and a strategy.
 struct Way {
   int workers = 1;
   strategy::Strategy strategy = strategy::Single{};
@@ -71,7 +71,8 @@ struct Silent final : observe::Sink {
   void write(const observe::Event&) override {}
 };
 
-/// Two loops; the second is left after `steps` of its steps, if that is fewer. Returns the hash of parameters, the buffer, and the updates done.
+/// The result of two loops, of which the second is left after `steps` steps if it has more: the hash of the parameters, the buffer, and the updates
+/// done.
 struct End {
   std::string hash;
   std::int64_t seen = 0, updates = 0, resumed = 0;
@@ -242,7 +243,7 @@ TEST_F(Checkpoints, AreNotWrittenAmongThoseOfAnotherRunOrTrainer) {
   });
 }
 
-/// As on hosts that do not share the folder: it is another one at each worker.
+/// Simulates hosts that do not share the folder: each worker has another one.
 TEST_F(Checkpoints, WorkersThatSeeAnotherFolderAreNamed) {
   for (const bool exists : {false, true}) {
     const std::string second = folder() + "-of-worker-1";

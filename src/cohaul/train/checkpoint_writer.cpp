@@ -12,7 +12,7 @@ namespace {
 
 std::string worker_key(const std::string& key, int rank) { return key + "/files/" + std::to_string(rank); }
 
-/// Adds the files of which an owner has said that they are written; why they are not goes to `failed`. Errors: it says nothing.
+/// Adds the files that an owner has reported as written. If it has reported an error, that goes to `failed`. Errors: there is no report.
 Status take_files(const Result<std::string>& said, std::vector<checkpoint::FileEntry>& files, Status& failed) {
   COHAUL_TRY(said.status());
   const Result<std::vector<checkpoint::FileEntry>> theirs = checkpoint::files_of(*said);
@@ -21,7 +21,7 @@ Status take_files(const Result<std::string>& said, std::vector<checkpoint::FileE
   return {};
 }
 
-/// That the folder may be written into, which worker 0 makes.
+/// Blocks until worker 0 has made the folder. Returns an error if it may not be written into.
 Status begin(job::Job& job, CheckpointPlan& plan) {
   const std::string key = plan.whole.key + "/begun";
   const auto facts_of = [&](int rank) { return key + "/" + std::to_string(rank); };
@@ -50,7 +50,7 @@ Result<std::vector<checkpoint::FileEntry>> write_mine(job::Job& job, const Check
                  ", and worker 0 has made it: all need the same folder");
 }
 
-/// This worker's files of a part; worker 0 waits for those of all.
+/// Writes this worker's files of a part. Worker 0 also waits for the files of all others.
 Status write_part(job::Job& job, CheckpointPart& part) {
   const Result<std::vector<checkpoint::FileEntry>> mine = write_mine(job, part);
   part.images.clear();

@@ -1,4 +1,4 @@
-// Moving averages of the parameters: against a loop of one process, in every strategy, and over checkpoints.
+// Tests of moving averages of the parameters: compared with one process, in every strategy, and across checkpoints.
 
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ constexpr double kDecay = 0.75;
 constexpr std::int64_t kSteps = 12;
 const Line kData(40);
 
-/// A large and two small parameters, of which one has a gradient in every third step only. Every fifth loss is not finite.
+/// A large and two small parameters; one of them has a gradient in every third step only. Every fifth loss is not finite.
 struct Net {
   Net() {
     model.parameters = {{"wide", wide}, {"bias", bias}, {"seldom", seldom}};
@@ -73,7 +73,7 @@ double evaluate(Trainer& t, Net& net) {
   return t.evaluate(kData, [&](const data::Batch& b) { return net.loss(b, 0); }).loss;
 }
 
-/// So many steps, in a loop that looks at the averages after every second one.
+/// Trains `steps` steps, and looks at the averages after every second one.
 End train(const Way& way, double ema, std::int64_t steps = kSteps, const std::string& folder = {},
           bool resume = false) {
   End end;
@@ -117,7 +117,7 @@ TEST(Ema, IsThatOfALoopOfOneProcessInEveryStrategy) {
   // The reference: a trainer without averages, whose parameters are averaged after each step by hand.
   std::vector<at::Tensor> average = copies(Net().model.parameters);
   for (std::int64_t done = 1; done <= kSteps; ++done) {
-    if (done % 5 == 0) continue;  // skipped
+    if (done % 5 == 0) continue;  // that step was skipped
     const std::vector<at::Tensor> now = train(kWays[0], 0, done).parameters;
     for (std::size_t p = 0; p < now.size(); ++p) average[p] = kDecay * average[p] + (1 - kDecay) * now[p];
   }
@@ -275,14 +275,14 @@ TEST(Ema, ServersAverageAtEachPushInAsynchronousModes) {
         }
         t.step(-w.sum());
       }
-      // 0, then 1, 2, 3: averages 0.5, 1.25, 2.125, whoever pushed.
+      // The parameter is 0, then 1, 2, 3; its averages are 0.5, 1.25, 2.125, whichever worker pushed.
       t.with_ema([&] { EXPECT_TRUE(at::equal(w.detach(), at::full({40'000}, 2.125, at::kDouble))); });
       EXPECT_TRUE(at::equal(w.detach(), at::full({40'000}, 3.0, at::kDouble)));
       EXPECT_TRUE(job.close().ok());
     });
 }
 
-/// A parameter that goes up by 1 at each step, whose average is 0.5, 1.25, 2.125, 3.0625, …
+/// A parameter grows by 1 at each step, so its average is 0.5, 1.25, 2.125, 3.0625, …
 TEST(Ema, FitEvaluatesAndKeepsTheAverages) {
   for (const Way& way : {kWays[0], kWays[1], kWays[2]})
     job::with_workers(way.workers, [&](job::Job& job) {

@@ -1,5 +1,5 @@
 #pragma once
-// The public face throws: LibTorch's users live with exceptions.
+// The exceptions of the public interface, and conversions from Status and Result to them.
 
 #include <stdexcept>
 #include <utility>
@@ -8,7 +8,7 @@
 
 namespace cohaul {
 
-/// what() is the whole message with its context; code() says what to do about it.
+/// The public interface reports failures by this exception. what() returns the whole message with its context; code() says how a caller should react.
 class Error : public std::runtime_error {
  public:
   explicit Error(Status status) : std::runtime_error(status.message()), status_(std::move(status)) {}
@@ -19,12 +19,12 @@ class Error : public std::runtime_error {
   Status status_;
 };
 
-/// Thrown by step() and by a loop after a SIGTERM or SIGINT, at all workers after the same step: the checkpoint is written, the trainer is closed.
-/// what() says which signal, after which step, and where the checkpoint is. cohaul::run() ends the program with exit_code().
+/// Thrown at all workers after the same step, by step() or by the loop, when a SIGTERM or SIGINT came. The checkpoint has been written and the
+/// trainer is closed. what() names the signal, the step and the checkpoint. cohaul::run() ends the program with exit_code().
 class Stopped : public Error {
  public:
   Stopped(const std::string& what, int exit_code) : Error(unavailable(what)), exit_code_(exit_code) {}
-  int exit_code() const { return exit_code_; }  // 143, 130
+  int exit_code() const { return exit_code_; }  // 143 after SIGTERM, 130 after SIGINT
 
  private:
   int exit_code_;

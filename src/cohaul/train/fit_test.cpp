@@ -1,4 +1,4 @@
-// fit() with evaluations in its middle: when it stops, what stays, and that a run that was broken does the same.
+// Tests of fit() with evaluations: when it stops, which parameters remain, and that an interrupted run does the same.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
@@ -19,7 +19,7 @@ namespace {
 
 const Line kData(24);
 
-/// Its one parameter goes up by 0.1 each step, and a buffer counts; the loss of an evaluation is least where the parameter is 1.
+/// Its one parameter grows by 0.1 at each step, and a buffer counts. An evaluation's loss is smallest where the parameter is 1.
 struct Climber {
   Climber() {
     model.parameters = {{"height", height}};
@@ -56,7 +56,7 @@ struct End {
   std::vector<std::int64_t> evaluated, stopped;
 };
 
-/// What worker 0 sees at the end; all have the same parameters.
+/// Returns what worker 0 has at the end; all workers have the same parameters.
 End climb(int workers, const strategy::Strategy& s, const FitOptions& options, const std::string& resume = {},
           std::int64_t broken_after = 0) {
   End end;
@@ -140,7 +140,7 @@ TEST(Fit, ItsPatienceIsWithEvaluationsInARow) {
   });
 }
 
-/// Broken at every step, and gone on with, by other workers: as if it had not been.
+/// The run is interrupted at some step and continued by other workers. The result is as if it had not been.
 TEST(Fit, GoesOnFromACheckpointAsIfItHadNotBeenBroken) {
   for (std::int64_t broken = 1; broken < 16; broken += 3) {
     const TemporaryFolder folder = *TemporaryFolder::make("fit");
@@ -152,19 +152,19 @@ TEST(Fit, GoesOnFromACheckpointAsIfItHadNotBeenBroken) {
     EXPECT_NEAR(end.height, 1.0, 1e-12) << broken;
     EXPECT_EQ(end.count, 10);
     EXPECT_EQ(end.stopped, std::vector<std::int64_t>{16});
-    // A run that had ended has nothing left to do, and still gives its best.
+    // A run that had ended has nothing left to do, and still returns its best parameters.
     end = climb(1, strategy::Single{}, o, folder.path());
     EXPECT_EQ(end.evaluated, std::vector<std::int64_t>{});
     EXPECT_NEAR(end.height, 1.0, 1e-12) << broken;
   }
 }
 
-/// The same rates as a loop whose losses are known: the parameter moves by the rate at each step.
+/// Rates of a loop whose losses are known. The parameter moves by the rate at each step.
 struct Descent {
   double height = 0;
   std::vector<double> rates;
 };
-/// Evaluations have the losses 9, 5, 5, 5, 5, 4, 4, 4, 4, … after every second step.
+/// Trains so that the evaluations after every second step have the losses 9, 5, 5, 5, 5, 4, 4, 4, 4, …
 Descent descend(int workers, const strategy::Strategy& s, const Schedule& schedule, std::int64_t steps,
                 const std::string& folder = {}, std::int64_t broken_after = 0) {
   Descent out;
@@ -205,7 +205,8 @@ Descent descend(int workers, const strategy::Strategy& s, const Schedule& schedu
 }
 
 TEST(Fit, DrivesThePlateau) {
-  // Better after 2, 4 and 12; no better after 6 and 8, so it falls there. 10 is the cooldown's. No better after 14 and 16.
+  // The loss is better after 2, 4 and 12, and not after 6 and 8, so the rate falls there. 10 is within the cooldown. It is not better after 14 and
+  // 16.
   const Schedule schedule{.kind = Schedule::Kind::plateau, .min = 0.1, .factor = 0.25, .patience = 1, .cooldown = 1};
   std::vector<double> rates;
   for (int step = 1; step <= 20; ++step) rates.push_back(step <= 8 ? 1 : step <= 16 ? 0.25 : 0.1);
@@ -217,7 +218,7 @@ TEST(Fit, DrivesThePlateau) {
 }
 
 TEST(Fit, ThePlateauBeginsAfterTheWarmUp) {
-  // The evaluations after 2 and 4 do not count; 6 is the first, 8 and 10 are worse.
+  // The evaluations after 2 and 4 do not count; 6 is the first, and 8 and 10 are worse.
   const Schedule schedule{.kind = Schedule::Kind::plateau, .warmup_steps = 5, .factor = 0.5, .patience = 1};
   std::vector<double> rates = {1 / 6.0, 2 / 6.0, 3 / 6.0, 4 / 6.0, 5 / 6.0, 1, 1, 1, 1, 1, 0.5, 0.5};
   const Descent end = descend(1, strategy::Single{}, schedule, 12);

@@ -12,7 +12,7 @@ bool matches(const std::string& pattern, const std::vector<std::string>& names) 
                              [&](const std::string& n) { return ::fnmatch(pattern.c_str(), n.c_str(), 0) == 0; });
 }
 
-/// "fc1.weight, fc1.bias, … (12 in all)"
+/// Returns the first few names: "fc1.weight, fc1.bias, … (12 in all)".
 std::string some_of(std::span<const std::vector<std::string>> names) {
   constexpr std::size_t kShown = 8;
   std::string out;

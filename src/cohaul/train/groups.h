@@ -11,8 +11,8 @@
 
 namespace cohaul::train {
 
-/// The group of each parameter: 0 where no pattern matches a name of it, g + 1 where groups[g] is the first that has one.
-/// names: of each parameter, all that it has. Errors: invalid, naming a pattern that matches no name at all.
+/// Returns the group of each parameter: 0 where no pattern matches one of its names, g + 1 where groups[g] is the first group with a match. names:
+/// for each parameter, all names that it has. Errors: invalid, naming a pattern that matches no name.
 Result<std::vector<std::int32_t>> assign_groups(std::span<const std::vector<std::string>> names,
                                                 std::span<const ParameterGroup> groups);
 

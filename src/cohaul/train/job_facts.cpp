@@ -45,7 +45,7 @@ void add(Lines& lines, const strategy::ParameterServer& ps) {
   if (const auto* b = std::get_if<strategy::Bounded>(&ps.consistency)) lines.add("strategy.staleness", b->staleness);
 }
 
-/// What the group says, as "match *.bias, lr 0.1".
+/// Returns a group's settings as text: "match *.bias, lr 0.1".
 std::string text_of(const ParameterGroup& g) {
   std::string out = "match";
   for (const std::string& pattern : g.match) out += " " + pattern;
@@ -100,7 +100,8 @@ std::string trainer_facts(const strategy::Strategy& strategy, const std::optiona
   lines.add("slices", options.slices).add("seed", options.seed).add("buffers", name(options.buffers));
   lines.add("ema", options.ema);
   lines.add("watch_gradients", options.watch_gradients);
-  if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();  // each worker has its part of the model
+  // Each worker has another part of the model.
+  if (std::holds_alternative<strategy::Tensor>(strategy)) return lines.text();
   std::int64_t elements = 0;
   for (const at::Tensor& p : model.parameters()) elements += p.defined() ? p.numel() : 0;
   lines.add("the model's parameters", model.layout().parameters().size()).add("the model's elements", elements);

@@ -1,5 +1,5 @@
 #pragma once
-// What all workers must agree on, as lines "name=value": compared when a trainer is made, and when a loop begins.
+// What all workers must have alike, as lines "name=value". It is compared when a trainer is made and when a loop begins.
 
 #include <cstdint>
 #include <optional>
@@ -18,11 +18,11 @@ struct TrainerOptions;
 
 std::string trainer_facts(const strategy::Strategy& strategy, const std::optional<Optimizer>& optimizer,
                           const TrainerOptions& options, const BorrowedModel& model);
-/// number: of the loop. options: with its steps resolved. The data set's size, and its fingerprint where it has one, stand for its content.
+/// number: of the loop. options: with `steps` resolved. The data set is represented by its size and, where it has one, its fingerprint.
 std::string loop_facts(std::int64_t number, const FitOptions& options, const data::DataSet& set);
-/// buffers: a hash of those that all workers should have alike.
+/// buffers: a hash of those buffers that should be equal at all workers.
 std::string evaluation_facts(const data::DataSet& set, std::int64_t batch, std::size_t metrics, std::uint64_t buffers);
-/// rates: of the optimizer's groups, as the user has set them by hand.
+/// rates: of the optimizer's groups, as set_lr() has set them.
 std::string rates_facts(std::span<const double> rates);
 
 }  // namespace cohaul::train

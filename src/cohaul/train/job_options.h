@@ -10,14 +10,15 @@
 
 namespace cohaul::train {
 
-/// Reads slices, buffers, seed and averages. The caller adds where events go, and over which group layers are split.
+/// Returns slices, buffers, seed and the decay of averages. The caller adds the sink, and the group over which layers are split.
 TrainerOptions trainer_options_of(const config::Config& job);
 
-/// Reads the loop over a training set of so many samples, in updates. Where evaluation.every is above 0, the caller adds set and metrics.
-/// Errors: as resolve()'s (sample_loop.h).
+/// Returns the options of the loop over a training set of so many samples, with its length in updates. Where evaluation.every is above 0, the caller
+/// adds the test set and metrics. Errors: those of resolve() (sample_loop.h).
 Result<FitOptions> fit_options_of(const config::Config& job, std::int64_t samples);
 
-/// Reads the rule with its schedule and groups. updates: of the run; a schedule whose length is not set ends with it. Errors: invalid, naming the key.
+/// Returns the rule with its schedule and groups. updates: of the whole run; a schedule without a length of its own ends with it. Errors: invalid,
+/// naming the key.
 Result<Optimizer> optimizer_of(const config::Config& job, std::int64_t updates);
 
 }  // namespace cohaul::train

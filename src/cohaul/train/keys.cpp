@@ -10,7 +10,7 @@ using config::KeySpec;
 using config::Type;
 using Int = std::int64_t;
 
-/// What a step is, and how many there are.
+/// Keys of a step, and of the number of steps.
 std::vector<KeySpec> step_keys() {
   return {
       {.key = "train.batch",
@@ -71,7 +71,7 @@ std::vector<KeySpec> step_keys() {
   };
 }
 
-/// What happens beside the steps: evaluations, files, checkpoints.
+/// Keys of what happens between steps: evaluations, files, checkpoints.
 std::vector<KeySpec> run_keys() {
   return {
       {.key = "train.eval_every",

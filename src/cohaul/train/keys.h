@@ -1,5 +1,5 @@
 #pragma once
-// The keys train.*. This header and its source know nothing of LibTorch: the command compiles them without it.
+// The keys train.*. The command, which links no LibTorch, compiles this folder's keys.cpp too, so neither file includes LibTorch.
 
 #include <vector>
 
@@ -11,13 +11,13 @@ namespace cohaul::train {
 
 std::vector<config::KeySpec> train_keys();
 
-// What only several keys together can say. The job has its strategy and its defaults. Errors: invalid, naming place, key and fix.
+// Checks of several keys together. The job has its strategy and its defaults already. Errors: invalid, naming place, key and fix.
 
-/// Whether the job says how long to train, and says it once.
+/// Checks that exactly one key says how long to train.
 Status check_length(const config::Config& job);
-/// Whether checkpoints, evaluations and watched gradients have what they need.
+/// Checks that checkpoints, evaluations and watched gradients have the keys that they need.
 Status check_run(const config::Config& job);
-/// Whether each slice has a sample, and each worker a slice where it needs one.
+/// Checks that each slice has at least one sample, and that each worker has a slice where the strategy needs it.
 Status check_slices(const config::Config& job);
 
 }  // namespace cohaul::train

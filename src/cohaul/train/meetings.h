@@ -1,5 +1,5 @@
 #pragma once
-// Where the workers of one trainer come together, and what a wait within one of its steps asks.
+// Meetings of the workers of one trainer, and the checks of a process that waits within one of its steps.
 
 #include <string>
 
@@ -7,19 +7,19 @@
 
 namespace cohaul::train {
 
-/// The job's watch, which knows in addition which step this worker is in: a wait fails at once when a worker will not come to that step.
+/// The job's watch that also knows which step this worker is in. A wait fails at once when another worker is known not to come to that step.
 class Meetings final : public Watch {
  public:
   Meetings(job::Job& job, int trainer) : job_(job), group_("trainer " + std::to_string(trainer)) {}
 
   /// "trainer 0"
   const std::string& group() const { return group_; }
-  /// Blocks until all workers are here for the same purpose. done: steps that this worker has completed. facts: lines "name=value" that must be equal
-  /// at all workers. invalid: they came for another purpose, or with other facts.
+  /// Blocks until all workers have come to the same meeting. done: number of steps that this worker has completed. facts: lines "name=value" that
+  /// must be equal at all workers. invalid: another worker came for another purpose, or with other facts.
   Status meet(const std::string& purpose, std::int64_t done, const std::string& facts = {});
-  /// Comes to the last meeting without waiting for it: this worker is in no step of the trainer any more.
+  /// Attends the last meeting without waiting for it, so that others learn that this worker takes part in no further step.
   void part(std::int64_t done);
-  /// The step that this worker is in, from 0; none: it needs nobody in particular.
+  /// Tells which step this worker is in, counted from 0.
   void enter(std::int64_t step) {
     step_ = step;
     missed_since_ = kForever;
@@ -33,13 +33,13 @@ class Meetings final : public Watch {
  private:
   job::Meeting next(const std::string& purpose, std::int64_t done, const std::string& facts);
   static constexpr std::int64_t kNone = -1;
-  /// What a worker said of the step before it went away may still be on its way.
+  /// How long to wait for messages that a worker sent before it left, and which may still be on their way.
   static constexpr Duration kGrace = 300 * kMillisecond;
   job::Job& job_;
   const std::string group_;
-  std::int64_t held_ = 0;  // meetings that this worker has come to
+  std::int64_t held_ = 0;  // number of meetings that this worker has attended
   std::int64_t step_ = kNone;
-  mutable Time missed_since_ = kForever;  // a worker is known not to come to the step
+  mutable Time missed_since_ = kForever;  // since when a worker is known not to come to the step
 };
 
 }  // namespace cohaul::train

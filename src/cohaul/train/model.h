@@ -1,5 +1,5 @@
 #pragma once
-// A model as the trainer sees it: names and tensors.
+// What a trainer must know of a model: its tensors by name, and how to switch it between training and evaluation.
 
 #include <ATen/core/Tensor.h>
 
@@ -20,27 +20,30 @@ namespace cohaul::train {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct Model {
-  NamedTensors parameters, buffers;  // names as PyTorch gives them; a tied parameter may be there under several names
-  std::function<void(bool)> train;   // training mode of all modules on, off
+  NamedTensors parameters, buffers;             // names as in PyTorch; a tied parameter may appear under several names
+  std::function<void(bool)> train;              // switches all modules to training (true) or evaluation (false)
   std::vector<parallel::SplitParameter> split;  // parameters of which this worker has a part
-  bool whole_batch = false;  // it has a layer of the whole batch of a step (parallel::WholeBatch): one slice a worker
-  /// Puts all modules into evaluation mode. What it returns puts each back into the mode that it had. Empty: train(false), then train(true).
+  /// It has a layer that needs the whole batch of a step (parallel::WholeBatch): one slice a worker.
+  bool whole_batch = false;
+  /// Puts all modules into evaluation mode, and returns a function that puts each back into the mode that it had. If empty, train(false) and then
+  /// train(true) are called.
   std::function<std::function<void()>()> evaluation;
 
-  /// How a parameter is split; null: this worker has the whole.
+  /// Returns how a parameter is split over the workers; null: this worker has the whole parameter.
   const parallel::SplitParameter* split_of(const std::string& name) const;
 };
 
-/// What becomes of a model's buffers (running means, counters) in a synchronous step, whose slices all start from the same ones. mean: a float32 or
-/// float64 one becomes the mean of what the slices leave, in tree order, others must be the same after all slices; so the result has the same
-/// bits for any number of workers. worker0: those that slice 0 leaves, which is worker 0's first. own: each worker keeps what its
-/// last slice leaves, as in asynchronous modes, and worker 0's are saved.
+/// What happens to a model's buffers (running means, counters) in a synchronous step. All slices of a step start from the same values.
+/// mean: a float32 or float64 buffer becomes the mean of the values that the slices leave, summed in tree order, so the result has the same bits for
+///   any number of workers. Other buffers must have the same values after all slices.
+/// worker0: all workers take the values that slice 0 leaves, which is the first slice of worker 0.
+/// own: each worker keeps the values that its last slice leaves; worker 0's are saved. Asynchronous modes always do this.
 enum class Buffers : std::uint8_t { mean, worker0, own };
 constexpr std::string_view name(Buffers what) {
   return what == Buffers::mean ? "mean" : what == Buffers::worker0 ? "worker0" : "own";
 }
 
-/// As Model::evaluation, of one module and all below it.
+/// Does what Model::evaluation does, for one module and all modules below it. The module must outlive the returned function.
 template <class Module>
 std::function<void()> evaluate_modules(Module& module) {
   std::vector<std::pair<std::shared_ptr<std::remove_cvref_t<decltype(*module.modules(false).front())>>, bool>> before;
@@ -61,8 +64,8 @@ bool is_of_whole_batch(const Module& module) {
   else return false;
 }
 
-/// Of whatever has named_parameters(), named_buffers() and train(bool) behind `->`: a TORCH_MODULE holder or a shared_ptr, of which a copy is kept;
-/// or of a torch::nn::Module itself, which must outlive the model.
+/// Returns the Model of `net`. A TORCH_MODULE holder or a shared_ptr (anything with named_parameters(), named_buffers() and train(bool) behind `->`)
+/// is copied into it. A torch::nn::Module itself is referred to and must outlive the result.
 template <class Net>
 Model model_of(Net&& net) {
   constexpr bool kIsModule = requires { net.named_parameters(); };
@@ -91,7 +94,7 @@ Model model_of(Net&& net) {
   return m;
 }
 
-/// The model is in evaluation mode while this lives; afterwards each module is as it was.
+/// Puts the model into evaluation mode; its destructor puts each module back into the mode that it had.
 class EvaluationMode {
  public:
   explicit EvaluationMode(const Model& model);

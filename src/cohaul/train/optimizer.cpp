@@ -8,7 +8,7 @@ namespace cohaul::train {
 
 using Kind = update::RuleSettings::Kind;
 
-/// What all rules have.
+/// Takes over the settings that all rules have.
 template <class T>
 Optimizer::Optimizer(Kind kind, const T& o)
     : policy{o.clip_norm, o.clip_value, o.non_finite}, schedule(o.schedule), groups(o.groups) {
@@ -39,7 +39,7 @@ Optimizer::Optimizer(const Lamb& o) : Optimizer(Kind::lamb, o) {}
 
 namespace {
 
-/// What a group sets that its rule does not have; empty: nothing.
+/// Returns a setting of a group that its rule does not have; empty if there is none.
 std::string foreign_setting(const ParameterGroup& g, Kind kind) {
   const auto is = [&](std::initializer_list<Kind> kinds) { return std::ranges::find(kinds, kind) != kinds.end(); };
   const bool adam = is({Kind::adam, Kind::adamw}), layerwise = is({Kind::lars, Kind::lamb});

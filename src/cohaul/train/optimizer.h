@@ -1,5 +1,5 @@
 #pragma once
-// Update rules as the user names them: torch.optim's names, meanings and defaults.
+// The optimizers that a user can choose. Names, meanings and defaults are those of torch.optim.
 
 #include <optional>
 #include <string>
@@ -16,17 +16,18 @@ namespace cohaul::train {
 using update::NonFinite;
 using update::Schedule;
 
-// What is done with the mean gradient of a step before the update, in every rule:
-//   clip_norm   > 0: the norm of all gradients together is at most this (torch::nn::utils::clip_grad_norm_)
-//   clip_value  > 0: every element lies within ± this (clip_grad_value_)
-//   non_finite  apply: update all the same, as torch::optim does; stop: an error that names parameter, worker and step; skip: no update
-//   schedule    of the learning rates, by the number of the update; the rates of the settings are what it multiplies
-//   groups      of parameters that are trained otherwise than the rest; the first that matches a parameter's name wins
+// Every rule has these settings:
+//   clip_norm   > 0: the mean gradients of a step are scaled so that their norm together is at most this (torch::nn::utils::clip_grad_norm_)
+//   clip_value  > 0: every element of the mean gradients is limited to ± this (clip_grad_value_)
+//   non_finite  what happens when a gradient has an infinity or a NaN. apply: the update is made, as torch::optim does; stop: an error names
+//               parameter, worker and step; skip: the step makes no update
+//   schedule    multiplies the learning rates by a factor that depends on the number of the update
+//   groups      parameters that have settings of their own; the first group that matches a parameter's name applies
 
-/// A group of parameters, as torch.optim's. What is not set is the rule's.
+/// A group of parameters, as in torch.optim. A setting that has no value here is that of the rule.
 struct ParameterGroup {
-  /// Patterns of names ("*.bias", "head.*"): * stands for any characters, ? for one, [abc] for one of them. A tied parameter is matched by each of
-  /// its names. Each pattern matches a parameter.
+  /// Patterns of parameter names, such as "*.bias" or "head.*": * stands for any characters, ? for one, [abc] for one of these. A tied parameter is
+  /// matched by any of its names. Each pattern must match at least one parameter.
   std::vector<std::string> match{};
   std::optional<double> lr{}, weight_decay{}, momentum{}, dampening{}, beta1{}, beta2{}, eps{}, alpha{}, lr_decay{},
       initial_accumulator{}, trust_coefficient{};
@@ -81,10 +82,11 @@ struct Lion {
   std::vector<ParameterGroup> groups{};
 };
 
-// LARS and LAMB multiply a parameter's rate with a trust ratio: how large its values are beside what would move them, by norms over the whole
-// parameter (as it is registered: a "layer" of the papers is one weight or bias). It is 1 where a norm is 0. Biases and norms are usually left out,
-// by a group of their own: {.match = {"*.bias", "*norm*"}, .weight_decay = 0, .trust_ratio = false}, whose rate is then lr itself. A parameter
-// is updated by one owner, so one that is much larger than all others together leaves the other owners idle.
+// LARS and LAMB multiply each parameter's rate with a trust ratio: the norm of its values divided by the norm of what would be added to it. Norms are
+// over one parameter as it is registered (what the papers call a layer is one weight or one bias here). The ratio is 1 where one of the norms is 0.
+// Biases and norm layers are usually excluded by a group of their own, whose rate is then lr itself:
+// {.match = {"*.bias", "*norm*"}, .weight_decay = 0, .trust_ratio = false}. One owner updates the whole of a parameter, so a parameter that is much
+// larger than all others together leaves the other owners idle.
 
 /// λ = trust_coefficient · ‖w‖ / (‖g‖ + weight_decay · ‖w‖);  v = momentum · v + lr · λ · (g + weight_decay · w);  w −= v.
 /// (You, Gitman, Ginsburg, "Large batch training of convolutional networks", 2017, algorithm 1.)
@@ -96,7 +98,7 @@ struct Lars {
   Schedule schedule{};
   std::vector<ParameterGroup> groups{};
 };
-/// Adam's direction r, and w −= lr · ‖w‖ / ‖r + weight_decay · w‖ · (r + weight_decay · w).
+/// r is Adam's step without the rate; w −= lr · ‖w‖ / ‖r + weight_decay · w‖ · (r + weight_decay · w).
 /// (You et al., "Large batch optimization for deep learning", 2020, algorithm 2, with φ(z) = z.)
 struct Lamb {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 1e-2;
@@ -107,9 +109,9 @@ struct Lamb {
   std::vector<ParameterGroup> groups{};
 };
 
-/// Any of them. Implicit, so that `cohaul::Sgd{.lr = 0.01}` is an optimizer.
+/// Any of the optimizers above. The conversions are implicit, so `cohaul::Sgd{.lr = 0.01}` can be passed as an Optimizer.
 struct Optimizer {
-  update::RuleSettings rule;  // of the parameters that no group matches
+  update::RuleSettings rule;  // for the parameters that no group matches
   update::GradientPolicy policy;
   Schedule schedule;
   std::vector<ParameterGroup> groups;
@@ -123,9 +125,9 @@ struct Optimizer {
   Optimizer(const Lars& o);
   Optimizer(const Lamb& o);
 
-  /// The rule of the rest, then one for each group. Errors: invalid, naming group and setting.
+  /// Returns the rule of the parameters that no group matches, then one rule for each group. Errors: invalid, naming group and setting.
   Result<update::OptimizerSettings> settings() const;
-  /// invalid, naming the setting: a rate below 0 or not a number, …
+  /// Returns invalid, naming the setting, where a value is not allowed: a rate below 0 or not a number, …
   Status check() const;
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-// What is told of a run, for those who tell it: the trainer decides what, the sinks of `observe` how.
+// Figures of a training, for events and reports.
 
 #include <cstdint>
 #include <vector>
@@ -10,10 +10,10 @@
 
 namespace cohaul::train {
 
-/// Durations of this worker's steps, and how fast all of them went.
+/// How long this worker's steps took, and how many samples all workers processed.
 struct StepTimes {
   std::vector<Duration> steps;
-  Time began = 0, ended = 0;  // of the first step, of the last
+  Time began = 0, ended = 0;  // when the first step began and the last one ended
   std::int64_t samples = 0;   // over all workers
   double median_ms() const;
   double samples_per_s() const;

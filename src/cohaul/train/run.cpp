@@ -41,12 +41,13 @@ std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::str
 
 namespace {
 
-// The environment names one place in one job, and whoever has said goodbye to it does not come back.
+// The environment describes one member of one job. A process that has left the job cannot join it again.
 std::atomic<bool> place_is_used{false};
 
-constexpr Duration kFirstFailureKnown = kSecond;  // evidence is weighed for less
+constexpr Duration kFirstFailureKnown = kSecond;  // membership needs less time to decide about a loss
 
-/// What worker 0 has seen of a loss may be its sign alone: a closed connection. Where no launcher says who it was, worker 0 does, once the job knows.
+/// Names the process that failed first. Worker 0 may have seen a closed connection only; if no launcher reports the loss, worker 0 does, as soon as
+/// the job has decided.
 void name_first_failure(job::Job& job, const Status& why) {
   if (job.options().launched || job.role() != transport::Role::worker || job.rank() != 0) return;
   auto poller = transport::make_poller();
@@ -61,14 +62,14 @@ void name_first_failure(job::Job& job, const Status& why) {
     observe::Progress(2).say("cohaul: the first failure: " + loss.message());
 }
 
-/// LibTorch's message in one line.
+/// Returns LibTorch's message in one line.
 Status status_of(const c10::Error& e) {
   std::string line = e.what_without_backtrace();
   std::replace(line.begin(), line.end(), '\n', ' ');
   return internal("LibTorch: " + line);
 }
 
-/// The calls that led to it, into this process's log, where it has one: on another host it is not there.
+/// Writes the stack of calls to this process's log, if it has one on this host.
 void log_stack(const c10::Error& e, const std::string& log) {
   const int fd = log.empty() ? -1 : ::open(log.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd < 0) return;
@@ -81,7 +82,7 @@ void log_stack(const c10::Error& e, const std::string& log) {
 
 int report_exception(job::Job* job, const std::function<void(int, const std::string&)>& told) {
   Status why;
-  std::function<void()> afterwards;  // to look up a stack takes long
+  std::function<void()> afterwards;  // it may take long, because it looks up a stack
   try {
     throw;
   } catch (const Stopped& s) {

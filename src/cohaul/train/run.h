@@ -1,5 +1,5 @@
 #pragma once
-// The frame of a program's main.
+// The main function of a program that trains: joining the job, running the body, reporting errors.
 
 #include <functional>
 
@@ -8,20 +8,23 @@
 
 namespace cohaul::train {
 
-/// Joins the job that the environment describes (alone, if it describes none), sets LibTorch's threads to cores ÷ workers of the host,
-/// calls body, says goodbye. An Error (or any exception) is one line on stderr and an exit code: 2 the user's mistake, 3 somebody was lost, 1
-/// anything else. After a SIGTERM or SIGINT in a loop with checkpoints: 143 or 130 (Stopped).
+/// Joins the job that the environment describes (a job of one worker if there is none), sets LibTorch's number of threads to cores ÷ workers of the
+/// host, calls body, and leaves the job. Returns the program's exit code. An Error (or any other exception) becomes one line on stderr and an exit
+/// code: 2 for a mistake of the user, 3 when a process was lost, 1 for anything else. After a SIGTERM or SIGINT in a loop with checkpoints it is 143
+/// or 130 (Stopped).
 int run(const std::function<void(job::Job&)>& body);
 
-/// Joins by hand, as inside an MPI solver. Throws Error. End with job->close().
+/// Joins a job that `options` describes, instead of the environment: for programs that have been started by other means, such as an MPI solver.
+/// Blocks until all members are there, at most options.join_timeout_s. Throws Error. The caller ends with job->close().
 std::unique_ptr<job::Job> join(const job::JoinOptions& options);
 
-/// All workers of the job, connected to each other, for layers that talk to each other (SyncBatchNorm): its group(). All call it with the same purpose,
-/// which no other call has. Blocks until all are connected, at most job.join_timeout_s. Throws Error. `job` outlives it.
+/// Connects all workers of the job to each other, for layers that exchange data (SyncBatchNorm takes the result's group()). All workers call it with
+/// the same `purpose`, which no other call has. Blocks until all are connected, at most job.join_timeout_s. Throws Error. `job` must outlive the
+/// result.
 std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose);
 
-/// One line on stderr, and the exit code of the error now being handled. Tells torchrun and the job, so that others learn the reason; closes it after Stopped. told:
-/// called with both.
+/// Reports the exception that is being handled: writes one line to stderr, and tells torchrun and the job, so that the other processes learn the
+/// reason. Closes the job after Stopped. Calls `told` with the exit code and the message, and returns the exit code. job: may be null.
 int report_exception(job::Job* job, const std::function<void(int exit_code, const std::string& message)>& told = {});
 
 }  // namespace cohaul::train

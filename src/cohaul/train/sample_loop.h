@@ -1,5 +1,5 @@
 #pragma once
-// One loop over a data set: which samples a slice of a step takes, and what share of the batch it is.
+// A loop over a data set: which samples a slice of a step has, and which fraction of the batch it is.
 
 #include <cstdint>
 #include <optional>
@@ -13,42 +13,45 @@
 
 namespace cohaul::train {
 
-/// What is wrong with the options, or those with the steps that `epochs` means. samples: of the data set; slices: of a batch.
+/// Returns the options with `epochs` converted to steps. samples: size of the data set; slices: of a batch. Errors: invalid, where the options are
+/// wrong.
 Result<FitOptions> resolve(FitOptions options, std::int64_t samples, int slices);
 
 class SampleLoop {
  public:
-  /// A loop begins with step `first` of the trainer. options: resolved. more_facts: that all workers must agree on when it begins. `set` outlives
-  /// the loop.
+  /// Begins a loop with step `first` of the trainer. options: resolved. more_facts: further facts that all workers must have alike. `set` must
+  /// outlive the loop.
   void begin(const data::DataSet& set, const FitOptions& options, std::uint64_t seed, std::int64_t first,
              const std::string& more_facts);
-  /// After begin(): the loop began with step `first`, and its next one is `start`. ended: nothing is left of it.
+  /// Continues a loop from a checkpoint, after begin(): it began with step `first`, and its next step is `start`. ended: no step of it is left.
   void go_on(std::int64_t first, std::int64_t start, bool ended);
-  /// So many updates were done before the engine's first step.
+  /// Sets how many updates had been done before the engine's first step.
   void set_offset(std::int64_t updates) { offset_ = updates; }
   void end() { set_ = nullptr; }
   bool running() const { return set_ != nullptr; }
 
-  /// Of the last loop that was begun, from 1; 0: none was.
+  /// Returns the number of the loop that was begun last, from 1; 0: none was.
   std::int64_t number() const { return number_; }
   const FitOptions& options() const { return options_; }
-  /// The engine's loop, as the engine counts: the round that runs.
+  /// Returns the bounds of the current round in the engine's count.
   update::Loop bounds() const;
-  /// Asynchronous loops with checkpoints are several of the engine's, between which everything is at rest: the next is of updates [first, last).
+  /// Begins a round: an asynchronous loop with checkpoints consists of several loops of the engine, so that no step is under way between them. The
+  /// next one has updates [first, last).
   void begin_round(std::int64_t first, std::int64_t last);
-  /// From 1, over all loops.
+  /// Returns the number of the round, from 1, over all loops.
   std::int64_t round() const { return round_; }
   std::int64_t round_last() const { return round_last_; }
-  /// The first step in this run: facts are compared with it.
+  /// Returns whether it is the loop's first step in this run of the program. The workers' facts are compared with it.
   bool is_first(std::int64_t step) const { return step == start_; }
   const std::string& facts() const { return facts_; }
   std::int64_t first() const { return first_; }
   std::int64_t start() const { return start_; }
   std::int64_t last() const { return last_; }
 
-  /// The samples of a slice of update `step`. Seeds torch's generator from (seed, step, slice), so that any worker draws alike.
+  /// Returns the samples of a slice of update `step`. Seeds torch's generator from (seed, step, slice), so the random numbers do not depend on the
+  /// worker.
   data::Batch batch(std::int64_t step, std::int32_t slices, std::int32_t slice);
-  /// Fraction of the batch that the slice is.
+  /// Returns which fraction of the batch the slice is.
   double share(std::int32_t slice, std::int32_t count) const;
 
  private:

@@ -66,14 +66,16 @@ void StepBuffers::write(const Entry& e, const std::byte* from) const {
 }
 
 void StepBuffers::remember() {
-  if (!several_ || entries_.empty() || !read(first_.data()).ok()) return;  // another size is told by end_slice()
+  // end_slice() reports a buffer of another size.
+  if (!several_ || entries_.empty() || !read(first_.data()).ok()) return;
   for (Entry& e : entries_) {
     e.data = e.tensor.numel() > 0 ? e.tensor.const_data_ptr() : nullptr;
     e.was_replaced = false;
   }
 }
 
-/// A buffer that was replaced after remember(), before the first slice: its present value is what slices start from, unless the forward changes it.
+/// Follows a buffer that was replaced after remember() and before the first slice: slices start from its present value, unless the forward has
+/// changed it.
 Status StepBuffers::follow_replaced() {
   for (Entry& e : entries_) {
     const bool replaced = e.tensor.numel() > 0 && e.tensor.const_data_ptr() != e.data;
@@ -110,7 +112,7 @@ StepBuffers::Mean StepBuffers::join(Mean left, const Mean& right) const {
   return left;
 }
 
-/// Of the slice whose values are in now_.
+/// Compares the counters of the slice whose values are in now_ with those of earlier slices.
 Status StepBuffers::compare_counters() {
   const bool is_first = slice_ == parts_.front().first;
   std::uint64_t h = fnv1a({});
@@ -146,7 +148,7 @@ Status StepBuffers::end_slice(bool more, double samples) {
   return {};
 }
 
-/// The part's runs of buffers; one that is as it was counts as absent.
+/// Pushes the part's runs of buffers. A buffer that has not changed counts as absent.
 Status StepBuffers::push(const std::byte* values, double samples) {
   const Bytes place = place_of_part();
   const std::byte* before = exchange_.parameters().data();

@@ -1,5 +1,5 @@
 #pragma once
-// A model's buffers within a step: each slice starts from the same ones, and what the slices leave becomes one value for all workers.
+// A model's buffers within a step: each slice starts with the same values, and all workers get one result of what the slices leave.
 
 #include <cstdint>
 #include <string>
@@ -13,38 +13,38 @@
 
 namespace cohaul::train {
 
-/// One thread. Under Buffers::own, and without buffers, there is nothing to do, and nothing is done.
+/// One thread uses it. Under Buffers::own, and for a model without buffers, its functions do nothing.
 class StepBuffers {
  public:
-  /// buffers: the last entries of `layout`, in its order. small: as the reducer's, of which it uses the buffers' places. All outlive it.
-  /// several: this worker has more than one slice of a step, so that the first values must come back.
+  /// buffers: in the order of `layout`, of which they are the last entries. small: the reducer's memory of this name, of which it uses the buffers'
+  /// places. several: this worker has more than one slice of a step, so buffers must be reset between them. All must outlive it.
   StepBuffers(Buffers policy, const update::Layout& layout, const NamedTensors& buffers, update::Exchange& exchange,
               Bytes small, bool several);
 
-  /// The buffers' present values are those that every slice of the next step starts from.
+  /// Records the buffers' present values, with which every slice of the next step starts.
   void remember();
   void begin(const std::vector<update::SliceRange>& parts);
-  /// After backward of the next slice: takes its values, and pushes those of a part that is complete. more: another slice of this worker follows, for
-  /// which the first values come back. samples: of the part so far, as its gradients say. Errors: invalid (a buffer has another size than it had; slices leave different counters), and
-  /// the exchange's.
+  /// Takes the buffers' values after a slice's backward, and pushes them when a part is complete. more: another slice of this worker follows, so the
+  /// recorded values are restored. samples: of the part so far, as with its gradients. Errors: invalid (a buffer's size has changed; slices leave
+  /// different counters), and the exchange's.
   Status end_slice(bool more, double samples);
   bool empty() const { return entries_.empty(); }
-  /// Of the buffers that have no mean, after the last slice: PartEnd::counters.
+  /// Returns a hash of the buffers without a mean, after the last slice: PartEnd::counters.
   std::uint64_t counters() const { return counters_; }
-  /// After the exchange's finish(): what came of the buffers.
+  /// Copies the step's result into the buffers, after the exchange's finish().
   void take();
-  /// The step is given up. A slice that was answered has left the first values behind.
+  /// Gives the step up. Buffers need no reset: end_slice() has restored them after each slice that was answered.
   void abandon();
-  /// Gives the first values back after a slice that was not answered, where others were before it.
+  /// Restores the recorded values after a slice that was not answered, if others were before it.
   void restart();
 
-  /// Of all present values; 0 where there is nothing to do.
+  /// Returns a hash of all present values; 0 where there is nothing to do.
   std::uint64_t hash() const;
-  /// The buffers that have no mean, a line each, as facts.
+  /// Returns the buffers without a mean as facts, one line each.
   std::string counter_facts() const;
-  /// Into the exchange's flat area: those that it carries.
+  /// Copies the buffers that have a mean into the exchange's flat area.
   void put();
-  /// Those that it does not carry, as bytes; and back.
+  /// Returns the values of the other buffers as bytes, and sets them from such bytes.
   std::string counters_text() const;
   void set_counters(const std::string& text);
 
@@ -52,14 +52,14 @@ class StepBuffers {
   struct Entry {
     std::string name;
     at::Tensor tensor;
-    std::uint64_t offset = 0, bytes = 0;  // in the flat area
-    DType dtype = DType::float32;         // of its mean
-    std::int32_t run = -1;                // -1: it has no mean, and must be the same after all slices
-    std::int32_t index = 0;               // in its run
-    const void* data = nullptr;           // where it lay when it was remembered
-    bool was_replaced = false;            // since then, as torch::load does
+    std::uint64_t offset = 0, bytes = 0;  // its place in the flat area
+    DType dtype = DType::float32;         // type in which its mean is computed
+    std::int32_t run = -1;                // the layout's run; -1: it has no mean, and must be equal after all slices
+    std::int32_t index = 0;               // position in its run
+    const void* data = nullptr;           // its address when it was recorded
+    bool was_replaced = false;            // it has got other memory since then, as by torch::load
   };
-  using Values = std::vector<std::byte>;  // of all entries, each at its offset, from first_offset_
+  using Values = std::vector<std::byte>;  // values of all entries, each at its offset minus first_offset_
   struct Mean {
     Values values;
     std::int32_t slices = 1;
@@ -86,7 +86,7 @@ class StepBuffers {
   Values first_, now_, counted_;
   std::vector<update::SliceRange> parts_;
   std::size_t part_ = 0;
-  std::int32_t slice_ = 0;  // the next one
+  std::int32_t slice_ = 0;  // number of the next slice
   update::TreeFold<Mean> fold_;
   std::uint64_t counters_ = 0;
 };

@@ -1,4 +1,4 @@
-// SyncBatchNorm: workers that each have a part of the batch train as one process that has the whole.
+// Tests of SyncBatchNorm: workers that each have a part of the batch train like one process that has the whole batch.
 
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
@@ -25,7 +25,7 @@ struct NetImpl : torch::nn::Module {
     register_module("norm1", norm1);
     register_module("norm2", norm2);
     to(torch::kDouble);
-    // The workers of this test are threads, which share one random generator: the weights come from none.
+    // The workers of this test are threads, which share one random generator, so the weights are not random.
     at::NoGradGuard no_grad;
     double first = 1;
     for (at::Tensor& p : parameters())

@@ -29,7 +29,7 @@ void Telling::step_done(const update::StepOutcome& outcome, std::optional<double
   last_end_ = now;
 }
 
-/// The fraction of the time since the last report that this worker waited for others.
+/// Returns which fraction of the time since the last report this worker has waited for others.
 double Telling::waiting(Time now) const {
   if (now <= told_at_) return 0;
   return std::min(1.0, static_cast<double>(job_.waited() - waited_) / static_cast<double>(now - told_at_));

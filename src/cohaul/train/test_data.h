@@ -1,5 +1,5 @@
 #pragma once
-// For tests: data to learn, and the error that a call throws.
+// For tests: a data set, and the code of the error that a call throws.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -16,7 +16,7 @@
 
 namespace cohaul::train {
 
-/// y = x·w with a known w, to be found again.
+/// y = x·w with a known w, which training should find.
 class Line final : public data::DataSet {
  public:
   explicit Line(std::int64_t n) : input_(at::arange(3 * n, at::kFloat).reshape({n, 3}).sin()) {

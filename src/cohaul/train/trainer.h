@@ -1,5 +1,5 @@
 #pragma once
-// Trainer: trains a model on all workers of a job under one strategy. Its loop knows no strategy by name.
+// Trainer: trains a model on all workers of a job, under the strategy that the user chose.
 
 #include <ATen/core/Tensor.h>
 
@@ -29,75 +29,83 @@ namespace cohaul::train {
 using Loss = std::function<at::Tensor(const data::Batch&)>;
 using Metrics = std::vector<std::pair<std::string, data::Metric>>;
 
-/// Checkpoints of a loop.
+/// The checkpoints that a loop writes. Beside those of `every` and `every_s`, one is always written when the loop has ended.
 struct CheckpointOptions {
-  std::string folder{};    // empty: none
-  std::int64_t every = 0;  // updates between two; 0: by time alone
-  double every_s = 0;      // seconds between two; 0: by count alone. One is written in any case when the loop has ended
-  int keep = 3;            // the newest that stay
+  std::string folder{};    // where they are written; empty: no checkpoints are
+  std::int64_t every = 0;  // number of updates between two checkpoints; 0: not by count
+  double every_s = 0;      // seconds between two checkpoints; 0: not by time
+  int keep = 3;            // number of newest checkpoints that are kept; older ones are deleted
 };
 
-/// Evaluations in the middle of fit(), by all workers: after every so many updates, and after the last. Not in asynchronous modes (unsupported).
+/// Evaluations during fit(), by all workers: after every `every` updates, and after the last one. Asynchronous modes have none (unsupported).
 struct EvaluationOptions {
-  const data::DataSet* set = nullptr;  // outlives the loop; null: none
-  std::int64_t every = 0;              // updates between two
-  std::int64_t patience =
-      0;  // evaluations in a row whose loss is not below the best one's, after which fit() ends; 0: it goes on
-  bool keep_best = false;  // at its end the model has parameters and buffers of the evaluation with the smallest loss
-  bool ema =
-      false;  // evaluates the averages (TrainerOptions::ema); keep_best keeps those, and they become the parameters
+  const data::DataSet* set = nullptr;  // must outlive the loop; null: no evaluations
+  std::int64_t every = 0;              // number of updates between two evaluations
+  /// Number of evaluations in a row without a new smallest loss after which fit() ends; 0: it does not end early.
+  std::int64_t patience = 0;
+  /// When fit() ends, the model gets the parameters and buffers of the evaluation with the smallest loss.
+  bool keep_best = false;
+  /// Evaluates the moving averages (TrainerOptions::ema); with keep_best, the best averages become the parameters.
+  bool ema = false;
   Metrics metrics{};
   std::int64_t batch = 500;
 };
 
 struct FitOptions {
-  std::int64_t batch = 1;   // samples per update: over all workers in synchronous modes, per push in asynchronous ones
-  std::int64_t steps = 0;   // updates, over all workers; or
-  std::int64_t epochs = 0;  // passes over the data
+  /// Samples per update: of all workers together in synchronous modes, per push in asynchronous ones.
+  std::int64_t batch = 1;
+  std::int64_t steps = 0;   // length of the loop in updates, over all workers
+  std::int64_t epochs = 0;  // length of the loop in passes over the data; exactly one of steps and epochs is set
   bool shuffle = true;
-  std::int64_t log_every = 100;  // steps between reported losses
+  std::int64_t log_every = 100;  // number of steps between two reported losses
   CheckpointOptions checkpoint{};
-  EvaluationOptions evaluation{};  // of fit()
+  EvaluationOptions evaluation{};  // used by fit() alone
 };
 
-/// Where LibTorch's tensors on the CPU lie.
+/// The allocator of LibTorch's CPU tensors.
 enum class Allocator : std::uint8_t {
-  arena,  ///< those of 64 KiB and more in shared memory, from which others of the host read gradients; for the rest of the process
-  torch   ///< where LibTorch puts them: gradients are copied once more where there are several workers
+  /// Tensors of 64 KiB and more lie in shared memory, where other workers of the host can read gradients; this lasts until the process ends.
+  arena,
+  torch  ///< LibTorch's own allocator: where there are several workers, gradients are copied once more
 };
 
 struct TrainerOptions {
-  int slices = 0;  // parts of a batch, each its own forward and backward; 0: one per data-parallel worker
-  Buffers buffers = Buffers::mean;  // what becomes of the model's buffers in a step
-  std::uint64_t seed = 0;           // of the order of samples and of the model's random numbers
-  /// Updates between two events "gradients", beside that of the first update: the norm of each parameter's mean gradient over the batch, before
-  /// clipping. 0: none. Not in asynchronous modes and under tensor (unsupported).
+  /// Into how many slices a batch is cut, each with its own forward and backward; 0: one per data-parallel worker.
+  int slices = 0;
+  Buffers buffers = Buffers::mean;  // what happens to the model's buffers in a step
+  std::uint64_t seed = 0;           // seeds the order of the samples, and LibTorch's random numbers within each step
+  /// Number of updates between two events "gradients"; 0: none. The event has the norm of each parameter's mean gradient over the batch, before
+  /// clipping; one always follows the first update. Not possible in asynchronous modes and under Tensor (unsupported).
   std::int64_t watch_gradients = 0;
-  /// Decay of an exponential moving average of the parameters (EMA), which starts from those before the first update: after each,
-  /// average = ema · average + (1 − ema) · parameter; a step that is skipped does not count. 0: none. In asynchronous modes servers average at each
-  /// push. with_ema() gives them to the model; buffers are the model's own.
+  /// Decay of an exponential moving average (EMA) of the parameters; 0: none is kept. It starts from the parameters before the first update. After
+  /// each update, average = ema · average + (1 − ema) · parameter; a skipped step does not count. In asynchronous modes servers do so at each push.
+  /// with_ema() puts the averages into the model. Buffers are not averaged.
   double ema = 0;
   Allocator allocator = Allocator::arena;
-  observe::Sink* sink = nullptr;  // where worker 0's events go; outlives the trainer. null: progress on its stderr
-  collective::Group* layer_group = nullptr;  // over which layers are split (tensor); outlives the trainer
+  /// Receives worker 0's events; must outlive the trainer. null: progress is shown on worker 0's stderr.
+  observe::Sink* sink = nullptr;
+  /// The group over which layers are split (Tensor); must outlive the trainer.
+  collective::Group* layer_group = nullptr;
 };
 
 struct StepOptions {
-  /// Samples that the loss is the mean of. Slices of unequal size weigh as they have samples; all slices of a step must say theirs then.
-  /// 0: the share is the batch's own, or with a loop of your own equal for all slices.
+  /// The number of samples that the loss is the mean of, so that slices of unequal size get the right weight. Either all slices of a step set it, or
+  /// none. 0: the weight follows from the batch of the trainer's loop; in a loop of your own all slices weigh the same.
   double samples = 0;
 };
 
-/// What came of a step. In synchronous modes it is the same on all workers, so that they can decide alike.
+/// The result of a step. In synchronous modes all workers get the same, so they can make the same decisions from it.
 struct StepResult {
-  bool complete = false;    // false: this worker has more slices of the step to compute, and the rest says nothing yet
-  std::int64_t update = 0;  // number of this update, from 1, since the trainer was made
-  double loss = 0;          // of the whole batch, before the update; in asynchronous modes of this push's
-  std::optional<double> gradient_norm;  // before clipping; where clip_norm or non_finite ask for it
-  bool skipped = false;                 // a gradient was not finite, and no parameter was updated
+  /// False: this worker has more slices of this step to compute, and the other fields mean nothing yet.
+  bool complete = false;
+  std::int64_t update = 0;  // number of this update, counted from 1 since the trainer was made
+  double loss = 0;  // mean loss of the whole batch before the update; in asynchronous modes of this worker's batch
+  /// Norm of all gradients before clipping; set where clip_norm or non_finite needs it.
+  std::optional<double> gradient_norm;
+  bool skipped = false;  // true: a gradient was not finite, so no parameter was updated
 };
 
-/// Figures over a test set: means over its samples.
+/// Loss and metrics of a test set: means over its samples.
 struct Evaluation {
   double loss = 0;
   std::vector<std::pair<std::string, double>> metrics;
@@ -108,21 +116,23 @@ class Batches;
 template <class Set>
 constexpr bool kIsDataSet = std::is_base_of_v<data::DataSet, std::remove_cvref_t<Set>>;
 
-/// Trains a model. One thread. Throws Error (peer_lost: exit code 3; invalid, unsupported: 2). The constructor blocks until all workers have
-/// the parameters; step() of a step's last slice blocks until the update is done, at most job.step_timeout_s.
+/// Trains a model. One thread at a time may use it. Throws Error: invalid and unsupported for mistakes of the user, peer_lost when a process was
+/// lost. The constructor blocks until all workers have worker 0's parameters. step() blocks, after the last slice of a step, until the update is
+/// done, at most job.step_timeout_s.
 ///
-/// The trainer borrows the model: while it lives, the parameters are views of its memory. When it ends, every parameter gets memory of its own
-/// back, with its last value. A parameter belongs to the newest trainer that was made of it.
+/// The trainer borrows the model: while the trainer lives, the parameters are views of its memory. When it ends, every parameter gets memory of its
+/// own again, with its last value. If a second trainer is made of the same parameters, they belong to the second one.
 class Trainer {
  public:
-  /// net: a TORCH_MODULE holder or shared_ptr, of which a copy is kept; or a module itself, which must outlive the trainer. Worker 0's
-  /// parameters and buffers go to all. After every step `.grad()` of the parameters is undefined.
+  /// net: a TORCH_MODULE holder or shared_ptr, which is copied, or a module itself, which must outlive the trainer. All workers start with worker 0's
+  /// parameters and buffers. After every step the parameters' `.grad()` is undefined. `job` must outlive the trainer.
   template <class Net>
     requires(!std::is_same_v<std::remove_cvref_t<Net>, Model>)
   Trainer(job::Job& job, Net&& net, const strategy::Strategy& strategy, const Optimizer& optimizer,
           const TrainerOptions& options = {})
       : Trainer(job, model_of(std::forward<Net>(net)), strategy, std::optional(optimizer), options) {}
-  /// Without an optimizer: every worker keeps its own copy, average() leaves mean gradients, and the user's own torch::optim updates.
+  /// A trainer without an optimizer of Cohaul's: every worker keeps its own copy of the parameters, average() leaves the mean gradients in `.grad()`,
+  /// and the user's own torch::optim updates.
   template <class Net>
     requires(!std::is_same_v<std::remove_cvref_t<Net>, Model>)
   Trainer(job::Job& job, Net&& net, const strategy::Strategy& strategy, const TrainerOptions& options = {})
@@ -133,16 +143,16 @@ class Trainer {
   Trainer(Trainer&&) noexcept;
   Trainer& operator=(Trainer&&) noexcept;
 
-  /// The whole loop: for every batch, a step on its loss, and evaluations where FitOptions has them. Modules stay in training or evaluation mode, as
-  /// they are.
+  /// Runs a whole training loop: a step on the loss of every batch, with the evaluations and checkpoints that `options` ask for. Does not switch
+  /// modules between training and evaluation mode, except during an evaluation. Blocks until the loop has ended.
   void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
 
-  /// This worker's slices, until all steps are done. Each is answered by one step() or average(). A loop that is left early ends there: the next
-  /// one goes on after the last update. `set` outlives the loop.
+  /// Returns a range over the batches of this worker; each is one slice of a step. Every batch is answered by one call of step() or average(). A loop
+  /// that is left early is over; the next loop continues after the last update. `set` must outlive the loop.
   Batches batches(const data::DataSet& set, const FitOptions& options);
   Batches batches(const data::DataSet&& set,
-                  const FitOptions& options) = delete;  // the set would be gone before the loop
-  /// torch's own data sets are wrapped.
+                  const FitOptions& options) = delete;  // the set would be destroyed before the loop
+  /// These two explain by a compile error how torch's own data sets are passed.
   template <class Set>
     requires(!kIsDataSet<Set>)
   std::vector<data::Batch> batches(Set&&, const FitOptions&) {
@@ -155,72 +165,79 @@ class Trainer {
     static_assert(kIsDataSet<Set>, "wrap torch's own data sets: cohaul::TorchData data(std::move(set))");
   }
 
-  /// zero_grad, backward from this slice's share of the batch, and the update when the step's last slice is in. `loss` is the mean over the
-  /// slice. All workers call it equally often. If backward throws, the trainer can go on where nothing has gone to other workers yet;
-  /// otherwise it says so at its next use.
+  /// Clears the gradients, runs backward of this slice's loss, and makes the update after the last slice of the step. `loss` is the mean over the
+  /// slice's samples. All workers must call it equally often. If backward throws before anything has been sent to other workers, the trainer can
+  /// still be used; otherwise its next use throws.
   StepResult step(const at::Tensor& loss, const StepOptions& options = {});
-  /// Backward, and the mean gradient over all workers in `.grad()`, undefined where no worker has one. Only where the strategy can
-  /// (Capabilities::average), without an optimizer. The result is that of the mean gradient; the update is yours.
+  /// Does what step() does, but leaves the mean gradient over all workers in `.grad()` instead of updating; `.grad()` is undefined where no worker
+  /// had a gradient. Only for a trainer without an optimizer, under Single and AllReduce (Capabilities::average). StepResult describes the mean
+  /// gradient.
   StepResult average(const at::Tensor& loss, const StepOptions& options = {});
-  /// Ends the loop that is running for all workers (asynchronous modes): no further step is handed out. In synchronous modes all workers leave the
-  /// loop by themselves.
+  /// Asynchronous modes: ends the running loop for all workers; no further steps are handed out. In synchronous modes this worker leaves the loop,
+  /// and all workers must do so at the same step.
   void stop();
 
-  /// The one way to write parameters by hand: all workers call it between steps, f runs on worker 0, and the parameters it leaves are
-  /// everybody's, servers included; buffers too, but for those that are each worker's own. Blocks until they are. Optimizer state stays. Not within
-  /// an asynchronous loop.
+  /// Changes parameters by hand: f runs on worker 0, and all workers and servers get the parameters that it leaves, and the buffers unless they are
+  /// each worker's own. All workers call it between steps, and not within an asynchronous loop. Blocks until all have the new values. Optimizer state
+  /// is kept.
   void write(const std::function<void()>& f);
 
-  /// Calls f while the parameters are their moving averages (TrainerOptions::ema): evaluate() and save() in it are of those. Then the parameters are
-  /// back, bit for bit, also where f throws. All workers call it between steps, and f does the same at all of them; it neither trains nor writes
-  /// parameters (invalid). Before the first update averages and parameters are the same. Not within an asynchronous loop. Blocks as write() does.
+  /// Calls f while the model holds the moving averages (TrainerOptions::ema) instead of the parameters, so that evaluate() and save() within f use
+  /// them. Afterwards the parameters are back, bit for bit, also when f throws. All workers call it between steps, with an f that does the same at
+  /// all of them, and not within an asynchronous loop. f may neither train nor write parameters (invalid). Before the first update the averages equal
+  /// the parameters. Blocks as write() does.
   void with_ema(const std::function<void()>& f);
 
-  /// Sets learning rates by hand, from the next step on, until they are set again; the schedule goes on multiplying them. The first sets the
-  /// optimizer's own, which groups without a rate of their own follow; the second that of a group, from 0. All workers call it between the same
-  /// steps, or before step() within a loop; not within an asynchronous loop. Never blocks.
+  /// Sets a learning rate by hand, from the next step on until it is set again. The schedule continues to multiply it. The first form sets the
+  /// optimizer's rate, which also applies to groups without a rate of their own; the second sets the rate of one group, counted from 0. All workers
+  /// call it between the same steps or, within a loop, before the same step(); not within an asynchronous loop. Never blocks.
   void set_lr(double lr);
   void set_lr(std::size_t group, double lr);
 
-  /// Tells the schedule plateau the loss of an evaluation, in a loop of your own; fit() does so after each of its evaluations. The rates may fall with
-  /// the next step. All workers call it with the same loss, between the same steps. What it knows is in checkpoints. Never blocks.
+  /// Gives the schedule `plateau` the loss of an evaluation. Only a loop of your own calls it; fit() does so after each of its evaluations. The rates
+  /// may fall from the next step on. All workers call it with the same loss, between the same steps. Checkpoints keep the schedule's state. Never
+  /// blocks.
   void plateau(double loss);
 
-  /// Means over the test set, in evaluation mode, the same at all workers. All workers call it with the same set, loss and metrics; blocks until
-  /// all are through, at most job.step_timeout_s longer than this one. Each computes a part of the batches, and the sums have the same bits for any
-  /// number of workers; where floating-point buffers are each worker's own, and within an asynchronous loop, worker 0 computes all. A batch's random numbers are functions of seed and batch; LibTorch's own go on afterwards as if none had been drawn. Modules return to the
-  /// mode that each of them had.
+  /// Returns the mean loss and metrics over a test set, computed in evaluation mode; all workers get the same values. All workers call it with the
+  /// same set, loss and metrics. Blocks until all have finished, at most job.step_timeout_s longer than this worker needs.
+  /// Each worker computes a part of the batches, and the sums have the same bits for any number of workers. Worker 0 computes all of them within an
+  /// asynchronous loop, and where floating-point buffers are each worker's own. The random numbers of a batch depend on seed and batch alone, and
+  /// LibTorch's generator is restored afterwards, as is the mode of each module.
   Evaluation evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics = {},
                       std::int64_t batch = 500);
 
-  /// Copies of the parameters as they are after the last update, whole. All workers call it where layers are split.
+  /// Returns copies of the whole parameters, as they are after the last update. Where layers are split, all workers must call it.
   NamedTensors parameters();
-  /// Worker 0 writes a safetensors file of parameters and buffers; all workers call it.
+  /// Writes parameters and buffers into a safetensors file, on worker 0. All workers call it.
   void save(const std::string& path);
 
-  /// Writes a checkpoint into the folder, which is made: parameters, optimizer state, worker 0's buffers, where the loop is, the values and random
-  /// generators of all workers; and the same of the job's other trainers that live, which must be between steps too. All workers call it between the
-  /// same two steps, not within an asynchronous loop (there FitOptions::checkpoint writes them). Blocks until it is on the disk. Without an optimizer
-  /// the parameters must be the same at all workers (invalid), and the state of your own is a value(). If it cannot be written, or another
-  /// job writes into the folder (invalid), older ones stay and the trainer can go on.
+  /// Writes a checkpoint into the folder, which is created if needed, and blocks until it is on the disk. It has the parameters, the optimizer state,
+  /// worker 0's buffers, the position in the loop, and the values and random generators of all workers. It includes the other living trainers of the
+  /// job, which must be between steps too. All workers call it between the same two steps; within an asynchronous loop FitOptions::checkpoint must be
+  /// used instead. Without an optimizer the parameters must be the same at all workers (invalid), and you keep the state of your own optimizer in a
+  /// value(). If the checkpoint cannot be written, or another job writes into the folder (invalid), older checkpoints stay and the trainer can still
+  /// be used.
   void save_checkpoint(const std::string& folder);
-  /// Before the first step and loop: goes on from the newest good checkpoint in the folder, or from the one that `folder` is. All workers call it, with
-  /// any number of workers and servers, under any strategy; so does each trainer that the checkpoint is of. Then the program runs as it did: a loop that had ended yields no
-  /// batch, the one that was broken goes on where it was. A loop of your own begins at the update that resume() returns, and brings its samples and
-  /// random numbers to that point itself. Returns the updates that had been done; 0: there is no good checkpoint, and nothing has
-  /// changed. invalid: the checkpoint is of another model, optimizer, seed, number of slices or data.
+  /// Continues from a checkpoint: the newest good one in the folder, or the one that `folder` itself is. It is called before the first step and loop,
+  /// by all workers, and for each trainer that the checkpoint contains. The number of workers and servers and the strategy may differ from those
+  /// before. Then the program runs the same code as at first: a loop that had ended yields no batch, and the loop that was interrupted continues
+  /// where it was. A loop of your own must itself skip to the update that resume() returns, with its samples and random numbers.
+  /// Returns the number of updates that had been done; 0: there is no good checkpoint, and nothing has changed. Throws invalid where the checkpoint
+  /// is of another model, optimizer, seed, number of slices or data set.
   std::int64_t resume(const std::string& folder);
 
-  /// A text of the program's own, or any bytes, "" at first, that checkpoints keep: resume() gives each worker its own where there are as many as there
-  /// were, and else all of them worker 0's. The reference stays valid as long as the trainer. invalid: a name that begins with "fit.".
+  /// Returns a text (or any bytes) of the program's own by its name; it is "" at first, and checkpoints keep it. After resume() each worker has its
+  /// own value again if the number of workers is the same, otherwise all workers have worker 0's. The reference is valid while the trainer lives.
+  /// Throws invalid for a name that begins with "fit.".
   std::string& value(const std::string& name);
 
   strategy::Engine& engine();
-  /// Updates done so far, over all workers; those before a resume() included.
+  /// Returns the number of updates so far, over all workers, including those before a resume().
   std::int64_t steps_done() const;
   const StepTimes& times() const;
-  /// Blocks until all workers are here, says goodbye to servers and peers, and gives the model its memory back; nothing can be trained
-  /// afterwards. The job's close() does it, if nobody did.
+  /// Ends the training: blocks until all workers have called it, disconnects from servers and other workers, and gives the model memory of its own
+  /// again. The trainer cannot be used afterwards. The job's close() calls it if the program has not.
   void close();
 
  private:
@@ -229,7 +246,8 @@ class Trainer {
   std::shared_ptr<Run> run_;
 };
 
-/// A range of batches for one loop; ends by itself in every mode. Leaving it early, also by an exception, ends the loop.
+/// The batches of one loop, as a range for `for`. It ends by itself in every mode. Its destructor ends the loop, also after a `break` or an
+/// exception.
 class Batches {
  public:
   class iterator {
@@ -263,7 +281,7 @@ class Batches {
   Batches(std::shared_ptr<Trainer::Run> run, std::int64_t loop) : run_(std::move(run)), loop_(loop) {}
   std::optional<data::Batch> next();
   std::shared_ptr<Trainer::Run> run_;
-  std::int64_t loop_;  // its number: a newer loop ends it
+  std::int64_t loop_;  // the loop's number: beginning a newer loop ends this one
 };
 
 }  // namespace cohaul::train

@@ -1,4 +1,4 @@
-// Checkpoints of a trainer: written between steps, and gone on from.
+// Checkpoints of a trainer: how they are written between steps.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
@@ -19,7 +19,7 @@
 #include "cohaul/train/weights.h"
 
 namespace cohaul::train {
-/// Worker 0's outcome, which all hear.
+/// Returns worker 0's outcome at all workers.
 Status Trainer::Run::agree(const std::string& key, const Status& mine) {
   if (job_.rank() != 0) return hear(0, key).status();
   COHAUL_TRY(say(key, mine.ok() ? Result<std::string>(std::string()) : mine));
@@ -56,12 +56,13 @@ checkpoint::Manifest Trainer::Run::manifest() const {
             .last = loop_.last(),
             .running = loop_.running(),
             .facts = loop_.facts()};
-  if (resumed_ && loop_.number() < resumed_->number) m.loop = *resumed_;  // this run has not come back to it yet
+  // This run has not reached that loop again yet.
+  if (resumed_ && loop_.number() < resumed_->number) m.loop = *resumed_;
   m.parameters = model_->entries();
   return m;
 }
 
-/// Without an optimizer: the parameters, which the program updates, as pieces of a flat area. count: of their updates.
+/// Returns the parameters as pieces of a flat area, for a trainer without an optimizer. count: set to the number of their updates.
 std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::int64_t& count) const {
   const update::Layout& layout = model_->layout();
   std::vector<update::StatePiece> pieces;
@@ -79,7 +80,7 @@ std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::in
   return pieces;
 }
 
-/// They are the same at all workers: worker 0 has them.
+/// Copies the parameters of a trainer without an optimizer. They are the same at all workers, so worker 0 does.
 Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
   std::vector<checkpoint::FileImage> images;
   if (job_.rank() != 0) return images;
@@ -93,7 +94,7 @@ Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
   return images;
 }
 
-/// What this worker writes of the part; servers copy theirs.
+/// Copies what this worker writes of the part. Servers copy what they keep.
 Status Trainer::Run::copy_mine(CheckpointPart& part) {
   COHAUL_ASSIGN(part.images,
                 optimizer_ ? engine_->save(copies_, part.folder, server_key(part.key)) : copy_own_parameters());
@@ -114,7 +115,7 @@ Status Trainer::Run::copy_mine(CheckpointPart& part) {
   return add(checkpoint::kBestName, best_);
 }
 
-/// Nobody else's checkpoints are among this trainer's: a later run could not tell which to go on from.
+/// Checks that the folder has no other run's or trainer's checkpoints, since a later run could not tell from which to continue.
 Status Trainer::Run::expect_own_folder(const std::string& folder) {
   if (own_folder_ == folder) return {};
   for (const std::int64_t updates : checkpoint::list(folder)) {
@@ -133,7 +134,7 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) {
   return {};
 }
 
-/// Worker 0 holds the folder until the trainer ends, or takes another one.
+/// Locks the folder at worker 0, until the trainer ends or takes another folder.
 Status Trainer::Run::hold(const std::string& folder) {
   if (job_.rank() != 0 || (lock_ && lock_->folder() == folder)) return {};
   COHAUL_ASSIGN(lock_, checkpoint::FolderLock::take(folder));
@@ -141,8 +142,8 @@ Status Trainer::Run::hold(const std::string& folder) {
   return {};
 }
 
-/// Worker 0 says whether it may write into the folder (`mine`). Where it has just taken it, all prove that they see the same one. Errors: at all
-/// workers alike.
+/// Lets all workers agree on the folder. mine: at worker 0, whether it may write into it. If worker 0 has just locked it, the others check that they
+/// see the same folder. Errors: the same at all workers.
 Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& folder, const Status& mine) {
   std::string mark = std::exchange(new_mark_, {});
   if (job_.rank() == 0) {
@@ -164,11 +165,11 @@ Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& 
     if (shared.ok()) shared = seen;
   }
   if (shared.ok() && optimizer_) shared = engine_->look(folder, mark);
-  if (!shared.ok()) lock_.reset();  // to be proven again
+  if (!shared.ok()) lock_.reset();  // it must be checked again
   return agree(key + "/shared", shared);
 }
 
-/// This trainer's part of the checkpoint that another one writes into `folder`, of all workers.
+/// Copies this trainer's part, at all workers, of the checkpoint that another trainer writes into `folder`.
 Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, bool at_rest) {
   part.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
   part.folder = folder + "/" + checkpoint::trainer_name(number_);
@@ -187,7 +188,8 @@ Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, 
   return part.copied.code() == Code::peer_lost ? part.copied : Status();
 }
 
-/// The parts of all trainers, as they are between these two steps. at_rest: all workers are here, and have agreed when it returns.
+/// Copies the parts of all trainers, which are between the same two steps. at_rest: all workers have met; when it returns, they have agreed on the
+/// result.
 Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
   CheckpointPart& whole = plan.whole;
   whole.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
@@ -204,11 +206,11 @@ Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
   for (Run* other : others_) COHAUL_TRY(other->copy_part(plan.parts.emplace_back(), whole.folder, at_rest));
   whole.copied = copy_mine(whole);
   if (whole.copied.code() == Code::peer_lost) return whole.copied;
-  // A worker that goes on would change what servers have not copied, and other workers have not counted.
+  // If a worker went on now, it would change what servers have not copied yet and other workers have not counted.
   return at_rest ? meetings_.meet("save_checkpoint()", asynchronous() ? 0 : done_) : Status();
 }
 
-/// What all workers must agree on before they write.
+/// Returns the facts that all workers must have alike before they write.
 std::string Trainer::Run::checkpoint_facts() {
   std::string numbers, hashes;
   for (const Run* other : others_) numbers += "," + std::to_string(other->number_);
@@ -222,10 +224,10 @@ std::string Trainer::Run::checkpoint_facts() {
   return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
 }
 
-/// Returns when all is copied; it is written meanwhile. Workers need not meet for it where each has all that it copies, and steps are counted alike.
-/// Errors: what the disk says, at all workers alike; or peer_lost.
+/// Begins a checkpoint: returns when everything is copied, and writes it in the background. Workers meet only where they do not have all that they
+/// copy, or do not count steps alike. Errors: those of the disk, the same at all workers; or peer_lost.
 Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep, Wait wait) {
-  (void)finish_checkpoint().ok();  // the one before
+  (void)finish_checkpoint().ok();  // the checkpoint before
   checkpoint_begun_ = steady_clock().now();
   note_operation("copy for a checkpoint after step", done_);
   others_ = living_trainers(job_);
@@ -253,7 +255,7 @@ Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep, Wait 
   return copied;
 }
 
-/// Blocks until the checkpoint that is being written is on the disk. Returns, at worker 0, what became of it.
+/// Blocks until the checkpoint that is being written is on the disk. Returns its outcome at worker 0.
 Status Trainer::Run::finish_checkpoint() {
   if (!writer_.is_writing()) return {};
   const WrittenCheckpoint written = writer_.finish();
@@ -266,7 +268,7 @@ Status Trainer::Run::finish_checkpoint() {
   return written.status;
 }
 
-/// Blocks until it is on the disk. Errors: as begin_checkpoint()'s.
+/// Writes a checkpoint, and blocks until it is on the disk. Errors: those of begin_checkpoint().
 Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
   COHAUL_TRY(begin_checkpoint(folder, keep, Wait::yes));
   note_operation("write a checkpoint after step", done_);
@@ -286,9 +288,9 @@ void Trainer::Run::save_checkpoint(const std::string& folder) {
   or_throw(written);
 }
 
-// ---- of a loop
+// ---- checkpoints of a loop
 
-/// What the disk says is reported, and training goes on.
+/// Writes a checkpoint of the loop. An error of the disk is reported, and training goes on.
 Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait wait) {
   expect_checkpoints();
   if (requests_) requests_->checkpoint_begins();
@@ -301,7 +303,7 @@ Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait w
   throw Error(written);
 }
 
-/// Whether the loop that runs has checkpoints.
+/// Returns whether the current loop writes checkpoints.
 bool Trainer::Run::takes_checkpoints() const {
   return loop_.running() && !loop_.options().checkpoint.folder.empty() && !somebody_left_;
 }
@@ -314,7 +316,7 @@ void Trainer::Run::begin_checkpoints() {
   if (takes_checkpoints()) {
     const std::string folder = absolute_path(loop_.options().checkpoint.folder);
     const Status held = hold(folder);
-    // A disk that cannot be written is told with each checkpoint, and may be mended.
+    // If the disk cannot be written, that is reported with each checkpoint, because it may be repaired meanwhile.
     or_throw(agree_on_folder(meetings_.group() + "/folder/" + std::to_string(checkpoints_++), folder,
                              held.code() == Code::unavailable ? invalid(held.message()) : Status()));
   }
@@ -322,7 +324,7 @@ void Trainer::Run::begin_checkpoints() {
   requests_.emplace(takes_checkpoints());
 }
 
-/// What this worker's end of a step, or of a round, says.
+/// Returns the request that this worker sends with its end of a step or round.
 std::uint8_t Trainer::Run::request() {
   const std::uint8_t pending = requests_ && loop_.running() ? requests_->pending() : 0;
   if (takes_checkpoints()) {
@@ -337,14 +339,15 @@ std::uint8_t Trainer::Run::request() {
   return 0;
 }
 
-/// After a step that all workers count alike, when the program has done with it what it wanted.
+/// Writes a checkpoint if one is due. Called between steps that all workers count alike, when the program has finished its work on the last one.
 void Trainer::Run::checkpoint_if_due() {
   if (writer_.is_done()) (void)finish_checkpoint().ok();
   const std::optional<std::uint8_t> request = std::exchange(finished_step_, std::nullopt);
   if (!request || !takes_checkpoints()) return;
   const CheckpointOptions options = loop_.options().checkpoint;
   const bool by_count = options.every > 0 && (done_ - loop_.first()) % options.every == 0;
-  const bool due = done_ < loop_.last() && (by_count || *request != 0);  // the end of the loop writes one anyhow
+  // One is written at the end of the loop anyway.
+  const bool due = done_ < loop_.last() && (by_count || *request != 0);
   if (!due && !job::is_stop(*request)) return;
   const Status written = checkpoint_of_loop(options, job::is_stop(*request) ? Wait::yes : Wait::no);
   if (job::is_stop(*request)) stop_for(*request, absolute_path(options.folder), written);
@@ -352,11 +355,12 @@ void Trainer::Run::checkpoint_if_due() {
 
 // ---- rounds of asynchronous loops
 
-// What a worker says at the end of a round, but for its request.
+// A worker's texts at the end of a round, other than a request.
 constexpr const char *kLeft = "left", *kStopped = "stopped";
 
-/// Workers of an asynchronous loop count no steps alike. So it is cut into rounds, each a loop of the engine's: at the end of one everything is at
-/// rest, all workers meet, and a checkpoint may be written. A request ends the round for all.
+/// Returns whether the loop has rounds. Workers of an asynchronous loop do not count the same steps, so with checkpoints the loop is cut into rounds,
+/// each a loop of the engine. At the end of a round no step is under way, all workers meet, and a checkpoint may be written. A request ends the round
+/// for all.
 bool Trainer::Run::has_rounds() const { return asynchronous() && takes_checkpoints(); }
 
 void Trainer::Run::begin_round() {
@@ -369,7 +373,7 @@ std::string Trainer::Run::round_key(int worker) const {
   return meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(worker);
 }
 
-/// Blocks until all workers that are in the loop are at the end of the round.
+/// Blocks until all workers of the loop are at the end of the round.
 Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
   or_throw(say(round_key(job_.rank()), mine));
   Round round;
@@ -385,7 +389,7 @@ Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
   return round;
 }
 
-/// Asynchronous modes: the updates of all workers, who are at rest.
+/// Asynchronous modes: counts the updates of all workers, when no step is under way.
 Status Trainer::Run::count_all() {
   if (!asynchronous()) return {};
   COHAUL_TRY(engine_->leave_loop(false, false));
@@ -393,12 +397,12 @@ Status Trainer::Run::count_all() {
   return {};
 }
 
-/// The engine has no step more of the round. Returns whether the loop has.
+/// Goes on to the next round, when the engine has no step of this one left. Returns whether the loop has one.
 bool Trainer::Run::next_round() {
   if (!has_rounds()) return false;
   const CheckpointOptions options = loop_.options().checkpoint;
   const Round round = meet_round(std::to_string(request()));
-  if (somebody_left_) {  // without it there is no checkpoint
+  if (somebody_left_) {  // without that worker no checkpoint is possible
     requests_.emplace(false);
     job::Requests::suffer();
   }
@@ -412,7 +416,7 @@ bool Trainer::Run::next_round() {
   return true;
 }
 
-/// This worker leaves the loop. stop: so do all, and come here.
+/// Leaves the loop. stop: all workers leave it, and meet here.
 void Trainer::Run::leave_round(bool stop) {
   if (stop) (void)meet_round(kStopped);
   else or_throw(say(round_key(job_.rank()), std::string(kLeft)));
@@ -427,13 +431,13 @@ void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, con
   requests_.reset();
   telling_.end_loop(done_ - loop_.start());
   loop_.end();
-  or_throw(close());  // here, where all workers are
+  or_throw(close());  // all workers are here
   if (job_.rank() == 0 && job_.options().launched)
     or_throw(job_.set(job::kStoppedKey, std::to_string(request) + " " + what));
   throw Stopped(what, request);
 }
 
-/// The loop is over. A stop that came after its last step began is no loop's any more.
+/// Ends requests of the loop. A request to stop that came after its last step began ends the process, since no loop takes it.
 void Trainer::Run::end_requests() {
   requests_.reset();
   job::Requests::suffer();

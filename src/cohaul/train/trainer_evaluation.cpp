@@ -1,4 +1,4 @@
-// Evaluation: every worker computes a part of the test set, and all add the same numbers in the same order.
+// Evaluation: every worker computes a part of the test set, and all workers add the same sums in the same order.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
@@ -14,11 +14,11 @@
 namespace cohaul::train {
 namespace {
 
-// So many sums at most go from a worker to the others: consecutive batches are added before.
+// The most sums that a worker sends to the others; consecutive batches are added before.
 constexpr std::int64_t kSumsMax = 8192;
 constexpr std::uint64_t kEvaluationSeed = 0x6576616c;
 
-/// LibTorch's random numbers go on afterwards as if nothing had been drawn.
+/// Restores LibTorch's random generator when it is destroyed.
 class KeepGenerator {
  public:
   KeepGenerator() : generator_(at::detail::getDefaultCPUGenerator()), state_(generator_.get_state()) {}
@@ -38,7 +38,7 @@ bool has_floating_buffers(const Model& model) {
 
 }  // namespace
 
-/// Batches [first, last) of the test set, counted in batches: the sums of the loss and of each metric over their samples.
+/// Returns the sums of the loss and of each metric over the samples of the test set's batches [first, last).
 std::vector<double> Trainer::Run::evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                                    std::int64_t batch, std::int64_t first, std::int64_t last) {
   std::vector<double> sums(1 + metrics.size());
@@ -55,7 +55,7 @@ std::vector<double> Trainer::Run::evaluate_batches(const data::DataSet& set, con
   return sums;
 }
 
-/// What each worker has, one after the other, at all of them.
+/// Returns, at all workers, the values of each worker, one after the other.
 std::vector<double> Trainer::Run::gather(const std::string& key, const std::vector<double>& mine) {
   std::vector<double> all;
   const auto* bytes = reinterpret_cast<const char*>(mine.data());
@@ -81,7 +81,8 @@ Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, co
   // Batches are added in spans of the same length for any number of workers, so the sums have the same bits.
   const std::int64_t span = std::max<std::int64_t>(1, (batches + kSumsMax - 1) / kSumsMax);
   const std::int64_t spans = (batches + span - 1) / span;
-  // Split layers need every worker for every batch. Buffers, and parameters within an asynchronous loop, are each worker's own: worker 0's count.
+  // Split layers need every worker for every batch. Buffers, and parameters within an asynchronous loop, may differ between workers; then worker 0's
+  // are used.
   const bool split = !model_->model().split.empty();
   const bool own_buffers = has_floating_buffers(model_->model()) && !model_->layout().has_buffers();
   const bool own = own_buffers || (loop_.running() && asynchronous());

@@ -1,4 +1,4 @@
-// The whole loop, with evaluations in its middle: when to stop, and which parameters stay.
+// Trainer::fit(): the loop with its evaluations: when to stop, and which parameters to keep.
 
 #include <algorithm>
 #include <charconv>
@@ -11,7 +11,7 @@
 namespace cohaul::train {
 namespace {
 
-// What fit() knows of its evaluations, among the values of a checkpoint.
+// Names of the values in which fit() keeps the state of its evaluations, so that checkpoints have it.
 constexpr const char *kLoop = "fit.loop", *kDone = "fit.evaluated", *kBest = "fit.best", *kBestLoss = "fit.best_loss",
                      *kWorse = "fit.worse";
 
@@ -56,7 +56,7 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
   if (evaluates) expect_evaluations(options);
   const std::int64_t loop = begin_loop(set, options);
   if (evaluates) begin_evaluations();
-  // A checkpoint of a step is older than the step's evaluation, which may take long.
+  // A checkpoint after a step is made before the step's evaluation, which may take long. So a resumed run may have to evaluate first.
   bool goes_on = !evaluates || !evaluation_is_due(e) || evaluate_and_judge(e, loss);
   while (goes_on) {
     const std::optional<data::Batch> batch = next_batch(loop);
@@ -74,13 +74,13 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
 }
 
 void Trainer::Run::begin_evaluations() {
-  if (number<std::int64_t>(values_, kLoop, 0) >= loop_.number()) return;  // gone on from
+  if (number<std::int64_t>(values_, kLoop, 0) >= loop_.number()) return;  // the loop continues from a checkpoint
   std::erase_if(values_, [](const auto& v) { return v.first.starts_with(kFitValues) && v.first != kPlateau; });
   values_[kLoop] = std::to_string(loop_.number());
   best_.clear();
 }
 
-/// After the last update, which is not evaluated yet.
+/// Returns whether the last update has still to be evaluated.
 bool Trainer::Run::evaluation_is_due(const EvaluationOptions& e) const {
   const std::int64_t done = done_ - loop_.first();
   if (number<std::int64_t>(values_, kLoop, 0) != loop_.number() || done <= 0) return false;
@@ -90,7 +90,7 @@ bool Trainer::Run::evaluation_is_due(const EvaluationOptions& e) const {
 
 double Trainer::Run::best_loss() const { return number(values_, kBestLoss, std::numeric_limits<double>::infinity()); }
 
-/// Returns whether training goes on. The same at all workers, as the evaluation is.
+/// Evaluates, and returns whether training goes on. All workers get the same result.
 bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& loss) {
   double now = 0;
   NamedTensors copy;
@@ -122,7 +122,7 @@ bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& lo
   return false;
 }
 
-/// Parameters and buffers.
+/// Returns copies of parameters and buffers.
 NamedTensors Trainer::Run::copy_of_all() {
   NamedTensors out = parameters();
   for (const auto& [name, t] : model_->model().buffers)
@@ -130,7 +130,7 @@ NamedTensors Trainer::Run::copy_of_all() {
   return out;
 }
 
-/// The model gets the parameters and buffers of this loop's best evaluation. averages: it was of those.
+/// Gives the model the parameters and buffers of this loop's best evaluation. averages: the evaluation was of the moving averages.
 void Trainer::Run::restore_best(std::int64_t loop, bool averages) {
   const auto best = number<std::int64_t>(values_, kBest, 0);
   if (number<std::int64_t>(values_, kLoop, 0) != loop || best == 0 || (best == done_ && !averages)) return;

@@ -1,4 +1,4 @@
-// The parameters between steps: written by hand, saved, and the mean gradients of average().
+// The parameters between steps: changes by the user, write(), with_ema(), save(), and the mean gradients of average().
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_strided.h>
@@ -14,7 +14,7 @@
 
 namespace cohaul::train {
 
-/// Before a step: what the user has done to the parameters since the last one.
+/// Follows, or refuses, what the user has done to the parameters since the last step.
 void Trainer::Run::follow_changes() {
   const BorrowedModel::Change change = or_throw(model_->look());
   if (!change.any()) return;
@@ -36,7 +36,7 @@ void Trainer::Run::follow_changes() {
   spread_parameters(Spread::equal);
 }
 
-/// All workers have replaced parameters, as torch::load does, by equal ones.
+/// Checks that all workers have replaced parameters, as torch::load does, by equal ones.
 void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
   const std::string facts =
       "the parameters' hash=" + sha256(or_throw(whole_parameters(model_->model(), nullptr))) + "\n";
@@ -46,7 +46,7 @@ void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
                        "must load the same"));
 }
 
-/// Worker 0's parameters are everybody's.
+/// Gives worker 0's parameters to all workers.
 void Trainer::Run::spread_parameters(Spread what) {
   if (!optimizer_ && job_.rank() == 0) model_->copy_to(engine_->exchange().parameters());
   if (job_.rank() == 0 && what == Spread::changed) buffers_->put();
@@ -56,12 +56,12 @@ void Trainer::Run::spread_parameters(Spread what) {
     buffers_->take();
   }
   if (!optimizer_) model_->copy_from(engine_->exchange().parameters());
-  // Where all had them already, a loss that was computed from them is still good.
+  // If all workers had them already, a loss that was computed from them can still be used.
   if (optimizer_ && what == Spread::changed) model_->updated([](std::int32_t) { return true; });
   if (optimizer_) model_->settled();
 }
 
-/// Worker 0's buffers that the exchange does not carry.
+/// Gives all workers worker 0's values of the buffers that the exchange does not carry.
 void Trainer::Run::share_counters() {
   if (job_.world() == 1 || buffers_->counter_facts().empty()) return;
   const std::string key = meetings_.group() + "/counters/" + std::to_string(writes_++);
@@ -92,7 +92,7 @@ void Trainer::Run::write(const std::function<void()>& f) {
   spread_parameters(Spread::changed);
 }
 
-/// Averages and parameters swap places, at all workers.
+/// Swaps averages and parameters at all workers.
 void Trainer::Run::swap_averages() {
   const auto meet = [this] { return meetings_.meet("with_ema()", done_); };
   or_throw(meet());
@@ -118,7 +118,7 @@ void Trainer::Run::with_ema(const std::function<void()>& f) {
   try {
     f();
   } catch (...) {
-    // What was wrong in f is told, also where the way back fails.
+    // The error of f is reported, even if swapping back fails.
     try {
       if (broken_.ok()) swap_averages();
     } catch (const Error& e) {
@@ -135,7 +135,7 @@ void Trainer::Run::with_ema(const std::function<void()>& f) {
   swap_averages();
 }
 
-/// That the parameters are not averages.
+/// Throws invalid if the parameters are averages at the moment.
 void Trainer::Run::expect_own_values(const std::string& call) const {
   if (averaged_)
     throw Error(invalid(call + " within with_ema(f): the parameters are averages there; f evaluates and saves"));
@@ -202,7 +202,7 @@ void Trainer::Run::save(const std::string& path) {
   if (job_.rank() == 0) or_throw(train::save(path, whole, model_->model().buffers));
 }
 
-/// The exchange has put the mean gradients where parameters would be; each goes to `.grad` where some worker had one.
+/// Copies the mean gradients, which the exchange has put in place of the parameters, to `.grad` of each parameter for which a worker had a gradient.
 void Trainer::Run::leave_mean_gradients() {
   const std::vector<at::Tensor>& parameters = reducer_->parameters();
   std::vector<float> present(parameters.size());

@@ -1,4 +1,4 @@
-// Going on from a checkpoint.
+// Trainer::resume(): continuing from a checkpoint.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/empty.h>
@@ -36,7 +36,7 @@ std::string absolute_path(const std::string& path) {
   return std::filesystem::absolute(path, ignored).lexically_normal().string();
 }
 
-/// The checkpoint's folder, or its part of this trainer, the same at all workers; empty: there is none.
+/// Returns the checkpoint's folder, or the folder of this trainer's part in it, the same at all workers; empty if there is none.
 std::string Trainer::Run::find_checkpoint(const std::string& folder) {
   const std::string key = meetings_.group() + "/resume/" + std::to_string(checkpoints_++);
   if (job_.rank() != 0) return or_throw(hear(0, key));
@@ -96,7 +96,7 @@ void Trainer::Run::load_best(const checkpoint::Manifest& saved, const std::strin
   or_throw(load_tensors(best_, path + "/" + checkpoint::kBestName));
 }
 
-/// All workers call it.
+/// Restores parameters and optimizer state. All workers call it.
 Status Trainer::Run::restore_parameters(const std::string& path, std::int64_t updates) {
   const auto meet = [&] { return meetings_.meet("resume()", done_); };
   if (optimizer_) return engine_->restore(path, updates, meet, soon()).context(path);
@@ -112,12 +112,11 @@ Status Trainer::Run::restore_parameters(const std::string& path, std::int64_t up
   return meet();
 }
 
-/// The values of the program, and the random generator where there are as many workers as there were: with another number, worker 0's values are
-/// everybody's.
+/// Restores the program's values, and the random generator if the number of workers is the same. If it is not, all workers get worker 0's values.
 void Trainer::Run::restore_worker(const checkpoint::Manifest& saved, const std::string& path) {
   const bool as_many = saved.workers == job_.world();
   const checkpoint::WorkerState state = or_throw(checkpoint::read_worker(path, as_many ? job_.rank() : 0));
-  for (auto& [name, value] : values_) value.clear();  // references to values stay valid
+  for (auto& [name, value] : values_) value.clear();  // cleared, not erased, so that references to values stay valid
   for (const auto& [name, value] : state.values) values_[name] = value;
   if (!as_many) return;
   at::Generator generator = at::detail::getDefaultCPUGenerator();
@@ -141,7 +140,8 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   const checkpoint::Manifest saved = or_throw(checkpoint::read_manifest(path));
   expect_fits(saved, path);
   if (optimizer_)
-    follow_changes();  // what the program has loaded before gives way to the checkpoint, and does not come after it
+    // Parameters that the program has loaded before are replaced by the checkpoint's, not the other way round.
+    follow_changes();
   or_throw(restore_parameters(path, saved.updates));
   if (!model_->buffers().empty()) or_throw(load_tensors(model_->buffers(), path + "/" + checkpoint::kBuffersName));
   buffers_->remember();
@@ -156,7 +156,7 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
   return done_;
 }
 
-/// After a loop was begun: whether the run that is gone on from had done it, or a part of it.
+/// Called when a loop has begun: moves it to the place where the checkpoint was, if the former run had done it or a part of it.
 void Trainer::Run::go_on_with_loop() {
   if (!resumed_ || loop_.number() > resumed_->number) return;
   if (loop_.number() < resumed_->number) return loop_.go_on(done_, done_, true);

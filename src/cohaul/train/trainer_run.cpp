@@ -13,7 +13,7 @@
 
 namespace cohaul::train {
 
-/// Ends a run when the job drops it, so that nothing of it outlives the job.
+/// Ends a trainer when the job is closed, so that nothing of it outlives the job.
 struct Trainer::Run::EndsWithJob {
   std::weak_ptr<Run> run;
   explicit EndsWithJob(std::weak_ptr<Run> r) : run(std::move(r)) {}
@@ -23,7 +23,7 @@ struct Trainer::Run::EndsWithJob {
   EndsWithJob(const EndsWithJob&) = delete;
 };
 
-/// By job. Jobs of one process may be on several threads.
+/// The living trainers by job. A mutex is needed because jobs of one process may be on several threads.
 struct Trainer::Run::Living {
   std::mutex mutex;
   std::map<const job::Job*, std::vector<Run*>> runs;
@@ -77,7 +77,7 @@ std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, con
   return run;
 }
 
-/// A layer of the whole batch needs every worker once for each step.
+/// Refuses a model with a layer of the whole batch unless every worker has one slice of each step.
 void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) const {
   const bool one_each = options_.slices == 0 || options_.slices == job_.world();
   if (one_each && !strategy::is_asynchronous(strategy) && !std::holds_alternative<strategy::Tensor>(strategy)) return;
@@ -87,7 +87,7 @@ void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) con
       std::to_string(job_.world()) + ")"));
 }
 
-/// Nobody knows a whole gradient where steps are single workers', or each worker has a part of the model.
+/// Refuses watch_gradients where no worker has a whole gradient: in asynchronous modes, and where each worker has a part of the model.
 void Trainer::Run::expect_watchable(const strategy::Strategy& strategy) const {
   if (options_.watch_gradients < 0)
     throw Error(invalid("TrainerOptions::watch_gradients is " + std::to_string(options_.watch_gradients) +
@@ -147,7 +147,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
                    several);
 }
 
-/// Where split layers lie in the whole ones. Of what is not split worker 0 writes the checkpoints.
+/// Returns the positions of this worker's parts in the whole parameters. Worker 0 writes parameters that are not split into checkpoints.
 std::vector<strategy::Place> Trainer::Run::places() const {
   std::vector<strategy::Place> out;
   const Model& model = model_->model();
@@ -162,13 +162,13 @@ std::vector<strategy::Place> Trainer::Run::places() const {
   return out;
 }
 
-/// Where a step has one slice, and in asynchronous modes, buffers stay where they are.
+/// Returns what happens to buffers. They stay as they are where a step has one slice, and in asynchronous modes.
 Buffers Trainer::Run::buffers_policy(const strategy::Strategy& strategy) const {
   const bool alone = job_.world() == 1 || std::holds_alternative<strategy::Tensor>(strategy);
   return strategy::is_asynchronous(strategy) || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
 }
 
-/// Sums of slices that a worker may send in one step, whichever slices it has.
+/// Returns the largest number of parts that a worker may have in a step, whichever its slices are.
 std::size_t Trainer::Run::parts_max() const {
   std::size_t most = 1;
   for (int w = 0; w < job_.world() && options_.slices >= job_.world(); ++w)
@@ -176,7 +176,7 @@ std::size_t Trainer::Run::parts_max() const {
   return most;
 }
 
-/// Worker 0's parameters and buffers go to all, but for layers of which each worker has its own part.
+/// Gives worker 0's parameters and buffers to all workers, except layers of which each worker has a part.
 void Trainer::Run::share_first_parameters() {
   update::Exchange& exchange = engine_->exchange();
   const update::Layout& layout = model_->layout();
@@ -201,7 +201,7 @@ void Trainer::Run::share_first_parameters() {
 
 Trainer::Run::~Run() { end(); }
 
-// What others still need of this process was sent at the end of the last step.
+// Sends nothing: everything that others need of this process was sent at the end of the last step.
 void Trainer::Run::end() {
   if (std::exchange(ended_, true)) return;
   (void)finish_checkpoint().ok();
@@ -249,7 +249,7 @@ Status Trainer::Run::say(const std::string& key, const Result<std::string>& what
   return job_.set(key, what.ok() ? "=" + *what : "!" + what.status().message());
 }
 
-/// Blocks until the worker has said it. invalid: what went wrong there.
+/// Blocks until the worker has said something under the key, and returns it. invalid: the error that it reported.
 Result<std::string> Trainer::Run::hear(int worker, const std::string& key) {
   Result<std::string> said = job_.get_from(worker, key, soon());
   if (!said.ok()) return said;
@@ -284,7 +284,7 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   expect_own_values("a loop");
   const FitOptions resolved = or_throw(resolve(options, set.size(), engine_->slices()));
   if (asynchronous() && !options.checkpoint.folder.empty()) {
-    or_throw(meetings_.meet("an asynchronous loop with checkpoints", 0));  // all have left the one before
+    or_throw(meetings_.meet("an asynchronous loop with checkpoints", 0));  // all workers have left the loop before
     or_throw(count_all());
   }
   done_ = engine_done();
@@ -299,7 +299,7 @@ void Trainer::Run::left(std::int64_t loop) {
   if (loop_.running() && loop == loop_.number()) left_loop_ = loop;
 }
 
-/// What was begun and left is ended, so that something else may begin.
+/// Ends a loop that was left, so that another one can begin.
 void Trainer::Run::settle() {
   if (loop_.running() && left_loop_ == loop_.number()) leave_loop(false);
 }
@@ -307,7 +307,8 @@ void Trainer::Run::settle() {
 void Trainer::Run::leave_loop(bool stop) {
   left_loop_ = 0;
   const bool unfinished = work_.has_value();
-  if (!unfinished && !asynchronous()) checkpoint_if_due();  // after the last step that was done
+  // The last step may be one after which a checkpoint is due.
+  if (!unfinished && !asynchronous()) checkpoint_if_due();
   if (unfinished) drop_step();
   if (!broken_.ok()) throw Error(broken_);
   or_throw(engine_->leave_loop(stop, unfinished));
@@ -377,7 +378,7 @@ void Trainer::Run::prepare_step() {
   note_operation("compute step", update_of(*work_));
 }
 
-/// Before its first backward.
+/// Begins the open step, before its first backward.
 void Trainer::Run::begin_step() {
   const bool first = loop_.running() && loop_.is_first(update_of(*work_)) && !asynchronous();
   or_throw(engine_->exchange().begin(*work_, first ? loop_.facts() + new_rates_ : new_rates_));
@@ -385,7 +386,7 @@ void Trainer::Run::begin_step() {
   buffers_->begin(parts_);
 }
 
-/// Gives up what was done of the open step.
+/// Gives up the open step.
 void Trainer::Run::drop_step() {
   reducer_->abandon();
   buffers_->abandon();
@@ -464,7 +465,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
   if (ends_part) ends_.back().counters = buffers_->counters();
 }
 
-/// Backward has thrown. A worker alone goes on with the next step; where others wait for this one, it is to be done again.
+/// Handles an exception of backward. A single worker goes on with the next step. If other workers wait for this step, it has to be repeated.
 void Trainer::Run::give_up_backward() {
   const update::Work again = *work_;
   buffers_->restart();
@@ -504,11 +505,11 @@ StepResult Trainer::Run::end_step() {
   if (!outcome.gradient_norms.empty() && job_.rank() == 0)
     telling_.tell_gradients(done_, model_->layout(), outcome.gradient_norms);
   if (!asynchronous()) finished_step_ = outcome.request;
-  else if (asked != 0) or_throw(engine_->leave_loop(true, false));  // the end of the round, for all
+  else if (asked != 0) or_throw(engine_->leave_loop(true, false));  // this ends the round for all workers
   return {true, step + 1, outcome.loss, outcome.gradient_norm, outcome.skipped};
 }
 
-/// All workers have seen that their buffers without a mean differ: says which.
+/// Finds out which buffer differs, after all workers have seen that their buffers without a mean do.
 void Trainer::Run::explain_counters() {
   broken_ = meetings_.meet("the end of a step", done_, buffers_->counter_facts());
   if (broken_.ok()) broken_ = invalid("buffers without a mean differ between the workers");

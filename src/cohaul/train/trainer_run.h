@@ -1,6 +1,6 @@
 #pragma once
-// A trainer at work. The way of a step: look at the model, open_step (which slices), backward of each slice (gradients go out), end_step (the
-// update comes in, and is told).
+// The implementation of Trainer. A step goes so: follow the user's changes to the model, open_step() (which slices), backward() of each slice
+// (gradients are pushed), end_step() (the update arrives and is reported).
 
 #include <map>
 #include <memory>
@@ -24,7 +24,7 @@
 
 namespace cohaul::train {
 
-/// As checkpoints name it.
+/// Returns the absolute path, by which checkpoints name files.
 std::string absolute_path(const std::string& path);
 
 class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
@@ -36,7 +36,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
   std::int64_t begin_loop(const data::DataSet& set, const FitOptions& options);
   std::optional<data::Batch> next_batch(std::int64_t loop);
-  /// The loop is left, by whoever holds its batches: takes effect at the trainer's next use.
+  /// Called when the loop's Batches are destroyed early. The loop is left at the next use of the trainer.
   void left(std::int64_t loop);
   void stop();
   StepResult step(const at::Tensor& loss, const StepOptions& options, bool average);
@@ -51,14 +51,14 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   NamedTensors parameters();
   void save(const std::string& path);
   Status close();
-  /// Gives everything back without a word to others that could block. Idempotent.
+  /// Releases everything, without messages to others that could block. Idempotent.
   void end();
 
   strategy::Engine& engine();
   std::int64_t done() const { return done_; }
   const StepTimes& times() const { return telling_.times(); }
 
-  /// The job's trainers in this process, in the order in which they were made.
+  /// Returns the job's trainers in this process, in the order in which they were made.
   static std::vector<Run*> living_trainers(const job::Job& job);
 
  private:
@@ -82,7 +82,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void expect_own_values(const std::string& call) const;
   void swap_averages();
   void expect_equal_replacements(const std::string& parameter);
-  enum class Spread { changed, equal };  // whether other workers' parameters may change
+  enum class Spread { changed, equal };  // equal: the values are known to be the same at all workers
   void spread_parameters(Spread what);
   bool open_step_of_loop();
   bool open_step();
@@ -100,7 +100,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                        std::int64_t batch, std::int64_t first, std::int64_t last);
   std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
-  // Of fit()'s evaluations (trainer_fit.cpp).
+  // Evaluations within fit() (trainer_fit.cpp).
   void expect_evaluations(const FitOptions& options) const;
   void begin_evaluations();
   bool evaluation_is_due(const EvaluationOptions& options) const;
@@ -108,10 +108,10 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   NamedTensors copy_of_all();
   void restore_best(std::int64_t loop, bool averages);
   double best_loss() const;
-  // What workers tell each other through the job's store: a text, or what went wrong.
+  // Exchange of texts, or errors, between workers through the job's store.
   Status say(const std::string& key, const Result<std::string>& what);
   Result<std::string> hear(int worker, const std::string& key);
-  // Of checkpoints (trainer_checkpoints.cpp).
+  // Checkpoints (trainer_checkpoints.cpp).
   Status agree(const std::string& key, const Status& mine);
   void expect_checkpoints();
   Status expect_own_folder(const std::string& folder);
@@ -124,7 +124,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status copy_mine(CheckpointPart& part);
   Status copy_part(CheckpointPart& part, const std::string& folder, bool at_rest);
   Status copy_all(CheckpointPlan& plan, bool at_rest);
-  enum class Wait { yes, no };  // until a checkpoint is on the disk
+  enum class Wait { yes, no };  // whether to block until the checkpoint is on the disk
   Status begin_checkpoint(const std::string& folder, int keep, Wait wait);
   Status finish_checkpoint();
   Status write_checkpoint(const std::string& folder, int keep);
@@ -136,8 +136,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   bool has_rounds() const;
   void begin_round();
   struct Round {
-    bool stopped = false;      // somebody called stop()
-    std::uint8_t request = 0;  // the strongest
+    bool stopped = false;      // a worker has called stop()
+    std::uint8_t request = 0;  // the strongest request of all workers
   };
   std::string round_key(int worker) const;
   Round meet_round(const std::string& mine);
@@ -147,7 +147,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   Status checkpoint_of_loop(const CheckpointOptions& options, Wait wait);
   [[noreturn]] void stop_for(std::uint8_t request, const std::string& folder, const Status& written);
   void end_requests();
-  // Of going on from one (trainer_resume.cpp).
+  // Continuing from a checkpoint (trainer_resume.cpp).
   void load_best(const checkpoint::Manifest& saved, const std::string& path);
   std::string find_checkpoint(const std::string& folder);
   Status restore_parameters(const std::string& path, std::int64_t updates);
@@ -155,9 +155,9 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void expect_fits(const checkpoint::Manifest& saved, const std::string& path) const;
   void go_on_with_loop();
   void tell(double loss);
-  /// Updates done, as the whole run counts.
+  /// Returns the updates done, including those before resume().
   std::int64_t engine_done() const { return offset_ + engine_->loop().done; }
-  /// The number of a step of the engine's, as the whole run counts.
+  /// Returns the number of the engine's step, including the updates before resume().
   std::int64_t update_of(const update::Work& work) const { return offset_ + work.step.value; }
   bool asynchronous() const { return engine_->capabilities().asynchronous; }
   bool splits_layers() const { return job_.world() > 1 && engine_->capabilities().data_parallel == 1; }
@@ -166,8 +166,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   job::Job& job_;
   const std::optional<Optimizer> optimizer_;
   const TrainerOptions options_;
-  const int number_;      // of this trainer in the job
-  std::string strategy_;  // its name
+  const int number_;      // number of this trainer in the job
+  std::string strategy_;  // the strategy's name
   Meetings meetings_;
   std::unique_ptr<BorrowedModel> model_;
   transport::Arena small_;  // gradients of small runs
@@ -177,52 +177,53 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::uint64_t reducers_seen_ = 0;
   SampleLoop loop_;
   std::optional<job::Requests> requests_;  // while a loop runs
-  bool warned_ = false;                    // of a request that cannot be met
+  bool warned_ = false;                    // about a request for a checkpoint that cannot be met
   Telling telling_;
   job::LastWordsId last_words_ = 0;
 
   // The open step.
   std::optional<update::Work> work_;
   std::vector<update::SliceRange> parts_;
-  std::int32_t slice_ = 0;  // the next to be answered; the exchange knows of the step from the first one's backward on
+  /// The next slice to be answered; the exchange's step begins with the backward of the first.
+  std::int32_t slice_ = 0;
   std::vector<update::PartEnd> ends_;
   update::TreeFold<double> losses_;  // of the part
   double samples_ = 0;               // of the part
   bool batch_out_ = false;
   bool averaged_ = false;  // the parameters are averages: with_ema() runs
-  at::Tensor share_;       // that backward starts from, by value
+  at::Tensor share_;       // the gradient that backward starts with; kept while its value stays
   double share_value_ = -1;
 
   bool rates_by_hand_ = false;
-  std::optional<update::Rates> rates_;  // of the optimizer's groups
-  std::string new_rates_;               // that set_lr() left, as facts, until the next step is done
+  std::optional<update::Rates> rates_;  // learning rates of the optimizer's groups
+  std::string new_rates_;               // the rates that set_lr() has set, as facts, until the next step is done
 
   static constexpr const char *kFitValues = "fit.", *kPlateau = "fit.plateau";
-  std::map<std::string, std::string> values_;  // that checkpoints keep
-  NamedTensors best_;  // worker 0: parameters and buffers of the best evaluation, if they are kept
+  std::map<std::string, std::string> values_;  // kept in checkpoints
+  NamedTensors best_;  // at worker 0: parameters and buffers of the best evaluation, if they are kept
 
   std::int64_t done_ = 0;
   std::int64_t offset_ = 0;                        // updates before resume()
   std::optional<checkpoint::LoopEntry> resumed_;   // the loop that the checkpoint was in
-  checkpoint::ImageMemory copies_;                 // of what checkpoints hold
-  std::optional<checkpoint::FolderLock> lock_;     // worker 0: of the folder that it writes into
-  std::vector<Run*> others_;                       // trainers of the job that are written with this one
-  std::optional<observe::Event> checkpoint_told_;  // of the checkpoint that is being written, at worker 0
+  checkpoint::ImageMemory copies_;                 // memory of the copies for checkpoints
+  std::optional<checkpoint::FolderLock> lock_;     // at worker 0: lock of the folder that it writes into
+  std::vector<Run*> others_;                       // other trainers of the job that are in the same checkpoint
+  std::optional<observe::Event> checkpoint_told_;  // at worker 0: the event of the checkpoint that is being written
   Time checkpoint_begun_ = 0;
-  std::string new_mark_;    // worker 0: of the folder that it has just taken
-  std::string own_folder_;  // that holds no other run's checkpoints
+  std::string new_mark_;    // at worker 0: mark of the folder that it has just locked
+  std::string own_folder_;  // a folder that is known to have no other run's checkpoints
   Time checkpoint_at_ = 0;  // when the last one of the loop was written, or the loop began
   std::optional<std::uint8_t>
       finished_step_;               // what all were asked for with a step that no checkpoint was written after yet
   std::vector<char> workers_left_;  // by worker: it has left the asynchronous loop
-  bool somebody_left_ = false;      // so there are no checkpoints any more
-  std::int64_t writes_ = 0;         // by hand so far, whose counters went to all
+  bool somebody_left_ = false;      // then no more checkpoints are written
+  std::int64_t writes_ = 0;         // number of writes by hand so far
   std::int64_t evaluations_ = 0;    // asked for so far
   std::int64_t checkpoints_ = 0;    // asked for so far
-  std::int64_t left_loop_ = 0;      // number of a loop that was left, and is to be ended
-  Status broken_;                   // why it cannot be used any more
+  std::int64_t left_loop_ = 0;      // number of a loop that was left and has still to be ended
+  Status broken_;                   // why the trainer cannot be used any more
   bool ended_ = false;
-  CheckpointWriter writer_;  // last: it uses the lock's folder
+  CheckpointWriter writer_;  // the last member, so it is destroyed before lock_
 };
 
 }  // namespace cohaul::train

@@ -35,7 +35,7 @@ class Told final : public observe::Sink {
   std::vector<observe::Event> events;
 };
 
-/// One process, and a model of one weight and one parameter that is never used.
+/// A job of one process, and a model with one weight and one parameter that is never used.
 class OneProcess : public testing::Test {
  protected:
   OneProcess() : job_(join({})), w_(at::ones({3, 1})), unused_(at::ones({2})) {
@@ -56,7 +56,7 @@ class OneProcess : public testing::Test {
   Loss loss() {
     return [this](const data::Batch& b) { return loss(b); };
   }
-  /// The parameters after 30 steps of it, from ones.
+  /// Returns the weight after 30 steps; it starts from ones.
   at::Tensor trained(const strategy::Strategy& strategy, int slices = 1) {
     w_ = at::ones({3, 1}).set_requires_grad(true);
     options_.slices = slices;
@@ -315,7 +315,7 @@ TEST_F(OneProcess, SlicesWeighAsTheyHaveSamples) {
 }
 
 TEST_F(OneProcess, UpdatesWhatIsReadInBackwardAfterIt) {
-  // The parameter is read by the backward of what comes before it, after its own gradient is complete.
+  // The parameter is read by the backward of an earlier layer, after its own gradient is complete.
   at::Tensor x = at::full({3, 1}, 2.0, at::kFloat);
   at::Tensor body = at::ones({3, 1}).requires_grad_();
   Model m;
@@ -385,7 +385,7 @@ TEST_F(OneProcess, ATrainerMadeAnewGoesOn) {
 TEST_F(OneProcess, FreezingUnfreezingAndLoadingAreFollowed) {
   for (const strategy::Strategy& s :
        {strategy::Strategy{strategy::Single{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}}}) {
-    w_ = at::ones({3, 1});  // frozen when the trainer is made
+    w_ = at::ones({3, 1});  // it is frozen when the trainer is made
     Trainer t = trainer(s);
     t.step(unused_.sum());
     w_.set_requires_grad(true);

@@ -1,4 +1,4 @@
-// TrainerOptions::watch_gradients: the norm of each parameter's gradient, the same in every synchronous strategy on any number of workers.
+// Tests of TrainerOptions::watch_gradients: norms are the same in every synchronous strategy, on any number of workers.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -24,7 +24,7 @@ namespace {
 constexpr int kSlices = 5;
 constexpr std::int64_t kBatch = 13, kSteps = 7, kWatch = 3;
 
-/// Two layers, of which the first lies in many partitions, and a parameter that the loss does not need.
+/// Two layers, of which the first has many partitions, and a parameter that the loss does not need.
 struct Net {
   Net() {
     wide.set_requires_grad(true), bias.set_requires_grad(true), out.set_requires_grad(true);
@@ -50,7 +50,7 @@ struct Net {
 
 using Norms = std::map<std::string, double>;
 
-/// The events "gradients" of a run, by update.
+/// Collects the events "gradients" of a run, by update.
 struct Seen final : observe::Sink {
   void write(const observe::Event& event) override {
     if (event.kind != "gradients") return;
@@ -60,7 +60,8 @@ struct Seen final : observe::Sink {
   std::map<std::int64_t, Norms> norms;
 };
 
-/// One process of LibTorch alone. Without shuffling step s has the samples s · batch + i, and slice v of them [13 v / 5, 13 (v + 1) / 5).
+/// Computes the norms with LibTorch alone, in one process. Without shuffling step s has the samples s · batch + i, and slice v of them [13 v / 5, 13
+/// (v + 1) / 5).
 std::map<std::int64_t, Norms> by_hand(const Line& data, double lr) {
   Net net;
   std::map<std::int64_t, Norms> out;
@@ -96,7 +97,7 @@ void expect_near(const std::map<std::int64_t, Norms>& seen, const std::map<std::
   EXPECT_EQ(updates, (std::vector<std::int64_t>{1, 3, 6})) << "the first, and every third";
 }
 
-/// Runs the job on so many workers; adds what worker 0 was told to `all`.
+/// Runs the job on several workers, and adds the events of worker 0 to `all`.
 struct Runs {
   std::vector<std::map<std::int64_t, Norms>> all;
   void run(int world, const strategy::Strategy& s, const Sgd& rule, bool samples = false) {

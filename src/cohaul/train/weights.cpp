@@ -39,7 +39,7 @@ std::string text(at::IntArrayRef shape) {
 
 ConstBytes bytes_of(const at::Tensor& t) { return {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}; }
 
-/// Whole shape of a parameter, of which this worker may have a part.
+/// Returns the whole shape of a parameter, of which this worker may have only a part.
 std::vector<std::int64_t> whole_shape(const Model& model, const std::string& name, const at::Tensor& tensor) {
   std::vector<std::int64_t> shape = tensor.sizes().vec();
   if (const auto* s = model.split_of(name)) shape[static_cast<std::size_t>(s->dim)] = s->part.whole;
@@ -119,7 +119,7 @@ namespace {
 
 const checkpoint::Metadata kMetadata = {{"format", "pt"}};
 
-/// kept: owns what the views are of.
+/// Returns views of the tensors. kept: owns the tensors that are viewed.
 Result<std::vector<checkpoint::TensorView>> views_of(const NamedTensors& parameters, const NamedTensors& buffers,
                                                      NamedTensors& kept) {
   std::vector<checkpoint::TensorView> views;

@@ -1,5 +1,5 @@
 #pragma once
-// A model's parameters in files, whole and hashed.
+// A model's parameters in safetensors files.
 
 #include <string>
 
@@ -9,20 +9,21 @@
 
 namespace cohaul::train {
 
-/// Copies tensors of a safetensors file into the model. Every parameter must be there, with its (whole) shape and type, and nothing that the model
-/// does not have; buffers may be missing. Errors: invalid, naming file and tensor.
+/// Copies the tensors of a safetensors file into the model. The file must have every parameter, with its whole shape and its type, and no tensor that
+/// the model does not have; buffers may be missing. Errors: invalid, naming file and tensor.
 Status load(const Model& model, const std::string& path);
 
-/// Copies tensors of a safetensors file into these, all of which it has. Errors: invalid, naming file and tensor.
+/// Copies tensors of a safetensors file into `tensors`; the file must have all of them. Errors: invalid, naming file and tensor.
 Status load_tensors(const NamedTensors& tensors, const std::string& path);
 
-/// Copies of the parameters, whole (parts gathered: then every worker must call) and contiguous, on this worker.
+/// Returns contiguous copies of the whole parameters. Where the model has split parameters, their parts are gathered over `group`: every worker must
+/// call it.
 Result<NamedTensors> whole_parameters(const Model& model, collective::Group* group);
-/// A file of them, copied.
+/// Returns the content of a safetensors file with copies of the tensors.
 Result<checkpoint::FileImage> image_of(checkpoint::ImageMemory& memory, std::string name, const NamedTensors& tensors);
-/// Writes parameters and buffers.
+/// Writes parameters and buffers into a safetensors file.
 Status save(const std::string& path, const NamedTensors& parameters, const NamedTensors& buffers);
-/// Of whole parameters.
+/// Returns the SHA-256 of the whole parameters.
 std::string sha256(const NamedTensors& parameters);
 
 }  // namespace cohaul::train

@@ -1,4 +1,4 @@
-// Trainers of several workers, each a thread with a job of its own.
+// Tests of trainers with several workers; each worker is a thread with a job of its own.
 
 #include "cohaul/train/trainer.h"
 
@@ -32,7 +32,7 @@
 namespace cohaul::train {
 namespace {
 
-/// A parameter and a buffer that start from each worker's own number.
+/// A parameter and a buffer with a start value that differs from worker to worker.
 struct Numbered {
   explicit Numbered(float number)
       : weight(at::full({4, 2}, number, at::kFloat).set_requires_grad(true)), count(at::full({3}, number, at::kLong)) {
@@ -140,7 +140,7 @@ TEST(TwoWorkers, LayerwiseRulesTrainEachPushWholeInAsynchronousModes) {
         model.train = [](bool) {};
         Trainer t(job, model, s, optimizer, {});
         const at::Tensor slope = (at::arange(40'000, at::kFloat) * 0.11).cos();
-        // The same gradient in all pushes, so that their order does not matter.
+        // All pushes have the same gradient, so their order does not matter.
         for ([[maybe_unused]] const data::Batch& b : t.batches(data, {.batch = 2, .steps = 12}))
           t.step((wide * slope).sum());
         const at::Tensor end = t.parameters().front().second;
@@ -152,7 +152,7 @@ TEST(TwoWorkers, LayerwiseRulesTrainEachPushWholeInAsynchronousModes) {
   }
 }
 
-/// Both workers do `body`, and job's close; each worker's error, or "".
+/// Runs `body` and the job's close() at two workers, and returns each worker's error, or "".
 std::array<std::string, 2> errors_of(const std::function<void(job::Job&, Numbered&)>& body) {
   std::array<std::string, 2> out;
   job::with_workers(2, [&](job::Job& job) {
@@ -227,7 +227,7 @@ TEST(TwoWorkers, WhoseGroupsOrRatesByHandDifferAreToldSo) {
   }
 }
 
-/// Sets of many sizes: the figures of one worker, at every worker.
+/// For sets of many sizes, every worker gets the results of one worker alone.
 TEST(Evaluation, HasTheSameBitsOnAnyNumberOfWorkers) {
   for (const std::int64_t size : {1, 2, 40, 401}) {
     const Line data(size);
@@ -346,7 +346,7 @@ TEST(TwoWorkers, AParameterUsedInOneSliceAloneHasItsGradient) {
     at::Tensor once = at::ones({2}).requires_grad_();
     own.model.parameters.emplace_back("once", once);
     Trainer t(job, own.model, strategy::AllReduce{}, std::nullopt, {.slices = 6});
-    for (int slice = 0; slice < 3; ++slice)  // of three, worker 0 makes two parts
+    for (int slice = 0; slice < 3; ++slice)  // of its three slices worker 0 makes two parts
       t.average(own.weight.sum() + (job.rank() == 0 && slice == 0 ? once.sum() * 12 : at::zeros({})));
     EXPECT_TRUE(once.grad().defined() && at::equal(once.grad(), at::full({2}, 2.f))) << once.grad();
     EXPECT_TRUE(job.close().ok());
@@ -355,8 +355,8 @@ TEST(TwoWorkers, AParameterUsedInOneSliceAloneHasItsGradient) {
 
 TEST(TwoWorkers, WhatIsWrittenWithOtherStridesArrivesWithAnOptimizerOfTheirOwn) {
   job::with_workers(2, [](job::Job& job) {
-    at::Tensor weight =
-        at::arange(6, at::kFloat).reshape({2, 3}).t().detach().set_requires_grad(true);  // 3 x 2, columns first
+    // 3 × 2, with columns contiguous.
+    at::Tensor weight = at::arange(6, at::kFloat).reshape({2, 3}).t().detach().set_requires_grad(true);
     Model model;
     model.parameters = {{"weight", weight}};
     model.train = [](bool) {};

@@ -1,5 +1,5 @@
 // A worker of the process tests: trains a small vector on the job's servers, and compares with one process where that is promised.
-//   ps_worker sync|async|bounded [kill-server|kill-self]    the latter in mid-step, by worker 1
+//   ps_worker sync|async|bounded [kill-server|kill-self]    kill-self: worker 1 kills itself within a step
 
 #include <signal.h>
 #include <unistd.h>
@@ -21,9 +21,9 @@ namespace {
 
 constexpr std::int64_t kSteps = 40, kDeadlyStep = 7;
 constexpr int kTrainers = 2;                         // one after the other, on the same servers
-constexpr std::int64_t kServerMemoryMax = 20 << 10;  // KB, of a server beside its parameters and state
+constexpr std::int64_t kServerMemoryMax = 20 << 10;  // KB, of a server besides its parameters and state
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kMeasuresMemory = false;  // a sanitizer's own is not the server's
+constexpr bool kMeasuresMemory = false;  // a sanitizer uses memory of its own
 #else
 constexpr bool kMeasuresMemory = true;
 #endif
@@ -32,7 +32,7 @@ struct Plan {
   std::string mode = "sync", deed;
 };
 
-/// Every slice contributes the same, a number without rounding, so that any sum over slices is exact.
+/// Every slice contributes the same number, which needs no rounding, so any sum over slices is exact.
 Status step(update::Exchange& exchange, const update::Layout& layout, const update::Work& work, Bytes gradients) {
   COHAUL_TRY(exchange.begin(work, {}));
   auto share = static_cast<float>(work.slices.size()) / static_cast<float>(work.slices.count);
@@ -69,7 +69,7 @@ Status look_at_servers(const job::Job& job) {
   return {};
 }
 
-/// One of the job's trainers, from its beginning to its end.
+/// Runs one of the job's trainers from its beginning to its end.
 Status train(job::Job& job, const Plan& plan, int trainer) {
   COHAUL_ASSIGN(update::Layout layout,
                 update::Layout::of({{"weight", {70'000}, DType::float32, true}, {"bias", {10}, DType::float32, true}}));
@@ -107,7 +107,7 @@ Status run(const Plan& plan) {
       job->report_failure(trained);
       return trained;
     }
-    // Between two trainers no worker is at the servers, which must not end.
+    // Between two trainers no worker is connected to the servers, but they must not end.
     COHAUL_TRY(job->barrier("trainer " + std::to_string(trainer), job->world(), steady_clock().now() + 20 * kSecond));
   }
   return job->close();

@@ -1,4 +1,4 @@
-# As torch's own package names its targets, without its search for CUDA, which fails where there is none. TORCH_PREFIX: the LibTorch.
+# Defines the targets of torch's own package, without its search for CUDA, which fails where there is none. TORCH_PREFIX: the LibTorch.
 foreach(library c10 torch_cpu torch)
   add_library(${library} SHARED IMPORTED)
   set_target_properties(${library} PROPERTIES IMPORTED_LOCATION ${TORCH_PREFIX}/lib/lib${library}.so
