@@ -77,7 +77,7 @@ class Reader {
     return {reinterpret_cast<const char*>(b.data()), b.size()};
   }
   bool ok() const { return ok_; }
-  /// ok, and nothing left over.
+  /// Returns whether all reads were good and nothing is left over.
   bool done() const { return ok_ && in_.empty(); }
   std::size_t left() const { return in_.size(); }
 

@@ -27,7 +27,7 @@ inline int open_at_end(const char* path, int flags, mode_t mode) {
   flags |= O_WRONLY | O_APPEND | O_CLOEXEC;
   struct stat found {};
   if (::stat(path, &found) != 0 || !S_ISFIFO(found.st_mode)) return ::open(path, flags, mode);
-  const int fd = ::open(path, flags | O_NONBLOCK);  // which would wait for a reader otherwise
+  const int fd = ::open(path, flags | O_NONBLOCK);  // without O_NONBLOCK it would wait for a reader
   if (fd < 0) return errno == ENXIO ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : fd;
   ::fcntl(fd, F_SETFL, O_APPEND);
   return fd;
