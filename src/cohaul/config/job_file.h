@@ -36,7 +36,8 @@ Result<Entries> read_job(const std::string& file, const Schema& schema, const Re
 /// one wins.
 Status apply_set(Entries& entries, std::string_view assignment, const Schema& schema, const ReadOptions& options);
 
-/// invalid: "where: key = value: message". A message that begins with the value itself loses it.
+/// Returns the error invalid: "where: key = value: message". A message that begins with the value itself loses it
+/// there.
 Status mistake(const std::string& key, const Entry& entry, std::string_view message);
 
 }  // namespace cohaul::config
