@@ -19,7 +19,7 @@ class Record final : public Sink {
  public:
   /// Makes the file anew; "-": stdout. An empty path: nowhere. invalid: it cannot be written; names --record and the path.
   static Result<Record> create(const std::string& path);
-  /// For the second and further writers of a run: goes on at the end.
+  /// Writes at the end of the file, for the second and further writers of a run.
   static Result<Record> append(const std::string& path);
 
   void write(const Event& event) override { output_.write(to_json(event) + "\n"); }
