@@ -26,10 +26,11 @@ std::vector<std::byte> encode_refusal(const Identity& self, const Status& why);
 
 /// `header` has been decoded; `body` is body_length foreign bytes. Errors: corrupt.
 Result<Hello> decode_hello(const Header& header, ConstBytes body);
-/// The reason inside a refusal; corrupt if it is none. Never ok.
+/// Returns the reason inside a refusal; corrupt if the body is no refusal. Never ok.
 Status decode_refusal(ConstBytes body);
 
-/// Whether `self` may talk with `peer`: same job, token, generation, model (0 matches any). invalid, naming both values (never a token).
+/// Checks whether `self` may talk with `peer`: same job, token, generation, model (0 matches any). invalid, naming
+/// both values (never a token).
 Status verify(const Identity& self, const Identity& peer);
 
 }  // namespace cohaul::transport

@@ -11,14 +11,14 @@
 namespace cohaul::transport {
 namespace {
 
-// Without a poller that tells, receive() looks at the socket every so many times that it finds the ring empty.
+// Where no poller tells of the socket, receive() looks at it once in so many times that it finds the ring empty.
 constexpr int kEmptyLooksMax = 256;
 
 const Arena& ring_of(const RingParts& parts, bool incoming) {
   return parts.client != incoming ? parts.to_server : parts.to_client;
 }
 
-/// Takes the descriptor. corrupt: it is no ring.
+/// Takes the descriptor. corrupt: it is not one of a ring.
 Result<Arena> map_ring(Descriptor& descriptor) {
   COHAUL_ASSIGN(Arena ring, Arena::map(1, descriptor.take(), Access::write, kRingWindowBytes));
   if (!ring.windows() || ring.bytes().size() <= kRingAreaAt) return corrupt("a ring of a wrong size");
@@ -241,7 +241,7 @@ void RingChannel::take_lent(ConstBytes message, std::vector<Descriptor> descript
     return fail(corrupt("a message on the Unix socket that lends nothing"));
   auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read, header->key);
   if (!arena.ok()) return fail(arena.status());
-  arena->close_descriptor();  // who has been lent it does not lend it on
+  arena->close_descriptor();  // this process does not lend it on
   inbox_->arenas.push_back(std::move(*arena));
 }
 

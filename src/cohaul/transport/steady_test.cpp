@@ -89,7 +89,7 @@ TEST(Descriptors, AConnectionOverARingKeepsItsSocketAndTwoBells) {
   EXPECT_EQ(descriptors_of("[eventfd]") - bells - own_bells, 4 * kPeers);
 }
 
-// The figure is printed, not judged: how long it takes is the machine's affair.
+// The time is printed and not checked, since it depends on the machine.
 TEST(Processes, RoundTripOverTheRing) {
   constexpr int kTrips = 2000;
   auto poller = *make_poller();
