@@ -416,7 +416,7 @@ TEST(CoresTest, Quotas) {
 
 TEST(JobTest, WhoHasWaitedHearsWhoStandsStill) {
   auto body = [](Job& job) {
-    if (job.rank() == 1) {  // lives, and waits for nobody
+    if (job.rank() == 1) {  // lives, and does not wait
       for (Time end = in(10); job.health().ok() && steady_clock().now() < end;)
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       EXPECT_EQ(job.health().code(), Code::peer_lost);

@@ -16,7 +16,7 @@ transport::Form form_of(const std::string& name) {
   return transport::Form::auto_;
 }
 
-/// Who runs where, and how they talk.
+/// Keys of the processes: where they run, and how they talk.
 std::vector<KeySpec> process_keys() {
   return {
       {.key = "job.workers",
@@ -88,7 +88,7 @@ std::vector<KeySpec> process_keys() {
   };
 }
 
-/// How long to wait, and what to do then.
+/// Keys of failures: how long to wait, and what to do then.
 std::vector<KeySpec> failure_keys() {
   return {
       {.key = "job.peer_timeout_s",
@@ -144,7 +144,7 @@ Status check_ports(const config::Config& job) {
   return {};
 }
 
-/// All three or none.
+/// Checks that all three are set, or none.
 Status check_certificates(const config::Config& job) {
   constexpr const char* kKeys[] = {"job.tls_cert", "job.tls_key", "job.tls_ca"};
   const char *there = nullptr, *missing = nullptr;
