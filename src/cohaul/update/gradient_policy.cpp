@@ -52,7 +52,7 @@ void GradientFacts::merge(const GradientFacts& other) {
   overflow = overflow || other.overflow;
   non_finite += other.non_finite;
   if (other.parameter < 0 || (parameter >= 0 && parameter < other.parameter)) return;
-  // Two parts of one parameter: the lowest worker that is known.
+  // Of two parts of one parameter, the lowest worker that is known counts.
   const bool same = parameter == other.parameter;
   if (!same || worker < 0 || (other.worker >= 0 && other.worker < worker)) worker = other.worker;
   parameter = other.parameter;

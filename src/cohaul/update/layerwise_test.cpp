@@ -1,4 +1,4 @@
-// LARS and LAMB, in owners: against the papers, and the same bits whoever owns what.
+// LARS and LAMB, in owners: compared with the papers; and the same bits however parameters are shared out.
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 
 namespace cohaul::update {
 
-/// The mean of `left`, itself the mean of so many slices, and its right neighbour.
+/// Returns the mean of `left`, itself the mean of so many slices, and its right neighbour.
 template <class T>
 T mean_of(T left, std::int32_t left_slices, T right, std::int32_t right_slices) {
   if (left == right) return left;

@@ -139,7 +139,7 @@ std::vector<KeySpec> adaptive_keys() {
   };
 }
 
-/// What a [[optimizer.group]] may set otherwise than the rest.
+/// The keys that an [[optimizer.group]] may set otherwise than the rest.
 std::vector<KeySpec> group_keys() {
   std::vector<KeySpec> keys{
       {.key = "optimizer.group.N.match",
@@ -159,7 +159,7 @@ std::vector<KeySpec> group_keys() {
   return keys;
 }
 
-/// Groups count from 0, and each says whose parameters it is about.
+/// Checks that groups count from 0, and that each says which parameters it has.
 Status check_groups(const Config& job) {
   const std::string prefix = "optimizer.group.";
   for (const auto& [key, entry] : job.entries()) {
