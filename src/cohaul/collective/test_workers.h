@@ -218,7 +218,7 @@ inline void fill(Bytes parameters, int rank) {
   std::memcpy(parameters.data(), values.data(), parameters.size());
 }
 
-/// Of one process that computes all slices.
+/// What one process that computes all slices gives.
 struct Reference {
   std::vector<std::byte> parameters;
   std::vector<update::StepOutcome> outcomes;
