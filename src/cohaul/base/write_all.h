@@ -22,7 +22,7 @@ inline int write_all(int fd, ConstBytes bytes) {
   return 0;
 }
 
-/// Opens a file to write at its end, as open() does. A named pipe that nobody reads any more takes all and keeps nothing.
+/// Opens a file to write at its end, as open() does. Where the path is a named pipe without a reader, what is written is dropped.
 inline int open_at_end(const char* path, int flags, mode_t mode) {
   flags |= O_WRONLY | O_APPEND | O_CLOEXEC;
   struct stat found {};

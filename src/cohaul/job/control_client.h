@@ -22,7 +22,7 @@ class ControlClient {
 
   /// Connects, until `deadline`, and starts the thread. Errors: transport::connect's.
   static Result<std::unique_ptr<ControlClient>> connect(const Options& options, Time deadline);
-  virtual ~ControlClient() = default;  // stops the thread; tells nobody
+  virtual ~ControlClient() = default;  // stops the thread, without a message
 
   // Any thread:
   /// Sends a request and waits for its answer, as MemberSession gives it.

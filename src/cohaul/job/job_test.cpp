@@ -151,7 +151,7 @@ TEST(JobTest, AfterACommitTheOthersMayVanish) {
     }
     EXPECT_TRUE(job.commit().ok());
     EXPECT_TRUE(job.set("committed", "").ok());
-    EXPECT_EQ(job.get("never", in(1)).status().code(), Code::peer_lost);  // as nobody sets it
+    EXPECT_EQ(job.get("never", in(1)).status().code(), Code::peer_lost);  // since no worker sets it
     EXPECT_TRUE(job.health().ok()) << job.health().message();
     EXPECT_TRUE(job.close().ok());
   });
@@ -159,7 +159,7 @@ TEST(JobTest, AfterACommitTheOthersMayVanish) {
 
 TEST(JobTest, ALauncherThatDoesNotAnswerIsGivenUp) {
   auto poller = transport::make_poller();
-  auto silent = transport::listen(**poller, {}, "127.0.0.1", 0);  // and accepts nobody
+  auto silent = transport::listen(**poller, {}, "127.0.0.1", 0);  // and accepts no connection
   ASSERT_TRUE(silent.ok());
   JoinOptions o;
   o.launched = true;

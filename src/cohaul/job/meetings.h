@@ -52,7 +52,7 @@ class Meetings {
   struct Gathering {
     std::map<int, Arrival> came;  // by worker
     int waiting = 0;
-    Time tell_at = kForever;        // when there may be news of who waits
+    Time tell_at = kForever;        // when there may be news of workers that wait
     std::int64_t told = INT64_MAX;  // the fewest steps of a worker that was told of
     Status verdict;
     bool expects(int worker) const;
@@ -71,7 +71,7 @@ class Meetings {
   std::map<std::pair<std::string, std::int64_t>, Gathering> open_;  // by group and number
   std::map<std::string, std::int64_t> held_;                        // the last meeting of a group to which all came
   std::map<std::pair<std::string, int>, std::int64_t> progress_;    // by group and worker, as it said last
-  std::multiset<Time> deadlines_;                                   // of all who wait
+  std::multiset<Time> deadlines_;                                   // of all workers that wait
   std::set<int> left_;
   std::vector<Answer> answers_;
   std::vector<Absence> absences_;

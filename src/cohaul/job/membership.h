@@ -1,5 +1,5 @@
 #pragma once
-// Membership: who belongs to the job, who is missing, who is lost and why. A state machine without I/O and without a
+// Membership: which processes belong to the job, are missing or are lost, and why. A state machine without I/O and without a
 // clock: events go in with their time, decisions come out. The rendezvous runs it on sockets, the simulator as it is.
 //
 // One fault shows itself in many ways: a killed worker closes its connections, its peers then fail because of that, and

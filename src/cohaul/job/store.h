@@ -85,7 +85,7 @@ class Store {
   std::map<std::string, std::string> values_;
   std::map<std::string, std::vector<Waiting>> getters_;
   std::map<std::string, Barrier> barriers_;
-  std::multiset<Time> deadlines_;  // of all who wait
+  std::multiset<Time> deadlines_;  // of all callers that wait
   std::set<MemberKey> left_;
   std::vector<Answer> answers_;
 };

@@ -110,7 +110,7 @@ Result<Identity> answered(const Identity& self, const Header& header, ConstBytes
   return hello.who;
 }
 
-/// Null where the peer is on another host: nobody has its socket's name here.
+/// Null where the peer is on another host: its socket's name is not found here.
 Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identity& self, Time deadline,
                                                  const std::function<Status()>& may_come) {
   COHAUL_ASSIGN(Descriptor socket, unix_connect(to.unix_name, deadline, may_come));

@@ -38,7 +38,7 @@ class SimNetwork {
                                                                         bool one_host);
   /// Breaks the connection of this end: what is on the way is lost, and both ends find their peer gone.
   void cut(Channel& end);
-  /// Delays what this end sends from now on, its end included, until after `until`. Order is kept, and nothing is
+  /// Delays what this end sends from now on, its end included: it arrives after `until`. Order is kept, and nothing is
   /// lost.
   void hold(Channel& end, Time until);
   /// Moves the clock to the next arrival. Returns false, and leaves the clock, where there is none until then.

@@ -45,7 +45,7 @@ TEST_P(Steady, NoFrameAllocates) {
   EXPECT_EQ(testing_tools::allocations() - before, 0);
 }
 
-/// Of this process, that lead to a file whose name holds this.
+/// Returns how many descriptors of this process lead to a file whose name holds this.
 int descriptors_of(const std::string& name) {
   int count = 0;
   for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd")) {

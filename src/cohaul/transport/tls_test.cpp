@@ -1,4 +1,4 @@
-// Strangers at an endpoint that has a key, and between two ends that have it: they are told nothing, change nothing, and keep nobody out.
+// Strangers at an endpoint that has a key, and between two ends that have it: they learn nothing, change nothing, and keep no honest peer out.
 
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -325,7 +325,7 @@ TEST(Tls, ACertificateIsNoSecret) {
   }
 }
 
-// ---- floods: each must be cut off, and keep nobody out meanwhile
+// ---- floods: each must be cut off, and keep no honest peer out meanwhile
 
 /// A client of OpenSSL's own, which may say what Cohaul never does.
 class Foreigner {
@@ -511,7 +511,7 @@ TEST(Certificates, OnlyThoseOfTheJobsAuthorityCount) {
     EXPECT_EQ(s.code(), Code::invalid) << s.message();
     return std::string(s.message());
   };
-  // Signed by another, who is trusted here or is not.
+  // Certificates of another authority, which is trusted here or is not.
   EXPECT_NE(refuses([&](Certificate& c) { c = theirs; }).find("no certificate of this job"), std::string::npos);
   refuses([&](Certificate& c) {
     c.chain = theirs.chain;
