@@ -61,7 +61,7 @@ class Reader {
     if (!b.empty()) std::memcpy(&v, b.data(), sizeof v);
     return v;
   }
-  /// A view of the next n bytes, valid as long as the input; empty and !ok() if there are fewer.
+  /// Returns a view of the next n bytes, valid as long as the input; empty and !ok() if there are fewer.
   ConstBytes raw(std::size_t n) {
     if (n > in_.size()) {
       ok_ = false;

@@ -13,7 +13,7 @@ Status compare_facts(std::string_view a, std::string_view who_a, std::string_vie
 
 /// The name of the first fact of a loop: its number.
 constexpr std::string_view kLoopFact = "loop";
-/// Whether these are the facts of a loop that begins.
+/// Returns whether these are the facts of a loop that begins.
 bool begins_loop(std::string_view facts);
 
 }  // namespace cohaul

@@ -54,7 +54,7 @@ constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // as the reference impl
 /// regular file, or its content and what is wrong with it).
 Result<TensorFile> read(const std::string& path);
 
-/// The same for bytes in memory, which must outlive the result.
+/// Reads a file's bytes from memory, which must outlive the result.
 Result<TensorFile> parse(ConstBytes file);
 
 /// Writes all or nothing: into a temporary file beside `path`, which takes its name once it is safe on the disk. An

@@ -16,7 +16,7 @@
 
 namespace cohaul::collective {
 
-/// A caller-owned span of elements.
+/// A span of elements that the caller owns.
 struct Buffer {
   std::byte* data = nullptr;
   std::size_t elements = 0;

@@ -24,7 +24,7 @@ struct Links::Inbox {
   Status lost;  // why nothing more will come
 };
 
-/// What the channel to one peer had no room for.
+/// The messages that the channel to one peer had no room for.
 struct Links::Outbox {
   struct Waiting {
     Message message;

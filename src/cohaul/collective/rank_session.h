@@ -57,7 +57,8 @@ class RankSession {
   Status swap_averages();
   /// Exchange::set_rates.
   Status set_rates(std::span<const double> rates);
-  /// A step: begin, push each (part, run) once, finish. Gradients stay unchanged until the session is no longer busy with it.
+  /// The calls of a step: begin, push each (part, run) once, finish. Gradients must stay unchanged until the session
+  /// is no longer busy with it.
   Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
   Status finish(std::span<const update::PartEnd> ends);

@@ -29,7 +29,7 @@ struct ReadOptions {
 Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema,
                           const ReadOptions& options);
 
-/// The same from a file; invalid also when it is missing, not a file, or over 1 MB.
+/// Reads a job from a file. invalid also when it is missing, not a file, or over 1 MB.
 Result<Entries> read_job(const std::string& file, const Schema& schema, const ReadOptions& options);
 
 /// Applies "KEY=VALUE": VALUE is read as the key's type, unquoted; paths are relative to the working folder. A later

@@ -14,7 +14,7 @@ namespace cohaul::config {
 /// interval: a number of updates (an integer), or a time (a string: "10min").
 enum class Type : std::uint8_t { integer, real, boolean, string, path, integers, strings, interval };
 
-/// For people: "an integer", "true or false".
+/// Returns the type's name for people: "an integer", "true or false".
 std::string_view name(Type type);
 
 /// path values are strings, absolute; lists are strings too: "30,60", "*.bias,head.*".
@@ -37,7 +37,7 @@ std::optional<std::vector<std::string>> strings(std::string_view text);
 /// Returns "90s", "10min", "1.5h" in seconds, above 0; nothing where it is no such time.
 std::optional<double> seconds_of(std::string_view text);
 
-/// As a job file would write it: 4, 0.01, true, "sgd".
+/// Returns the value as a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);
 
 /// Returns a bound as text, whole numbers without a point: 3, 0.5.

@@ -63,9 +63,9 @@ struct ControlMessage {
   std::string key, value;
 };
 
-/// The body of the frame.
+/// Returns the body of the frame.
 std::vector<std::byte> encode_body(const ControlMessage& message);
-/// A foreign frame. corrupt: an unknown kind, a length out of bounds.
+/// Reads a foreign frame. corrupt: an unknown kind, a length out of bounds.
 Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body,
                                       ConstBytes payload);
 

@@ -92,9 +92,9 @@ class Job : public Watch {
   virtual int index_on_host() const = 0;
   virtual int processes_on_host() const = 0;
 
-  /// By worker: the first worker of its host.
+  /// Returns, by worker, the first worker of its host.
   virtual std::vector<int> hosts() const { return hosts_of_workers(members()); }
-  /// How many threads each worker is to use where job.threads is not set (cores.h): the same for all.
+  /// Returns how many threads each worker is to use where job.threads is not set (cores.h): the same for all.
   virtual int threads() const { return 1; }
 
   /// The store has small values by name, written once and read by all. get() blocks until the value is there,

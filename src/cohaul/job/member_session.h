@@ -54,7 +54,7 @@ class MemberSession {
   /// dropped.
   void met(const Meeting& meeting);
 
-  // What comes from outside:
+  // Calls for what comes from outside:
   void received(ControlMessage message, Time now);
   /// Tells that the connection to the rendezvous is gone, and so is its host. how: how that showed.
   void disconnected(std::string how, Time now);
@@ -67,7 +67,7 @@ class MemberSession {
   Time next_time() const;
   std::vector<ControlMessage> take_outgoing() { return std::exchange(outgoing_, {}); }
 
-  // What is known:
+  // What the session knows:
   /// Returns false once it has given the connection up, or has heard of its end.
   bool connected() const { return connected_; }
   const std::optional<Loss>& loss() const { return loss_; }

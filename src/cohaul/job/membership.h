@@ -85,7 +85,7 @@ class Membership {
   void disconnect(MemberKey who, Time now);
   void exit(MemberKey who, const ProcessExit& how, Time now);
 
-  /// What is decided now, in order. After `lost` or `finished` nothing more is decided. Call after events, and at next_decision() at
+  /// Returns what is decided now, in order. After `lost` or `finished` nothing more is decided. Call it after events, and at next_decision() at
   /// the latest: a longer silence of the caller counts as its own standstill, not as the members'.
   std::vector<Decision> decide(Time now);
   Time next_decision() const;

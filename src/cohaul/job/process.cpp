@@ -105,7 +105,7 @@ std::optional<ProcessExit> reap(pid_t child) {
   siginfo_t info{};
   if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
     return std::nullopt;
-  // Not reaped yet, it keeps its group's number from being given to others.
+  // The child is not reaped yet, so that no other process can get its group's number.
   ::kill(-child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   return ProcessExit{info.si_code != CLD_EXITED, info.si_status};

@@ -50,7 +50,7 @@ Figures evaluation_figures(const Event& event);
 /// Returns the norm of each parameter's gradient, from an event "gradients".
 Figures gradient_norms(const Event& event);
 
-/// Where events go. One thread.
+/// Takes events and writes them somewhere. One thread.
 class Sink {
  public:
   virtual ~Sink() = default;

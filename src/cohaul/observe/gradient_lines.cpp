@@ -18,7 +18,7 @@ std::string layer_of(const std::string& parameter) {
   return point == std::string::npos ? parameter : parameter.substr(0, point);
 }
 
-/// By layer, in the order of their first parameters.
+/// Returns the norms by layer, in the order of the layers' first parameters.
 Figures layers_of(const Figures& parameters) {
   Figures out;
   std::map<std::string, std::size_t> index;

@@ -10,8 +10,8 @@
 
 namespace cohaul::observe {
 
-/// A line without its newline: the kind as "record", then the values in their order. Doubles that are not finite are null, bytes that are not
-/// UTF-8 are replaced.
+/// Returns the event's line without its newline: the kind as "record", then the values in their order. Doubles that
+/// are not finite are null, bytes that are not UTF-8 are replaced.
 std::string to_json(const Event& event);
 
 /// Writes every event.

@@ -17,7 +17,7 @@ namespace cohaul::transport {
 /// Which form a connection takes. auto_: the ring where both are on one host, TCP otherwise.
 enum class Form : std::uint8_t { auto_, arena, tcp };
 
-/// Where an endpoint can be reached; travels as text through the rendezvous.
+/// The addresses at which an endpoint can be reached; they travel as text through the rendezvous.
 struct Address {
   std::string unix_name{};           // abstract socket, for peers of this host; empty: none
   std::vector<std::string> hosts{};  // numeric IPv4 and IPv6 addresses, to be tried in this order
@@ -54,7 +54,7 @@ class Endpoint {
 /// address that this host has not), unavailable (the port, or all of the range, taken; names host and port),
 /// internal.
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const Listening& where);
-/// The same at one address. port 0: any free.
+/// Listens at one address. port 0: any free.
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
                                          std::uint16_t port);
 

@@ -20,11 +20,11 @@ struct Hello {
   std::uint32_t capabilities = 0;
 };
 
-/// A whole frame: header and body.
+/// Returns a whole frame: header and body.
 std::vector<std::byte> encode_hello(const Identity& self, FrameType type, std::uint32_t capabilities);
 std::vector<std::byte> encode_refusal(const Identity& self, const Status& why);
 
-/// `header` has been decoded; `body` is body_length foreign bytes. Errors: corrupt.
+/// Reads a hello. `header` has been decoded; `body` is body_length foreign bytes. Errors: corrupt.
 Result<Hello> decode_hello(const Header& header, ConstBytes body);
 /// Returns the reason inside a refusal; corrupt if the body is no refusal. Never ok.
 Status decode_refusal(ConstBytes body);

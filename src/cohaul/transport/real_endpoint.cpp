@@ -63,7 +63,7 @@ class Greeting final : public Watched {
   std::vector<Descriptor> descriptors_;
 };
 
-// True: bytes_ has `size` bytes. On the Unix socket the one message comes whole.
+// Returns true when bytes_ has `size` bytes. On the Unix socket the one message comes whole.
 Result<bool> Greeting::read_up_to(std::size_t size) {
   while (bytes_.size() < size) {
     std::byte buffer[kHeaderBytes + kHelloBytesMax];
@@ -126,7 +126,7 @@ class RealEndpoint final : public Endpoint, public Watched {
   void make_room(const std::string& from);
   void take_from(const Descriptor& listener, bool ring);
   Result<std::unique_ptr<Greeting>> greeting_of(Descriptor socket, bool ring, Time now) const;
-  /// True: this greeting is over.
+  /// Goes on with a greeting. Returns true when it is over.
   bool greet(Greeting& greeting);
   Status welcome(Greeting& greeting, const Hello& hello);
 

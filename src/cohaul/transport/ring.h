@@ -55,7 +55,7 @@ class RingWriter {
   /// Takes back what the peer has given back. Returns true when that dropped a keep, or made the place that put()
   /// missed.
   Result<bool> reclaim();
-  /// Whether the writer's poller should be woken when frames come back.
+  /// Returns whether the writer's poller should be woken when frames come back.
   bool waits() const { return wants_place_ || keeps_ > 0; }
   RingControl& control() { return *control_; }
   /// The peer is gone: drops all keeps.

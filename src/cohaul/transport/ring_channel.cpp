@@ -48,7 +48,7 @@ Result<RingParts> RingParts::from(std::vector<Descriptor> descriptors) {
   return parts;
 }
 
-/// A frame that is out. Its slot is used again.
+/// Holds a frame that is out. Its slot is used again.
 struct RingChannel::Held final : Frame::Hold {
   void release() override;
   Inbox* inbox = nullptr;
@@ -56,7 +56,7 @@ struct RingChannel::Held final : Frame::Hold {
   Held* next = nullptr;
 };
 
-/// All that frames point into.
+/// Owns all memory that frames point into.
 struct RingChannel::Inbox {
   explicit Inbox(RingParts p) : parts(std::move(p)), reader(ring_of(parts, true), peer_bell()) {
     parts.to_server.close_descriptor();  // the peer has its own
@@ -281,7 +281,7 @@ Result<std::optional<Frame>> RingChannel::receive() {
   if (!inbox_->reader.has_next()) {
     if (lost_.ok() && (socket_event_ || (!attached_ && ++empty_looks_ >= kEmptyLooksMax))) read_socket();
     if (lost_.ok() && failed_.ok()) return std::optional<Frame>{};
-    // It may have put a frame in just before it went.
+    // The peer may have put a frame in just before it went.
     if (failed_.ok() && !inbox_->reader.has_next()) failed_ = lost_;
     if (!failed_.ok()) {
       told_ = true;

@@ -37,7 +37,7 @@ struct SimNetwork::World final : Clock {
 
 namespace {
 
-/// What a frame in flight by address, and then its receiver, holds: the body's copy, and the sender's payload.
+/// Held by a frame in flight by address, and then by its receiver: the body's copy, and the sender's payload.
 struct Address final : Frame::Hold {
   explicit Address(PooledBuffer* b, std::shared_ptr<const void> k) : body(b), keep(std::move(k)) {}
   void release() override { delete this; }

@@ -75,7 +75,7 @@ constexpr std::size_t kHeaderBytes = 104;
 static_assert(sizeof(Header) == kHeaderBytes && std::is_trivially_copyable_v<Header>);
 static_assert(offsetof(Header, sequence) == 32 && offsetof(Header, header_checksum) == 96);
 
-/// A header with the sender's part filled in and the rest zero.
+/// Returns a header with the sender's part filled in and the rest zero.
 Header header_from(const Identity& sender, FrameType type);
 /// Fills header_checksum. Nothing may be changed in the header after it.
 void seal(Header& header);

@@ -13,7 +13,7 @@ Status not_negative(const char* setting, double value) {
                  "; it must be a number above 0, or 0 for none");
 }
 
-// As torch::nn::utils::clip_grad_norm_ has it.
+// The same as in torch::nn::utils::clip_grad_norm_.
 constexpr double kNormEpsilon = 1e-6;
 
 }  // namespace

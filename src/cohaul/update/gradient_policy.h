@@ -18,7 +18,7 @@ namespace cohaul::update {
 enum class NonFinite : std::uint8_t { apply, stop, skip };
 std::string_view name(NonFinite what);
 
-/// The same for the whole job.
+/// The policy of the whole job.
 struct GradientPolicy {
   double clip_norm =
       0;  // largest norm over all gradients together, as torch::nn::utils::clip_grad_norm_; 0: not clipped

@@ -38,7 +38,7 @@ constexpr std::int32_t middle_of(std::int32_t first, std::int32_t last) {
   return first + left;
 }
 
-/// What is said at the end of one part of a step: see exchange.h.
+/// What a worker says at the end of one part of a step: see exchange.h.
 struct PartEnd {
   double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
   double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
