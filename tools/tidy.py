@@ -269,6 +269,55 @@ def nothing_of_this_machine(tree):
             yield path, line, f"{match[0]} is a place on one machine, or a registry's host: leave it to the configuration"
 
 
+PERSON = re.compile(r"\b(?:he|him|his|she|her|Him|His|She|Her)\b|\bHe\b(?!,| et al)")  # "He, Zhang, Ren, Sun" are authors
+WHO_FIRST = re.compile(r"(?:Who|Whoever)\b")
+
+
+def comments(text):
+    """(first line, text) of each C++ comment; whole-line comments on neighbouring lines are one."""
+    found, last = [], None
+    for match in NOT_CODE.finditer(text):
+        if not match[0].startswith(("//", "/*")):
+            continue
+        line = text.count("\n", 0, match.start()) + 1
+        alone = not text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+        words = re.sub(r"^[ \t]*(?://[/<!]*|/?\*+/?)[ \t]?", "", match[0], flags=re.MULTILINE)
+        if alone and found and last == line - 1:
+            found[-1] = (found[-1][0], f"{found[-1][1]}\n{words}")
+        else:
+            found.append((line, words))
+        last = line + match[0].count("\n") if alone else None
+    return found
+
+
+def prose(text):
+    """(first line, text) of each paragraph, list item, heading and table row of a Markdown text, without its code."""
+    blank = lambda match: re.sub(r"[^\n]", "", match[0])
+    text = re.sub(r"^```.*?^```[^\n]*$", blank, text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(?: {4}|\t)[^\n]*$", blank, text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`\n]+`", "``", text)
+    start = r"[ \t]*(?:[-*+>|] |\|-|\d+\. |#|$)"
+    return [(line, match[0]) for line, match in lines_with(rf"^(?=.*\S)[^\n]*(?:\n(?!{start})[^\n]*)*", text)]
+
+
+@rule
+def a_process_is_no_person(tree):
+    """In C++ comments, in README.md and in docs/."""
+    for path, text in tree.files.items():
+        if path.endswith((".h", ".cpp")):
+            pieces = comments(text)
+        elif path == "README.md" or re.fullmatch(r"docs/[^/]+\.md", path):
+            pieces = prose(text)
+        else:
+            continue
+        for line, piece in pieces:
+            for match in PERSON.finditer(piece):
+                yield path, line + piece.count("\n", 0, match.start()), f'"{match[0]}" in a comment or document: a process is "it"'
+            first = WHO_FIRST.match(re.sub(r"^(?:[-*+>|#\s]|\d+\.)+", "", piece))
+            if first:
+                yield path, line, f'begins with "{first[0]}": name what it is ("The process that …", "A caller that …")'
+
+
 @rule
 def readme_shows_the_examples(tree):
     readme = tree.files.get("README.md", "")

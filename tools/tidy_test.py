@@ -117,6 +117,21 @@ class Planted(unittest.TestCase):
         self.refused(rule, "tools/x.sh", f"pip install -i {FOREIGN_HOST} x\n", "registry's host")
         self.accepted(rule, "README.md", "lies in build/work/x and ~/root/x\n")
 
+    def test_a_process_is_no_person(self):
+        rule = tidy.a_process_is_no_person
+        self.refused(rule, "src/cohaul/ps/more.cpp", "int x;\n// The caller frees\n// his buffers.\n", '"his"', line=3)
+        self.refused(rule, "src/cohaul/ps/more.h", "int x();  ///< waits until he comes\n", '"he"', line=1)
+        self.refused(rule, "src/cohaul/ps/more_test.cpp", "/* She\n * waits. */\n", '"She"', line=1)
+        self.refused(rule, "src/cohaul/ps/more.h", "\n/// Whoever waits is woken.\nvoid wake();\n", "begins with", line=2)
+        self.refused(rule, "src/cohaul/ps/more.h", "int x;  // Who is asked.\n// another\n", "begins with", line=1)
+        self.refused(rule, "README.md", "# A\n\nOne.\n\n- Who waits\n  asks.\n", "begins with", line=5)
+        self.refused(rule, "docs/wire.md", "| a | b |\n|---|---|\n| Whoever asks | x |\n", "begins with", line=3)
+        self.refused(rule, "docs/wire.md", "One side\nwakes him.\n", '"him"', line=2)
+        self.accepted(rule, "src/cohaul/ps/more.cpp", 'int he; f("he waits");  // He, Zhang, Ren, Sun; He et al.\n// It\n// Who is on it.\n')
+        self.accepted(rule, "src/cohaul/ps/more.cpp", "// The one. Whose it is, and who waits; the header.\n")
+        self.accepted(rule, "README.md", "Run `he`, says\nWho.\n\n    Who he is\n\n```cpp\n// Who he is\n```\n")
+        self.accepted(rule, "CHANGELOG.md", "Who he is\n")
+
     def test_readme_shows_the_examples(self):
         rule = tidy.readme_shows_the_examples
         files = {"examples/own_loop.cpp": "int main() {}\n", "README.md": "Look:\n\n`examples/own_loop.cpp`:\n\n```cpp\nint main() {}\n```\n"}

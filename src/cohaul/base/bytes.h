@@ -61,7 +61,7 @@ class Reader {
     if (!b.empty()) std::memcpy(&v, b.data(), sizeof v);
     return v;
   }
-  /// A view of the next n bytes, valid as long as the input; empty and !ok() if there are fewer.
+  /// Returns a view of the next n bytes, valid as long as the input; empty and !ok() if there are fewer.
   ConstBytes raw(std::size_t n) {
     if (n > in_.size()) {
       ok_ = false;
@@ -77,7 +77,7 @@ class Reader {
     return {reinterpret_cast<const char*>(b.data()), b.size()};
   }
   bool ok() const { return ok_; }
-  /// ok, and nothing left over.
+  /// Returns whether all reads were good and nothing is left over.
   bool done() const { return ok_ && in_.empty(); }
   std::size_t left() const { return in_.size(); }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Time is handed in. A Clock is what code asks; `steady_clock()` is the real one; the simulator has its own.
+// Time is handed in: code asks a Clock and never the system. `steady_clock()` is the real one; the simulator has its
+// own.
 
 #include <cstdint>
 

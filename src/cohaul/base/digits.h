@@ -12,7 +12,7 @@ inline std::string digits_of(double value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
-/// 16 digits.
+/// Returns 16 hexadecimal digits.
 inline std::string hex_of(std::uint64_t value) {
   std::string out(16, '0');
   for (std::size_t i = out.size(); i-- > 0; value >>= 4) out[i] = "0123456789abcdef"[value & 15];

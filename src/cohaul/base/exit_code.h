@@ -1,5 +1,5 @@
 #pragma once
-// How a process ends.
+// Exit codes of Cohaul's processes.
 
 #include "cohaul/base/status.h"
 
@@ -8,9 +8,9 @@ namespace cohaul {
 constexpr int kDone = 0;
 constexpr int kFailed = 1;
 constexpr int kUsersMistake = 2;
-constexpr int kLost = 3;  // a process, or a deadline passed
+constexpr int kLost = 3;  // a process was lost, or a deadline passed
 
-/// What a process ends with after such a failure of its own.
+/// Returns the exit code of a process that fails with this code.
 constexpr int exit_code(Code code) {
   switch (code) {
     case Code::ok: return kDone;

@@ -10,7 +10,7 @@ struct Fact {
   std::string_view name, value;
 };
 
-/// The next line, which is taken off `lines`; nothing at the end.
+/// Takes the next line off `lines`. Returns nothing at the end.
 std::optional<Fact> take_fact(std::string_view& lines) {
   if (lines.empty()) return std::nullopt;
   const std::size_t end = lines.find('\n');
@@ -42,7 +42,7 @@ bool begins_loop(std::string_view facts) {
 
 Status compare_facts(std::string_view a, std::string_view who_a, std::string_view b, std::string_view who_b) {
   if (a == b) return {};
-  // What a has first, in its order; then what only b has.
+  // Facts of `a` come first, in its order; then those that only `b` has.
   std::string_view all[] = {a, b};
   for (std::string_view& lines : all) {
     while (auto fact = take_fact(lines)) {

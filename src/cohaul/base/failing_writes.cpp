@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kSignals[] = {SIGPIPE, SIGXFSZ};
 
-// A handler and not SIG_IGN, which programs that are started would inherit.
+// A handler instead of SIG_IGN, which child processes would inherit.
 void take_no_notice(int) {}
 
 }  // namespace

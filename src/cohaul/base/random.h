@@ -9,7 +9,7 @@
 
 namespace cohaul {
 
-/// The four 32-bit words of one counter value under one key.
+/// Returns the four 32-bit words of one counter value under one key.
 constexpr std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> c, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     std::uint64_t p0 = std::uint64_t{0xD2511F53} * c[0];
@@ -38,7 +38,7 @@ class Random {
     half_ ^= 1;
     return out;
   }
-  /// Uniform in [0, n), without bias. n > 0.
+  /// Returns a number uniform in [0, n), without bias. n > 0.
   constexpr std::uint64_t below(std::uint64_t n) {
     // Numbers whose lower half is under 2^64 mod n, which is less than n, are drawn again (Lemire, "Fast random integer generation in an interval", 2019).
     for (;;) {
@@ -48,7 +48,7 @@ class Random {
       if (low >= n || low >= (0 - n) % n) return static_cast<std::uint64_t>(m >> 64);
     }
   }
-  /// Uniform in [0, 1), 53 bits.
+  /// Returns a number uniform in [0, 1), of 53 bits.
   constexpr double uniform() { return static_cast<double>((*this)() >> 11) * 0x1p-53; }
 
  private:
@@ -63,7 +63,7 @@ class Random {
   std::array<std::uint32_t, 4> block_{};
 };
 
-/// One 64-bit seed out of several numbers (seed, step, slice), well mixed.
+/// Returns one 64-bit seed out of several numbers (seed, step, slice), well mixed.
 constexpr std::uint64_t mix_seed(std::uint64_t seed, std::uint64_t a, std::uint64_t b = 0) {
   auto w = philox({static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(a >> 32), static_cast<std::uint32_t>(b),
                    static_cast<std::uint32_t>(b >> 32)},

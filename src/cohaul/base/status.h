@@ -17,7 +17,7 @@ namespace cohaul {
 /// Named for what the caller should do.
 enum class Code : unsigned char {
   ok = 0,
-  invalid,      ///< tell the user: his input, and how to mend it
+  invalid,      ///< tell the user what is wrong with the input, and how to mend it
   unavailable,  ///< retry with backoff
   peer_lost,    ///< re-form the group; a process or connection is gone, or a deadline passed
   stale,        ///< pull again
@@ -66,7 +66,7 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : value_(std::move(value)) {}
-  /// An ok status has no value to give: a programming error, which aborts.
+  /// Aborts where the status is ok, since there would be no value.
   Result(Status status) : value_(std::move(status)) {
     COHAUL_CHECK(!std::get<1>(value_).ok(), "a Result is made of a value or of an error");
   }

@@ -5,7 +5,7 @@
 
 namespace cohaul {
 
-/// CLOCK_REALTIME: since 1970. It may be set, also backwards. Any thread.
+/// CLOCK_REALTIME: time since 1970. It may be set, also backwards. Any thread.
 const Clock& wall_clock();
 
 }  // namespace cohaul

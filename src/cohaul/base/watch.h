@@ -1,6 +1,6 @@
 #pragma once
-// Watch: what a thread that waits for other processes tells and asks whoever watches over all of them (the job). Who stands
-// still is found by whom nobody sees waiting: only those who wait know that they do.
+// Watch: through it a thread that waits for other processes tells the job so, and asks which process is lost or
+// stands still. A process that stands still is known by not waiting: each process reports only its own waits.
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/status.h"
@@ -10,15 +10,17 @@ namespace cohaul {
 class Watch {
  public:
   virtual ~Watch() = default;
-  /// ok, or who was lost: sticky. Any thread.
+  /// Returns ok, or which process was lost. The error is sticky. Any thread.
   virtual Status health() const = 0;
-  /// This process's training thread waits for others from now on, or does not. What it did before. Never blocks.
+  /// Tells whether this process's training thread waits for others from now on. Returns whether it did before. Never
+  /// blocks.
   virtual bool set_waiting(bool waiting) = 0;
-  /// A wait of `waited` has come to its deadline. peer_lost: who stands still; ok: nobody stands out. Blocks for 2 s at most.
+  /// Reports that a wait of `waited` has reached its deadline. Returns peer_lost, naming the process that stands
+  /// still; ok where none stands out. Blocks for 2 s at most.
   virtual Status overdue(Duration waited) = 0;
 };
 
-/// While it lives, this thread's waits are not told: it is not the process's training thread.
+/// While it lives, this thread's waits are not reported, since it is not the process's training thread.
 class InBackground {
  public:
   InBackground() { here = true; }
@@ -31,7 +33,7 @@ class InBackground {
   static inline thread_local bool here = false;
 };
 
-/// The training thread waits for others while this lives; any progress ends one wait and begins another.
+/// Reports that the training thread waits for others, while it lives. Any progress ends one wait and begins another.
 class Waiting {
  public:
   explicit Waiting(Watch& watch) : watch_(watch), before_(!InBackground::here && watch.set_waiting(true)) {}

@@ -22,12 +22,12 @@ inline int write_all(int fd, ConstBytes bytes) {
   return 0;
 }
 
-/// Opens a file to write at its end, as open() does. A named pipe that nobody reads any more takes all and keeps nothing.
+/// Opens a file to write at its end, as open() does. Where the path is a named pipe without a reader, what is written is dropped.
 inline int open_at_end(const char* path, int flags, mode_t mode) {
   flags |= O_WRONLY | O_APPEND | O_CLOEXEC;
   struct stat found {};
   if (::stat(path, &found) != 0 || !S_ISFIFO(found.st_mode)) return ::open(path, flags, mode);
-  const int fd = ::open(path, flags | O_NONBLOCK);  // which would wait for a reader otherwise
+  const int fd = ::open(path, flags | O_NONBLOCK);  // without O_NONBLOCK it would wait for a reader
   if (fd < 0) return errno == ENXIO ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : fd;
   ::fcntl(fd, F_SETFL, O_APPEND);
   return fd;

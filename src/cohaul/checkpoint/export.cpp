@@ -15,7 +15,7 @@ std::uint64_t elements_of(const ParameterEntry& p) {
   return n;
 }
 
-/// From the order of memory to row-major order.
+/// Returns the elements in row-major order, out of the order of memory.
 std::vector<std::byte> row_major(const ParameterEntry& p, ConstBytes memory) {
   const std::size_t size = size_of(p.dtype), dims = p.shape.size();
   std::vector<std::byte> out(memory.size());
@@ -32,7 +32,7 @@ std::vector<std::byte> row_major(const ParameterEntry& p, ConstBytes memory) {
   return out;
 }
 
-/// Whether every element has a place of its own among as many, so that row_major() reads within them.
+/// Returns whether every element has a place of its own among as many, so that row_major() reads within them.
 bool is_dense(const ParameterEntry& p) {
   if (p.strides.size() != p.shape.size()) return false;
   std::uint64_t last = 0;

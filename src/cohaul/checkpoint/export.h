@@ -1,5 +1,5 @@
 #pragma once
-// A checkpoint's parameters as one safetensors file, for other programs.
+// Writes a checkpoint's parameters as one safetensors file, for other programs.
 
 #include <string>
 

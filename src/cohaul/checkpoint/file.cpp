@@ -56,7 +56,7 @@ class Beside {
     const int error = write_all(file_.fd(), bytes);
     return error == 0 ? Status() : wrong(path_, "cannot be written", error);
   }
-  /// Onto the disk, and under its name; then the name onto the disk.
+  /// Writes the file to the disk and gives it its name; then writes the name to the disk.
   Status name_it() {
     if (::fsync(file_.fd()) != 0 || file_.close() != 0) return wrong(path_, "cannot be written", errno);
     if (::rename(name_.c_str(), path_.c_str()) != 0) return wrong(path_, "cannot be put in its place", errno);

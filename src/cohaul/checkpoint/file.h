@@ -10,22 +10,24 @@
 
 namespace cohaul::checkpoint {
 
-/// A file's content, for as long as the mapping is held. It must not be cut meanwhile (files that write_file() replaces never are).
+/// A file's content, for as long as the mapping is held. Nothing may truncate the file meanwhile (write_file() never
+/// truncates one that it replaces).
 struct MappedFile {
   std::shared_ptr<const void> mapping;
   ConstBytes bytes;
 };
-/// Errors: invalid, naming the file: it cannot be opened, or is no regular file.
+/// Maps a file. Errors: invalid, naming the file: it cannot be opened, or is no regular file.
 Result<MappedFile> map_file(const std::string& path);
 
-/// Writes the parts one after the other into a file beside it, which takes its name once it is on the disk. An existing file is replaced. Blocks until
-/// then. Errors: invalid, naming the file and the reason (no folder, no permission, disk full).
+/// Writes the parts one after the other into a temporary file beside `path`, which takes its name once it is on the
+/// disk. An existing file is replaced. Blocks until then. Errors: invalid, naming the file and the reason (no folder,
+/// no permission, disk full).
 Status write_file(const std::string& path, std::span<const ConstBytes> parts);
 
-/// Brings the names in a folder to the disk. Errors: invalid, naming it.
+/// Writes the names in a folder to the disk. Errors: invalid, naming it.
 Status sync_folder(const std::string& folder);
 
-/// Whether write_file(path) would find a folder that it may write into; leaves nothing behind.
+/// Checks that write_file(path) would find a folder that it may write into; leaves nothing behind.
 Status check_writable(const std::string& path);
 
 }  // namespace cohaul::checkpoint

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "step-", kTrainer = "trainer-";
 constexpr std::size_t kDigits = 12;
 
-/// The number of updates in a checkpoint's name; nothing where it is no such name.
+/// Returns the number of updates in a checkpoint's name; nothing where it is no such name.
 std::optional<std::int64_t> updates_of(const std::string& name) {
   if (!name.starts_with(kPrefix) || name.size() != kPrefix.size() + kDigits) return std::nullopt;
   const std::string digits = name.substr(kPrefix.size());
@@ -24,7 +24,7 @@ std::optional<std::int64_t> updates_of(const std::string& name) {
   return std::stoll(digits);
 }
 
-/// "trainer-1" of "trainer-1/manifest.json"; nothing where it is no such name.
+/// Returns "trainer-1" of "trainer-1/manifest.json"; nothing where it is no such name.
 std::optional<std::string> part_of(const std::string& name) {
   const std::size_t slash = name.find('/');
   if (!name.starts_with(kTrainer) || slash == std::string::npos || name.substr(slash + 1) != kManifestName)
@@ -39,7 +39,7 @@ Status wrong(const fs::path& path, const char* what, const std::error_code& erro
   return invalid(path.string() + ": " + what + ": " + error.message());
 }
 
-/// At every moment `to` is one of the two, where the file system can swap them.
+/// Puts `from` in the place of `to`. Where the file system can swap them, `to` is whole at every moment.
 Status put_in_place(const fs::path& from, const fs::path& to) {
   std::error_code error;
   const bool swapped = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0;

@@ -1,6 +1,6 @@
 #pragma once
-// A folder of checkpoints: each a folder "step-000000000150" of its own, with a manifest and files. One that is being written has another name until
-// it is whole.
+// A folder of checkpoints. Each is a folder "step-000000000150" of its own, with a manifest and files. While it is
+// being written it has another name.
 
 #include <cstdint>
 #include <string>
@@ -23,9 +23,9 @@ constexpr const char* kOwnerPrefix = "owner-";
 /// How the name of one that is being written ends.
 constexpr const char* kUnfinished = ".unfinished";
 
-/// "trainer-1": the part of another trainer of the job, a checkpoint within the checkpoint.
+/// Returns "trainer-1": the name of another trainer's part, a checkpoint within the checkpoint.
 std::string trainer_name(int trainer);
-/// "step-000000000150"
+/// Returns "step-000000000150".
 std::string folder_name(std::int64_t updates);
 
 /// Makes the folder in which a checkpoint is written until it is whole; one that a killed run has left there is emptied. Returns its path.
@@ -41,23 +41,23 @@ Status commit(const std::string& folder, const Manifest& manifest);
 /// Removes all but the newest `keep` checkpoints, and what killed runs have left.
 void prune(const std::string& folder, int keep);
 
-/// The length and hash of a file of the folder. name: may be of a folder in it.
+/// Returns the length and hash of a file of the folder. name: may be of a folder in it.
 Result<FileEntry> entry_of(const std::string& folder, const std::string& name);
 
-/// The manifest of one checkpoint; its files are not looked at. Errors: invalid, naming the file.
+/// Reads the manifest of one checkpoint, without its files. Errors: invalid, naming the file.
 Result<Manifest> read_manifest(const std::string& checkpoint);
 /// Reads the manifest of one checkpoint, and compares every file with what it says. Errors: invalid, naming the file and what is wrong.
 Result<Manifest> verify(const std::string& checkpoint);
 
-/// The numbers of updates of the folder's checkpoints, ascending; whether they are good is not looked at.
+/// Returns the numbers of updates of the folder's checkpoints, ascending, without a check of their content.
 std::vector<std::int64_t> list(const std::string& folder);
 
 struct Found {
-  std::string path;  // of the checkpoint; empty: there is none that is good
+  std::string path;  // of the checkpoint; empty: there is no good one
   Manifest manifest;
   std::vector<Status> passed_over;  // newer ones, and why
 };
-/// `folder` itself where it is a checkpoint; else the newest good one in it. It need not exist.
+/// Returns `folder` itself where it is a checkpoint; else the newest good one in it. It need not exist.
 Found find(const std::string& folder);
 
 }  // namespace cohaul::checkpoint

@@ -60,7 +60,7 @@ struct Owners {
         *piece.count = 7 + piece.parameter;
       }
   }
-  /// All that they keep, by parameter.
+  /// Returns all that they keep, by parameter.
   std::vector<std::byte> content() {
     std::vector<std::pair<std::pair<std::int32_t, std::uint64_t>, update::StatePiece>> all;
     for (std::size_t k = 0; k < owners.size(); ++k)

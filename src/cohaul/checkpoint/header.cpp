@@ -35,7 +35,7 @@ Result<TensorType> type_of(std::string_view name) {
   return invalid("dtype " + std::string(name.substr(0, 20)) + " is not known");
 }
 
-/// Bytes of a tensor; invalid where the product does not fit.
+/// Returns the bytes of a tensor; invalid where the product does not fit.
 Result<std::uint64_t> bytes_of(TensorType type, std::span<const std::int64_t> shape) {
   std::uint64_t n = size_of(type);
   bool none = false, overflow = false;
@@ -49,7 +49,7 @@ Result<std::uint64_t> bytes_of(TensorType type, std::span<const std::int64_t> sh
   return n;
 }
 
-/// How deep braces and brackets nest at most: known before the parser spends memory on each level.
+/// Returns how deep braces and brackets nest at most, before the parser spends memory on each level.
 int depth_of(std::string_view text) {
   int depth = 0, deepest = 0;
   bool quoted = false;
@@ -126,7 +126,7 @@ Result<Metadata> parse_metadata(const Json& json) {
   return metadata;
 }
 
-/// As JSON text, escaped.
+/// Returns the text as JSON, escaped.
 Result<std::string> quote(const std::string& text) {
   try {
     return Json(text).dump();

@@ -12,11 +12,11 @@ struct Header {
   Metadata metadata;
 };
 
-/// text: the header's; data: all that follows it in the file. Errors: invalid.
+/// Reads a header. text: the header's; data: all that follows it in the file. Errors: invalid.
 Result<Header> parse_header(std::string_view text, ConstBytes data);
 
-/// Padded with spaces, so that with the 8 bytes of length before it the data starts at a multiple of 8.
-/// Errors: invalid (a repeated or reserved name, data whose length is not its shape's).
+/// Returns the header's text, padded with spaces, so that with the 8 bytes of length before it the data starts at a
+/// multiple of 8. Errors: invalid (a repeated or reserved name, data whose length is not its shape's).
 Result<std::string> make_header(std::span<const TensorView> tensors, const Metadata& metadata);
 
 }  // namespace cohaul::checkpoint

@@ -1,5 +1,5 @@
 #pragma once
-// Files in memory: copies that training cannot change any more, which somebody writes while it goes on.
+// Files in memory: copies that training cannot change any more, so that they can be written while it goes on.
 
 #include <memory>
 #include <mutex>
@@ -14,11 +14,11 @@
 
 namespace cohaul::checkpoint {
 
-/// Keeps the memory of images that are gone for the next ones, since the first write to new memory takes longer than the copy. It keeps no more than
-/// has been in use at one time. Images may outlive it. Any thread.
+/// Keeps the memory of images that are gone for the next ones, since the first write to new memory takes longer than
+/// the copy. It keeps no more than was in use at one time. Images may outlive it. Any thread.
 class ImageMemory {
  public:
-  /// Returns at least so many bytes; their content is anything. They come back when nobody holds them.
+  /// Returns at least so many bytes, with any content. They come back when the last pointer to them is gone.
   std::shared_ptr<std::byte[]> take(std::size_t bytes);
 
  private:
@@ -41,14 +41,14 @@ struct FileImage {
   ConstBytes bytes() const { return {data.get(), size}; }
 };
 
-/// Copies the tensors into what write() would write of them. Errors: as write()'s, but for those of the disk.
+/// Makes in memory the file that write() would write of the tensors. Errors: as write()'s, but for those of the disk.
 Result<FileImage> make_image(ImageMemory& memory, std::string name, std::span<const TensorView> tensors,
                              const Metadata& metadata = {});
 
 /// Writes the images into a folder. Blocks until they are on the disk. Errors: invalid, naming the file and the reason. Any thread.
 Result<std::vector<FileEntry>> write_images(const std::string& folder, std::span<const FileImage> images);
 
-/// What an owner says in the job's store of the files that it has written, or why it could not: as text, and back.
+/// Turns what an owner has written, or why it could not, into text for the job's store, and back.
 std::string text_of(const Result<std::vector<FileEntry>>& written);
 Result<std::vector<FileEntry>> files_of(const std::string& text);
 

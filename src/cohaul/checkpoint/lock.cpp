@@ -36,7 +36,7 @@ Result<FolderLock> FolderLock::take(const std::string& folder) {
   const std::string mark = std::to_string(::getpid()) + " " + host + " " + std::to_string(steady_clock().now());
   const bool written =
       ::ftruncate(file, 0) == 0 && ::pwrite(file, mark.data(), mark.size(), 0) == static_cast<ssize_t>(mark.size());
-  // Other hosts must see it now. A full disk tells so with each checkpoint.
+  // Other hosts must see it now. A failure is ignored here: a full disk is reported with each checkpoint.
   if (written && ::fsync(file) == 0) lock.mark_ = mark;
   return lock;
 }

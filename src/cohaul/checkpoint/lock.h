@@ -1,5 +1,5 @@
 #pragma once
-// One job at a time writes into a folder of checkpoints.
+// A lock, so that one job at a time writes into a folder of checkpoints.
 
 #include <string>
 
@@ -7,17 +7,18 @@
 
 namespace cohaul::checkpoint {
 
-/// Holds the folder until it goes, or its process ends in any way. Move-only.
+/// Holds the lock until it is destroyed, or its process ends in any way. Move-only.
 class FolderLock {
  public:
-  /// Makes the folder. unavailable: another job holds it; it names the process. invalid: the folder cannot be made or written.
+  /// Makes the folder, and locks it. unavailable: another job holds it; it names the process. invalid: the folder
+  /// cannot be made or written.
   static Result<FolderLock> take(const std::string& folder);
   ~FolderLock();
   FolderLock(FolderLock&& other) noexcept;
   FolderLock& operator=(FolderLock&& other) noexcept;
 
   const std::string& folder() const { return folder_; }
-  /// What stands in the lock's file: no other lock has the same.
+  /// Returns the text in the lock's file. No other lock has the same.
   const std::string& mark() const { return mark_; }
 
  private:
@@ -26,7 +27,8 @@ class FolderLock {
   int file_;
 };
 
-/// That the folder which this process sees is the one that is locked with the mark. Errors: invalid, naming the folder and the fix.
+/// Checks that the folder which this process sees is the one that is locked with the mark. Errors: invalid, naming
+/// the folder and the fix.
 Status expect_shared(const std::string& folder, const std::string& mark);
 
 }  // namespace cohaul::checkpoint

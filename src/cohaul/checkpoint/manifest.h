@@ -1,5 +1,6 @@
 #pragma once
-// What a checkpoint says of itself: the training that it is of, and its files. Written last: a folder without one is no checkpoint.
+// The manifest of a checkpoint: the training that it is of, and its files. It is written last: a folder without one
+// is no checkpoint.
 
 #include <cstdint>
 #include <string>
@@ -54,13 +55,13 @@ struct Manifest {
   std::vector<FileEntry> files;
   bool operator==(const Manifest&) const = default;
 
-  /// As JSON, and a last line with its hash.
+  /// Returns it as JSON, and a last line with its hash.
   std::string encode() const;
   /// Errors: invalid: not what encode() wrote; of a newer format.
   static Result<Manifest> decode(std::string_view text);
 };
 
-/// "a1b2…", 32 hexadecimal digits.
+/// Returns 32 hexadecimal digits, "a1b2…".
 std::string hash_of(ConstBytes bytes);
 
 }  // namespace cohaul::checkpoint

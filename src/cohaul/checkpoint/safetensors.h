@@ -21,7 +21,7 @@ enum class TensorType : std::uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u
 std::string_view name(TensorType type);  // as in the file: "F32", "BOOL"
 std::size_t size_of(TensorType type);    // bytes of an element
 
-/// A tensor whose bytes (contiguous, row-major, little-endian) are somebody else's.
+/// A tensor that does not own its bytes (contiguous, row-major, little-endian).
 struct TensorView {
   std::string name;
   TensorType type = TensorType::f32;
@@ -31,8 +31,8 @@ struct TensorView {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// What a file holds; owns the bytes that its views point into. Data may start at any byte: copy it to where it is
-/// used. Move-only. Any thread may read.
+/// The content of a file; owns the bytes that its views point into. Data may start at any byte, so copy it to where
+/// it is used. Move-only. Any thread may read.
 class TensorFile {
  public:
   std::span<const TensorView> tensors() const { return tensors_; }  // in the order of their data
@@ -49,17 +49,17 @@ class TensorFile {
 
 constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // as the reference implementation
 
-/// Checks every length, offset and product before it is used. The file must not be cut while it is read (files that
-/// write() replaces never are). Errors: invalid (naming the file: cannot be opened, not a regular file, or its content
-/// and what is wrong with it).
+/// Reads a file. Checks every length, offset and product before it is used. Nothing may truncate the file while it is
+/// read (write() never truncates one that it replaces). Errors: invalid (naming the file: cannot be opened, not a
+/// regular file, or its content and what is wrong with it).
 Result<TensorFile> read(const std::string& path);
 
-/// The same for bytes in memory, which must outlive the result.
+/// Reads a file's bytes from memory, which must outlive the result.
 Result<TensorFile> parse(ConstBytes file);
 
-/// Writes all or nothing: into a file beside it, which takes its name once it is safe on the disk. An existing file is
-/// replaced. Blocks until then. Errors: invalid (naming the file and the reason: the folder is missing or cannot be
-/// written, disk full; also a repeated name, or data whose length is not its shape's).
+/// Writes all or nothing: into a temporary file beside `path`, which takes its name once it is safe on the disk. An
+/// existing file is replaced. Blocks until then. Errors: invalid (naming the file and the reason: the folder is
+/// missing or cannot be written, disk full; also a repeated name, or data whose length is not its shape's).
 Status write(const std::string& path, std::span<const TensorView> tensors, const Metadata& metadata = {});
 
 }  // namespace cohaul::checkpoint

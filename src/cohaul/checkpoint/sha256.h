@@ -8,8 +8,8 @@
 
 namespace cohaul::checkpoint {
 
-/// SHA-256, 64 hexadecimal digits, over the tensors' bytes (whole, contiguous, little-endian) one after the other,
-/// names sorted bytewise. Names, shapes and types are not part of it.
+/// Returns the SHA-256, 64 hexadecimal digits, over the tensors' bytes (whole, contiguous, little-endian) one after
+/// the other, names sorted bytewise. Names, shapes and types are not part of it.
 std::string parameters_sha256(std::span<const TensorView> tensors);
 
 }  // namespace cohaul::checkpoint

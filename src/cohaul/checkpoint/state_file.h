@@ -1,6 +1,6 @@
 #pragma once
-// What owners keep of a model, in files called owner-….safetensors: values, optimizer state, moving averages and counts of updates. A file holds pieces of parameters, so whoever owns other
-// pieces can read it.
+// Files owner-….safetensors with what owners keep of a model: values, optimizer state, moving averages and counts of
+// updates. A file holds pieces of parameters, so an owner of other pieces can read it.
 
 #include <span>
 #include <string>
@@ -23,7 +23,7 @@ Result<FileImage> state_image(ImageMemory& memory, std::string name, const updat
 /// The pieces of all owners of a checkpoint. Any thread may read.
 class SavedState {
  public:
-  /// Of all owners' files of a checkpoint. Errors: invalid, naming the file.
+  /// Reads all owners' files of a checkpoint. Errors: invalid, naming the file.
   static Result<SavedState> open(const std::string& checkpoint);
   /// Adds a file. Errors: invalid, naming the file: unreadable, or with tensors that no state_image() has.
   Status add(const std::string& path);

@@ -1,5 +1,6 @@
 #pragma once
-// What a worker keeps beside the model, in a file worker-….safetensors of its own: texts of the program, and its random generator.
+// Files worker-….safetensors with what each worker keeps beside the model: texts of the program, and its random
+// generator.
 
 #include <map>
 #include <string>
@@ -16,7 +17,7 @@ struct WorkerState {
 };
 
 Result<FileImage> worker_image(ImageMemory& memory, int rank, const WorkerState& state);
-/// Errors: invalid, naming the file: it is not there, or not what a worker_image() has.
+/// Reads a worker's file. Errors: invalid, naming the file: it is not there, or not what a worker_image() has.
 Result<WorkerState> read_worker(const std::string& checkpoint, int rank);
 
 }  // namespace cohaul::checkpoint

@@ -22,14 +22,16 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
         session_(layout, settings, links.rank(), links.size(), parameters, *this) {}
 
   ~AllReduceExchange() override {
-    // An exception on its way tells the job of itself: who hears that this worker has left would fail before, and for another reason.
+    // Where an exception ends this worker, the job is told of that. Others that heard that this worker has left would
+    // fail earlier, and for another reason.
     if (failure_.ok() && links_.failure().ok() && std::uncaught_exceptions() == 0) session_.leave();
     (void)links_.try_flush();
     for (int r = 0; r < links_.size(); ++r)
       if (r != links_.rank()) links_.channel(r).set_place({});
   }
 
-  /// What links must know before the first frame: which memory travels by address, and where parameters that come as bytes belong.
+  /// Tells the links, before the first frame, which memory travels by address, and where parameters that come as
+  /// bytes belong.
   Status prepare(const AllReduceOptions& options) {
     for (int r = 0; r < links_.size(); ++r) {
       if (r == links_.rank()) continue;
@@ -122,7 +124,8 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     if (first.code() == Code::peer_lost) tell_others(first);
     return failure_;
   }
-  /// Others may have all that they need from the rank that was lost, and would wait for this one.
+  /// Tells the others of a failure. They may have all that they need from the rank that was lost, and would wait for
+  /// this one.
   void tell_others(const Status& why) {
     std::vector<std::byte> body;
     Writer writer(body);
@@ -132,7 +135,7 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
         (void)links_.post(r, {.kind = static_cast<std::uint16_t>(RankKind::failed), .body = body}).ok();
     (void)links_.try_flush();
   }
-  /// What the session refuses and is not its end is not the exchange's.
+  /// Returns what the session has refused. The refusal is the exchange's failure only where the session has failed.
   Status checked(const Status& said) {
     if (said.ok() || !failure_.ok()) return said.ok() ? said : failure_;
     return session_.failure().ok() ? said.context(group_) : fail(said);
@@ -143,12 +146,12 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     if (!sent.ok() && not_sent_.ok()) not_sent_ = std::move(sent);
   }
 
-  /// Takes what has come. A rank that is gone may have said why before.
+  /// Takes what has come. A rank that is gone may have said before why.
   Status pump(const char* operation) {
     transport::Frame frame;
     for (int r = 0; r < links_.size(); ++r) {
       while (const transport::Frame* next = links_.next(r)) {
-        if (!is_rank_kind(next->kind)) {  // of a group, in which that rank is already
+        if (!is_rank_kind(next->kind)) {  // a frame of a group, in which that rank is already
           if (session_.missing(r))
             return fail(invalid(std::string(operation) + ": worker " + std::to_string(r) +
                                 " calls an operation of a group: all workers must do the same, in the same order"));
@@ -182,7 +185,7 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
     }
   }
 
-  /// The others are to find out by themselves what this rank has found: they need all that it said.
+  /// Sends all that this rank has said, so that the others find by themselves what it has found.
   void tell_all(Time deadline) {
     Waiting waiting(links_.watch());
     transport::Poller& poller = links_.poller();

@@ -1,10 +1,10 @@
 #pragma once
-// All-reduce fused with the update: each rank owns a piece of every run, sums all ranks' gradients of it in tree order and
-// applies the update rule in the same pass; new parameters come back. The ranks of a host may share one copy of the
-// parameters: then nothing comes back within it but the word that they are new. This is safe because they are written only once every rank has
-// sent its end of the step, which it does after backward. Between hosts sums and new parameters go once, whatever ranks a host has
-// (reduce_plan.h).
-// What is said, and when: rank_session.h. Here it is run on links.
+// All-reduce fused with the update: each rank owns a piece of every run, sums all ranks' gradients of it in tree
+// order and applies the update rule in the same pass; the new parameters come back. The ranks of a host may share one
+// copy of the parameters. Then nothing comes back within the host but a message that they are new. This is safe
+// because they are written only once every rank has sent its end of the step, which it does after backward. Between
+// hosts sums and new parameters go once, however many ranks a host has (reduce_plan.h). rank_session.h says which
+// messages are sent when; the exchange runs it on links.
 
 #include <cstdint>
 #include <memory>
@@ -29,13 +29,15 @@ struct AllReduceOptions {
   update::GradientPolicy policy{};
   /// Named in errors.
   std::string group = "trainer 0";
-  /// Gradients (and, where not shared, parameters) inside these travel as addresses to ranks of this host. They outlive the exchange.
+  /// Gradients (and, where not shared, parameters) inside these travel as addresses to ranks of this host. They must
+  /// outlive the exchange.
   std::vector<const transport::Arena*> lend{};
 };
 
-/// `layout`, `links` and `parameters` outlive the exchange. Errors here: invalid (settings that make no sense). Of its calls: peer_lost
-/// (names the rank and what was waited for), invalid (ranks do not agree; one has left; a gradient is not finite and the policy is stop),
-/// corrupt. Its destructor tells the others, as far as that goes without waiting, that this rank does no more steps.
+/// Makes the exchange. `layout`, `links` and `parameters` must outlive it. Errors here: invalid (settings that make
+/// no sense). Errors of its calls: peer_lost (names the rank and what was waited for), invalid (ranks do not agree;
+/// one has left; a gradient is not finite and the policy is stop), corrupt. Its destructor tells the others, as far
+/// as that goes without waiting, that this rank does no more steps.
 Result<std::unique_ptr<update::Exchange>> make_all_reduce_exchange(const update::Layout& layout,
                                                                    const update::OptimizerSettings& optimizer,
                                                                    Bytes parameters, Links& links,

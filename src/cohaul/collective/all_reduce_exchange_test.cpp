@@ -147,7 +147,7 @@ class Dying : public testing::TestWithParam<Case> {
     EXPECT_EQ(why.code(), Code::peer_lost) << why.message();
     for (int r = 0; r < ranks; ++r)
       EXPECT_EQ(why.message().find("worker " + std::to_string(r)) != std::string::npos, r == lost) << why.message();
-    bool operation = false;  // whichever meets it first
+    bool operation = false;  // the one that meets the loss first
     for (const char* o : {"send a gradient", "finish a step"})
       operation |= why.message().starts_with("trainer 0: " + std::string(o));
     EXPECT_TRUE(operation) << why.message();

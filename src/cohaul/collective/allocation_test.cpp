@@ -16,7 +16,7 @@ namespace {
 
 class Allocation : public testing::TestWithParam<Setting> {
  protected:
-  /// step(i) returns whether all went well. How many frames are out at once depends on who runs ahead, so pools and queues may
+  /// step(i) returns whether all went well. How many frames are out at once depends on which rank runs ahead, so pools and queues may
   /// still grow after the first steps; but not for long.
   template <class F>
   static void expect_none(F step) {

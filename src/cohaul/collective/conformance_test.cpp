@@ -236,7 +236,7 @@ TEST_P(Conformance, AMessageIsWaitedForWhileBystandersLeave) {
   });
 }
 
-/// It may go while others still wait for somebody else's part.
+/// A rank that is done may go while others still wait for another's part.
 TEST_P(Conformance, WhoIsDoneMayLeave) {
   const Inputs<float> inputs(ranks(), 100'000);
   for (int round = 0; round < 20; ++round) {

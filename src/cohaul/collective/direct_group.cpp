@@ -132,7 +132,7 @@ class DirectGroup final : public Group {
     return {whole.data + p.begin * size_of(whole.dtype), p.end - p.begin, whole.dtype};
   }
 
-  /// What comes before anything is sent: these poison nothing.
+  /// Checks a call before anything is sent: an error here poisons nothing.
   Status check(const Call& call) const {
     if (!links_.failure().ok()) return links_.failure();
     if (call.whole.data == nullptr && call.whole.elements > 0)
@@ -166,7 +166,7 @@ class DirectGroup final : public Group {
     return {};
   }
 
-  /// The next frame of `from`, which must be of the same call. higher_too: see Links.
+  /// Returns the next frame of `from`, which must be of the same call. higher_too: see Links.
   Result<Frame> receive_frame(const Call& call, int from, std::size_t bytes, bool higher_too) {
     COHAUL_ASSIGN(Frame f, links_.receive(from, call.operation, higher_too));
     if (f.kind == static_cast<std::uint16_t>(RankKind::left))
@@ -188,7 +188,7 @@ class DirectGroup final : public Group {
     return {};
   }
 
-  /// To each rank its part of the whole.
+  /// Sends each rank its part of the whole.
   Status send_parts(const Call& call) {
     for (int r = 0; r < size(); ++r)
       if (r != rank()) COHAUL_TRY(send_buffer(call, r, part(call.whole, r)));

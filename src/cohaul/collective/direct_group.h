@@ -9,7 +9,7 @@
 
 namespace cohaul::collective {
 
-/// `links` outlives the group and is used by nothing else meanwhile.
+/// Makes the group. `links` must outlive it, and nothing else may use it meanwhile.
 std::unique_ptr<Group> make_direct_group(Links& links);
 
 /// Elements [begin, end) of n that `rank` of `size` owns.

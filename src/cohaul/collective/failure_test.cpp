@@ -67,7 +67,7 @@ class Failure : public testing::TestWithParam<Setting> {
 };
 INSTANTIATE_TEST_SUITE_P(Group, Failure, testing::ValuesIn(settings(2, 4)), name_of);
 
-/// The last rank is gone; rank 0 is there and does not call, so that nobody else can be what the others miss first.
+/// The last rank is gone. Rank 0 is there and does not call, so that the others can miss no other rank first.
 TEST_P(Failure, ARankThatHasDiedIsNamedAtOnce) {
   for (auto& [name, operation] : operations()) {
     Ranks all(GetParam());

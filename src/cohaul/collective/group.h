@@ -16,7 +16,7 @@
 
 namespace cohaul::collective {
 
-/// A caller-owned span of elements.
+/// A span of elements that the caller owns.
 struct Buffer {
   std::byte* data = nullptr;
   std::size_t elements = 0;
@@ -26,10 +26,10 @@ struct Buffer {
 inline Buffer buffer(std::span<float> s) { return {reinterpret_cast<std::byte*>(s.data()), s.size(), DType::float32}; }
 inline Buffer buffer(std::span<double> s) { return {reinterpret_cast<std::byte*>(s.data()), s.size(), DType::float64}; }
 
-/// Every operation is called by every rank (send and receive by two), in the same order, with the same sizes and types. Blocks
+/// Every rank calls every operation (send and receive: two ranks), in the same order, with the same sizes and types. It blocks
 /// until done here; a rank that is lost, or that does not come within the group's timeout, is peer_lost, naming it and the operation.
-/// Buffers are free to use again at return. One thread.
-/// The first failure poisons the group: later calls return it again. Ranks that call different things are told so (invalid,
+/// Buffers may be used again at return. One thread.
+/// The first failure poisons the group: later calls return it again. Ranks that call different things get an error (invalid,
 /// poisons), if need be at their next call. Arguments that are wrong in themselves (a rank that is not there, a piece of a wrong
 /// size) are invalid too, but poison nothing, since nothing has been sent.
 class Group {
@@ -44,7 +44,7 @@ class Group {
   /// in: this rank's piece (as cut by reduce_scatter of out.elements); out: all.
   virtual Status all_gather(Buffer in, Buffer out) = 0;
   virtual Status broadcast(Buffer data, int root) = 0;
-  /// Returns when the channel has taken it, which may be before `to` calls receive.
+  /// Returns when the channel has taken the data, which may be before `to` calls receive.
   virtual Status send(Buffer data, int to) = 0;
   virtual Status receive(Buffer data, int from) = 0;
   virtual Status barrier() = 0;

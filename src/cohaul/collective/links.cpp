@@ -14,7 +14,7 @@ using transport::Message;
 
 /// How soon a paused channel that could not write all is tried again.
 constexpr Duration kPausedLook = kMillisecond;
-/// How often a wait asks whether somebody is lost or will not come.
+/// How often a wait asks whether a process is lost or will not come.
 constexpr Duration kLookAround = 250 * kMillisecond;
 
 /// Frames of one peer in order of arrival; keeps its memory.
@@ -24,7 +24,7 @@ struct Links::Inbox {
   Status lost;  // why nothing more will come
 };
 
-/// What the channel to one peer had no room for.
+/// The messages that the channel to one peer had no room for.
 struct Links::Outbox {
   struct Waiting {
     Message message;
@@ -119,13 +119,13 @@ void Links::resume(int rank) {
   if (Status added = poller_.add(*channels_[rank]); !added.ok()) (void)fail(added);
 }
 
-/// True: one more frame is kept.
+/// Keeps one more frame. Returns false where none has come.
 bool Links::keep_one(int from) {
   Inbox& inbox = inboxes_[from];
   if (!channels_[from] || !inbox.lost.ok()) return false;
   auto frame = channels_[from]->receive();
   if (!frame.ok()) {
-    // A rank that is done may close before others are; only who needs more from it fails.
+    // A rank that is done may close before others are. Only a call that needs more from it fails.
     resume(from);
     inbox.lost = frame.status();
     poller_.remove(*channels_[from]);
@@ -196,7 +196,7 @@ Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {
     COHAUL_TRY(drain(from));
     if (take(from, frame)) return frame;
     if (deadline == 0) deadline = poller_.clock().now() + timeout_;
-    // So few captures fit into a function without an allocation.
+    // The captures are few, so that they fit into a function without an allocation.
     COHAUL_TRY(wait(deadline, operation,
                     [this, from, end](int r) { return r >= from && r < end && inboxes_[r].frames.empty(); }));
   }

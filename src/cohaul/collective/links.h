@@ -1,6 +1,6 @@
 #pragma once
-// Links: one rank's channels to all other ranks of a group, and the one place where a collective waits. Frames that come
-// while another is waited for are kept in order, per peer.
+// Links: one rank's channels to all other ranks of a group, and the one place where a collective waits. Frames that
+// come while another frame is waited for are kept in order, per peer.
 
 #include <cstdint>
 #include <functional>
@@ -19,7 +19,8 @@ namespace cohaul::collective {
 /// One thread. The first failure is sticky: later calls return it again.
 class Links {
  public:
-  /// Of one peer that are kept while another is waited for; then its channel fills, and it learns that it is ahead.
+  /// How many frames of one peer are kept while another is waited for. After that its channel fills, so the peer
+  /// learns that it is ahead.
   static constexpr std::size_t kKeptFramesMax = 1024;
 
   /// channels: by rank, null at `rank`; already added to `poller`, which outlives the links, as `watch` does. timeout: of one
@@ -35,27 +36,30 @@ class Links {
   Watch& watch() { return watch_; }
   Duration timeout() const { return timeout_; }
 
-  /// Queues; blocks only while the channel's queue is full. operation: a literal, for the error's text.
+  /// Queues a message; blocks only while the channel's queue is full. operation: a literal, for the error's text.
   Status send(int to, const transport::Message& message, const char* operation);
-  /// Queues; never blocks: what a full channel does not take waits here until flushed, with a copy of its body. Its bound is the
-  /// caller's. peer_lost, corrupt: nothing can be sent to this rank any more; not sticky here.
+  /// Queues a message; never blocks. What a full channel does not take waits here until flushed, with a copy of its
+  /// body; the caller bounds how much that is. peer_lost, corrupt: nothing can be sent to this rank any more; not
+  /// sticky here.
   Status post(int to, const transport::Message& message);
-  /// The next frame from `from`. Blocks until it is there, or the timeout (peer_lost, naming rank and operation). higher_too:
-  /// those of higher ranks are wanted next, so the loss of one that has sent none is found now.
+  /// Returns the next frame from `from`. Blocks until it is there, or the timeout (peer_lost, naming rank and
+  /// operation). higher_too: frames of higher ranks are wanted next, so the loss of one that has sent none is found
+  /// now.
   Result<transport::Frame> receive(int from, const char* operation, bool higher_too = false);
-  /// Takes what has come, without waiting; of a peer that is not `waited` kKeptFramesMax frames at most.
+  /// Takes what has come, without waiting. Of each peer but `waited` it keeps kKeptFramesMax frames at most.
   Status drain(int waited = -1);
-  /// The oldest frame from `from`, or null: none has come. It stays until take().
+  /// Returns the oldest frame from `from`, or null where none has come. It stays until take().
   const transport::Frame* next(int from);
-  /// The oldest frame kept from `from`, if any; does not look at the channel.
+  /// Takes the oldest frame kept from `from`, if any; does not look at the channel.
   bool take(int from, transport::Frame& frame);
-  /// Waits until something happened. missing(rank): whether he is waited for. Fails once such a one is lost (naming him), or at
-  /// the deadline (naming who stands still; where that can't be told, all of them). limit: from the wait's beginning to the deadline, for
-  /// the error's text; 0: timeout().
+  /// Blocks until something happened. missing(rank): whether that rank is waited for. Fails once such a rank is lost
+  /// (naming it), or at the deadline (naming the process that stands still, or all missing ranks where that is not
+  /// known). limit: the time from the wait's beginning to the deadline, for the error's text; 0: timeout().
   Status wait(Time deadline, const char* operation, const std::function<bool(int)>& missing, Duration limit = 0);
   /// Blocks until all that was sent has been written, or the deadline; 0: the timeout from now.
   Status flush(const char* operation, Time deadline = 0);
-  /// Writes what goes now. True: nothing is left for a rank that is still there. Also after a failure.
+  /// Writes what goes now. Returns true when nothing is left for a rank that is still there. Works after a failure,
+  /// too.
   bool try_flush();
 
   Status fail(Status why);
@@ -65,10 +69,10 @@ class Links {
   struct Inbox;
   struct Outbox;
   bool keep_one(int from);
-  /// A channel whose frames are not taken is not polled either: it would wake everyone at once, again and again.
+  /// Stops polling a channel whose frames are not taken, since it would end every wait at once.
   void pause(int rank);
   void resume(int rank);
-  /// Moves what waits here into the channel. True: nothing waits, neither here nor there.
+  /// Moves what waits here into the channel. Returns true when nothing waits, neither here nor there.
   Result<bool> flush_one(int to);
   bool writes_all(int to);  // also where the peer has gone
 

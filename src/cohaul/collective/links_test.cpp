@@ -1,4 +1,4 @@
-// What links keep of a peer that is ahead, and what they send while nobody takes.
+// What links keep of a peer that is ahead, and what they send while no peer takes.
 
 #include "cohaul/collective/links.h"
 

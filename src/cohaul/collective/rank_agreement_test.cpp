@@ -134,7 +134,7 @@ TEST_P(Agreement, OneThatClosesInAStepWithoutAWordIsLost) {
     ASSERT_TRUE(w.steps(0, 2).ok());
     ++through;
     if (is_one(w.rank)) {
-      // Who is told of the loss by another may still be in the step before.
+      // A rank that hears of the loss from another may still be in the step before.
       while (through < GetParam().ranks) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ASSERT_TRUE(w.begin(2).ok());
       w.exchange.reset();
@@ -257,7 +257,7 @@ TEST_P(Agreement, AGroupsOperationIsNotTakenForAnEnd) {
   });
 }
 
-/// One comes late to it: who is done with it may be in a group's operation already.
+/// One rank comes late to it. A rank that is done with it may be in a group's operation already.
 TEST_P(Agreement, AGroupsOperationMayFollowAtOnce) {
   with_workers(model(), GetParam(), [&](Worker& w, Rank& rank) {
     for (int i = 0; i < 20; ++i) {

@@ -1,4 +1,4 @@
-// What a RankSession makes of the frames that come.
+// How a RankSession handles the frames that come.
 
 #include <algorithm>
 #include <cstring>
@@ -58,7 +58,7 @@ Status RankSession::not_in_step(int rank) {
   const Status why =
       invalid(worker(rank) + " is in step " + std::to_string(latest_[rank] + 1) + ", without an end of step " +
               std::to_string(step_ + 1) + ", in which this worker is: all workers must do the same steps");
-  // Other hosts get nothing of that rank but in sums of this one's, and would wait for them.
+  // Other hosts get that rank's gradients only in sums of this one, and would wait for them.
   for (int r = 0; r < ranks_ && !plan_.sums.empty(); ++r)
     if (!plan_.is_near(r)) tell(r, why);
   return fail(why);
@@ -202,7 +202,7 @@ Status RankSession::on_initial(int from, transport::Frame frame) {
   return {};
 }
 
-/// Rank 0 gives its parameters to all while this rank is in a step. Those that wait for them here hear of it too.
+/// Refuses rank 0's parameters while this rank is in a step. Ranks that wait for them here are told, too.
 Status RankSession::refuse_initial(std::uint64_t operation, std::int64_t step) {
   const Status why = not_alike(0, operation, rank_, step);
   for (int to = 0; to < ranks_; ++to)

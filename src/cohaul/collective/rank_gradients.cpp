@@ -1,4 +1,5 @@
-// How gradients get to their owners in a RankSession: from each rank, and where the owner is on another host as sums of what a host has.
+// How gradients get to their owners in a RankSession: from each rank, and, where the owner is on another host, as
+// sums of what a host has.
 
 #include <algorithm>
 #include <utility>
@@ -48,13 +49,13 @@ Status RankSession::push(const update::Gradient& gradient) {
   return end_step(gradient.ends);
 }
 
-/// The share of a gradient of this rank's.
+/// Returns a share of a gradient that this rank has pushed.
 ConstBytes RankSession::share_of_pushed(const Pushed& pushed, std::int32_t run, const Share& share) const {
   if (pushed.bytes.empty()) return {};
   return pushed.bytes.subspan(share.offset - layout_.runs()[run].offset, share.bytes);
 }
 
-/// To all who sum it. end: goes with the last frame to each.
+/// Sends a gradient to all ranks that sum it. end: goes with the last frame to each.
 void RankSession::send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end) {
   const Pushed& p = pushed(part, run);
   const std::int32_t of_all = plan_.part_first[rank_] + part;
@@ -84,7 +85,7 @@ void RankSession::send_gradient(std::int32_t part, std::int32_t run, const StepE
   keep_gradient(part, run);
 }
 
-/// What this rank sums itself.
+/// Keeps the shares that this rank sums itself.
 void RankSession::keep_gradient(std::int32_t part, std::int32_t run) {
   const Pushed& p = pushed(part, run);
   const std::int32_t of_all = plan_.part_first[rank_] + part;
@@ -100,7 +101,7 @@ void RankSession::keep_gradient(std::int32_t part, std::int32_t run) {
   }
 }
 
-/// The step is given up: others' parts of it may not be joined with what this rank has kept.
+/// Forgets what this rank has kept of a step that is given up, so that others' parts are not joined with it.
 void RankSession::forget_gradients() {
   const auto runs = static_cast<std::int32_t>(layout_.runs().size());
   for (std::int32_t part = 0; part < plan_.parts_of(rank_); ++part) {
@@ -122,7 +123,8 @@ update::Contribution RankSession::contribution_of(const Slot& slot, const Share&
           worker};
 }
 
-/// Once all of its parts are here. They stay where they are until the owner has the sum, and before that no rank is through with the step.
+/// Sends a sum once all of its parts are here. The parts stay in place until the owner has the sum, and no rank is
+/// through with the step before that.
 void RankSession::send_sum(const HostSum& sum) {
   const Term& term = plan_.terms_of(sum.owner)[sum.term];
   const auto parts = std::span(now().slots).subspan(sum.slot, term.part_last - term.part_first);
@@ -176,7 +178,7 @@ Status RankSession::on_gradient(int from, transport::Frame frame, bool last) {
   slot.bytes = frame.payload;
   slot.absent = head->absent;
   const std::int64_t frame_step = frame.clock;
-  slot.frame = std::move(frame);  // what the views are in does not move with it
+  slot.frame = std::move(frame);  // the memory that the views point into does not move with it
   if (last) COHAUL_TRY(end_of(from, state, in, {}));
   if (target.sum >= 0 && frame_step == step_) send_sum(plan_.sums[target.sum]);
   return last || is_sum ? proceed() : Status();

@@ -27,7 +27,7 @@
 //   left           steps done   –     –                            –       (the last frame)
 //   failed         –            –     Failure                      –
 //
-// A step that is skipped needs no word of its owners: every rank decides so from the same facts, and who has sent its facts reads no
+// A step that is skipped needs no message of its owners: every rank decides so from the same facts, and a rank that has sent its facts reads no
 // gradient any more. `op` is 0 for start, 1 for write; `share` is a share_key().
 
 #include <cstdint>
@@ -66,19 +66,20 @@ constexpr std::size_t kFactsInBodyMax = 12 << 10;
 constexpr std::size_t kFactsMax = 1 << 20;
 constexpr std::size_t kFailureTextMax = 8 << 10;
 
-/// Names a share: its run, and in the upper half 1 + its owner, unless that is `plain`, who is the receiver of a gradient and the sender of values.
+/// Returns the key that names a share: its run, and in the upper half 1 + its owner, unless the owner is `plain`: the
+/// receiver of a gradient, or the sender of values.
 constexpr std::uint64_t share_key(std::size_t run, int owner, int plain) {
   return std::uint64_t{run} | (owner == plain ? 0 : (static_cast<std::uint64_t>(owner) + 1) << 32);
 }
 constexpr std::size_t run_of(std::uint64_t share_key) { return share_key & 0xFFFF'FFFF; }
-/// Foreign: it may be no rank.
+/// Returns the owner. The key is foreign, so that may be no rank.
 constexpr std::uint64_t owner_of(std::uint64_t share_key, int plain) {
   return share_key >> 32 == 0 ? static_cast<std::uint64_t>(plain) : (share_key >> 32) - 1;
 }
 
-/// What a gradient is of. A view.
+/// Says what a gradient is of. A view.
 struct GradientHead {
-  std::int32_t part = 0;  // of the sender's parts; of a sum the first that is in it
+  std::int32_t part = 0;  // of the sender's parts; for a sum the first part in it
   update::AbsentMask absent{};
 
   void encode(Writer& out) const;
@@ -91,7 +92,7 @@ struct StepEnd {
   std::string_view facts{};               // of its loop; empty in all steps but a loop's first
 
   void encode(Writer& out) const;
-  /// ends: as many as the sender has parts; filled. facts: a view of what was read.
+  /// ends: gets as many as the sender has parts. facts: gets a view of what was read.
   static Status decode(Reader& in, std::span<update::PartEnd> ends, std::string_view& facts);
 };
 

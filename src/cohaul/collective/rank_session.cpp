@@ -102,14 +102,14 @@ Status RankSession::spread(std::uint64_t operation) {
   return {};
 }
 
-/// To those that get rank 0's parameters from this rank.
+/// Sends rank 0's parameters to the ranks that get them from this rank.
 void RankSession::send_initial(std::uint64_t operation) {
   for (int to = 1; to < ranks_; ++to)
     if (to != rank_ && plan_.spreader(to) == rank_)
       send(to, RankKind::initial, next_, operation, shares_with(to) ? ConstBytes() : parameters_);
 }
 
-/// Gives a share's values to those that hear of them from this rank.
+/// Sends a share's values to the ranks that get them from this rank.
 void RankSession::tell_share(RankKind kind, std::int64_t clock, const ShareId& of, ConstBytes values) {
   for (int to = 0; to < ranks_; ++to) {
     if (to == rank_ || shares_with(to) || plan_.teller(of.run, of.owner, to) != rank_) continue;
@@ -117,7 +117,7 @@ void RankSession::tell_share(RankKind kind, std::int64_t clock, const ShareId& o
   }
 }
 
-/// Counts what others will tell. words: those that share parameters with this rank say when they have written theirs.
+/// Counts what others will send. words: ranks that share parameters with this one say when they have written theirs.
 void RankSession::expect_values(bool words) {
   updates_missing_ = far_missing_ = 0;
   for (int r = 0; r < ranks_; ++r) {
@@ -130,7 +130,8 @@ void RankSession::expect_values(bool words) {
   }
 }
 
-/// All ranks have met before it, and meet again before the next step, so no frame of another operation can come within it.
+/// Begins a swap. All ranks have met before it, and meet again before the next step, so no frame of another operation
+/// can come within it.
 Status RankSession::swap_averages() {
   if (!failure_.ok()) return failure_;
   if (!is_idle()) return fail(invalid("averages take the place of parameters within a step"));
@@ -186,7 +187,8 @@ Status RankSession::begin(const update::Work& work, std::string_view facts) {
   return {};
 }
 
-/// The gradient that was held back takes the end with it, where that fits into a body and the rank gets one.
+/// Sends the ends. The gradient that was held back carries them, where they fit into a body and the rank gets a
+/// gradient.
 void RankSession::send_ends(std::span<const update::PartEnd> ends) {
   const std::string& facts = now().facts[rank_];
   const bool fits = facts.size() <= kFactsInBodyMax;
@@ -213,7 +215,7 @@ Status RankSession::finish(std::span<const update::PartEnd> ends) {
   return end_step(ends);
 }
 
-/// This rank's backward is over.
+/// Ends this rank's part of the step, after its backward.
 Status RankSession::end_step(std::span<const update::PartEnd> ends) {
   if (ends.size() != static_cast<std::size_t>(plan_.parts_of(rank_)))
     return fail(invalid("a step ends with another number of parts than it has"));
@@ -247,7 +249,8 @@ Status RankSession::proceed() {
   return {};
 }
 
-/// What all ranks have said with their ends. All compare the same, in the same order, and so say the same.
+/// Compares what all ranks have said with their ends. All compare the same, in the same order, and so come to the
+/// same result.
 Status RankSession::agree() {
   const StepState& state = now();
   if (state.ranks_with_facts > 0) {
@@ -274,7 +277,7 @@ Status RankSession::agree() {
   return {};
 }
 
-/// The run that was pushed last comes first: it is still in the cache.
+/// Calls f for each owned run. The run that was pushed last comes first, since it is still in the cache.
 template <class F>
 void RankSession::each_owned(F f) {
   for (auto run = order_.rbegin(); run != order_.rend(); ++run)
@@ -346,7 +349,8 @@ void RankSession::apply_mine() {
   tell_host();
 }
 
-/// All that this rank writes into its host's parameters is there: its own shares, and those that it gets for all.
+/// Tells the ranks of this host once all that this rank writes into its host's parameters is there: its own shares,
+/// and those that it gets for all.
 void RankSession::tell_host() {
   if (plan_.writes[rank_] == 0 || far_missing_ > 0) return;
   body_.clear();
@@ -377,7 +381,7 @@ Status RankSession::abandon() {
       if (r != rank_ && left_[r] == kNever) tell(r, why);
     return fail(why);
   }
-  // What the others have sent of the step stays; what this rank has pushed, the next pushes overwrite.
+  // What the others have sent of the step stays. The next pushes overwrite what this rank has pushed.
   StepState& state = now();
   forget_gradients();
   if (!state.facts[rank_].empty()) --state.ranks_with_facts;

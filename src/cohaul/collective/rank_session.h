@@ -1,7 +1,7 @@
 #pragma once
 // RankSession: one rank's side of an all-reduce fused with the update. A state machine without I/O: the exchange
-// (all_reduce_exchange.h) runs it on links, the simulator runs the same class. An operation is begun by a call, and is over when busy()
-// is false. No parameter is written before every rank has sent its end of the step.
+// (all_reduce_exchange.h) runs it on links, the simulator runs the same class. A call begins an operation, which is
+// over when busy() is false. No parameter is written before every rank has sent its end of the step.
 
 #include <cstdint>
 #include <memory>
@@ -24,15 +24,16 @@
 
 namespace cohaul::collective {
 
-/// Where a session puts what it wants said. Nobody answers during send(): it queues. The body is copied; the payload is not where it can
-/// travel as an address. A failure of delivery reaches the session never, its shell later.
+/// Takes the messages of a session. send() only queues, and no answer comes during it. The body is copied; the
+/// payload is not where it can travel as an address. The session never learns of a failed delivery; its caller does,
+/// later.
 class ToRanks {
  public:
   virtual ~ToRanks() = default;
   virtual void send(int to, const transport::Message& message) = 0;
 };
 
-/// The same at all ranks.
+/// The settings of a session, the same at all ranks.
 struct RankSettings {
   update::OptimizerSettings optimizer{};
   update::GradientPolicy policy{};
@@ -41,21 +42,23 @@ struct RankSettings {
   std::vector<int> hosts{};        // by rank, equal on one host; empty: all are on one
 };
 
-/// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` outlive it. Allocates in its first steps only. Errors of all calls
-/// are sticky: invalid (ranks do not agree, or a gradient is not finite and the policy is stop), corrupt (a frame that does not fit).
+/// One thread. `layout`, `parameters` (Layout::bytes() long) and `out` must outlive it. Allocates in its first steps
+/// only. Errors of all calls are sticky: invalid (ranks do not agree, or a gradient is not finite and the policy is
+/// stop), corrupt (a frame that does not fit).
 class RankSession {
  public:
   RankSession(const update::Layout& layout, const RankSettings& settings, int rank, int ranks, Bytes parameters,
               ToRanks& out);
 
-  /// Rank 0's parameters become everybody's.
+  /// Gives rank 0's parameters to all ranks.
   Status start() { return spread(kStart); }
   Status write() { return spread(kWrite); }
   /// Exchange::swap_averages.
   Status swap_averages();
   /// Exchange::set_rates.
   Status set_rates(std::span<const double> rates);
-  /// A step: begin, push each (part, run) once, finish. Gradients stay unchanged until the session is no longer busy with it.
+  /// The calls of a step: begin, push each (part, run) once, finish. Gradients must stay unchanged until the session
+  /// is no longer busy with it.
   Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
   Status finish(std::span<const update::PartEnd> ends);
@@ -67,13 +70,13 @@ class RankSession {
 
   /// Takes one frame of an is_rank_kind().
   Status on_frame(int from, transport::Frame frame);
-  /// Where the bytes of a frame's payload may be put as they come in; else empty.
+  /// Returns where the bytes of a frame's payload may be put as they come in; else empty.
   Bytes place(int from, std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length);
   bool busy() const { return phase_ > Phase::backward && phase_ < Phase::failed; }
-  /// Whether the operation waits for this rank.
+  /// Returns whether the operation waits for this rank.
   bool missing(int rank) const;
   const Status& failure() const { return failure_; }
-  /// Of the optimizer, and of sums for other hosts.
+  /// Returns the bytes of the optimizer's state, and of sums for other hosts.
   std::size_t state_bytes() const { return owner_.state_bytes() + sums_.size(); }
   /// Exchange::owned, set_first.
   std::vector<update::StatePiece> owned() { return owner_.pieces(parameters_); }
@@ -103,7 +106,7 @@ class RankSession {
     int ranks_ended = 0, ranks_with_facts = 0;
     std::int32_t sums_come = 0;
   };
-  /// Whose share of which run.
+  /// Names a share: its run and its owner.
   struct ShareId {
     std::size_t run = 0;
     int owner = 0;
@@ -144,11 +147,11 @@ class RankSession {
     return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
   }
   bool is_idle() const { return phase_ == Phase::idle && !ended_early_; }
-  /// Whether that rank reads and writes the same copy of the parameters.
+  /// Returns whether that rank reads and writes the same copy of the parameters.
   bool shares_with(int rank) const { return settings_.shared_parameters && plan_.is_near(rank); }
   bool in_step() const { return phase_ >= Phase::backward && phase_ <= Phase::updates; }
   bool in_finish() const { return phase_ >= Phase::ends && phase_ <= Phase::updates; }
-  /// The step that others may be in, or one before.
+  /// Returns the step that others may be in, or one before.
   std::int64_t current() const { return in_step() ? step_ : next_; }
   Status fail(Status why);
 
@@ -173,12 +176,12 @@ class RankSession {
   Status take_initial(const transport::Frame& frame);
   Status on_have(int from, const transport::Frame& frame);
   Status on_left(int from, const transport::Frame& frame);
-  /// That a frame of a step may come now.
+  /// Checks that a frame of a step may come now.
   Status in_time(int from, const transport::Frame& frame);
   Status unexpected(int from, const transport::Frame& frame);
-  /// The share that a key names, if there is one. plain: as share_key().
+  /// Returns the share that a key names, if there is one. plain: as share_key().
   std::optional<ShareId> share_of(std::uint64_t key, int plain) const;
-  /// The same of one whose values `from` is to tell this rank.
+  /// The same, for a share whose values `from` is to tell this rank.
   std::optional<ShareId> told_share(std::uint64_t key, int from) const;
   void take_values(const Share& share, ConstBytes values);
   Status refuse_initial(std::uint64_t operation, std::int64_t step);
@@ -210,7 +213,7 @@ class RankSession {
   std::vector<int> end_with_;    // by rank: whose share of the held gradient takes the end to it; -1: none does
 
   update::GradientFacts facts_;      // of the step, as far as they have come
-  update::GradientFacts named_;      // who of this host has given what is not finite to a sum of this rank
+  update::GradientFacts named_;      // which rank of this host has given what is not finite to a sum of this rank
   update::GradientSquares squares_;  // of a watched step, likewise
   int facts_missing_ = 0;
   std::vector<std::int64_t> facts_step_;  // by rank: the last step whose facts have come

@@ -36,7 +36,7 @@ transport::Frame frame_of(const Said& s) {
   return f;
 }
 
-/// Sessions whose messages lie in ears until they are handed on.
+/// Sessions whose messages are kept until they are handed on.
 struct Pair {
   Pair(const Layout& l, const RankSettings& settings) : layout(l) {
     for (int r = 0; r < 2; ++r) {
@@ -123,7 +123,7 @@ TEST(RankSession, RefusesFramesThatDoNotFit) {
     EXPECT_FALSE(p.sessions[1]->busy());
   };
   refused([](Said& s) { s.kind = static_cast<RankKind>(77); });
-  refused([](Said& s) { s.kind = RankKind::gradient; });  // an end that nobody announced
+  refused([](Said& s) { s.kind = RankKind::gradient; });  // of a kind without the end that it carries
   refused([](Said& s) { s.clock = 2; });                  // two steps ahead
   refused([](Said& s) { s.clock = -1; });
   refused([](Said& s) { s.key = 1; });
@@ -257,7 +257,7 @@ TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
   EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
 }
 
-/// Two hosts of two, whose messages lie in ears.
+/// Two hosts of two ranks, whose messages are kept until they are handed on.
 struct TwoHosts {
   explicit TwoHosts(const Layout& l) : layout(l) {
     for (int r = 0; r < 4; ++r) {

@@ -57,7 +57,8 @@ void ReducePlan::set_shares(const update::Layout& layout) {
   }
 }
 
-/// The parts of a rank as they are where it is on the owner's host; else what its host has of each complete subtree.
+/// Sets the terms: the parts of a rank as they are where it is on the owner's host; else one sum of its host for each
+/// complete subtree.
 void ReducePlan::set_terms() {
   const std::size_t hosts = host_first.size() - 1;
   terms.resize(hosts);

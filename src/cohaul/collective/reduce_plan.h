@@ -1,9 +1,9 @@
 #pragma once
-// Who owns, sums and passes on what in an all-reduce: a pure function of layout, hosts and slices.
+// The plan of an all-reduce: which rank owns, sums and passes on what. It is a pure function of layout, hosts and slices.
 //
-// What crosses hosts crosses once. Of a share that a rank of another host owns, the ranks of a host send their parts to one of them, which sends
+// Data crosses between two hosts once. Of a share that a rank of another host owns, the ranks of a host send their parts to one of them, which sends
 // the owner one gradient for each complete subtree of slices that the host has. One rank of the host gets the new parameters, for all. Within a host
-// every rank sends its part to the owner. So where there is one host, or one rank on each, nobody sums for others.
+// every rank sends its part to the owner. So where there is one host, or one rank on each, no rank sums for others.
 
 #include <cstdint>
 #include <span>
@@ -22,7 +22,7 @@ struct Share {
   std::uint64_t offset = 0, bytes = 0;
   std::int32_t parameter_first = 0, parameter_last = 0;  // of which it has elements, counted in the run
   bool empty() const { return first == last; }
-  /// All parameters of which it has elements.
+  /// Returns whether all parameters of which it has elements are absent.
   bool is_all_absent(update::AbsentMask absent) const {
     for (std::int32_t p = parameter_first; p < parameter_last; ++p)
       if (!update::is_absent(absent, static_cast<std::size_t>(p))) return false;
@@ -30,7 +30,8 @@ struct Share {
   }
 };
 
-/// One of the gradients that make up an owner's sum: a part of a rank, or what another host has of a complete subtree.
+/// One of the gradients that make up an owner's sum: a part of a rank, or the sum that another host has for a
+/// complete subtree.
 struct Term {
   update::SliceRange slices;
   std::int32_t part_first = 0, part_last = 0;          // of ReducePlan::parts
@@ -47,7 +48,7 @@ struct HostSum {
   std::uint64_t offset = 0;  // of its place among all sums of this rank
 };
 
-/// As one rank sees it.
+/// The plan as one rank sees it.
 struct ReducePlan {
   /// hosts: by rank, equal where they share memory; empty: one for all. shared: the ranks of a host share one copy of the parameters.
   ReducePlan(const update::Layout& layout, int rank, int ranks, std::int32_t slices, std::span<const int> hosts = {},
@@ -60,29 +61,29 @@ struct ReducePlan {
   std::vector<PartitionId> partitions() const;  // that this rank owns
   bool is_near(int other) const { return host[other] == host[rank]; }
 
-  /// What makes up the sum of a share of `owner`'s: ascending, they cover all slices.
+  /// Returns the terms of the sum of a share of `owner`'s. They ascend and cover all slices.
   const std::vector<Term>& terms_of(int owner) const { return terms[host[owner]]; }
-  /// The one that `part` is in.
+  /// Returns the term that `part` is in.
   const Term& term_of(int owner, std::int32_t part) const { return terms_of(owner)[term_index[host[owner]][part]]; }
-  /// Who sends the owner that term of its share of a run.
+  /// Returns the rank that sends the owner that term of its share of a run.
   int sender(std::size_t run, int owner, const Term& term) const {
     return dealt(run, owner, term.position_first, term.position_last);
   }
-  /// To whom the rank that has `part` sends it.
+  /// Returns the rank to which the one that has `part` sends it.
   int next(std::size_t run, int owner, std::int32_t part) const {
     const Term& term = term_of(owner, part);
     return term.is_sum() ? sender(run, owner, term) : owner;
   }
-  /// Who gets the new parameters of the owner's share for a host, which is another than the owner's.
+  /// Returns the rank that gets the new parameters of the owner's share for a host other than the owner's.
   int relay(std::size_t run, int owner, std::int32_t of) const {
     return dealt(run, owner, host_first[of], host_first[of + 1]);
   }
-  /// Who tells `to` of the new parameters of the owner's share.
+  /// Returns the rank that tells `to` of the new parameters of the owner's share.
   int teller(std::size_t run, int owner, int to) const;
-  /// Who gives rank `to`, which is not 0, the parameters of rank 0.
+  /// Returns the rank that gives rank `to`, which is not 0, the parameters of rank 0.
   int spreader(int to) const;
 
-  /// Where this rank keeps the gradient of a part, or the sum that it is in. slot -1: it is nothing that this rank sums.
+  /// Says where this rank keeps the gradient of a part, or the sum that it is in. slot -1: this rank does not sum it.
   struct Target {
     std::int32_t slot = -1;
     std::int32_t sum = -1;  // that it is of; -1: of a share that this rank owns
@@ -101,7 +102,7 @@ struct ReducePlan {
   std::vector<std::int32_t> host_first;               // by host, and one more at the end: its first position
   std::vector<update::SliceRange> slices;             // by rank
   std::vector<update::SliceRange> parts;              // of all ranks: ascending, they cover all slices
-  std::vector<int> holder;                            // by part: whose it is
+  std::vector<int> holder;                            // by part: the rank that has it
   std::vector<std::int32_t> part_first, part_last;    // by rank: its own in `parts`
   std::vector<std::vector<Term>> terms;               // by host of the owner
   std::vector<std::vector<std::int32_t>> term_index;  // by host of the owner, then part

@@ -1,4 +1,4 @@
-// Who owns, sums and passes on what, for many placements of ranks on hosts.
+// The plan of an all-reduce, for many placements of ranks on hosts.
 
 #include "cohaul/collective/reduce_plan.h"
 

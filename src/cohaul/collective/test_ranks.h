@@ -38,7 +38,7 @@ inline std::vector<Setting> settings(int first, int last) {
 }
 inline std::string name_of(const testing::TestParamInfo<Setting>& info) { return testing::PrintToString(info.param); }
 
-/// For ranks that nobody watches over.
+/// For ranks without a job that watches over them.
 class NoWatch final : public Watch {
  public:
   Status health() const override { return {}; }
@@ -70,7 +70,7 @@ class Ranks {
     }
   }
 
-  /// f as each rank of [first, last), on a thread each. All keep their connections until all are done.
+  /// Calls f as each rank of [first, last), on a thread each. All keep their connections until all are done.
   void run(int first, int last, const std::function<void(Rank&)>& f) {
     std::vector<Rank> ranks(static_cast<std::size_t>(setting_.ranks));
     std::vector<std::thread> threads;
@@ -88,7 +88,7 @@ class Ranks {
   }
   void run(const std::function<void(Rank&)>& f) { run(0, setting_.ranks, f); }
 
-  /// In a forked process: f as the last rank, which listens to nobody and so needs nothing of its parent's.
+  /// Calls f as the last rank, in a forked process. It listens to no rank and so needs nothing of its parent's.
   void run_as_last(const std::function<void(Rank&)>& f) {
     Rank rank;
     rank.rank = setting_.ranks - 1;
@@ -143,7 +143,7 @@ class Ranks {
   std::vector<std::unique_ptr<transport::Endpoint>> endpoints_;
 };
 
-/// Of so different sizes that another order of summing gives other bits.
+/// Returns values of so different sizes that another order of summing gives other bits.
 template <class T>
 std::vector<T> values_of(int rank, std::size_t n, std::uint64_t seed = 0) {
   std::vector<T> out(n);

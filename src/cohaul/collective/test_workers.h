@@ -183,7 +183,7 @@ class Gradients {
     for (const auto& t : terms) pointers.push_back(t.data());
     update::tree_sum(std::span<const T* const>(pointers), place, n);
   }
-  /// Of a complete subtree.
+  /// Returns the mean over a complete subtree.
   template <class T>
   static std::vector<T> mean_of_all(const std::vector<std::vector<T>>& terms, std::int32_t first, std::int32_t last) {
     if (last - first == 1) return terms[static_cast<std::size_t>(first)];
@@ -218,7 +218,7 @@ inline void fill(Bytes parameters, int rank) {
   std::memcpy(parameters.data(), values.data(), parameters.size());
 }
 
-/// Of one process that computes all slices.
+/// What one process that computes all slices gives.
 struct Reference {
   std::vector<std::byte> parameters;
   std::vector<update::StepOutcome> outcomes;
@@ -293,7 +293,7 @@ struct Worker {
   std::unique_ptr<update::Exchange> exchange;
 };
 
-/// By host: memory that its ranks share.
+/// Returns, by host, memory that its ranks share.
 inline std::map<int, Arena> parameters_of_hosts(const Layout& layout, const Case& c) {
   std::map<int, Arena> out;
   for (const int host : hosts_of(c))
@@ -301,7 +301,7 @@ inline std::map<int, Arena> parameters_of_hosts(const Layout& layout, const Case
   return out;
 }
 
-/// f as each rank of a case, its exchange started.
+/// Calls f as each rank of a case, with its exchange started.
 template <class F>
 void with_workers(const Layout& layout, const Case& c, F f, const update::GradientPolicy& policy = {},
                   const Problem& problem = {}, Duration timeout = Ranks::kLong) {

@@ -9,7 +9,7 @@
 
 namespace cohaul::config {
 
-/// Whether spec's condition holds in `job`.
+/// Returns whether spec's condition holds in `job`.
 bool is_read(const Config& job, const KeySpec& spec);
 
 /// Gives a key its default, where the schema has the key, the job reads it and it has no value yet.

@@ -1,6 +1,6 @@
 #pragma once
-// Config: a job whose every key is known, checked and resolved. Made once by the command, handed to every process as
-// text.
+// Config: the keys of a job, known, checked and with their defaults. The command makes it once, and hands it to every
+// process as text.
 
 #include <optional>
 #include <string>
@@ -16,22 +16,23 @@ namespace cohaul::config {
 class Config {
  public:
   Config() = default;
-  /// file: the job file, named where a key is missing.
+  /// file: the job file, named where a key without a value is wrong.
   explicit Config(Entries entries, std::string file = {}) : entries_(std::move(entries)), file_(std::move(file)) {}
 
   bool has(std::string_view key) const { return entries_.contains(key); }
-  /// Said by the user, not a default.
+  /// Returns whether the user has set the key. A default is not set by the user.
   bool set_by_user(std::string_view key) const;
 
-  /// T: std::int64_t, double, bool or std::string. The key has a value of that type (an integer also answers to
-  /// double); else aborts: ask only for keys with a default, required ones, or those that has() knows.
+  /// Returns the key's value. T: std::int64_t, double, bool or std::string; an integer may be read as a double.
+  /// Aborts where the key has no value of that type: ask only for keys with a default, required ones, or those that
+  /// has() knows.
   template <class T>
   T get(std::string_view key) const {
     std::optional<T> v = find<T>(key);
     COHAUL_CHECK(v.has_value(), "a key is asked for that has no value of this type");
     return *std::move(v);
   }
-  /// Nothing where the key has no value, or one of another type.
+  /// Returns nothing where the key has no value, or one of another type.
   template <class T>
   std::optional<T> find(std::string_view key) const {
     auto it = entries_.find(key);
@@ -51,20 +52,20 @@ class Config {
     entries_.insert_or_assign(std::move(key), Entry{std::move(value), std::move(where)});
   }
 
-  /// "jobs/softmax.toml:7", "--set", "default".
+  /// Returns where the value was set: "jobs/softmax.toml:7", "--set", "default".
   std::string where(std::string_view key) const;
-  /// invalid: "jobs/softmax.toml:7: train.slices = 200: message"; of a key without a value "jobs/softmax.toml:
-  /// train.slices: message".
+  /// Returns the error invalid: "jobs/softmax.toml:7: train.slices = 200: message"; for a key without a value
+  /// "jobs/softmax.toml: train.slices: message".
   Status mistake(std::string_view key, std::string_view message) const;
 
-  /// The folder that the job goes on from, if there is a checkpoint in it; nothing: it starts anew.
+  /// Returns the folder that the job goes on from, if there is a checkpoint in it; nothing where it starts anew.
   std::optional<std::string> resumes_from() const;
 
-  /// The values alone, as a JSON object of sections: for the record.
+  /// Returns the values alone, as a JSON object of sections, for the record.
   std::string job_json() const;
-  /// With the places: what decode() reads.
+  /// Returns the values with their places, as text for decode().
   std::string encode() const;
-  /// corrupt: not what encode() wrote.
+  /// Errors: corrupt (not what encode() wrote).
   static Result<Config> decode(std::string_view text);
 
  private:

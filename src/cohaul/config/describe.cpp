@@ -7,7 +7,7 @@
 namespace cohaul::config {
 namespace {
 
-/// Bounds that nobody comes near are not worth a word.
+/// Returns whether a maximum is worth telling. Very large ones are not.
 bool is_tight(double max) { return max < 1e6 && max != kBelowOne; }
 
 }  // namespace

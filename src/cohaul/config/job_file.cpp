@@ -6,8 +6,9 @@
 #include <iterator>
 #include <optional>
 
-// toml++ 3.3 asserts (and, with NDEBUG, assumes) what a broken file need not fulfil, "[ = 1", and holds for
-// unreachable what U+FEFD reaches. Its own checks, which follow, make errors of them. The fuzzer watches over this.
+// toml++ 3.3 asserts (with NDEBUG: assumes) conditions that a broken file such as "[ = 1" does not fulfil, and marks
+// code as unreachable that U+FEFD reaches. Without these macros its own later checks turn both into errors. The
+// fuzzer checks that they do.
 #define TOML_EXCEPTIONS 0
 #include <toml++/impl/preprocessor.h>
 #undef TOML_ASSERT
@@ -108,7 +109,7 @@ std::optional<Value> read_as(std::string_view text, Type type) {
   return std::nullopt;
 }
 
-/// Nothing: there is no such key.
+/// Returns nothing where there is no such key.
 std::optional<KeySpec> spec_of(std::string_view key, const Schema& schema, const ReadOptions& options) {
   if (auto spec = schema.spec_of(key)) return spec;
   if (!options.free_model_keys || !key.starts_with("model.")) return std::nullopt;
@@ -196,7 +197,7 @@ class FileReader {
 }  // namespace
 
 Status mistake(const std::string& key, const Entry& entry, std::string_view message) {
-  // What failed with a file often names it first; said once is enough.
+  // A message about a file often begins with the file's name, which is the value named already.
   if (const auto* text = std::get_if<std::string>(&entry.value); text && message.starts_with(*text + ": "))
     message.remove_prefix(text->size() + 2);
   return invalid(entry.where.text() + ": " + key + " = " + to_text(entry.value) + ": " + std::string(message));

@@ -29,14 +29,15 @@ struct ReadOptions {
 Result<Entries> parse_job(std::string_view text, const std::string& file, const Schema& schema,
                           const ReadOptions& options);
 
-/// The same from a file; invalid also when it is missing, not a file, or over 1 MB.
+/// Reads a job from a file. invalid also when it is missing, not a file, or over 1 MB.
 Result<Entries> read_job(const std::string& file, const Schema& schema, const ReadOptions& options);
 
 /// Applies "KEY=VALUE": VALUE is read as the key's type, unquoted; paths are relative to the working folder. A later
 /// one wins.
 Status apply_set(Entries& entries, std::string_view assignment, const Schema& schema, const ReadOptions& options);
 
-/// invalid: "where: key = value: message". A message that begins with the value itself loses it.
+/// Returns the error invalid: "where: key = value: message". A message that begins with the value itself loses it
+/// there.
 Status mistake(const std::string& key, const Entry& entry, std::string_view message);
 
 }  // namespace cohaul::config

@@ -7,7 +7,7 @@
 namespace cohaul::config {
 namespace {
 
-constexpr std::size_t kLettersMax = 64;  // longer words are nobody's misspelling
+constexpr std::size_t kLettersMax = 64;  // longer words count as wholly different
 
 std::string letters(std::string_view s) {
   std::string out;

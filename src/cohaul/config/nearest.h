@@ -1,5 +1,5 @@
 #pragma once
-// The name that a misspelt one was probably meant to be.
+// Finds the name that a misspelt one probably stands for.
 
 #include <span>
 #include <string>
@@ -7,12 +7,12 @@
 
 namespace cohaul::config {
 
-/// Edits (insert, delete, replace, swap of neighbours) that turn a into b, each letter edited once. Case, '-', '_' and
-/// ' ' do not count.
+/// Returns how many edits (insert, delete, replace, swap of neighbours) turn a into b, each letter edited once. Case,
+/// '-', '_' and ' ' do not count.
 int edit_distance(std::string_view a, std::string_view b);
 
-/// The one of `names` nearest to `word`, if it is near enough to be meant (a third of the word's length, at least 1);
-/// else empty. Of equally near ones the first.
+/// Returns the name nearest to `word`, if it differs in at most a third of the word's length (at least 1); else an
+/// empty text. Of equally near ones the first.
 std::string nearest(std::string_view word, std::span<const std::string> names);
 
 }  // namespace cohaul::config

@@ -18,7 +18,7 @@ std::string range_text(const KeySpec& spec) {
   return lower + " and at most " + bound_text(spec.max);
 }
 
-/// Those of a numbered table as one: group.N.*.
+/// Returns the names, those of a numbered table as one: group.N.*.
 std::vector<std::string> shortened(const std::vector<std::string>& names) {
   std::vector<std::string> out;
   for (const std::string& name : names) {
@@ -86,8 +86,8 @@ std::vector<std::string> Schema::names_in(std::string_view section) const {
   return out;
 }
 
-/// The full key that `section.name` was probably meant to be, or empty. Sure signs first: an alias, the right name in
-/// the wrong section; then likeness, in the section, then anywhere.
+/// Returns the full key that `section.name` probably stands for, or an empty text. Looks first for sure signs (an
+/// alias, the right name in the wrong section), then for similar names in the section, then anywhere.
 std::string Schema::meant(std::string_view section, std::string_view name) const {
   for (bool here : {true, false})
     for (const KeySpec& k : keys_)
@@ -104,7 +104,7 @@ std::string Schema::meant(std::string_view section, std::string_view name) const
   return {};
 }
 
-/// The same of "group.0.lrr", where the section has keys group.N.lr and so on; else empty.
+/// Does the same for "group.0.lrr", where the section has keys group.N.lr and so on; else returns an empty text.
 std::string Schema::unknown_in_table(std::string_view section, std::string_view name) const {
   const std::size_t number = name.find('.'), rest = name.find('.', number + 1);
   if (number == std::string_view::npos || rest == std::string_view::npos) return {};

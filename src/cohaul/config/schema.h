@@ -1,5 +1,5 @@
 #pragma once
-// What keys a job may set: each key described once, and all that can be said about a value alone.
+// The keys that a job may set. Each is described once, with all checks that need only its own value.
 
 #include <initializer_list>
 #include <limits>
@@ -23,10 +23,10 @@ struct OnlyWith {
   std::string in_words() const;
 };
 
-/// The largest number below 1: a maximum that is itself not allowed to be 1.
+/// The largest number below 1: the maximum of a key that may not be 1 itself.
 constexpr double kBelowOne = 0.9999999999999999;
 
-/// Of keys with a number, as optimizer.group.0.lr.
+/// The largest number in a key's name, as in optimizer.group.0.lr.
 constexpr int kNumberedMax = 254;
 
 struct KeySpec {
@@ -42,7 +42,7 @@ struct KeySpec {
   OnlyWith only{};
 };
 
-/// One list after the other.
+/// Returns the lists, one after the other.
 std::vector<KeySpec> joined(std::initializer_list<std::vector<KeySpec>> lists);
 
 class Schema {
@@ -51,14 +51,15 @@ class Schema {
 
   std::span<const KeySpec> keys() const { return keys_; }
   const KeySpec* find(std::string_view key) const;
-  /// Of a key as a job has it: that of optimizer.group.N.lr for optimizer.group.3.lr, under the name asked for. Nothing: there is no such key.
+  /// Returns the description of a key as a job names it: for optimizer.group.3.lr that of optimizer.group.N.lr, under
+  /// the name asked for. Nothing where there is no such key.
   std::optional<KeySpec> spec_of(std::string_view key) const;
-  /// In the order of the keys.
+  /// Returns the sections' names, in the order of the keys.
   std::vector<std::string> sections() const;
-  /// Names without their section.
+  /// Returns the names of a section's keys, without the section.
   std::vector<std::string> names_in(std::string_view section) const;
 
-  /// What to tell the user about a key that does not exist: the nearest one, and the section's keys.
+  /// Returns what to tell the user about a key that does not exist: the nearest one, and the section's keys.
   std::string unknown(std::string_view section, std::string_view name) const;
   std::string unknown_section(std::string_view section) const;
 
@@ -68,10 +69,11 @@ class Schema {
   std::vector<KeySpec> keys_;
 };
 
-/// Range, choices, finiteness of a value of the right type; the message says what would be right. invalid.
+/// Checks the range, choices and finiteness of a value of the right type. Errors: invalid; the message says what
+/// would be right.
 Status check_value(const KeySpec& spec, const Value& value);
 
-/// "one, two, three".
+/// Returns "one, two, three".
 std::string join(std::span<const std::string> words, std::string_view between = ", ");
 
 }  // namespace cohaul::config

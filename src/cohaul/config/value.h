@@ -14,13 +14,13 @@ namespace cohaul::config {
 /// interval: a number of updates (an integer), or a time (a string: "10min").
 enum class Type : std::uint8_t { integer, real, boolean, string, path, integers, strings, interval };
 
-/// For people: "an integer", "true or false".
+/// Returns the type's name for people: "an integer", "true or false".
 std::string_view name(Type type);
 
 /// path values are strings, absolute; lists are strings too: "30,60", "*.bias,head.*".
 using Value = std::variant<std::int64_t, double, bool, std::string>;
 
-/// The whole text as a number; nothing where it is none.
+/// Returns the whole text as a number; nothing where it is none.
 template <class T>
 std::optional<T> parse_number(std::string_view text) {
   T v{};
@@ -28,22 +28,22 @@ std::optional<T> parse_number(std::string_view text) {
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return v;
 }
-/// "30,60" as numbers; nothing where it is no list of integers.
+/// Returns "30,60" as numbers; nothing where it is no list of integers.
 std::optional<std::vector<std::int64_t>> integers(std::string_view text);
 
-/// "*.bias,head.*" as its parts; nothing where one is empty.
+/// Returns "*.bias,head.*" as its parts; nothing where one is empty.
 std::optional<std::vector<std::string>> strings(std::string_view text);
 
-/// "90s", "10min", "1.5h" in seconds, above 0; nothing where it is no such time.
+/// Returns "90s", "10min", "1.5h" in seconds, above 0; nothing where it is no such time.
 std::optional<double> seconds_of(std::string_view text);
 
-/// As a job file would write it: 4, 0.01, true, "sgd".
+/// Returns the value as a job file would write it: 4, 0.01, true, "sgd".
 std::string to_text(const Value& value);
 
-/// The same of a bound, whole ones without a point: 3, 0.5.
+/// Returns a bound as text, whole numbers without a point: 3, 0.5.
 std::string bound_text(double v);
 
-/// Where a value stands. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers";
+/// Where a value was set. file: a job file's path as the user gave it (line ≥ 1), or an option ("--set", "--workers";
 /// line 0); empty: a default.
 struct Location {
   std::string file;

@@ -26,7 +26,7 @@ class WakeOnLoss {
   transport::Poller& poller_;
 };
 
-/// ok while all can still come that are not connected.
+/// Returns ok while all that are not connected yet can still come.
 Status may_come(const Job& job, const Among& among, const Channels& channels) {
   COHAUL_TRY(job.health());
   for (const int rank : among) {
@@ -35,7 +35,8 @@ Status may_come(const Job& job, const Among& among, const Channels& channels) {
   return {};
 }
 
-/// Why a connection was not made, where the job can say: the news may still be on its way.
+/// Returns why a connection was not made, where the job can say. It waits a little, since the news may still be on
+/// its way.
 Status reason_of_failure(const Job& job, transport::Poller& poller, const Among& among, const Channels& channels) {
   const Time until = poller.clock().now() + Membership::kEvidenceGrace;
   Status reason = may_come(job, among, channels);
@@ -46,7 +47,7 @@ Status reason_of_failure(const Job& job, transport::Poller& poller, const Among&
   return reason;
 }
 
-/// Where the lower ones listen.
+/// Returns the addresses at which lower ranks listen.
 Result<std::vector<std::string>> lower_addresses(Job& job, const std::string& prefix, const Among& among,
                                                  Time deadline) {
   if (static_cast<int>(among.size()) == job.world()) return job.gather(prefix, job.rank(), true, deadline);
@@ -137,7 +138,7 @@ Result<Channels> connect_workers(Job& job, transport::Poller& poller, const std:
   for (auto& channel : out) {
     if (channel != nullptr) poller.remove(*channel);
   }
-  // A lost process is the reason, a closed connection only its sign.
+  // Where a process is lost, that is the reason, and the closed connection only its sign.
   Status health = job.health();
   return (health.ok() ? status : health).context("connect workers for '" + purpose + "'");
 }

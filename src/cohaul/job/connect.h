@@ -9,10 +9,10 @@
 
 namespace cohaul::job {
 
-/// One channel to every other worker of a conversation, indexed by rank (own: null). Lower ranks listen, higher ones connect.
-/// All are added to `poller`. Blocks until all are there, or `deadline`; fails at once
-/// when one that is not there has left the job (invalid). model: both ends must agree (0: unknown). among: the conversation's workers, this one
-/// too, ascending; the same at each of them. Empty: all of the job.
+/// Connects to every other worker of a conversation. Returns the channels by rank (own: null), all added to `poller`.
+/// Lower ranks listen, higher ones connect. Blocks until all are there, or `deadline`; fails at once when a worker
+/// that is missing has left the job (invalid). model: both ends must agree (0: unknown). among: the conversation's
+/// workers, this one too, ascending; the same at each of them. Empty: all of the job.
 Result<std::vector<std::unique_ptr<transport::Channel>>> connect_workers(Job& job, transport::Poller& poller,
                                                                          const std::string& purpose,
                                                                          std::uint64_t model, Time deadline,

@@ -50,7 +50,7 @@ bool get_meeting(Reader& r, Meeting& m) {
   return r.ok() && check(m).ok();
 }
 
-/// How often each value comes in turn, and the value: neighbours are mostly on one host.
+/// Returns pairs of a count and a value, since neighbours are mostly on one host.
 std::vector<int> in_runs(const std::vector<int>& values) {
   std::vector<int> out;
   for (const int value : values) {

@@ -37,15 +37,14 @@ enum class ControlKind : std::uint16_t {
   join = 1,       // number: workers, key: version of the library, value: member. Reply when all have joined: welcome
   heartbeat = 2,  // number: ms since it last waited for others, 0: it waits; value: last operation. Answered by `alive`
   set = 3,        // key, value
-  get = 4,        // key, timeout_ms, number: 1 + rank of who is to set it, 0: anyone. Reply when it is there: the value
+  get = 4,        // key, timeout_ms, number: 1 + rank of its setter, 0: any. Reply when it is there: the value
   barrier = 5,    // key, number: how many meet, timeout_ms. Reply when they have met
   leave = 6,      // goodbye
   failed = 7,     // number: Code, value: message, key: last operation
   commit = 8,     // only this member counts from now on. Reply: ok, or the loss that came before
-  overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of who stands still
+  overdue = 9,    // number: ms that it has waited, to its deadline. Reply: ok, or the loss of a stuck process
   meet = 10,      // value: meeting, timeout_ms. Reply when all workers have come, or it is known that they will not
-  gather =
-      11,  // key, timeout_ms, number: how many, value: who sets them. Reply when key0, key1, … are there: their values
+  gather = 11,  // key, timeout_ms, number: how many, value: kSetBy…. Reply when key0, key1, … are there: their values
   // The rendezvous says:
   reply = 16,  // to a request; number: Code, value: the answer, or what is wrong
   alive = 17,  // to a heartbeat
@@ -65,13 +64,14 @@ struct ControlMessage {
   std::string key, value;
 };
 
-/// The body of the frame.
+/// Returns the body of the frame.
 std::vector<std::byte> encode_body(const ControlMessage& message);
-/// A foreign frame. corrupt: an unknown kind, a length out of bounds.
+/// Reads a foreign frame. corrupt: an unknown kind, a length out of bounds.
 Result<ControlMessage> decode_control(std::uint16_t kind, std::int64_t clock, std::uint64_t key, ConstBytes body,
                                       ConstBytes payload);
 
-/// Who sets values that are gathered: each the worker of its number, or anyone.
+/// What gather says of the processes that set the values: each value is set by the worker of its number, or by any
+/// process.
 constexpr char kSetByWorkers[] = "workers", kSetByAnyone[] = "";
 
 std::string encode_members(const std::vector<Member>& members);
@@ -83,13 +83,13 @@ struct Welcome {
   int threads = 1;                // of each worker, where job.threads is not set
 };
 std::string encode_welcome(const Welcome& welcome);
-/// corrupt: foreign bytes that are none.
+/// Errors: corrupt (foreign bytes that are no welcome).
 Result<Welcome> decode_welcome(std::string_view bytes);
 std::string encode_ranks(const std::vector<int>& ranks);
 Result<std::vector<int>> decode_ranks(std::string_view bytes);
 std::string encode_values(const std::vector<std::string>& values);
 Result<std::vector<std::string>> decode_values(std::string_view bytes);
-/// invalid: what the wire does not carry (texts that are too long, negative numbers).
+/// Checks what the wire can carry: invalid where a text is too long or a number negative.
 Status check(const Meeting& meeting);
 std::string encode_meeting(const Meeting& meeting);
 Result<Meeting> decode_meeting(std::string_view bytes);
@@ -98,12 +98,12 @@ Result<Absence> decode_absence(std::string_view bytes);
 std::string encode_loss(const Loss& loss);
 Result<Loss> decode_loss(std::string_view bytes);
 
-/// The version of this library. Members of one job must have the same.
+/// Returns the version of this library. Members of one job must have the same.
 std::string_view library_version();
-/// What a process says to join a job of so many workers. The sender sets request and timeout.
+/// Returns the message of a process that joins a job of so many workers. The sender sets request and timeout.
 ControlMessage make_join(const Member& member, int workers);
 
-/// A Status as a reply or a failure carries it, and back. An unknown code is `internal`.
+/// Turns a Status into a reply or a failure, and back. An unknown code is `internal`.
 ControlMessage make_reply(std::int64_t request, const Status& status, std::string value = {});
 Status status_of(const ControlMessage& message);
 

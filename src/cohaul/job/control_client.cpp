@@ -91,7 +91,8 @@ class Client final : public ControlClient {
     channel_.reset();
   }
 
-  /// Takes what has come, and says what is due. When the next turn must be; nothing: it is to stop.
+  /// Receives what has come, and sends what is due. Returns when the next turn must be; nothing: the thread is to
+  /// stop.
   std::optional<Time> turn() {
     receive_all();
     watch_engine();
@@ -147,7 +148,7 @@ class Client final : public ControlClient {
     session_.lose({options_.session.host, std::move(how), "", kLost, false, ""}, now());
   }
 
-  /// Whoever waits looks at what has changed.
+  /// Wakes the threads that wait, so that they look at what has changed.
   void publish() {
     answered_.notify_all();
     if (!session_.take_alarm()) return;

@@ -1,6 +1,6 @@
 #pragma once
-// The thread that runs a member's side of the rendezvous (MemberSession) on a channel of its own, and ends the process if
-// nobody else does.
+// The thread that runs a member's side of the rendezvous (MemberSession) on a channel of its own. After a loss it
+// ends the process if the process does not end by itself.
 
 #include <memory>
 #include <string>
@@ -17,26 +17,27 @@ class ControlClient {
     std::vector<transport::Address> rendezvous;  // where it may be: tried in turn
     transport::Identity self;
     MemberSession::Options session{};
-    std::string engine;  // that started this process: its end is the job's; empty: it may end
+    std::string engine;  // that started this process, whose end ends the job; empty: it may end
   };
 
   /// Connects, until `deadline`, and starts the thread. Errors: transport::connect's.
   static Result<std::unique_ptr<ControlClient>> connect(const Options& options, Time deadline);
-  virtual ~ControlClient() = default;  // stops the thread; tells nobody
+  virtual ~ControlClient() = default;  // stops the thread, without a message
 
   // Any thread:
   /// Sends a request and waits for its answer, as MemberSession gives it.
   virtual Result<std::string> call(ControlMessage message) = 0;
-  /// Sends a request whose reply nobody waits for.
+  /// Sends a request whose reply is not waited for.
   virtual void post(ControlMessage message) = 0;
   virtual Status health() const = 0;
-  /// What the heartbeats tell: that the process waits for others, or since when it does not. Before the first call, it waits.
+  /// Sets what the heartbeats tell: that the process waits for others, or since when it does not. Before the first
+  /// call, it waits.
   virtual void set_waiting(bool waiting) = 0;
   /// As Job has them.
   virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
   virtual Status left(int worker) const = 0;
   virtual void met(const Meeting& meeting) = 0;
-  /// Woken by a loss, and by news for absent() and left().
+  /// Wakes this poller on a loss, and on news for absent() and left(), until forget().
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;
 };

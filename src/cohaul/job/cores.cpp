@@ -88,7 +88,7 @@ std::string allowed_cpus() {
   return out;
 }
 
-/// Of this process's cgroup, and of those above it that are visible here.
+/// Returns the least quota of this process's cgroup and of those above it that are visible here.
 int quota_cores() {
   int least = 0;
   auto take = [&](const std::string& text) {

@@ -6,25 +6,28 @@
 
 namespace cohaul::job {
 
-/// Cores that this process may run on: the affinity mask, less where a cgroup's quota (v2 or v1) is smaller. At least 1.
+/// Returns how many cores this process may run on: the affinity mask, less where a cgroup's quota (v2 or v1) is
+/// smaller. At least 1.
 int cores();
-/// Its affinity mask, as Member::cpus has it.
+/// Returns its affinity mask, as Member::cpus has it.
 std::string allowed_cpus();
-/// The CPUs of a text such as "0-3,8". Empty: it is none.
+/// Returns the CPUs of a text such as "0-3,8"; none for another text.
 std::vector<int> cpus_in(const std::string& text);
-/// What its cgroups allow, in cores; 0: all.
+/// Returns what its cgroups allow, in cores; 0: all.
 int quota_cores();
-/// What the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
+/// Returns what the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
 int wanted_threads();
 
-/// How many cores a member has for itself where each core is shared evenly by those of its host that may run on it. workers_only: servers do not count.
+/// Returns how many cores a member has, where each core is shared evenly by the members of its host that may run on
+/// it. workers_only: servers do not count.
 double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only);
-/// job.threads where it is not set, the same for all workers of the job: the least that OMP_NUM_THREADS wants, else the least share of cores, at least 1.
+/// Returns job.threads where it is not set, the same for all workers of the job: the least that OMP_NUM_THREADS
+/// wants, else the least share of cores, at least 1.
 int default_threads(const std::vector<Member>& members);
-/// How long a poller of this job should spin before it sleeps: 0 where this process has no core for itself.
+/// Returns how long a poller of this job should spin before it sleeps: 0 where this process has no core for itself.
 Duration default_spin(const Job& job);
 
-/// The quota that a cgroup's cpu.max ("200000 100000") tells, in cores, rounded up; 0: none.
+/// Returns the quota that a cgroup's cpu.max ("200000 100000") tells, in cores, rounded up; 0: none.
 int cores_of_quota(const char* cpu_max);
 
 }  // namespace cohaul::job

@@ -1,5 +1,5 @@
 #pragma once
-// What one host's crew is to run.
+// The plan of what one host's crew runs.
 
 #include <map>
 #include <string>
@@ -15,7 +15,8 @@ namespace cohaul::job {
 struct CrewPlan {
   std::vector<MemberKey> members;  // to start here, in this order
   int workers = 1, servers = 0;    // of the whole job
-  /// In commands and environment, "{text:NAME}" is the path of a file in memory with that text, and "{output:NAME}" one that the program may make.
+  /// In commands and environment, "{text:NAME}" stands for the path of a file in memory with that text, and
+  /// "{output:NAME}" for the path of a file that the program may make.
   std::vector<std::string> worker_command{}, server_command{};
   std::vector<std::pair<std::string, std::string>> environment{};  // of every process
   std::map<std::string, std::string> texts{};
@@ -31,10 +32,10 @@ struct CrewPlan {
   double peer_timeout_s = 10, join_timeout_s = 60;
   bool must_join = true;
 
-  /// By member, and the rendezvous' as Role::launcher. Empty: plain text, on one host.
+  /// By member; that of the rendezvous as Role::launcher. Empty: plain text, on one host.
   std::map<MemberKey, transport::Certificate> certificates{};
   std::string logs{};  // folder; empty: a temporary one
-  /// Paths by which messages name the logs, where they are elsewhere. None: where they are written.
+  /// Paths by which messages name the logs, where those are on another host. None: the paths where they are written.
   std::map<MemberKey, std::string> shown_logs{};
 };
 

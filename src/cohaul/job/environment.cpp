@@ -57,7 +57,7 @@ Status read_seconds(const char* name, double& out) {
   return read_number(name, out, 0.05, 1e9, "seconds, at least 0.05");
 }
 
-/// What may be said with any launcher.
+/// Reads the variables that may be set under any launcher.
 Status read_common(JoinOptions& o) {
   if (auto text = variable(variables::kTransport)) {
     if (*text == "auto") o.transport = transport::Form::auto_;
@@ -83,7 +83,7 @@ Status read_common(JoinOptions& o) {
   return {};
 }
 
-/// Certificates of Cohaul's launcher, which live as long as the job, or the user's own.
+/// Reads certificates: those of Cohaul's launcher, which live as long as the job, or the user's own.
 Status read_certificates(JoinOptions& o) {
   const CertificateFiles files{.certificate = variable(variables::kTlsCert).value_or(""),
                                .key = variable(variables::kTlsKey).value_or(""),
@@ -95,7 +95,7 @@ Status read_certificates(JoinOptions& o) {
   return {};
 }
 
-/// Where the job leaves this host: what the user says, or keeps.
+/// Reads the secret where the job leaves this host: the one that the user names, or the one kept in the home.
 Status read_the_secret(JoinOptions& o) {
   COHAUL_TRY(read_certificates(o));
   if (o.certificate != nullptr) return {};
@@ -126,7 +126,7 @@ Status read_launched(JoinOptions& o) {
   return read_certificates(o);
 }
 
-/// Where others can reach this process, and it listens: the address that faces worker 0 first.
+/// Returns the addresses at which this process listens and others can reach it: the one that faces worker 0 first.
 Result<std::vector<std::string>> addresses_of(const JoinOptions& o, const Place& place, Time deadline) {
   if (variable(variables::kListen)) return o.listen;
   if (place.on_one_host()) return std::vector<std::string>{kThisHost};
@@ -143,7 +143,7 @@ Result<std::vector<std::string>> addresses_of(const JoinOptions& o, const Place&
   return out;
 }
 
-/// What an engine says. Its last tasks are the servers that the user has asked for.
+/// Fills in what an engine says. Its last tasks are the servers that the user has asked for.
 Status read_engine(Place place, JoinOptions& o) {
   COHAUL_TRY(place.mistake);
   COHAUL_TRY(read_count(variables::kServers, o.servers, 0));

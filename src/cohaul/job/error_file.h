@@ -1,5 +1,6 @@
 #pragma once
-// What torchrun shows of a failure: it names a file to each process that it starts (TORCHELASTIC_ERROR_FILE).
+// The file from which torchrun shows a failure: it names one to each process that it starts
+// (TORCHELASTIC_ERROR_FILE).
 
 #include <string>
 
@@ -8,14 +9,16 @@
 
 namespace cohaul::job {
 
-/// Writes down why this process fails, where torchrun has started it. The loss of another is left to that one to explain, so that torchrun's root cause
-/// is the one who failed first. It does nothing where it cannot write: what is said on stderr stands.
+/// Writes down why this process fails, where torchrun has started it. Writes nothing where another process was lost,
+/// so that torchrun's root cause is the process that failed first. It does nothing where it cannot write, since
+/// stderr has the error, too.
 void tell_torchrun(const Status& why, const Clock& clock = wall_clock());
 
-/// The file that torchrun names to this process; empty: torchrun has not started it.
+/// Returns the file that torchrun names to this process; empty: torchrun has not started it.
 std::string torchruns_error_file();
 
-/// What torch.distributed.elastic reads: {"message": {"message": …, "extraInfo": {"timestamp": seconds since 1970}}}.
+/// Returns the text that torch.distributed.elastic reads: {"message": {"message": …, "extraInfo": {"timestamp":
+/// seconds since 1970}}}.
 std::string error_file_text(const std::string& message, Time now);
 
 }  // namespace cohaul::job

@@ -41,7 +41,7 @@ struct OwnAddress {
   std::string interface, text;
 };
 
-/// Of the interfaces that are up.
+/// Returns the addresses of the interfaces that are up.
 Result<std::vector<OwnAddress>> all_own() {
   ifaddrs* found = nullptr;
   if (::getifaddrs(&found) != 0) return system_error("getifaddrs", errno);
@@ -62,7 +62,7 @@ void add_new(std::vector<std::string>& to, std::string text) {
   if (std::find(to.begin(), to.end(), text) == to.end()) to.push_back(std::move(text));
 }
 
-/// It holds on one link alone, and needs the interface of whoever uses it, so others are better.
+/// Returns whether the address holds on one link alone. Its user must name an interface, so others are better.
 bool is_of_link(const std::string& address) { return address.find('%') != std::string::npos; }
 
 void links_last(std::vector<std::string>& addresses) {

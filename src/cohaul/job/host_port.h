@@ -18,24 +18,26 @@ struct HostPort {
   std::string text() const;
 };
 
-/// "127.0.0.1", "node7:5000", "[::1]:5000". invalid: no host, or a port that is no number in 0…65535.
+/// Reads "127.0.0.1", "node7:5000", "[::1]:5000". invalid: no host, or a port that is no number in 0…65535.
 Result<HostPort> parse_host_port(std::string_view text);
-/// "20000-20100", or one port. invalid: anything else.
+/// Reads "20000-20100", or one port. invalid: anything else.
 Result<transport::PortRange> parse_ports(std::string_view text);
-/// "a,b" → its parts; empty ones are left out.
+/// Returns the parts of "a,b"; empty ones are left out.
 std::vector<std::string> split_hosts(std::string_view text);
 std::string join_hosts(const std::vector<std::string>& hosts);
 
-/// The numeric addresses of a host, the best first. Blocks on the resolver, and asks it again until `deadline` while it does not know the name: a host that
-/// comes up later gets its name later. invalid: unknown.
+/// Returns the numeric addresses of a host, the best first. Blocks on the resolver, and asks it again until
+/// `deadline` while it does not know the name, since a host that comes up later gets its name later. invalid:
+/// unknown.
 Result<std::vector<std::string>> resolve(const std::string& host, Time deadline = 0);
-/// The numeric addresses of this host that `where` means: an address, a name, an interface ("eth0"), or "*" for all that other hosts can reach. invalid: no
-/// such name, or not of this host.
+/// Returns the numeric addresses of this host that `where` means: an address, a name, an interface ("eth0"), or "*"
+/// for all that other hosts can reach. invalid: no such name, or not of this host.
 Result<std::vector<std::string>> own_addresses(const std::string& where);
-/// The numeric address of this machine from which packets to `numeric_host` leave; loopback for loopback.
+/// Returns the numeric address of this machine from which packets to `numeric_host` leave; loopback for loopback.
 Result<std::string> local_address_towards(const std::string& numeric_host);
-/// The numeric addresses under which other hosts reach this one: that of its default route first. Those that hold on one link alone (fe80::) only where
-/// it has no others. unavailable: it has no network but loopback.
+/// Returns the numeric addresses at which other hosts reach this one, that of its default route first. Those that
+/// hold on one link alone (fe80::) are there only where it has no others. unavailable: it has no network but
+/// loopback.
 Result<std::vector<std::string>> outward_addresses();
 bool is_loopback(const std::string& numeric_host);
 bool all_loopback(const std::vector<std::string>& numeric_hosts);

@@ -16,7 +16,7 @@ constexpr std::size_t kIdBytes = 32;
 
 std::string draw_id() { return hex_of(random_bits()) + hex_of(random_bits()); }
 
-/// The id in memory that can be handed over; none where the system gives no memory.
+/// Returns memory with the id, which can be handed over; none where the system gives no memory.
 transport::Descriptor memory_of(const std::string& id) {
   transport::Descriptor memory(::memfd_create("cohaul host", MFD_CLOEXEC));
   if (!memory.valid() || ::pwrite(memory.get(), id.data(), id.size(), 0) != static_cast<ssize_t>(id.size())) return {};

@@ -1,5 +1,6 @@
 #pragma once
-// Which processes of a job are on one host: those that can hand memory to each other. Equal names or numbers of machines prove nothing.
+// Finds which processes of a job are on one host: those that can hand memory to each other. Equal names or numbers of
+// machines prove nothing.
 
 #include <memory>
 #include <string>
@@ -11,8 +12,9 @@ namespace cohaul::job {
 
 class HostProof {
  public:
-  /// The first process of the job on this host draws the host's id, and hands it to the others in a piece of memory, for as long as it lives. Blocks for
-  /// some milliseconds. A process to which nothing can be handed is on a host of its own.
+  /// Finds the host's id. The first process of the job on this host draws it, and hands it to the others in a piece
+  /// of memory as long as it lives. Blocks for some milliseconds. A process to which nothing can be handed is on a
+  /// host of its own.
   static HostProof of(const transport::Identity& self);
   const std::string& host_id() const { return host_id_; }
 

@@ -20,7 +20,7 @@ std::int64_t milliseconds_until(Time deadline) {
   return std::clamp<std::int64_t>((deadline - steady_clock().now()) / kMillisecond, 0, std::int64_t{1} << 40);
 }
 
-/// A job with others: what it knows came through the rendezvous.
+/// A job of several processes, which learns through the rendezvous.
 class ConnectedJob final : public JobBase {
  public:
   ConnectedJob(const JoinOptions& options, const transport::Identity& self, std::unique_ptr<RendezvousHost> host,
@@ -129,7 +129,7 @@ class ConnectedJob final : public JobBase {
     m.number = static_cast<std::uint64_t>(why.code());
     m.value = why.message().substr(0, 4096);
     m.key = last_operation().substr(0, kKeyBytesMax);
-    // Nothing to do if nobody hears it: the connection's end tells, too.
+    // A failure is ignored: the end of the connection tells the others, too.
     (void)call(std::move(m), steady_clock().now() + 500 * kMillisecond).ok();
   }
 
@@ -192,7 +192,7 @@ Status check(const JoinOptions& o) {
   return {};
 }
 
-/// Where the job's processes meet.
+/// The address at which the job's processes meet.
 struct MeetingPoint {
   std::string text;                    // as it was given
   std::vector<std::string> hosts{};    // numeric
@@ -200,7 +200,7 @@ struct MeetingPoint {
   bool has_port = false;               // the address says it
 };
 
-/// Blocks until the host's name is known, or the deadline.
+/// Returns it. Blocks until the host's name is known, or the deadline.
 Result<MeetingPoint> meeting_point(const JoinOptions& options, Time deadline) {
   MeetingPoint out{.text = options.address};
   std::uint16_t port = 0;
@@ -218,14 +218,15 @@ Result<MeetingPoint> meeting_point(const JoinOptions& options, Time deadline) {
   return out;
 }
 
-/// Where worker 0 listens for others. Its host's name may mean loopback here and something else elsewhere, and one of several networks: then on all.
+/// Returns the hosts at which worker 0 listens for others. Its host's name may mean loopback here and another address
+/// elsewhere, or one of several networks; then it listens on all.
 std::vector<std::string> listening_hosts(const JoinOptions& options, const MeetingPoint& at) {
   const bool elsewhere = !all_loopback(options.listen);
   const bool any = elsewhere && (!at.has_port || is_loopback(at.hosts.front()));
   return any ? std::vector<std::string>{"::", "0.0.0.0"} : std::vector{at.hosts.front()};
 }
 
-/// At the first port that is free; the second host is for machines that lack the first.
+/// Starts the rendezvous at the first port that is free. The second host is for machines that lack the first.
 Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& self,
                                                    const std::vector<std::string>& hosts,
                                                    const std::vector<std::uint16_t>& ports,
@@ -270,7 +271,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   client_options.self = self;
   client_options.session = {.host = host_key, .peer_timeout = seconds(options.peer_timeout_s)};
   client_options.engine = options.engine;
-  // Cohaul's launcher listened before it started this process: if it does not answer now, it has stopped.
+  // Cohaul's launcher listened before it started this process. If it does not answer now, it has stopped.
   const Time answered_by =
       options.launched ? std::min(deadline, steady_clock().now() + client_options.session.peer_timeout) : deadline;
   auto connected = ControlClient::connect(client_options, answered_by);
@@ -279,7 +280,8 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
 
   const HostProof host_proof = HostProof::of(self);
   ControlMessage join = make_join(this_member(options, self.incarnation, host_proof.host_id()), options.world);
-  join.timeout_ms = milliseconds_until(deadline) + 1000;  // the rendezvous names who is missing, so let it speak first
+  join.timeout_ms =
+      milliseconds_until(deadline) + 1000;  // the rendezvous knows who is missing, so its answer comes first
   auto answer = client->call(std::move(join));
   if (!answer.ok()) {
     const std::string refused = host ? host->last_refusal() : "";
@@ -291,7 +293,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   COHAUL_ASSIGN(Welcome welcome, decode_welcome(*answer));
   note_operation("joined");
   client->set_waiting(false);
-  // All have joined, so nobody asks any more which host this is.
+  // All have joined, so no process asks any more which host this is.
   return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(welcome)));
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// Job: what a process knows of the run that it is part of: who it is, who the others are, how to reach them, and whether one
-// is lost. The only reader of the environment. Joining is a rendezvous: all members meet at one store (the launcher's, or
-// worker 0's when an engine started them: torchrun, Open MPI, MPICH, Slurm, Kubernetes).
+// Job: what a process knows of the run that it belongs to: its role and rank, the other processes, how to reach them,
+// and whether one is lost. The only reader of the environment. Processes join at a rendezvous: all members connect to
+// one store (the launcher's, or worker 0's when an engine started them: torchrun, Open MPI, MPICH, Slurm,
+// Kubernetes).
 
 #include <cstdint>
 #include <functional>
@@ -25,10 +26,11 @@
 
 namespace cohaul::job {
 
-/// The store has this key once all workers have said goodbye: how a server learns that nobody needs it any more.
+/// The store has this key once all workers have said goodbye. It tells a server that no worker needs it any more.
 constexpr char kWorkersLeftKey[] = "job/workers have left";
 
-/// Worker 0's word that all have ended early because they were asked to, and why: "143 stopped by SIGTERM after step 1200; …". The number is the exit code.
+/// Under this key worker 0 says that all have ended early because they were asked to, and why: "143 stopped by
+/// SIGTERM after step 1200; …". The number is the exit code.
 constexpr char kStoppedKey[] = "job/stopped";
 
 /// How to join. from_environment() fills it; a program inside an MPI solver fills rank, world and address itself.
@@ -39,8 +41,8 @@ struct JoinOptions {
   int servers = 0;  // server processes that were launched; 0: servers, if any, run as threads of the workers
   std::string
       address;  // "host:port" of the rendezvous, or worker 0's host, where the ports follow from `run`; empty with world 1
-  std::string run;          // what tells this job from others at the same address; empty: the address does
-  std::string engine;       // that started this process, if it ends when that one does, for messages; empty: neither
+  std::string run;          // distinguishes this job from others at the same address; empty: the address does
+  std::string engine;       // that started this process, if this one is to end with it, for messages; empty: none
   std::uint64_t token = 0;  // the job's secret; the launcher draws it
   bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
   std::vector<std::string> listen{
@@ -58,102 +60,115 @@ struct JoinOptions {
   std::string log;              // path of this process's log, for the others to name; empty: none
 };
 
-/// Reads COHAUL_* (set by the launcher), else what the engine says that started this process (engines/place.h); else one worker alone. Blocks, under
-/// MPI alone, until all tasks have asked the engine where they are. Errors: invalid (names the variable, its value and what it should be; what
-/// to run instead); under MPI also those of ask_directory().
+/// Reads COHAUL_* (set by the launcher), else the variables of the engine that started this process
+/// (engines/place.h); else returns one worker alone. Blocks, under MPI alone, until all tasks have asked the engine
+/// where they are. Errors: invalid (names the variable, its value and what it should be; what to run instead); under
+/// MPI also those of ask_directory().
 Result<JoinOptions> from_environment();
 
-/// The place that an engine has given this process; none where Cohaul's launcher or nobody did. Errors: find_place()'s.
+/// Returns the place that an engine has given this process; none where Cohaul's launcher started it, or no launcher
+/// at all. Errors: find_place()'s.
 Result<std::optional<Place>> place_from_environment();
 
-/// Last words, to be taken back.
+/// Names last words, to take them back.
 using LastWordsId = std::uint64_t;
 
-/// Thread-safe but for close(). A heartbeat thread runs inside: it tells the rendezvous that this process lives, learns who is
-/// lost, and ends the process (exit 3, one line on stderr) if the training thread does not within a grace of 3 s after a loss.
+/// Thread-safe but for close(). A heartbeat thread runs inside. It tells the rendezvous that this process lives, and
+/// learns which process is lost. It ends this process (exit 3, one line on stderr) if the training thread does not
+/// within 3 s after a loss.
 class Job : public Watch {
  public:
-  /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing). invalid: options that do not fit, and a job of an
-  /// engine that leaves the host without `plaintext`.
+  /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing). Errors: invalid
+  /// (options that do not fit, or a job of an engine that leaves the host without `plaintext`).
   static Result<std::unique_ptr<Job>> join(const JoinOptions& options);
   virtual transport::Role role() const = 0;
   virtual int rank() const = 0;
   virtual int world() const = 0;
   virtual int servers() const = 0;
   virtual const JoinOptions& options() const = 0;
-  /// Worker 0 knows all; every other process knows those of its host.
+  /// The members that this process knows: worker 0 knows all, every other process those of its host.
   virtual const std::vector<Member>& members() const = 0;
-  /// Workers of this host, this one included; and this one's index among them (0 = the host's leader).
+  /// The number of workers of this host, this one included; and this one's index among them (0: the host's leader).
   virtual int workers_on_host() const = 0;
   virtual int index_on_host() const = 0;
   virtual int processes_on_host() const = 0;
 
-  /// By worker: the first worker of its host.
+  /// Returns, by worker, the first worker of its host.
   virtual std::vector<int> hosts() const { return hosts_of_workers(members()); }
-  /// How many threads each worker is to use where job.threads is not set (cores.h): the same for all.
+  /// Returns how many threads each worker is to use where job.threads is not set (cores.h): the same for all.
   virtual int threads() const { return 1; }
 
-  /// The store: small values by name, written once, read by all. get blocks until it is there, `deadline` (peer_lost, naming the
-  /// key) or a loss. Values at most 1 MB.
+  /// The store has small values by name, written once and read by all. get() blocks until the value is there,
+  /// `deadline` (peer_lost, naming the key) or a loss. Values are 1 MB at most.
   virtual Status set(const std::string& key, const std::string& value) = 0;
   virtual Result<std::string> get(const std::string& key, Time deadline) = 0;
-  /// The same, of a value that `worker` is to set. invalid: it has left the job without.
+  /// As get(), of a value that `worker` is to set. invalid: the worker has left the job without setting it.
   virtual Result<std::string> get_from(int /*worker*/, const std::string& key, Time deadline) {
     return get(key, deadline);
   }
-  /// All of prefix0 … prefix(count − 1), in this order, by one question. by_workers: as get_from(), each is set by the worker of its number. All
-  /// together at most 1 MB.
+  /// Returns all of prefix0 … prefix(count − 1), in this order, by one request. by_workers: as get_from(), each is
+  /// set by the worker of its number. All together are 1 MB at most.
   virtual Result<std::vector<std::string>> gather(const std::string& prefix, int count, bool by_workers, Time deadline);
-  /// All `count` callers (workers by default) of the same name meet. invalid: `count` is world(), and a worker left the job that has not come.
+  /// Blocks until `count` callers of the same name have come. invalid: `count` is world(), and a worker that has not
+  /// come has left the job.
   virtual Status barrier(const std::string& name, int count, Time deadline) = 0;
 
-  /// Blocks until all workers have come to this meeting, or `deadline` (peer_lost, naming who has not come and what they do, if known).
-  /// invalid: workers came for different purposes or with different facts, naming both workers and both values; one has left the job.
+  /// Blocks until all workers have come to this meeting, or `deadline` (peer_lost, naming the workers that have not
+  /// come and what they do, if known). Errors: invalid (workers came for different purposes or with different facts,
+  /// naming both workers and both values; or a worker has left the job).
   virtual Status meet(const Meeting& meeting, Time deadline) = 0;
-  /// Comes to a meeting without waiting for it: the others need this worker no longer. Never blocks; nobody hears of a failure.
+  /// Comes to a meeting without waiting for it, when the others need this worker no longer. Never blocks, and reports
+  /// no failure.
   virtual void attend(const Meeting& meeting) = 0;
-  /// ok, unless a worker is known not to come to step `step` (from 0) of this group: it waits at a meeting of the group that this worker has not
-  /// attended (number >= meetings) with progress <= step, or it has left the job. invalid, naming the worker, what it does and after how many
-  /// steps. Never blocks, and costs one load while there is no news. News wake the pollers of wake_on_loss().
+  /// Returns ok, unless a worker is known not to come to step `step` (from 0) of this group: it waits at a meeting of
+  /// the group that this worker has not attended (number >= meetings) with progress <= step, or it has left the job.
+  /// invalid, naming the worker, what it does and after how many steps. Never blocks, and costs one load while there
+  /// is no news. News wake the pollers of wake_on_loss().
   virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
-  /// ok, unless this worker is known to have said goodbye to the job (invalid). Never blocks; news wake as those of absent() do.
+  /// Returns ok, unless this worker is known to have said goodbye to the job (invalid). Never blocks; news wake as
+  /// those of absent() do.
   virtual Status left(int /*worker*/) const { return {}; }
 
-  /// Where this process's endpoints are to listen.
+  /// Returns where this process's endpoints are to listen.
   transport::Listening listening() const { return {.hosts = options().listen, .ports = options().ports}; }
 
-  /// Identity for channels of a conversation.
+  /// Returns this process's identity for the channels of a conversation.
   virtual transport::Identity identity(const std::string& purpose, std::uint64_t model = 0) const = 0;
 
-  /// One arena per name and host: the host's leader calls make(bytes) (which may fill it) and lends it; the others map it (blocks until made,
-  /// or `deadline`). access: of the others' mapping; the maker writes.
+  /// Shares one arena per name and host. The host's leader makes it, calls `fill` and lends it; the others map it
+  /// (they block until it is made, or `deadline`). access: of the others' mapping; the maker writes.
   virtual Result<transport::Arena> share_on_host(const std::string& name, std::size_t bytes, transport::Access access,
                                                  const std::function<Status(transport::Arena&)>& fill,
                                                  Time deadline) = 0;
 
-  /// All workers have it: gives the descriptor back that the host's leader keeps for those who come later.
+  /// Call it when all workers have the arena. Closes the descriptor that the host's leader keeps for workers that
+  /// come later.
   virtual void shared_with_all(const transport::Arena& arena) = 0;
 
-  /// How long the training thread has waited for others since this process joined: ends of waits that set_waiting() told of.
+  /// Returns how long the training thread has waited for others since this process joined, over the waits that have
+  /// ended (set_waiting()).
   virtual Duration waited() const = 0;
 
-  /// Who waits for others asks health() for a loss (role, rank, how, its last operation), and registers its poller to be woken by one.
+  /// Wakes this poller on a loss, until forget(). A thread that waits for others registers its poller, and asks
+  /// health() for the loss (role, rank, how, its last operation).
   virtual void wake_on_loss(transport::Poller* poller) = 0;
   virtual void forget(transport::Poller* poller) = 0;
-  /// What this process is doing, as others will read it if it is lost; the heartbeat carries last_operation() by itself.
+  /// Tells the job that this process fails, and why. The heartbeat carries last_operation() by itself.
   virtual void report_failure(const Status& why) = 0;
 
-  /// All is done but for writing it down, which this process does alone: from now on what becomes of the others is no loss, until its
-  /// goodbye ends the job. peer_lost: one was lost before.
+  /// Tells that all is done but for writing it down, which this process does alone. From now on what becomes of the
+  /// others is no loss, until its goodbye ends the job. peer_lost: one was lost before.
   virtual Status commit() { return {}; }
-  /// For what must be said to others before the goodbye: close() calls it, the latest first, and stops at the first error; it is gone
-  /// with what it holds after that, or when the job ends without a close(). They may themselves call at_close(), forget_at_close() and count().
+  /// Adds a function that close() calls before the goodbye, for what must still be said to others. The latest is
+  /// called first; close() stops at the first error. It is destroyed after that, or when the job ends without a
+  /// close(). Such a function may call at_close(), forget_at_close() and count().
   LastWordsId at_close(std::function<Status()> last_words);
-  /// Takes last words back, with what they hold. No effect when they are being said or gone.
+  /// Removes last words and destroys them. No effect when they are being called or gone.
   void forget_at_close(LastWordsId id);
-  /// How often this was asked before with this name: the same on all workers that ask in the same order.
+  /// Returns how often it was called before with this name: the same on all workers that call it in the same order.
   int count(const std::string& name);
-  /// Says goodbye: from now on this process's end is no loss. Blocks shortly. Every exit without it is a loss to the others.
+  /// Says goodbye: from now on this process's end is no loss. Blocks for a short time. To the others, a process that
+  /// ends without it is lost.
   virtual Status close() = 0;
 
  protected:
@@ -163,7 +178,7 @@ class Job : public Watch {
  private:
   using LastWords = std::map<LastWordsId, std::function<Status()>>;
 
-  std::mutex words_mutex_;  // guards what follows; nobody's last words are said or destroyed under it
+  std::mutex words_mutex_;  // guards what follows; last words are called and destroyed without it
   LastWords last_words_;    // in the order in which they were given
   LastWordsId last_words_id_ = 0;
   std::map<std::string, int> counts_;

@@ -20,7 +20,7 @@ LastWordsId Job::at_close(std::function<Status()> last_words) {
 }
 
 void Job::forget_at_close(LastWordsId id) {
-  LastWords::node_type forgotten;  // destroyed after the lock: it may hold somebody who calls us
+  LastWords::node_type forgotten;  // destroyed after the lock, since what it holds may call this object
   std::lock_guard lock(words_mutex_);
   forgotten = last_words_.extract(id);
 }
@@ -100,7 +100,7 @@ void JobBase::shared_with_all(const transport::Arena& arena) {
   if (const auto it = tickets_.find(arena.id()); it != tickets_.end() && desk_) desk_->withdraw(it->second);
 }
 
-/// With the rights of `access`.
+/// Returns a descriptor with the rights of `access`.
 Result<transport::Descriptor> JobBase::copy_of(const transport::Arena& arena, transport::Access access) {
   const std::string path = "/proc/self/fd/" + std::to_string(arena.fd());
   const bool may_write = access == transport::Access::write;

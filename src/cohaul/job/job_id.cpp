@@ -25,7 +25,8 @@ std::uint64_t job_id(const std::string& name) {
 }
 
 std::vector<std::uint16_t> ports_of(const std::string& run) {
-  constexpr std::uint64_t kFirst = 20'000, kCount = 12'000;  // below those that Linux gives to whoever asks for any
+  constexpr std::uint64_t kFirst = 20'000,
+                          kCount = 12'000;  // below those that Linux gives to a program that asks for any
   constexpr std::uint64_t kTries = 8;
   std::vector<std::uint16_t> out;
   for (std::uint64_t i = 0; i < kTries; ++i)

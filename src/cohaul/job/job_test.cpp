@@ -151,7 +151,7 @@ TEST(JobTest, AfterACommitTheOthersMayVanish) {
     }
     EXPECT_TRUE(job.commit().ok());
     EXPECT_TRUE(job.set("committed", "").ok());
-    EXPECT_EQ(job.get("never", in(1)).status().code(), Code::peer_lost);  // as nobody sets it
+    EXPECT_EQ(job.get("never", in(1)).status().code(), Code::peer_lost);  // since no worker sets it
     EXPECT_TRUE(job.health().ok()) << job.health().message();
     EXPECT_TRUE(job.close().ok());
   });
@@ -159,7 +159,7 @@ TEST(JobTest, AfterACommitTheOthersMayVanish) {
 
 TEST(JobTest, ALauncherThatDoesNotAnswerIsGivenUp) {
   auto poller = transport::make_poller();
-  auto silent = transport::listen(**poller, {}, "127.0.0.1", 0);  // and accepts nobody
+  auto silent = transport::listen(**poller, {}, "127.0.0.1", 0);  // and accepts no connection
   ASSERT_TRUE(silent.ok());
   JoinOptions o;
   o.launched = true;
@@ -427,7 +427,7 @@ TEST(CoresTest, Quotas) {
 
 TEST(JobTest, WhoHasWaitedHearsWhoStandsStill) {
   auto body = [](Job& job) {
-    if (job.rank() == 1) {  // lives, and waits for nobody
+    if (job.rank() == 1) {  // lives, and does not wait
       for (Time end = in(10); job.health().ok() && steady_clock().now() < end;)
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       EXPECT_EQ(job.health().code(), Code::peer_lost);

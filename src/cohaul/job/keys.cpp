@@ -16,7 +16,7 @@ transport::Form form_of(const std::string& name) {
   return transport::Form::auto_;
 }
 
-/// Who runs where, and how they talk.
+/// Keys of the processes: where they run, and how they talk.
 std::vector<KeySpec> process_keys() {
   return {
       {.key = "job.workers",
@@ -95,12 +95,12 @@ std::vector<KeySpec> process_keys() {
   };
 }
 
-/// How long to wait, and what to do then.
+/// Keys of failures: how long to wait, and what to do then.
 std::vector<KeySpec> failure_keys() {
   return {
       {.key = "job.peer_timeout_s",
        .type = Type::real,
-       .help = "no heartbeat for so long: lost; a slow worker still sends them",
+       .help = "seconds without a heartbeat after which a process is lost; a slow worker still sends them",
        .fallback = 10.0,
        .min = 0,
        .max = 1e6,
@@ -108,7 +108,7 @@ std::vector<KeySpec> failure_keys() {
        .aliases = {"timeout", "heartbeat_timeout", "peer_timeout"}},
       {.key = "job.step_timeout_s",
        .type = Type::real,
-       .help = "alive for so long, but without progress",
+       .help = "seconds without progress after which a process is lost, though it is alive",
        .fallback = 600.0,
        .min = 0,
        .max = 1e6,
@@ -116,7 +116,7 @@ std::vector<KeySpec> failure_keys() {
        .aliases = {"step_timeout"}},
       {.key = "job.join_timeout_s",
        .type = Type::real,
-       .help = "started, but not joined for so long",
+       .help = "seconds that a process may take to join after its start",
        .fallback = 60.0,
        .min = 0,
        .max = 1e6,
@@ -132,7 +132,8 @@ std::vector<KeySpec> failure_keys() {
        .aliases = {"max_restarts", "retries", "restart"}},
       {.key = "job.stop_grace_s",
        .type = Type::real,
-       .help = "how long after SIGTERM or Ctrl-C workers may take to write a checkpoint and end, with train.checkpoint",
+       .help =
+           "seconds after SIGTERM or Ctrl-C that workers may take to write a checkpoint and end, with train.checkpoint",
        .fallback = 25.0,
        .min = 0,
        .max = 1e6,
@@ -151,7 +152,7 @@ Status check_ports(const config::Config& job) {
   return {};
 }
 
-/// All three or none.
+/// Checks that all three are set, or none.
 Status check_certificates(const config::Config& job) {
   constexpr const char* kKeys[] = {"job.tls_cert", "job.tls_key", "job.tls_ca"};
   const char *there = nullptr, *missing = nullptr;

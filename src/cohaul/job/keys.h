@@ -11,10 +11,10 @@ namespace cohaul::job {
 
 std::vector<config::KeySpec> job_keys();
 
-/// The user's contradictions among the keys of addresses, ports and certificates. invalid, naming place, key and fix.
+/// Checks the keys of addresses, ports and certificates together. invalid, naming place, key and fix.
 Status check_processes(const config::Config& job);
 
-/// Reads what a resolved job says of its launch. The caller adds commands and the number of servers.
+/// Reads the launch options from a resolved job. The caller adds commands and the number of servers.
 LaunchOptions launch_options_of(const config::Config& job);
 
 }  // namespace cohaul::job

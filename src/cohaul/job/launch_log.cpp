@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Whoever reads it may have gone; the run goes on.
+/// Passes text on. An error is ignored, since the run goes on without a reader.
 void pass_on(int fd, std::string_view text) { (void)write_all(fd, as_bytes(text)); }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// Where the output of a launched job's processes goes.
+// The logs: files for the output of a launched job's processes.
 
 #include <string>
 #include <vector>
@@ -17,7 +17,7 @@ struct Log {
   int fd = -1;  // the caller closes it
   std::string path;
 };
-/// A member's log in a folder, empty: "worker_3.log". Errors: invalid, naming job.logs.
+/// Makes a member's log in a folder, an empty file: "worker_3.log". Errors: invalid, naming job.logs.
 Result<Log> open_log(const std::string& folder, MemberKey who);
 
 /// A folder of logs, a file for each process; and the first worker's stderr, which goes to its log and on to the launcher's.
@@ -28,15 +28,15 @@ class LaunchLog {
   LaunchLog() = default;
   ~LaunchLog();
 
-  /// folder: made if missing; empty: a temporary one. Errors: invalid, naming job.logs.
+  /// Opens the folder. folder: made if missing; empty: a temporary one. Errors: invalid, naming job.logs.
   Status open(const std::string& folder, int first_stdout, int first_stderr);
-  /// What the process may write to: descriptors valid until released(). The paths are absolute.
+  /// Makes what the process may write to: descriptors that are valid until started(). The paths are absolute.
   Status prepare(MemberKey who, int& stdout_fd, int& stderr_fd, std::string& path);
-  /// After the start: closes this process's copies.
+  /// Closes this process's copies of the descriptors, after the start.
   void started();
-  /// To be polled for reading; -1: none.
+  /// Returns the descriptor to be polled for reading; -1: none.
   int pipe() const { return pipe_; }
-  /// Passes on what has come.
+  /// Passes on what the first worker has written to stderr.
   void pump();
   /// Removes a temporary folder.
   void remove_temporary();

@@ -22,7 +22,7 @@ namespace {
 using transport::Role;
 
 constexpr Duration kTermGrace = 2 * kSecond;  // from SIGTERM to SIGKILL
-// Two signals so close are one: timeout(1) sends it to the process, and to its group.
+// Signals that come this close together count as one: timeout(1) sends its signal to the process and to its group.
 constexpr Duration kSameSignal = 500 * kMillisecond;
 constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the end of a process
 constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
@@ -37,7 +37,7 @@ struct Process {
   std::optional<ProcessExit> exit{};
 };
 
-/// All of the job, on this host.
+/// Returns the plan of the whole job, on this host.
 CrewPlan plan_of(const LaunchOptions& options) {
   CrewPlan plan{.members = {}, .workers = options.workers, .servers = options.servers};
   for (int i = 0; i < options.servers; ++i) plan.members.push_back({Role::server, i});
@@ -145,13 +145,13 @@ class Launch {
     const Time now = steady_clock().now();
     if (signal_ != 0 && now - interrupted_at_ < kSameSignal) return;
     interrupted_at_ = now;
-    if (signal_ != 0) kill_at_ = now;  // the second time he means it
+    if (signal_ != 0) kill_at_ = now;  // a second signal ends all at once
     if (std::exchange(signal_, signal_ == 0 ? signal : signal_) != 0 || !can_ask()) return stop();
     ask_until_ = now + seconds(options_.stop_grace_s);
     crew_->ask(signal);
   }
 
-  /// Worker 0 tells the others with the end of its step.
+  /// Returns whether worker 0 can be asked. It tells the others with the end of its step.
   bool can_ask() const { return stop_at_ == 0 && !processes_with({Role::worker, 0}).exit; }
 
   void ask_for_checkpoint() {
@@ -191,7 +191,7 @@ class Launch {
     stop_at_ = steady_clock().now();
     kill_at_ = stop_at_ + kTermGrace;
     for (const Process& p : processes_) {
-      // Who told of its own failure is ending by itself, with the exit code that says why.
+      // A process that reported its own failure is ending by itself, with the exit code that says why.
       if (!(loss_ && loss_->reported && loss_->who == p.who)) crew_->terminate(p.who);
     }
   }
@@ -205,7 +205,7 @@ class Launch {
     bool workers_live = false;
     for (const Process& p : processes_) {
       if (p.exit || p.who.role != Role::worker) continue;
-      // The run is done; only a stopped process, or one of ours that will not end, is not waited for.
+      // The run is done. Only a process that is stopped, or one of Cohaul's that does not end, is not waited for.
       crew_->kill_if_stopped(p.who);
       if (options_.must_join && now - finished_at_ >= kLinger) crew_->kill(p.who);
       workers_live = true;
@@ -215,7 +215,7 @@ class Launch {
     if (now - workers_gone_at_ >= kServerLinger) stop();
   }
 
-  /// All have ended; the rendezvous may still weigh the evidence.
+  /// Waits for the rendezvous' decision after all have ended: it may still wait for stronger evidence.
   void settle() {
     Time until = steady_clock().now() + kSecond;
     while (!loss_ && finished_at_ == 0 && (signal_ == 0 || ask_until_ != 0) && steady_clock().now() < until) {
@@ -226,7 +226,7 @@ class Launch {
     }
   }
 
-  /// Why the workers that were asked to stop were ended.
+  /// Returns the text that says why the workers that were asked to stop were ended.
   std::string in_time() const {
     char text[64];
     std::snprintf(text, sizeof text, "%g s (job.stop_grace_s)", options_.stop_grace_s);

@@ -1,6 +1,6 @@
 #pragma once
-// The local launcher: starts the processes of a job, hosts their rendezvous, finds and names the first failure, and
-// leaves nobody behind. It knows nothing of what they compute.
+// The launcher: starts the processes of a job, has a rendezvous hosted for them, finds and names the first failure,
+// and leaves no process behind. It knows nothing of what they compute.
 
 #include <functional>
 #include <map>
@@ -43,13 +43,13 @@ struct LaunchOptions {
   double peer_timeout_s = 10, step_timeout_s = 600, join_timeout_s = 60;
   /// How long after a SIGTERM or SIGINT workers may take to write a checkpoint and end, where worker 0 handles the signal.
   double stop_grace_s = 25;
-  /// false: the programs need not be Cohaul's. The time to join then runs from the first who joins.
+  /// false: the programs need not be Cohaul's. The time to join then runs from the first process that joins.
   bool must_join = true;
   /// --hosts: empty: all run on this host. Else see RemoteOptions.
   std::vector<HostSlots> hosts;
   std::vector<std::string> ssh{"ssh"};
   std::string cohaul;              // path of the program on the hosts
-  std::vector<std::string> check;  // looks whether a host can run the job
+  std::vector<std::string> check;  // checks whether a host can run the job
   /// As CrewPlan has them, with where they go here.
   std::map<std::string, std::string> texts;
   std::vector<HomeFile> files;
@@ -62,23 +62,25 @@ struct LaunchOptions {
 };
 
 struct LaunchOutcome {
-  int exit_code = 0;      // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
-  bool stopped = false;   // by a signal, after a checkpoint: see the message
-  std::string message{};  // for the user: who failed first, how, where its log is and its last lines; empty when 0
-  transport::Role role = transport::Role::launcher;  // who failed first
+  int exit_code = 0;     // 0, 1, 2, 3; 128 + signal after Ctrl-C or SIGTERM
+  bool stopped = false;  // by a signal, after a checkpoint: see the message
+  std::string
+      message{};  // for the user: which process failed first, how, where its log is and its last lines; empty when 0
+  transport::Role role = transport::Role::launcher;  // of the process that failed first
   int rank = 0;
   std::string operation{};  // its last one
   std::string log{};        // path of its log; empty: none
 };
 
-/// What the options say to every process of the job, as variables of its environment.
+/// Returns what the options say to every process of the job, as variables of its environment.
 std::vector<std::pair<std::string, std::string>> settings_of(const LaunchOptions& options);
 
-/// Blocks until all processes have ended; ends them within 5 s after the first failure. The first SIGINT or SIGTERM is passed on to worker 0 if
-/// it handles it, as a loop with checkpoints does, and the workers have stop_grace_s to end by themselves; otherwise, and after a second one, all end
-/// within 5 s. SIGUSR1 is passed on to worker 0 if it handles it, and otherwise costs a warning. Takes these signals and SIGCHLD for its time; call it from a program with one thread, at most once at a time.
-/// Errors: invalid (a port taken or a bad address, naming job.address; a program that isn't there; a folder of logs that cannot
-/// be made), internal.
+/// Runs the job. Blocks until all processes have ended; ends them within 5 s after the first failure. The first
+/// SIGINT or SIGTERM is passed on to worker 0 if it handles it, as a loop with checkpoints does; the workers then
+/// have stop_grace_s to end by themselves. Otherwise, and after a second signal, all end within 5 s. SIGUSR1 is
+/// passed on to worker 0 if it handles it, and otherwise gives a warning. It takes these signals and SIGCHLD while it
+/// runs: call it from a program with one thread, at most once at a time. Errors: invalid (a port taken or a bad
+/// address, naming job.address; a program that isn't there; a folder of logs that cannot be made), internal.
 Result<LaunchOutcome> launch(const LaunchOptions& options);
 
 }  // namespace cohaul::job

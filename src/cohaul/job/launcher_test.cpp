@@ -49,7 +49,7 @@ class Launched {
   ~Launched() {
     if (!exit_ && pid_ > 0) ::kill(pid_, SIGKILL);
   }
-  /// The exit code (128 + signal when killed); -1: still running after `limit_s`.
+  /// Returns the exit code (128 + signal when killed); -1: still running after `limit_s`.
   int wait(double limit_s = 20) {
     int status = 0;
     for (auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s);
@@ -87,7 +87,7 @@ class Launched {
       pids.push_back(std::stoi((*it)[1]));
     return pids;
   }
-  /// Those who live after `limit_s`; zombies, which wait only for their parent's look, do not count.
+  /// Returns how many live after `limit_s`. Zombies, which wait only for their parent's look, do not count.
   int left(double limit_s = 1) const {
     int n = 0;
     for (auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(limit_s);;) {

@@ -257,7 +257,7 @@ bool LocalCrew::pass_on(int signal) {
 }
 
 void LocalCrew::ask(int signal) {
-  // Who was started in the background ignores SIGINT.
+  // A process that was started in the background ignores SIGINT, so SIGTERM is tried next.
   const bool taken = pass_on(signal) || (signal == SIGINT && pass_on(SIGTERM));
   events_.push_back({.kind = CrewEvent::Kind::asked, .signal = signal, .taken = taken});
 }

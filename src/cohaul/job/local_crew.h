@@ -32,7 +32,7 @@ class LocalCrew final : public Crew {
   // The same in three parts, for a crew of several hosts:
   /// Makes the files in memory and the folders.
   Status prepare();
-  /// The rendezvous' address, as COHAUL_ADDRESS has it.
+  /// Starts the rendezvous. Returns its address, as COHAUL_ADDRESS has it.
   Result<std::string> listen();
   Status start_members(const std::string& address);
 
@@ -45,11 +45,11 @@ class LocalCrew final : public Crew {
   std::string log_of(MemberKey who) const override;
   void remove_logs() override { logs_.remove_temporary(); }
 
-  /// A process of another host has ended.
+  /// Tells that a process of another host has ended.
   void exited_elsewhere(MemberKey who, const ProcessExit& how);
-  /// The folder of the plan's outputs; empty: it has none.
+  /// Returns the folder of the plan's outputs; empty: it has none.
   const std::string& outputs() const { return outputs_.path(); }
-  /// With the plan's placeholders replaced.
+  /// Returns the text with the plan's placeholders replaced.
   std::string expand(std::string text) const;
 
  private:

@@ -18,7 +18,7 @@ Welcome alone(const Member& member) {
   return out;
 }
 
-/// The store is a map; who waits in it are threads of this process.
+/// The store is a map. What waits in it are threads of this process.
 class LocalJob final : public JobBase {
  public:
   LocalJob(const JoinOptions& options, const transport::Identity& self)

@@ -1,5 +1,5 @@
 #pragma once
-// What all jobs share; and the job of one process, which needs nobody.
+// The base of all jobs, and the job of a single process.
 
 #include <atomic>
 #include <map>
@@ -56,7 +56,7 @@ class JobBase : public Job {
   std::map<transport::ArenaId, std::uint64_t> tickets_;
 };
 
-/// One process, no thread, no socket.
+/// Makes the job of one process, without threads and sockets.
 std::unique_ptr<Job> make_local_job(const JoinOptions& options);
 
 }  // namespace cohaul::job

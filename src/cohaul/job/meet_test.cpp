@@ -17,7 +17,7 @@ Meeting meeting(std::int64_t number, std::string purpose, std::int64_t progress 
   return {"trainer 0", number, std::move(purpose), progress, std::move(facts)};
 }
 
-/// Waits as who waits for a step does: until absent() says why it should not.
+/// Waits as a worker that waits for a step does: until absent() says why it should not.
 Status wait_for_step(Job& job, std::int64_t meetings, std::int64_t step, Time deadline) {
   auto poller = *transport::make_poller();
   job.wake_on_loss(poller.get());
@@ -140,12 +140,13 @@ TEST(AbsentTest, WhoHasLeftTheJobWillNotComeToAnything) {
 }
 
 TEST(AbsentTest, NobodyConnectsToWhoHasLeft) {
-  // The one that leaves: lower than who waits for its address, or higher than who waits for it to connect.
+  // The worker that leaves is lower than one that waits for its address, or higher than one that waits for it to
+  // connect.
   for (int leaver : {0, 2}) {
     with_workers(3, [&](Job& job) {
       auto poller = *transport::make_poller();
       if (job.rank() == leaver) {
-        // Also one that has published its address, and is gone.
+        // Also one that has published its address and is gone.
         if (leaver == 0) {
           auto endpoint = *transport::listen(*poller, job.identity("group", 1), job.listening());
           EXPECT_TRUE(job.set("address/group/0", endpoint->address().encode()).ok());

@@ -49,7 +49,7 @@ void Meetings::meet(const Ticket& from, Meeting meeting, Time now, Duration time
   open_.erase(key);
 }
 
-// All who came before agree, so one of them is enough.
+// All that came before agree, so one of them is enough.
 Status Meetings::compare(const Gathering& gathering, int worker, const Meeting& meeting) const {
   auto other = std::find_if(gathering.came.begin(), gathering.came.end(),
                             [&](const auto& entry) { return entry.first != worker; });
@@ -129,7 +129,7 @@ std::string Meetings::waited_in_vain(const Gathering& gathering, const Arrival& 
          ", and has waited " + seconds_text(arrival.timeout) + " in vain for " + missing;
 }
 
-/// Who has waited for long enough after the fewest steps, if that is news; and when there may be more.
+/// Makes news of the worker that has waited long enough after the fewest steps, and sets when there may be more news.
 void Meetings::tell(Gathering& gathering, Time now) {
   const Arrival* first = nullptr;
   for (const auto& [worker, arrival] : gathering.came) {

@@ -22,7 +22,7 @@ Meeting meeting(std::string purpose, std::int64_t progress = 5, std::string fact
 
 std::string step_17(MemberKey) { return "step 17"; }
 
-/// The one answer that a worker got since it was asked last; "" when ok, "none" where there is none.
+/// Returns the one answer that each worker got since the last call; "" when ok, "none" where there is none.
 std::map<int, std::string> answers_of(Meetings& m) {
   std::map<int, std::string> out;
   for (const Answer& a : m.take_answers()) {

@@ -1,5 +1,5 @@
 #pragma once
-// Members of a job: which process is who, where.
+// Members of a job: the role, rank and place of each process.
 
 #include <compare>
 #include <cstdint>
@@ -17,9 +17,9 @@ struct MemberKey {
   int rank = 0;
   auto operator<=>(const MemberKey&) const = default;
 };
-/// "worker 3", "server 0", "the launcher"
+/// Returns "worker 3", "server 0", "the launcher".
 std::string describe(MemberKey who);
-/// "2.0 s"
+/// Returns "2.0 s".
 std::string seconds_text(Duration d);
 
 struct Member {
@@ -37,7 +37,7 @@ struct Member {
   MemberKey key() const { return {role, rank}; }
 };
 
-/// By worker of these: the first worker of its host.
+/// Returns, by worker, the first worker of its host.
 std::vector<int> hosts_of_workers(const std::vector<Member>& members);
 
 /// Returns a sentence that names two workers of different instruction sets, whose gradients may differ in the last bits. Empty: there are none.

@@ -12,7 +12,7 @@ std::string worker_text(int worker) { return describe(MemberKey{transport::Role:
 
 std::string left_text(int worker) { return worker_text(worker) + " has left the job"; }
 
-/// As a heartbeat says it. 0: it waits.
+/// Returns the number that a heartbeat carries. 0: it waits.
 std::uint64_t busy_ms(Time since, Time now) {
   if (since == MemberSession::kWaits) return 0;
   return static_cast<std::uint64_t>(std::max<Duration>(now - since, kMillisecond) / kMillisecond);
@@ -71,7 +71,7 @@ void MemberSession::received(ControlMessage message, Time now) {
     left_.insert(ranks->begin(), ranks->end());
     alarm_ = true;
   } else if (message.kind == ControlKind::reply) {
-    auto call = calls_.find(message.request);  // none: nobody waits for it, or no longer
+    auto call = calls_.find(message.request);  // none: no call waits for it, or no longer
     if (call != calls_.end()) call->second.reply = std::move(message);
   }
 }
@@ -100,7 +100,7 @@ void MemberSession::advance(Time busy_since, const std::string& operation, Time 
   m.number = busy_ms(busy_since, now);
   m.value = operation;
   send(std::move(m));
-  // More of them at first, so that of a short run, too, the last operation is known.
+  // More heartbeats come at first, so that the last operation is known of a short run, too.
   next_heartbeat_ = now + std::clamp(3 * (now - began_), std::min(kFirstHeartbeats, interval_), interval_);
 }
 

@@ -22,14 +22,16 @@ namespace cohaul::job {
 class MemberSession {
  public:
   struct Options {
-    MemberKey host{transport::Role::launcher, 0};  // who runs the rendezvous: lost when it is silent or closes
+    MemberKey host{transport::Role::launcher,
+                   0};  // the process that runs the rendezvous: lost when it is silent or closes
     Duration peer_timeout = 10 * kSecond;
   };
   /// How long after a loss the process may take to end by itself.
   static constexpr Duration kEndGrace = 3 * kSecond;
-  /// How long after a message's own timeout its call is given up: the rendezvous says better what is missing.
+  /// How long after a message's own timeout its call is given up. The rendezvous answers before, and knows better
+  /// what is missing.
   static constexpr Duration kAnswerGrace = kSecond;
-  /// In the place of the time since when a process has not waited: it waits.
+  /// Stands for "it waits", in the place of the time since when a process has not waited.
   static constexpr Time kWaits = kForever;
 
   MemberSession(const Options& options, Time now)
@@ -40,31 +42,33 @@ class MemberSession {
         next_heartbeat_(now) {}
 
   // Calls of the process:
-  /// Sends a request. Its number, for the two below; each call is answered once.
+  /// Sends a request. Returns its number, for the two below; each call is answered once.
   std::int64_t call(ControlMessage message, Time now);
-  /// The reply's value, or its Status; peer_lost: the loss, or no reply until the call's deadline. Nothing: wait for it until deadline_of().
+  /// Returns the reply's value, or its Status; peer_lost: the loss, or no reply until the call's deadline. Returns
+  /// nothing while the caller should wait, until deadline_of().
   std::optional<Result<std::string>> take_answer(std::int64_t request, Time now);
   Time deadline_of(std::int64_t request) const { return calls_.at(request).deadline; }
-  /// Sends a request whose reply nobody waits for.
+  /// Sends a request whose reply is not waited for.
   void post(ControlMessage message);
-  /// This worker has come through a meeting with all others: what was told of who waits there is old.
+  /// Tells that this worker has come through a meeting with all others. Older news of workers that wait there are
+  /// dropped.
   void met(const Meeting& meeting);
 
-  // What comes from outside:
+  // Calls for what comes from outside:
   void received(ControlMessage message, Time now);
-  /// The connection to the rendezvous is gone, and so is its host; how: it showed.
+  /// Tells that the connection to the rendezvous is gone, and so is its host. how: how that showed.
   void disconnected(std::string how, Time now);
-  /// The first loss decides.
+  /// Takes a loss. Only the first one counts.
   void lose(Loss loss, Time now);
 
-  /// Says what is due, after all that has come was received. Call it after events, and at next_time() at the latest. busy_since: when the
-  /// process last waited for others, kWaits: it does; operation: its last one.
+  /// Sends what is due. Call it when all that has come was received, after events, and at next_time() at the latest.
+  /// busy_since: when the process last waited for others, kWaits: it waits now; operation: its last one.
   void advance(Time busy_since, const std::string& operation, Time now);
   Time next_time() const;
   std::vector<ControlMessage> take_outgoing() { return std::exchange(outgoing_, {}); }
 
-  // What is known:
-  /// False: it has given the connection up, or has heard of its end.
+  // What the session knows:
+  /// Returns false once it has given the connection up, or has heard of its end.
   bool connected() const { return connected_; }
   const std::optional<Loss>& loss() const { return loss_; }
   Status health() const { return loss_ ? loss_->status() : Status{}; }
@@ -74,10 +78,11 @@ class MemberSession {
   Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const;
   Status left(int worker) const;
   bool has_news() const { return !waits_.empty() || !left_.empty(); }
-  /// A loss, or news for absent() and left(), has come since this was asked last: whoever waits for others has to look.
+  /// Returns whether a loss, or news for absent() and left(), has come since the last call. Threads that wait for
+  /// others must then look.
   bool take_alarm() { return std::exchange(alarm_, false); }
 
-  /// How often it shows that it lives.
+  /// Returns how often it shows that it lives.
   static Duration heartbeat_interval(Duration peer_timeout);
 
  private:

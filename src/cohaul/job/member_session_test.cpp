@@ -62,7 +62,7 @@ TEST_F(MemberSessionTest, ACallIsAnsweredOnceByItsReply) {
   const auto refused = session.take_answer(a, 1);
   EXPECT_EQ(refused->status().code(), Code::invalid);
   EXPECT_EQ(refused->status().message(), "it is too large");
-  reply(b, {}, "again", 2);  // nobody waits for it
+  reply(b, {}, "again", 2);  // no call waits for it
   EXPECT_FALSE(session.take_alarm());
 }
 
@@ -74,7 +74,7 @@ TEST_F(MemberSessionTest, ACallIsGivenUpALittleAfterItsTimeout) {
   EXPECT_EQ(session.deadline_of(a), 2 * kSecond);
   EXPECT_FALSE(session.take_answer(b, 1500 * kMillisecond - 1));
   EXPECT_EQ(session.take_answer(b, 1500 * kMillisecond)->status().message(), "worker 0 has not answered in time");
-  reply(b, {}, "", 1500 * kMillisecond);  // nobody waits for it any more
+  reply(b, {}, "", 1500 * kMillisecond);  // no call waits for it any more
   EXPECT_FALSE(session.take_answer(a, 2 * kSecond - 1));
   const auto late = session.take_answer(a, 2 * kSecond);
   EXPECT_EQ(late->status().code(), Code::peer_lost);

@@ -84,7 +84,7 @@ Membership::Membership(const Options& options, Time now) : options_(options), la
   if (options.must_join) join_deadline_ = now + options.join_timeout;
 }
 
-/// A state is taken out of the counts before it changes, and put in again after it.
+/// Counts a state in (by 1) or out (by −1). It is taken out before it changes, and put in again after it.
 void Membership::count(MemberKey who, const State& s, int by) {
   if (!s.member) to_join_ += by;
   if (!s.member && s.gone) gone_before_joining_ += by;
@@ -114,7 +114,7 @@ Status Membership::join(const Member& member, Time now) {
   return {};
 }
 
-/// Cohaul's launcher says by itself where the log is.
+/// Returns a member's place. The log is left out under Cohaul's launcher, which says by itself where it is.
 std::string Membership::place_of(MemberKey who) const {
   const std::optional<Member>& member = states_.at(who).member;
   if (!member) return "";
@@ -189,7 +189,7 @@ void Membership::exit(MemberKey who, const ProcessExit& how, Time now) {
   s.gone = true;
   count(who, s, 1);
   std::string text = how.text();
-  // A clean end before joining is a loss only to those who have joined: decide() looks.
+  // A clean end before joining is a loss only to those who have joined, which decide() checks.
   if (!s.member && !how.by_signal && how.code == 0) return;
   if (!s.member) text += " before it joined";
   if (s.member && !how.by_signal && how.code == 0) text += " without a goodbye";

@@ -1,5 +1,5 @@
 #pragma once
-// Membership: who belongs to the job, who is missing, who is lost and why. A state machine without I/O and without a
+// Membership: which processes belong to the job, are missing or are lost, and why. A state machine without I/O and without a
 // clock: events go in with their time, decisions come out. The rendezvous runs it on sockets, the simulator as it is.
 //
 // One fault shows itself in many ways: a killed worker closes its connections, its peers then fail because of that, and
@@ -29,7 +29,7 @@ struct ProcessExit {
   std::string text() const;
 };
 
-/// The exit code of the job for a process that ended so: 2 the user's mistake, 3 lost, 1 anything else.
+/// Returns the exit code of the job for a process that ended so: 2 the user's mistake, 3 lost, 1 anything else.
 int job_exit_code(const ProcessExit& exit);
 
 /// The first failure of a job.
@@ -48,7 +48,7 @@ struct Loss {
 struct Decision {
   enum class Kind { assembled, lost, finished } kind;
   Loss loss{};             // of lost
-  bool committed = false;  // of finished: by one who had committed, so what the others end with is of no matter
+  bool committed = false;  // of finished: by a member that had committed, so how the others end does not matter
   std::string stopped{};   // of finished: what worker 0 has said under kStoppedKey; empty: nothing
 };
 
@@ -57,7 +57,7 @@ class Membership {
   struct Options {
     int workers = 1, servers = 0;
     Duration peer_timeout = 10 * kSecond, join_timeout = 60 * kSecond;
-    bool must_join = true;  // false: programs that never join are let be; the time to join runs from the first who does
+    bool must_join = true;  // false: programs need not join; the time to join runs from the first that does
     MemberKey host{transport::Role::launcher, 0};  // where this runs
   };
   static constexpr Duration kEvidenceGrace = 300 * kMillisecond;
@@ -65,26 +65,29 @@ class Membership {
   Membership(const Options& options, Time now);
 
   // Events. Those of an unknown member have no effect.
-  /// invalid: no such rank, or taken (two processes of one rank).
+  /// Takes a member in. invalid: no such rank, or taken (two processes of one rank).
   Status join(const Member& member, Time now);
-  /// One that cannot belong to this job wants to: as the others would wait for another in vain, it is the job's loss, unless all have joined.
+  /// Tells that a process which cannot belong to this job wants to join. Unless all have joined, that is the job's
+  /// loss, since the others would wait for another in vain.
   void misfit(MemberKey who, const Status& why, Time now);
   /// busy: how long ago it last waited for others; 0: it waits.
   void heartbeat(MemberKey who, std::string operation, Duration busy, Time now);
-  /// Goodbye: its end is no loss from now on.
+  /// Takes a goodbye: the member's end is no loss from now on.
   void leave(MemberKey who);
-  /// It completes the job alone: from now on the others' fate is no loss, and its goodbye finishes. peer_lost: the loss that came before.
+  /// Lets a member complete the job alone: from now on the others' fate is no loss, and its goodbye finishes the job.
+  /// peer_lost: the loss that came before.
   Status commit(MemberKey who);
-  /// It says itself that it fails. peer_lost: because of another.
+  /// Takes a member's own report that it fails. peer_lost: because of another.
   void fail(MemberKey who, const Status& why, Time now);
-  /// Its wait of `waited` for others has come to its deadline: who has computed for the longest, and for at least half of that time, stands
-  /// still. peer_lost: who does, or was lost before; ok: nobody stands out.
+  /// Takes a member's report that its wait of `waited` for others has reached its deadline. The member that has
+  /// computed for the longest, and for at least half of that time, stands still. Returns peer_lost: that one, or one
+  /// lost before; ok: none stands out.
   Status overdue(MemberKey who, Duration waited, Time now);
   void disconnect(MemberKey who, Time now);
   void exit(MemberKey who, const ProcessExit& how, Time now);
 
-  /// What is decided now, in order. After `lost` or `finished` nothing more is decided. Call after events, and at next_decision() at
-  /// the latest: a longer silence of the caller counts as his own standstill, not as the members'.
+  /// Returns what is decided now, in order. After `lost` or `finished` nothing more is decided. Call it after events, and at next_decision() at
+  /// the latest: a longer silence of the caller counts as its own standstill, not as the members'.
   std::vector<Decision> decide(Time now);
   Time next_decision() const;
 
@@ -92,11 +95,11 @@ class Membership {
   bool assembled() const { return assembled_; }
   bool finished() const { return finished_; }
   const std::optional<Loss>& loss() const { return loss_; }
-  /// Joined and not left.
+  /// Returns whether it has joined and not left.
   bool present(MemberKey who) const;
-  /// Its last one, as its heartbeat told; empty: never heard of.
+  /// Returns its last operation, as its heartbeat told; empty: never heard of.
   std::string operation(MemberKey who) const;
-  /// Everybody has left, has never joined, or was lost after a commit.
+  /// Returns whether every member has left, has never joined, or was lost after a commit.
   bool all_gone() const;
   /// Workers by rank, then servers by rank.
   std::vector<Member> members() const;
@@ -114,7 +117,7 @@ class Membership {
     Time busy_since = kForever;
     std::string operation;
     bool left = false, gone = false, secondary = false;
-    bool given_up = false;  // lost when it mattered no more
+    bool given_up = false;  // lost after a commit, when that mattered no more
   };
 
   std::string place_of(MemberKey who) const;
@@ -123,19 +126,19 @@ class Membership {
   void notice_silence(Time now);
   void notice_missing(Time now);
   bool workers_done() const;
-  /// Its silence would be a loss.
+  /// Returns whether its silence would be a loss.
   static bool is_watched(const State& s) { return s.member && !s.left && !s.gone && !s.given_up; }
-  /// Nobody waits for it.
+  /// Returns whether no process waits for it.
   static bool is_done(const State& s) { return s.left || (s.gone && !s.member); }
   void count(MemberKey who, const State& s, int by);
 
   Options options_;
   std::map<MemberKey, State> states_;
-  // Of the states, so that an event costs no look at all of them:
+  // Counts over the states, so that an event need not look at all of them:
   int to_join_ = 0;              // members
   int workers_at_work_ = 0;      // that are not done
   int gone_before_joining_ = 0;  // members
-  Time silent_at_ = kForever;    // nobody's silence is a loss before
+  Time silent_at_ = kForever;    // before this time no silence is a loss
   std::vector<Evidence> evidence_;
   std::optional<Loss> loss_;
   std::optional<MemberKey> committed_;

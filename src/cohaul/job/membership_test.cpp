@@ -41,7 +41,8 @@ class MembershipTest : public ::testing::Test {
     ASSERT_EQ(d.size(), 1u);
     ASSERT_EQ(d[0].kind, Decision::Kind::assembled);
   }
-  /// Time passes in small steps; all in `alive` send heartbeats, `computing` has not waited for others since now. The first decision.
+  /// Lets time pass in small steps: all in `alive` send heartbeats, `computing` has not waited for others since now.
+  /// Returns the first decision.
   std::optional<Decision> run(Duration time, std::vector<MemberKey> alive, std::optional<MemberKey> computing = {}) {
     const Time began = now;
     for (Time end = now + time; now < end;) {

@@ -15,7 +15,7 @@ class MemoryFile {
   MemoryFile& operator=(MemoryFile&&) = delete;
   ~MemoryFile();
   const std::string& path() const { return path_; }
-  /// The program that this process becomes may open the path, too.
+  /// Lets the program that this process becomes by exec open the path, too.
   void keep_for_exec() const;
 
  private:

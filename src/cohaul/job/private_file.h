@@ -9,7 +9,8 @@ namespace cohaul::job {
 
 enum class Readers { anybody, owner };
 
-/// A file's text, the first `most` bytes of it. invalid, naming the file: it cannot be read; only its owner should be able to, and others are.
+/// Returns the first `most` bytes of a file. invalid, naming the file: it cannot be read; or only its owner should be
+/// able to read it, and others are.
 Result<std::string> read_file(const std::string& path, std::size_t most, Readers readers);
 
 }  // namespace cohaul::job

@@ -20,7 +20,7 @@ extern char** environ;
 namespace cohaul::job {
 namespace {
 
-/// This process's environment with some variables replaced, "NAME=value".
+/// Returns this process's environment with some variables replaced, as "NAME=value".
 std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& added) {
   std::vector<std::string> out;
   for (char** e = environ; *e != nullptr; ++e) {
@@ -56,8 +56,8 @@ int become(char* const* arguments, char* const* environment, int stdin_fd, int s
   return errno;
 }
 
-/// The child's pid, or -1 and `error`. A pipe that closes by becoming the program tells whether it did: memory would do only where vfork
-/// shares it, which it does not under sanitizers.
+/// Returns the child's pid, or -1 and `error`. A pipe that closes on exec tells whether the child became the program.
+/// Shared memory would do only under vfork, which sanitizers replace by fork.
 pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int stdout_fd, int stderr_fd,
             const cpu_set_t* cpus, int& error) {
   int told[2];
@@ -113,7 +113,7 @@ std::optional<ProcessExit> reap(pid_t child) {
   siginfo_t info{};
   if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
     return std::nullopt;
-  // Not reaped yet, it keeps its group's number from being given to others.
+  // The child is not reaped yet, so that no other process can get its group's number.
   ::kill(-child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   return ProcessExit{.by_signal = info.si_code != CLD_EXITED, .code = info.si_status};
@@ -152,7 +152,7 @@ std::string last_lines(const std::string& path, int count) {
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t end = std::min(text.find('\n', at), text.size());
-    // The calls that led to an error are for who opens the log.
+    // The calls that led to an error are left in the log.
     const std::string_view line(text.data() + at, end - at);
     const bool of_stack = line.starts_with("frame #") || line.starts_with("Exception raised from ");
     if (end > at && !of_stack) lines.push_back("  | " + text.substr(at, end - at));

@@ -25,17 +25,17 @@ struct SpawnOptions {
 /// ends. By vfork and exec, so nothing of this process is copied. Errors: invalid (no such program), internal.
 Result<pid_t> spawn(const SpawnOptions& options);
 
-/// How a child ended, if it has; kills what is left of its process group, then reaps it.
+/// Returns how a child ended, if it has; kills what is left of its process group, then reaps it.
 std::optional<ProcessExit> reap(pid_t child);
-/// Whether a child is stopped (SIGSTOP).
+/// Returns whether a child is stopped (SIGSTOP).
 bool is_stopped(pid_t child);
-/// Whether the process has a handler for the signal.
+/// Returns whether the process has a handler for the signal.
 bool catches(pid_t child, int signal);
-/// SIGTERM, and SIGCONT so that a stopped process takes it.
+/// Sends SIGTERM to the group, and SIGCONT so that a stopped process takes it.
 void terminate_group(pid_t child);
 void kill_group(pid_t child);
 
-/// The last lines of a file, each indented by "  | "; empty: none.
+/// Returns the last lines of a file, each indented by "  | "; empty: none.
 std::string last_lines(const std::string& path, int count);
 
 }  // namespace cohaul::job

@@ -9,12 +9,12 @@
 namespace cohaul::job {
 namespace {
 
-/// A foreign number as a time that can be added to others.
+/// Returns a foreign number as a time that can be added to others.
 Duration milliseconds(std::uint64_t n) {
   return static_cast<Duration>(std::min<std::uint64_t>(n, std::uint64_t{1} << 40)) * kMillisecond;
 }
 
-/// Who is to set what `get` asks for, if it says so.
+/// Returns the member that is to set what `get` asks for, if it says so.
 std::optional<MemberKey> setter_of(const ControlMessage& get) {
   if (get.number == 0 || get.number > (1 << 20)) return std::nullopt;
   return MemberKey{transport::Role::worker, static_cast<int>(get.number - 1)};
@@ -77,7 +77,8 @@ void Rendezvous::welcome(std::uint64_t id, Connection& c) {
   outgoing_.push_back({id, make_reply(c.join_request, {}, welcome_for(c))});
 }
 
-/// Worker 0 writes down who all are. To others those on their host matter, and all lists of all would be quadratic.
+/// Returns the welcome. Worker 0 gets all members, since it records them; others only those of their host, since all
+/// lists of all would be quadratic.
 std::string Rendezvous::welcome_for(const Connection& c) {
   const bool is_first = c.who == MemberKey{transport::Role::worker, 0};
   if (!is_first && welcomes_.contains(c.host_id)) return welcomes_.at(c.host_id);
@@ -94,7 +95,7 @@ void Rendezvous::received(std::uint64_t connection, const ControlMessage& m, Tim
   if (it == connections_.end()) return;
   Connection& c = it->second;
   if (m.kind == ControlKind::join) return join(connection, c, m, now);
-  if (!c.joined) {  // Only a member is heard, but a heartbeat may come before its joining does.
+  if (!c.joined) {  // Only a member is heard, but a heartbeat may come before the member has joined.
     if (m.request != 0)
       outgoing_.push_back({connection, make_reply(m.request, invalid(describe(c.who) + " has not joined"))});
     return;
@@ -188,7 +189,7 @@ void Rendezvous::advance(Time now) {
       announce(d.loss);
     } else {
       d.stopped = store_.value(kStoppedKey);
-      store_.set({}, kWorkersLeftKey, "yes");  // the answer goes to nobody
+      store_.set({}, kWorkersLeftKey, "yes");  // no connection gets the answer
     }
     decisions_.push_back(std::move(d));
   }

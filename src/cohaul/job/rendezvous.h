@@ -1,6 +1,7 @@
 #pragma once
-// Rendezvous: where the members of a job meet. Membership and store behind one door: messages of connections go in with
-// their time, messages to connections and decisions come out. No I/O, no clock; RendezvousHost runs it on sockets.
+// Rendezvous: where the members of a job meet. It joins Membership, Store and Meetings: messages of connections go in
+// with their time, messages to connections and decisions come out. No I/O, no clock; RendezvousHost runs it on
+// sockets.
 
 #include <cstdint>
 #include <map>
@@ -27,11 +28,11 @@ class Rendezvous {
   Rendezvous(const Membership::Options& options, Time now)
       : membership_(options, now), store_(options.workers), meetings_(options.workers) {}
 
-  /// A connection whose peer has shown that it belongs to the job.
+  /// Takes a connection whose peer has shown that it belongs to the job.
   void connected(std::uint64_t connection, MemberKey who);
   void received(std::uint64_t connection, const ControlMessage& message, Time now);
   void disconnected(std::uint64_t connection, Time now);
-  /// A process that the launcher has started has ended.
+  /// Tells that a process which the launcher has started has ended.
   void exited(MemberKey who, const ProcessExit& how, Time now) { membership_.exit(who, how, now); }
 
   /// Decides what is due. Call after events and at next_time() at the latest.

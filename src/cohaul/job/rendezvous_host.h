@@ -22,9 +22,9 @@ class RendezvousHost {
   virtual ~RendezvousHost() = default;  // stops the thread and closes all connections
 
   virtual const transport::Address& address() const = 0;
-  /// A process that this one has started has ended. Any thread.
+  /// Tells that a process which this one has started has ended. Any thread.
   virtual void exited(MemberKey who, const ProcessExit& how) = 0;
-  /// Who came last and was not let in, and why; empty: nobody. Any thread.
+  /// Returns the process that was refused last, and why; empty: none was. Any thread.
   virtual std::string last_refusal() = 0;
   /// Blocks until every member has left, a loss is decided, or `deadline`. Any other thread.
   virtual void wait_until_left(Time deadline) = 0;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr Duration kSameSignal = 500 * kMillisecond;
 
-// A handler can reach nothing else.
+// Globals, since a signal handler can reach nothing else.
 std::atomic<int> stop_signal{0};
 std::atomic<Time> stop_came_at{0};
 std::atomic<bool> checkpoint_asked{false};

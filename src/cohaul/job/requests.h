@@ -1,5 +1,5 @@
 #pragma once
-// What a process is asked for by signals while it trains: a checkpoint (SIGUSR1), or a checkpoint and its end (SIGTERM, SIGINT).
+// Signals that ask a training process for a checkpoint (SIGUSR1), or for a checkpoint and its end (SIGTERM, SIGINT).
 
 #include <cstdint>
 #include <string>
@@ -12,24 +12,26 @@ constexpr bool is_stop(std::uint8_t request) { return request > 128; }
 /// "SIGTERM"
 std::string signal_name(std::uint8_t stop);
 
-/// Takes these signals while it lives. Signals are the process's: several that live at once see the same. A signal that the program handles itself,
-/// or ignores, stays the program's. A second SIGTERM or SIGINT ends the process at once; one within half a second is the first one again, since a
-/// launcher passes on what the whole group was sent. SIGUSR1 stays taken after the end: one that comes late must not kill. One thread.
+/// Handles these signals while it lives. Signals are the process's: several objects that live at once see the same. A
+/// signal that the program handles itself, or ignores, is left to the program. A second SIGTERM or SIGINT ends the
+/// process at once; one within half a second counts as the first, since a launcher passes on what the whole group was
+/// sent. SIGUSR1 stays handled after the end, so that a late one does not kill the process. One thread.
 class Requests {
  public:
-  /// stops: SIGTERM and SIGINT, too.
+  /// stops: handles SIGTERM and SIGINT, too.
   explicit Requests(bool stops);
-  /// What nobody has answered waits for the next one.
+  /// A request that was not answered stays for the next object.
   ~Requests();
   Requests(const Requests&) = delete;
 
-  /// The strongest one that has come and is not answered. Costs two loads.
+  /// Returns the strongest request that has come and is not answered. Costs two loads.
   std::uint8_t pending() const;
-  /// Answers those that have come; later ones ask for another.
+  /// Answers the requests that have come; later ones ask for another checkpoint.
   void checkpoint_begins();
-  /// The process ends because of it.
+  /// Tells that the process ends because of the request.
   void stopping();
-  /// The process takes no stop any more: one that came too late ends it now, as by default.
+  /// Raises a SIGTERM or SIGINT that came too late to be answered, which ends the process as by default. No effect
+  /// while an object takes stops.
   static void suffer();
 
  private:

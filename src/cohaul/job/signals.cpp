@@ -14,7 +14,7 @@ Signals::Signals() {
 }
 
 Signals::~Signals() {
-  drain();  // or they would be suffered now
+  drain();  // or they would act on the process when they are unblocked
   ::close(fd_);
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The signals that end a command, or ask it for something, read instead of suffered.
+// The signals that end a command or ask it for a checkpoint. They are read from a descriptor, instead of ending the
+// process.
 
 #include <signal.h>
 
@@ -8,17 +9,18 @@
 
 namespace cohaul::job {
 
-/// Takes SIGINT, SIGTERM, SIGUSR1 and SIGCHLD by descriptor while it lives; threads that start meanwhile inherit that. One within another sees
-/// what came between. Make it while there is one thread.
+/// Receives SIGINT, SIGTERM, SIGUSR1 and SIGCHLD by a descriptor while it lives. Threads that start meanwhile inherit
+/// the blocked signals, so make it while there is one thread. Where there are two at a time, either may read a signal
+/// that has come.
 class Signals {
  public:
   Signals();
   ~Signals();
   Signals(const Signals&) = delete;
-  int fd() const { return fd_; }  // -1: none could be had
-  /// Reads what has come; the last of SIGINT and SIGTERM, 0: none.
+  int fd() const { return fd_; }  // -1: the system gave none
+  /// Reads all signals that have come. Returns the last of SIGINT and SIGTERM; 0: none.
   int drain();
-  /// Whether drain() has read a SIGUSR1 since this was asked last.
+  /// Returns whether drain() has read a SIGUSR1 since the last call.
   bool take_checkpoint() { return std::exchange(checkpoint_, false); }
 
  private:
@@ -27,7 +29,7 @@ class Signals {
   bool checkpoint_ = false;
 };
 
-/// What ended a command, for its user.
+/// Returns what ended a command, as a text for its user.
 std::string interruption(int signal);
 
 }  // namespace cohaul::job

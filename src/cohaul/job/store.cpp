@@ -63,7 +63,8 @@ void Store::gather(const Ticket& from, const std::string& prefix, int count, boo
          .by_workers = by_workers});
 }
 
-/// It waits for one value after the other, so that a value wakes only those who miss it.
+/// Lets a caller that gathers wait for its next missing value, one after the other, so that a value wakes only those
+/// that miss it.
 void Store::go_on(Waiting gathers) {
   for (; gathers.next < gathers.count; ++gathers.next) {
     const std::string key = gathers.prefix + std::to_string(gathers.next);

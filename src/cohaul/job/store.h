@@ -1,6 +1,6 @@
 #pragma once
-// The store and the barriers of a job: small values by name, written once; callers that meet. A state machine without
-// I/O and clock, as membership is: requests go in with their time, answers come out.
+// The store and the barriers of a job: small values by name, written once, and barriers at which callers meet. A
+// state machine without I/O and clock, as membership is: requests go in with their time, answers come out.
 
 #include <cstdint>
 #include <map>
@@ -15,7 +15,7 @@
 
 namespace cohaul::job {
 
-/// Who waits for an answer: the caller's own numbers.
+/// Names a request that waits for an answer, by the caller's own numbers.
 struct Ticket {
   std::uint64_t connection = 0;
   std::int64_t request = 0;
@@ -32,24 +32,25 @@ class Store {
  public:
   explicit Store(int workers) : workers_(workers) {}
 
-  /// Answers the setter, and all who wait for the key. invalid: set before, to another value; too large.
+  /// Sets a value. Answers the setter, and all that wait for the key. invalid: set before, to another value; too
+  /// large.
   void set(const Ticket& from, const std::string& key, std::string value);
-  /// Answers when the key is there; peer_lost at the deadline; invalid when the one who is to set it, if he is known, has left the job.
+  /// Answers when the key is there; peer_lost at the deadline; invalid when its setter is known and has left the job.
   void get(const Ticket& from, const std::string& key, Time now, Duration timeout,
            std::optional<MemberKey> setter = {});
   /// Answers with all of prefix0 … prefix(count − 1) (encode_values) when they are there; as get() otherwise. by_workers: each is set by the
   /// worker of its number.
   void gather(const Ticket& from, const std::string& prefix, int count, bool by_workers, Time now, Duration timeout);
-  /// The value; empty: nobody has set it.
+  /// Returns the value; empty: it is not set.
   std::string value(const std::string& key) const;
-  /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers who have not. invalid: others said another count;
-  /// a worker has left the job that has not come to a barrier of all workers.
+  /// Answers when `count` callers have come; peer_lost at the deadline, naming the workers that have not. invalid:
+  /// others said another count; or a worker that has not come to a barrier of all workers has left the job.
   void barrier(const Ticket& from, const std::string& name, int count, Time now, Duration timeout);
-  /// A member has said goodbye to the job.
+  /// Tells that a member has said goodbye to the job.
   void leave(MemberKey who);
-  /// A caller is gone: it waits no more.
+  /// Tells that a caller is gone, so that it waits no more.
   void forget(std::uint64_t connection);
-  /// Answers those whose deadline has passed.
+  /// Answers the callers whose deadline has passed.
   void expire(Time now);
   Time next_deadline() const { return deadlines_.empty() ? kForever : *deadlines_.begin(); }
 
@@ -71,11 +72,11 @@ class Store {
     std::vector<Waiting> waiting;
   };
   void await(const std::string& key, Waiting waiting);
-  /// It waits no more.
+  /// Takes its deadline out. With a verdict, answers it, too.
   void dismiss(const Waiting& waiting) { deadlines_.erase(deadlines_.find(waiting.deadline)); }
   void dismiss(const Waiting& waiting, const Status& verdict, std::string value = {});
   void go_on(Waiting gathers);
-  /// The workers that have not come to a barrier of all workers.
+  /// Returns the workers that have not come to a barrier of all workers.
   std::vector<MemberKey> absent(const Barrier& barrier) const;
   Status missed_for_ever(const Barrier& barrier) const;
   static Status has_left(MemberKey who);
@@ -84,7 +85,7 @@ class Store {
   std::map<std::string, std::string> values_;
   std::map<std::string, std::vector<Waiting>> getters_;
   std::map<std::string, Barrier> barriers_;
-  std::multiset<Time> deadlines_;  // of all who wait
+  std::multiset<Time> deadlines_;  // of all callers that wait
   std::set<MemberKey> left_;
   std::vector<Answer> answers_;
 };

@@ -13,7 +13,7 @@
 namespace cohaul::job {
 namespace {
 
-/// stdout and stderr go into the member's log.
+/// Lets stdout and stderr go into the member's log.
 Status redirect(const std::string& folder, const MemberKey& who) {
   COHAUL_ASSIGN(const std::string path, make_log_folder(folder));
   COHAUL_ASSIGN(const Log log, open_log(path, who));

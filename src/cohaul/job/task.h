@@ -1,5 +1,5 @@
 #pragma once
-// A task of an engine becomes what it is to be in the job: a worker or a server.
+// Turns a task of an engine into a worker or a server of the job.
 
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace cohaul::job {
 
-/// Whether --workers, where it was given, counts the tasks that are no servers. invalid: it does not.
+/// Checks that --workers, where it was given, is the number of tasks that are not servers. Errors: invalid.
 Status expect_workers(const Place& place, std::optional<std::int64_t> workers, int servers);
 
 /// Replaces this process's program by that of the place's role, with the options' environment: the last `servers` tasks become servers, the others

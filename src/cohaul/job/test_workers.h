@@ -13,13 +13,13 @@
 
 namespace cohaul::job {
 
-/// A port that was free a moment ago.
+/// Returns an address with a port that was free a moment ago.
 inline std::string free_address() {
   auto poller = *transport::make_poller();
   return "127.0.0.1:" + std::to_string((*transport::listen(*poller, {}, "127.0.0.1", 0))->address().port);
 }
 
-/// Worker 0 hosts the rendezvous. body closes its job, or leaves without a goodbye.
+/// Runs `body` for each worker; worker 0 hosts the rendezvous. body closes its job, or leaves without a goodbye.
 inline void with_workers(int world, const std::function<void(Job&)>& body, double peer_timeout_s = 5,
                          transport::Form transport = transport::Form::auto_) {
   const std::string address = world > 1 ? free_address() : "";

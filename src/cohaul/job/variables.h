@@ -21,8 +21,8 @@ inline constexpr const char* kJoinTimeout = "COHAUL_JOIN_TIMEOUT_S";
 inline constexpr const char* kLog = "COHAUL_LOG";
 
 // The user may set these, with any engine.
-inline constexpr const char* kJob = "COHAUL_JOB";        // a name that tells this job from others at the same address
-inline constexpr const char* kSecret = "COHAUL_SECRET";  // the job's secret itself
+inline constexpr const char* kJob = "COHAUL_JOB";  // a name that distinguishes this job from others at the same address
+inline constexpr const char* kSecret = "COHAUL_SECRET";           // the job's secret itself
 inline constexpr const char* kSecretFile = "COHAUL_SECRET_FILE";  // job.secret
 inline constexpr const char* kTlsCert = "COHAUL_TLS_CERT";        // job.tls_cert
 inline constexpr const char* kTlsKey = "COHAUL_TLS_KEY";          // job.tls_key
@@ -31,6 +31,6 @@ inline constexpr const char* kTlsJob = "COHAUL_TLS_JOB";       // in certificate
 inline constexpr const char* kPlaintext = "COHAUL_PLAINTEXT";  // 1: job.plaintext
 inline constexpr const char* kTasks = "COHAUL_TASKS";          // in a pod: how many the job has
 inline constexpr const char* kMeetAt = "COHAUL_MEET_AT";       // in a pod: the host of that of index 0
-inline constexpr const char* kEngine = "COHAUL_ENGINE";        // none: this process is alone, whoever started it
+inline constexpr const char* kEngine = "COHAUL_ENGINE";        // none: this process is alone, whatever started it
 
 }  // namespace cohaul::job::variables

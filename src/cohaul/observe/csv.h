@@ -10,7 +10,7 @@
 
 namespace cohaul::observe {
 
-/// In quotes where it holds a comma, a quote or a line's end.
+/// Returns a cell's text, in quotes where it holds a comma, a quote or a line's end.
 std::string csv_cell(std::string_view text);
 
 /// A row for each step and each evaluation: `step`, a step's figures (kStepFigures), an evaluation's `evaluation_loss` and
@@ -22,7 +22,7 @@ class Csv final : public Sink {
   /// are watched; others are left out. invalid: it cannot be written; names --csv and the path.
   static Result<Csv> create(const std::string& path, const std::vector<std::string>& metrics = {},
                             const std::vector<std::string>& watched = {});
-  /// For a run that goes on: adds rows to those of a table that was created with the same columns.
+  /// Adds rows to a table that was created with the same columns, for a run that goes on.
   static Result<Csv> append(const std::string& path, const std::vector<std::string>& metrics = {},
                             const std::vector<std::string>& watched = {});
 

@@ -1,6 +1,6 @@
 #pragma once
-// What is told of a run, in one schema: an event is a kind and values by name. Sinks write events down, each in its own form.
-// Which kinds there are, and which values each has, stands under "The record" in README.md.
+// The events of a run: an event is a kind, and values by name. Sinks write events down, each in its own form. "The
+// record" in README.md lists the kinds and the values of each.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Json {
 /// Numbers by name, such as one for each parameter.
 using Figures = std::vector<std::pair<std::string, double>>;
 
-/// null: nobody knows it. A double may be infinite or not a number.
+/// null: not known. A double may be infinite or not a number.
 using Value =
     std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, std::vector<std::string>, Figures, Json>;
 
@@ -33,11 +33,11 @@ struct Event {
   std::vector<std::pair<std::string, Value>> values{};  // in the order in which they are written
 
   void add(std::string name, Value value);
-  /// null: it has none of this name.
+  /// Returns null where it has no value of this name.
   const Value* find(std::string_view name) const;
-  /// An integer or a double; nothing: there is none of this name.
+  /// Returns an integer or a double; nothing where there is none of this name.
   std::optional<double> number(std::string_view name) const;
-  /// Empty: there is no text of this name.
+  /// Returns an empty text where there is none of this name.
   std::string text(std::string_view name) const;
 };
 
@@ -45,22 +45,22 @@ struct Event {
 inline constexpr std::string_view kStepFigures[] = {
     "loss", "lr", "gradient_norm", "skipped", "samples_per_s", "waiting", "staleness_mean", "staleness_max", "gap_max"};
 
-/// The figures of an evaluation: its loss and metrics, by name.
+/// Returns the figures of an evaluation: its loss and metrics, by name.
 Figures evaluation_figures(const Event& event);
-/// Of an event "gradients": the norm of each parameter's gradient.
+/// Returns the norm of each parameter's gradient, from an event "gradients".
 Figures gradient_norms(const Event& event);
 
-/// Where events go. One thread.
+/// Takes events and writes them somewhere. One thread.
 class Sink {
  public:
   virtual ~Sink() = default;
-  /// Leaves out what it has no form for. Blocks as long as the system takes to write.
+  /// Writes an event, without the values that this sink has no form for. Blocks as long as the system takes to write.
   virtual void write(const Event& event) = 0;
-  /// The first thing that went wrong, after which nothing is written any more. internal: a full disk.
+  /// Returns the first failure, after which nothing is written any more: internal, such as a full disk.
   virtual Status status() const { return {}; }
 };
 
-/// Several sinks as one; owns them. What goes wrong in one does not keep the others from writing.
+/// Several sinks as one; owns them. A failure of one does not keep the others from writing.
 class Sinks final : public Sink {
  public:
   void add(std::unique_ptr<Sink> sink) { sinks_.push_back(std::move(sink)); }

@@ -8,11 +8,12 @@ namespace cohaul::observe {
 
 /// 31200 → "31,200".
 std::string with_commas(std::int64_t v);
-/// At most `digits` significant digits, no trailing zeros: 0.88, 12.3, 1.2e-07. "-" if not finite.
+/// Returns the number with at most `digits` significant digits, no trailing zeros: 0.88, 12.3, 1.2e-07. "-" if not
+/// finite.
 std::string significant(double v, int digits = 4);
-/// With `decimals` places after the point: 0.8800. "-" if not finite.
+/// Returns the number with `decimals` places after the point: 0.8800. "-" if not finite.
 std::string fixed(double v, int decimals);
-/// A rate to three digits: "31,200", "412", "3.14". "-" if not finite.
+/// Returns a rate to three digits: "31,200", "412", "3.14". "-" if not finite.
 std::string rate(double per_second);
 /// 0.123 → "12 %".
 std::string percent(double fraction);

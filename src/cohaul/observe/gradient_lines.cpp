@@ -18,7 +18,7 @@ std::string layer_of(const std::string& parameter) {
   return point == std::string::npos ? parameter : parameter.substr(0, point);
 }
 
-/// By layer, in the order of their first parameters.
+/// Returns the norms by layer, in the order of the layers' first parameters.
 Figures layers_of(const Figures& parameters) {
   Figures out;
   std::map<std::string, std::size_t> index;
@@ -31,7 +31,7 @@ Figures layers_of(const Figures& parameters) {
   return out;
 }
 
-/// In eighths of a cell.
+/// Returns a bar drawn in eighths of a cell.
 std::string bar(double fraction) {
   constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
   const double decades = fraction > 0 ? kCells + std::log10(fraction) : 0;
@@ -41,7 +41,7 @@ std::string bar(double fraction) {
   return out + kEighths[eighths % 8];
 }
 
-/// What stands behind a layer's norm.
+/// Returns the remark that follows a layer's norm.
 std::string judgement(double norm, double largest) {
   if (!std::isfinite(norm)) return "not finite";
   if (norm == 0) return "zero";

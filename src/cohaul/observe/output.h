@@ -1,5 +1,5 @@
 #pragma once
-// A file that a sink writes to, piece by piece, each one write, so that readers see whole pieces at once.
+// A file that a sink writes to. Each piece is one write, so that readers see whole pieces.
 
 #include <string>
 #include <string_view>
@@ -15,14 +15,15 @@ class Output {
   /// Makes the file anew, or empties it. option: what the user named the path with ("--record"). An empty path: nowhere. invalid: it cannot
   /// be written; names option and path.
   static Result<Output> create(const std::string& option, const std::string& path);
-  /// Goes on at the end of the file, which is made if it is not there; of a named pipe whose reader has gone: nowhere.
+  /// Writes at the end of the file, which is made if it is not there. Where the path is a named pipe whose reader has
+  /// gone, all is dropped.
   static Result<Output> append(const std::string& option, const std::string& path);
 
   Output(Output&& other) noexcept { *this = std::move(other); }
   Output& operator=(Output&& other) noexcept;
   ~Output();
 
-  /// All of it, or nothing more once something could not be written, or who read it has gone.
+  /// Writes the whole piece. Does nothing after a write has failed or the reader has gone.
   void write(std::string_view piece);
   /// internal: something was not written (a full disk). A reader that has gone is no failure.
   const Status& status() const { return status_; }

@@ -1,5 +1,5 @@
 #pragma once
-// Lines for people, while a run goes on.
+// The lines that show people how a run goes on.
 
 #include <string>
 
@@ -7,11 +7,11 @@
 
 namespace cohaul::observe {
 
-/// Of an event "step": "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2  staleness 1.8 (max 3)  waiting 12 %  0:02 left".
-/// styled: for a terminal, the loss in bold.
+/// Returns the line of an event "step": "step 300  loss 0.88  lr 0.01  norm 1.2  31,200 samples/s  skipped 2
+/// staleness 1.8 (max 3)  waiting 12 %  0:02 left". styled: for a terminal, the loss in bold.
 std::string step_line(const Event& event, bool styled = false);
-/// The lines of an event, without their newlines: a step, an evaluation, the gradients' norms (gradient_lines.h), where a run goes on, a checkpoint that could not be written. Others
-/// have none.
+/// Returns the lines of an event, without their newlines: of a step, an evaluation, the gradients' norms
+/// (gradient_lines.h), a run that goes on, a checkpoint that could not be written. Other events have none.
 std::vector<std::string> progress_lines(const Event& event, bool styled = false);
 
 /// Writes lines to a file descriptor (2: stderr), styled if that is a terminal. Does not own it. A full or closed descriptor is ignored:
@@ -20,7 +20,7 @@ class Progress final : public Sink {
  public:
   explicit Progress(int fd, bool quiet = false);
   void write(const Event& event) override;
-  /// A plain line.
+  /// Writes a line as it is.
   void say(const std::string& line) const;
 
  private:

@@ -10,8 +10,8 @@
 
 namespace cohaul::observe {
 
-/// A line without its newline: the kind as "record", then the values in their order. Doubles that are not finite are null, bytes that are not
-/// UTF-8 are replaced.
+/// Returns the event's line without its newline: the kind as "record", then the values in their order. Doubles that
+/// are not finite are null, bytes that are not UTF-8 are replaced.
 std::string to_json(const Event& event);
 
 /// Writes every event.
@@ -19,7 +19,7 @@ class Record final : public Sink {
  public:
   /// Makes the file anew; "-": stdout. An empty path: nowhere. invalid: it cannot be written; names --record and the path.
   static Result<Record> create(const std::string& path);
-  /// For the second and further writers of a run: goes on at the end.
+  /// Writes at the end of the file, for the second and further writers of a run.
   static Result<Record> append(const std::string& path);
 
   void write(const Event& event) override { output_.write(to_json(event) + "\n"); }

@@ -6,14 +6,14 @@
 
 namespace cohaul::observe {
 
-/// Columns of numbers (every cell is one, such as "31,200", "-1.9e-07", "12 %", "2x", or is "-" or empty) stand right,
-/// others left.
+/// Columns of numbers are aligned right, others left. A cell is a number where it is one such as "31,200",
+/// "-1.9e-07", "12 %", "2x", or is "-" or empty.
 class Table {
  public:
   explicit Table(std::vector<std::string> heads) : heads_(std::move(heads)) {}
-  /// Missing cells are empty, more than heads are dropped.
+  /// Adds a row. Missing cells are empty; cells beyond the heads are dropped.
   void row(std::vector<std::string> cells);
-  /// Heads, a rule, the rows; each line ends with a newline, none with spaces.
+  /// Returns heads, a rule and the rows. Each line ends with a newline, without spaces before it.
   std::string text() const;
 
  private:

@@ -12,11 +12,12 @@
 
 namespace cohaul::transport {
 
-/// Unique on a host for the life of a job: random, chosen by the maker.
+/// Names an arena. Its maker draws it at random, so that it is unique on a host for the life of a job.
 using ArenaId = std::uint64_t;
 constexpr ArenaId kNoArena = 0;
 
-/// A span of bytes by address. Foreign until resolved (bounds-checked) against a mapped arena.
+/// A span of bytes by address. It may be foreign, so it is resolved (bounds-checked) against a mapped arena before
+/// use.
 struct Region {
   ArenaId arena = kNoArena;
   std::uint64_t offset = 0, length = 0;
@@ -24,15 +25,18 @@ struct Region {
 
 enum class Access : std::uint8_t { read, write };
 
-/// Owns mappings, and one file descriptor until close_descriptor(). Move-only; unmaps and closes when destroyed, and when no channel that it was lent
-/// to is left. Spans into it die with it.
+/// Owns mappings, and one file descriptor until close_descriptor(). Move-only. The descriptor is closed when it is
+/// destroyed; the memory is unmapped when, besides, no channel that it was lent to is left. Spans into it must not
+/// outlive it.
 class Arena {
  public:
-  /// Mapped whole. Errors: internal (no memory, no descriptors, a limit).
+  /// Makes one that is mapped whole. Errors: internal (no memory, no descriptors, a limit).
   static Result<Arena> create(std::string_view name, std::size_t bytes);
-  /// A large one that is mapped as it is used, its first window at once. It is smaller where the process may not have files so large (ulimit -f).
+  /// Makes a large one that is mapped as it is used, its first window at once. It is smaller where the process may
+  /// not have files so large (ulimit -f).
   static Result<Arena> create_in_windows(std::string_view name, std::uint64_t bytes, std::size_t first_window);
-  /// Maps another process's; first_window as that has it, 0: whole. Takes ownership of `fd`. Refuses (corrupt) one that is not sealed against shrinking.
+  /// Maps another process's arena. first_window: as that process has it; 0: mapped whole. Takes ownership of `fd`.
+  /// Errors: corrupt (it is not sealed against shrinking).
   static Result<Arena> map(ArenaId id, int fd, Access access, std::uint64_t first_window = 0);
 
   Arena() = default;
@@ -42,15 +46,17 @@ class Arena {
 
   ArenaId id() const { return id_; }
   int fd() const { return fd_; }
-  /// From now on it can be lent no more; what is mapped stays.
+  /// Closes the descriptor: the arena can be lent no more. What is mapped stays.
   void close_descriptor();
-  /// The first window, which is all of one that is mapped whole. Writable only where created, or mapped with Access::write.
+  /// Returns the first window, which is all of one that is mapped whole. Writable only where created, or mapped with
+  /// Access::write.
   Bytes bytes() const { return windows_ ? windows_->front() : Bytes(); }
-  /// Null: it has no bytes.
+  /// Null where it has no bytes.
   const std::shared_ptr<Windows>& windows() const { return windows_; }
-  /// `corrupt` when out of bounds (offset + length overflowing included) or of another arena.
+  /// Returns the bytes of a region. Errors: corrupt (out of bounds, offset + length overflowing included, or of
+  /// another arena).
   Result<ConstBytes> resolve(const Region& region) const;
-  /// kNoArena when `span` is not wholly inside.
+  /// Returns where `span` lies; kNoArena when it is not wholly inside.
   Region region_of(ConstBytes span) const;
 
  private:

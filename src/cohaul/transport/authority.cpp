@@ -26,7 +26,8 @@ bool set_serial(X509* certificate) {
          ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), serial >> 1 | 1) == 1;
 }
 
-/// Not signed yet. Its times do not count, but every certificate has some.
+/// Returns a certificate that is not signed yet. Every certificate has a begin and an end of validity; here they do
+/// not count.
 X509Certificate blank(EVP_PKEY* key, const std::string& name) {
   X509Certificate out(X509_new());
   X509_NAME* const subject = out ? X509_get_subject_name(out.get()) : nullptr;

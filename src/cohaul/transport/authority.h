@@ -17,7 +17,7 @@ class Authority {
  public:
   /// internal: OpenSSL fails.
   static Result<Authority> make(const std::string& job);
-  /// With a key that nobody else has. internal: OpenSSL fails.
+  /// Returns a certificate with a new key of its own. internal: OpenSSL fails.
   Result<Certificate> issue(Role role, int rank) const;
 
  private:

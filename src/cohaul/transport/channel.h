@@ -21,30 +21,32 @@ namespace cohaul::transport {
 enum class Role : std::uint8_t { worker = 0, server = 1, launcher = 2, tool = 3 };
 std::string_view name(Role role);
 
-/// Who speaks: exchanged in the hello, checked before any other frame. Another version, job, generation or model is refused.
+/// Names a process to its peer. Both ends exchange it in the hello and check it before any other frame. Another
+/// version, job, generation or model is refused.
 struct Identity {
   std::uint64_t job = 0;    // id of the job
-  std::uint64_t token = 0;  // its secret: who does not know it is not let in
+  std::uint64_t token = 0;  // its secret: a peer that does not know it is refused
   Generation generation;
   Role role = Role::worker;
   std::int32_t rank = 0;
   Incarnation incarnation;
   std::uint64_t model = 0;    // Layout::hash(); 0 = not known yet, matches any
-  Credentials credentials{};  // with them TCP connections are encrypted (TLS), and nobody without is let in
+  Credentials credentials{};  // with them TCP connections are encrypted (TLS), and a peer without them is refused
   std::string purpose;        // which conversation this channel is for ("control", "group", "ps"); at most 64 bytes
 };
 /// "worker 3", "server 0", "the launcher"
 std::string describe(const Identity& who);
 
-/// What a sender gives. Spans are read during send() but for the payload: see keep.
+/// A frame to be sent. Spans are read during send() but for the payload: see keep.
 struct Message {
   std::uint16_t kind = 0;  // meaning is the conversation's
   std::int64_t clock = 0;  // step, worker clock or sequence: the conversation's
   std::uint64_t key = 0;   // partition, run, …: the conversation's
   ConstBytes body{};       // at most kBodyBytesMax; copied
   ConstBytes payload{};    // not copied where it travels as an address
-  /// The payload stays unchanged until the channel drops this: when its bytes are written (TCP), or when the peer has
-  /// released the frame (address). Null: the caller knows by other means when the payload is free, and guarantees it till then.
+  /// The payload must stay unchanged until the channel drops this: when its bytes are written (TCP), or when the peer
+  /// has released the frame (address). Null: the caller keeps the payload unchanged, and knows by other means until
+  /// when.
   std::shared_ptr<const void> keep{};
 };
 
@@ -53,8 +55,8 @@ constexpr std::uint64_t kPayloadBytesMax = std::uint64_t{1} << 32;
 
 class Channel;
 
-/// A received frame. Move-only. Body and payload are readable until it is destroyed or release()d; frames may be released in
-/// any order. Outliving its channel is allowed (the memory stays mapped), from the same thread.
+/// A received frame. Move-only. Body and payload are readable until it is destroyed or release()d; frames may be
+/// released in any order. A frame may outlive its channel (the memory stays mapped), on the same thread.
 class Frame {
  public:
   std::uint16_t kind = 0;
@@ -91,22 +93,23 @@ class Channel {
 
   /// Queues a frame; writes what goes at once. unavailable: the queue (kQueueFramesMax frames) is full: receive, flush, retry.
   virtual Status send(const Message& message) = 0;
-  /// The next frame, if one has come. Frames that came before the peer closed are still delivered first.
+  /// Returns the next frame, if one has come. Frames that came before the peer closed are still delivered first.
   virtual Result<std::optional<Frame>> receive() = 0;
-  /// Writes what the peer takes now. true: nothing is left queued, also where the peer has gone since.
+  /// Writes what the peer takes now. Returns true when nothing is left queued, also where the peer has gone since.
   virtual Result<bool> flush() = 0;
-  /// From now on, payloads inside `arena` travel as addresses, if this channel can do that (else no effect).
-  /// The arena outlives the channel.
+  /// Lets payloads inside `arena` travel as addresses from now on, if this channel can do that (else no effect). The
+  /// arena must outlive the channel.
   virtual Status lend(const Arena& arena) = 0;
-  /// Where TCP should put a payload as it comes in (kind, clock, key, body, length → a span of that length, or empty: the
-  /// channel's own buffer). The place must stay valid until the frame has been received. No effect where addresses travel.
+  /// Says where TCP should put a payload as it comes in: (kind, clock, key, length) → a span of that length, or empty
+  /// for the channel's own buffer. The place must stay valid until the frame has been received. No effect where
+  /// addresses travel.
   using Place = std::function<Bytes(std::uint16_t kind, std::int64_t clock, std::uint64_t key, std::uint64_t length)>;
   virtual void set_place(Place place) = 0;
 
   virtual const Identity& peer() const = 0;
-  /// True: payloads in lent arenas travel as addresses.
+  /// Returns whether payloads in lent arenas travel as addresses.
   virtual bool shares_memory() const = 0;
-  /// Bytes of payload sent as bytes so far (what the network carried).
+  /// Returns how many bytes of payload have been sent as bytes so far (what the network carried).
   virtual std::uint64_t payload_bytes_sent() const = 0;
 };
 

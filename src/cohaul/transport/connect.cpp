@@ -1,4 +1,4 @@
-// connect(): the client's side of the hello, and what it takes until somebody listens.
+// connect(): the client's side of the hello, and retries until the peer listens.
 
 #include <poll.h>
 
@@ -39,7 +39,7 @@ class Retries {
   Duration pause_ = kRetryFirst;
 };
 
-/// A connected socket. unavailable: nobody listens yet.
+/// Returns a connected socket. unavailable: the peer does not listen yet.
 Result<Descriptor> open_once(const std::string& host, std::uint16_t port, Time deadline) {
   COHAUL_ASSIGN(Descriptor socket, tcp_connect(host, port));
   if (!wait_for(socket.get(), POLLOUT, deadline)) return unavailable("no answer");
@@ -110,7 +110,7 @@ Result<Identity> answered(const Identity& self, const Header& header, ConstBytes
   return hello.who;
 }
 
-/// Null where the peer is on another host: nobody has its socket's name here.
+/// Null where the peer is on another host: its socket's name is not found here.
 Result<std::unique_ptr<Channel>> connect_by_ring(const Address& to, const Identity& self, Time deadline,
                                                  const std::function<Status()>& may_come) {
   COHAUL_ASSIGN(Descriptor socket, unix_connect(to.unix_name, deadline, may_come));
@@ -140,7 +140,7 @@ Result<std::unique_ptr<Channel>> greet_by_tcp(Descriptor socket, const Identity&
   return std::unique_ptr<Channel>(std::make_unique<TcpChannel>(std::move(stream), self, peer));
 }
 
-/// One try at each address. unavailable: nobody listens at any.
+/// Tries each address once. unavailable: the peer listens at none.
 Result<std::unique_ptr<Channel>> try_all(const Address& to, const Identity& self, Time deadline) {
   Status failed;
   for (const std::string& host : to.hosts) {
@@ -153,12 +153,13 @@ Result<std::unique_ptr<Channel>> try_all(const Address& to, const Identity& self
     }
     auto channel = greet_by_tcp(std::move(*socket), self, deadline);
     if (channel.ok()) return channel;
-    failed = channel.status();  // somebody is there, who says more than nobody does
+    failed = channel.status();  // this address answered, which says more than one that did not
   }
   return failed.ok() ? invalid("the peer's address names no host") : failed;
 }
 
-/// A peer that is asked by a crowd may close a connection before it answers. One that does so for long is another program.
+/// A peer with a crowd of clients may close a connection before it answers, so it is tried again. One that does so
+/// for long is another program.
 Result<std::unique_ptr<Channel>> connect_by_tcp(const Address& to, const Identity& self, Time deadline,
                                                 const std::function<Status()>& may_come) {
   const Time closes_until = steady_clock().now() + kClosesFor;

@@ -1,5 +1,5 @@
 #pragma once
-// What a process proves with, over TCP, that it belongs to the job. Without any, connections are plain text.
+// What a process uses to prove, over TCP, that it belongs to the job. Without any, connections are plain text.
 
 #include <array>
 #include <cstddef>
@@ -9,13 +9,13 @@
 
 namespace cohaul::transport {
 
-/// A secret that all processes of the job share. Whoever knows it may take any free rank.
+/// A secret that all processes of the job share. A process that knows it may take any free rank.
 using Key = std::array<std::byte, 32>;
 
 /// A certificate of its own: it says which role and rank this process has, and no other process can speak as it. PEM texts.
 struct Certificate {
   std::string chain{}, key{};  // this process's own
-  std::string authority{};     // what it has signed is trusted
+  std::string authority{};     // certificates that it has signed are trusted
   std::string job{};           // a certificate's name is the URI "cohaul:JOB/worker/3" among its alternative names
   bool expires = true;         // whether a certificate's times count; not where it lives as long as the job
   /// Where servers are threads of so many workers, server k speaks with the certificate of worker k mod threads_of. 0: they are processes.

@@ -21,7 +21,7 @@ class Descriptor {
   }
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
-  /// The caller owns it now.
+  /// Gives the descriptor to the caller, which owns it from now on.
   int take() { return std::exchange(fd_, -1); }
 
  private:

@@ -17,7 +17,7 @@ namespace cohaul::transport {
 /// Which form a connection takes. auto_: the ring where both are on one host, TCP otherwise.
 enum class Form : std::uint8_t { auto_, arena, tcp };
 
-/// Where an endpoint can be reached; travels as text through the rendezvous.
+/// The addresses at which an endpoint can be reached; they travel as text through the rendezvous.
 struct Address {
   std::string unix_name{};           // abstract socket, for peers of this host; empty: none
   std::vector<std::string> hosts{};  // numeric IPv4 and IPv6 addresses, to be tried in this order
@@ -43,23 +43,25 @@ struct Listening {
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
-  /// The next channel that has been greeted and accepted; frames may be waiting in it. Never blocks. The caller adds it to a poller.
-  /// A peer that fails the hello is told why and dropped; its reason is logged through `last_refusal()`.
+  /// Returns the next channel that has been greeted and accepted; frames may be waiting in it. Never blocks. The
+  /// caller adds it to a poller. A peer that fails the hello is told why and dropped; last_refusal() says the reason.
   virtual Result<std::unique_ptr<Channel>> accept() = 0;  // a null pointer: none now
   virtual const Address& address() const = 0;
   virtual std::string last_refusal() const = 0;
 };
 
-/// Registers with `poller` so that its wait() returns when accept() has one. Errors: invalid (an address that this host has not), unavailable (the port, or
-/// all of the range, taken; names host and port), internal.
+/// Listens, and registers with `poller` so that its wait() returns when accept() has a channel. Errors: invalid (an
+/// address that this host has not), unavailable (the port, or all of the range, taken; names host and port),
+/// internal.
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const Listening& where);
-/// The same at one address. port 0: any free.
+/// Listens at one address. port 0: any free.
 Result<std::unique_ptr<Endpoint>> listen(Poller& poller, const Identity& self, const std::string& host,
                                          std::uint16_t port);
 
-/// Connects and greets; blocks until `deadline`. A peer of this host is one whose Unix socket is here. Tries the addresses in turn, and again while nobody
-/// listens yet or the peer closes before its answer; asks `may_come` before each retry, and returns its error. Errors: peer_lost (deadline; names the address),
-/// invalid or unsupported (the peer refused the hello: its reason), unsupported (arena asked for, other host).
+/// Connects and greets; blocks until `deadline`. A peer is on this host where its Unix socket is. Tries the addresses
+/// in turn, and again while none of them listens yet or the peer closes before its answer. Asks `may_come` before
+/// each retry, and returns its error. Errors: peer_lost (deadline; names the address), invalid or unsupported (the
+/// peer refused the hello: its reason), unsupported (arena asked for, other host).
 Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self, Form form, Time deadline,
                                          const std::function<Status()>& may_come = {});
 

@@ -1,4 +1,5 @@
-// Greeting: who is let in, who is refused and with which words; and what a real process's death looks like.
+// Greeting: which peers are let in, which are refused and with which words; and what the death of a real process
+// looks like.
 
 #include "cohaul/transport/endpoint.h"
 

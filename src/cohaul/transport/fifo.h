@@ -15,12 +15,12 @@ class Fifo {
   T& front() { return slots_[first_]; }
   const T& front() const { return slots_[first_]; }
   T& operator[](std::size_t i) { return slots_[(first_ + i) & (slots_.size() - 1)]; }
-  /// A new last element: a used slot as it was left, or a fresh one.
+  /// Adds a last element and returns it: a used slot as it was left, or a fresh one.
   T& push() {
     if (size_ == slots_.size()) grow();
     return (*this)[size_++];
   }
-  /// The slot stays alive: clear first what must go.
+  /// Removes the first element. Its slot is not destroyed, so first clear what must be freed.
   void pop() {
     first_ = (first_ + 1) & (slots_.size() - 1);
     --size_;

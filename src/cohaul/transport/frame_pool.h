@@ -28,7 +28,7 @@ class FramePool : public std::enable_shared_from_this<FramePool> {
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;
   ~FramePool();
-  /// At least `bytes` long; null when there is no memory.
+  /// Returns a buffer of at least `bytes`; null when there is no memory.
   PooledBuffer* take(std::size_t bytes);
 
  private:

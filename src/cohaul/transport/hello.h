@@ -20,16 +20,17 @@ struct Hello {
   std::uint32_t capabilities = 0;
 };
 
-/// A whole frame: header and body.
+/// Returns a whole frame: header and body.
 std::vector<std::byte> encode_hello(const Identity& self, FrameType type, std::uint32_t capabilities);
 std::vector<std::byte> encode_refusal(const Identity& self, const Status& why);
 
-/// `header` has been decoded; `body` is body_length foreign bytes. Errors: corrupt.
+/// Reads a hello. `header` has been decoded; `body` is body_length foreign bytes. Errors: corrupt.
 Result<Hello> decode_hello(const Header& header, ConstBytes body);
-/// The reason inside a refusal; corrupt if it is none. Never ok.
+/// Returns the reason inside a refusal; corrupt if the body is no refusal. Never ok.
 Status decode_refusal(ConstBytes body);
 
-/// Whether `self` may talk with `peer`: same job, token, generation, model (0 matches any). invalid, naming both values (never a token).
+/// Checks whether `self` may talk with `peer`: same job, token, generation, model (0 matches any). invalid, naming
+/// both values (never a token).
 Status verify(const Identity& self, const Identity& peer);
 
 }  // namespace cohaul::transport

@@ -11,7 +11,7 @@
 namespace cohaul::transport {
 namespace {
 
-// Those who ask do so at once; a silent one keeps the others waiting for no longer.
+// How long a process that connects and asks nothing keeps the others waiting. An honest one asks at once.
 constexpr Duration kPatience = 200 * kMillisecond;
 
 }  // namespace

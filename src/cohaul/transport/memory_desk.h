@@ -16,18 +16,19 @@
 
 namespace cohaul::transport {
 
-/// Any thread. A thread inside answers those who ask.
+/// Any thread. A thread of its own answers the processes that ask.
 class MemoryDesk {
  public:
   using Offers = std::map<std::uint64_t, Descriptor>;  // by ticket
 
-  /// name: of an abstract Unix socket. unavailable: another process has it. `offers` are there before anybody can ask.
+  /// name: of an abstract Unix socket. unavailable: another process has it. `offers` are there before the first
+  /// process can ask.
   static Result<std::unique_ptr<MemoryDesk>> open(const std::string& name, Offers offers = {});
   ~MemoryDesk();
   MemoryDesk(const MemoryDesk&) = delete;
 
   const std::string& name() const { return name_; }
-  /// Whoever shows the ticket gets a copy of the descriptor, until it is withdrawn.
+  /// Gives a copy of the descriptor to every process that shows the ticket, until withdraw().
   void offer(std::uint64_t ticket, Descriptor descriptor);
   void withdraw(std::uint64_t ticket);
 
@@ -44,8 +45,8 @@ class MemoryDesk {
   std::thread thread_;  // last: it uses all of the above
 };
 
-/// What the desk of this name has for the ticket. Blocks until it answers, or `deadline`. peer_lost: there is no such desk here, it has nothing
-/// for this ticket, or does not answer.
+/// Returns what the desk of this name has for the ticket. Blocks until it answers, or `deadline`. peer_lost: there is
+/// no such desk here, it has nothing for this ticket, or does not answer.
 Result<Descriptor> ask_desk(const std::string& name, std::uint64_t ticket, Time deadline);
 
 }  // namespace cohaul::transport

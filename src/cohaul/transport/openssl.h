@@ -1,5 +1,5 @@
 #pragma once
-// OpenSSL's objects with an owner, and what it says of its failures.
+// Smart pointers to OpenSSL's objects, and the text of its last failure.
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -27,7 +27,7 @@ using X509Certificate = Openssl<X509, &X509_free>;
 
 inline Bio bio_of(const std::string& text) { return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
 
-/// What OpenSSL says of its last failure.
+/// Returns what OpenSSL says of its last failure.
 inline std::string openssl_reason() {
   const unsigned long code = ERR_peek_last_error();
   ERR_clear_error();

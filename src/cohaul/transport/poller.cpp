@@ -16,11 +16,12 @@
 namespace cohaul::transport {
 namespace {
 
-// While rings keep wait() from sleeping, it still looks at the sockets this often.
+// While rings keep wait() from sleeping, it looks at the sockets only once in so many calls.
 constexpr int kWaitsWithoutLookMax = 64;
 constexpr int kSpinsPerLook = 64;
-// Who sleeps is woken on the core of who wakes him: two processes that pass work to and fro end up on one core, one at a time, and the
-// scheduler sees no reason to part them. Who spins stays runnable, so that it does; after this long he lets others have the core.
+// How long a poller spins before it yields its core to other threads in between. A sleeping thread is woken on the
+// core of the thread that wakes it: two processes that pass work to and fro would share one core, one at a time, and
+// the scheduler would see no reason to part them. A thread that spins stays runnable, so the scheduler parts them.
 constexpr Duration kSpinAlone = 50 * kMicrosecond;
 
 void relax() {
@@ -54,7 +55,7 @@ Result<std::unique_ptr<RealPoller>> RealPoller::make() {
   p->bell_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!p->bell_.valid()) return system_error("eventfd", errno);
   epoll_event e{};
-  e.events = EPOLLIN | EPOLLET;  // an edge at every write, so nobody has to read it
+  e.events = EPOLLIN | EPOLLET;  // an edge at every write, so it need not be read
   e.data.ptr = nullptr;
   if (epoll_ctl(p->epoll_.get(), EPOLL_CTL_ADD, p->bell_.get(), &e) != 0) return system_error("epoll_ctl", errno);
   return p;
@@ -109,7 +110,7 @@ void RealPoller::wake() {
   [[maybe_unused]] ssize_t n = write(bell_.get(), &one, sizeof one);
 }
 
-// All are asked, also after one is ready: ready() is where a channel writes what is queued.
+// Asks all members, also after one is ready, since a channel writes what is queued in ready().
 bool RealPoller::any_ready() {
   bool any = false;
   for (Watched* w : members_) any |= w->ready();
@@ -151,7 +152,8 @@ bool RealPoller::spin_until(Time end) {
   }
 }
 
-// A peer that puts a frame into a ring after before_sleep() rings the bell; one put in earlier is seen by any_ready().
+// A peer that puts a frame into a ring after before_sleep() rings the bell; any_ready() sees a frame that came
+// earlier.
 Result<bool> RealPoller::sleep_until(Time deadline) {
   for (Watched* w : rings_) w->before_sleep();
   bool ready = any_ready();

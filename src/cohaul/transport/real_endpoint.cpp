@@ -34,9 +34,9 @@ class Greeting final : public Watched {
 
   bool is_late(Time now) const { return now - since_ > kGreetingTime; }
   const std::string& from() const { return from_; }
-  /// The hello, nothing yet, or why not.
+  /// Returns the hello, or nothing while it has not come whole. Errors: why it is none.
   Result<std::optional<Hello>> read();
-  /// Sends `frame`, as far as a fresh connection takes it at once, which it does.
+  /// Sends `frame`. A fresh connection takes it whole at once.
   bool answer(ConstBytes frame) {
     const iovec part{const_cast<std::byte*>(frame.data()), frame.size()};
     const ssize_t n = stream_ ? stream_->write({&part, 1}) : send_with_descriptors(fd(), frame, {});
@@ -44,7 +44,7 @@ class Greeting final : public Watched {
   }
   bool is_ring() const override { return false; }
   Status may_speak_as(const Identity& who) const { return stream_ ? stream_->may_speak_as(who) : Status(); }
-  /// A stranger is told nothing.
+  /// Returns whether the peer may be told anything. Before the TLS handshake is done it is not.
   bool is_open() const { return !stream_ || shaken_; }
   bool over_unix() const { return stream_ == nullptr; }
   Descriptor take_socket() { return std::move(unix_); }
@@ -63,7 +63,7 @@ class Greeting final : public Watched {
   std::vector<Descriptor> descriptors_;
 };
 
-// True: bytes_ has `size` bytes. On the Unix socket the one message comes whole.
+// Returns true when bytes_ has `size` bytes. On the Unix socket the one message comes whole.
 Result<bool> Greeting::read_up_to(std::size_t size) {
   while (bytes_.size() < size) {
     std::byte buffer[kHeaderBytes + kHelloBytesMax];
@@ -126,7 +126,7 @@ class RealEndpoint final : public Endpoint, public Watched {
   void make_room(const std::string& from);
   void take_from(const Descriptor& listener, bool ring);
   Result<std::unique_ptr<Greeting>> greeting_of(Descriptor socket, bool ring, Time now) const;
-  /// True: this greeting is over.
+  /// Goes on with a greeting. Returns true when it is over.
   bool greet(Greeting& greeting);
   Status welcome(Greeting& greeting, const Hello& hello);
 
@@ -141,8 +141,8 @@ class RealEndpoint final : public Endpoint, public Watched {
   bool knocked_ = true;
 };
 
-/// At the same port everywhere. An address that this host has not, or not yet (IPv6 looks first whether another host has it), is left out where there are
-/// others.
+/// Listens at the same port of all addresses. An address that this host has not, or not yet (IPv6 first looks whether
+/// another host has it), is left out where there are others.
 Status RealEndpoint::listen_at(const std::vector<std::string>& hosts, std::uint16_t port) {
   tcp_.clear();
   address_.hosts.clear();
@@ -239,7 +239,8 @@ void RealEndpoint::drop_late() {
   }
 }
 
-/// So that who says nothing keeps nobody out. An honest peer that goes with a crowd comes again.
+/// Drops the oldest silent connection where there are too many, so that it keeps no other out. An honest peer that is
+/// dropped in a crowd tries again.
 void RealEndpoint::make_room(const std::string& from) {
   const auto is_from = [&](const std::unique_ptr<Greeting>& g) { return g->from() == from; };
   const auto is_full = [&] {
@@ -247,7 +248,7 @@ void RealEndpoint::make_room(const std::string& from) {
            std::count_if(greetings_.begin(), greetings_.end(), is_from) >= std::ptrdiff_t{kGreetingsOfPeerMax};
   };
   if (!is_full()) return;
-  greet_ready();  // those whose hello has come are no crowd
+  greet_ready();  // first serves those whose hello has come
   if (!is_full()) return;
   last_refusal_ = "too many connections from " + from + " that do not say hello";
   auto oldest = std::find_if(greetings_.begin(), greetings_.end(), is_from);

@@ -1,5 +1,5 @@
 #pragma once
-// Inside the real poller: what it asks of the things that it waits for (channels over rings and TCP, the endpoint).
+// The real poller, and what it asks of the things that it waits for (channels over rings and TCP, the endpoint).
 
 #include <atomic>
 #include <cstdint>
@@ -21,11 +21,12 @@ class Watched {
   /// Registers and unregisters its descriptors.
   virtual Status attach(RealPoller& poller) = 0;
   virtual void detach(RealPoller& poller) = 0;
-  /// An edge on one of its descriptors. Only notes it: neither adds nor removes watches.
+  /// Notes an edge on one of its descriptors. It must neither add nor remove watches.
   virtual void on_event(int fd, std::uint32_t events) = 0;
-  /// Does what can be done now (reads, writes, greets); true when wait() should return for it.
+  /// Does what can be done now (reads, writes, greets). Returns true when wait() should return for it.
   virtual bool ready() = 0;
-  /// A ring: looked at while spinning, cheaply and without a system call; told before the poller sleeps and after.
+  /// For rings. peek() is called while the poller spins, so it is cheap and makes no system call; the others are
+  /// called before the poller sleeps and after.
   virtual bool is_ring() const { return false; }
   virtual bool peek() { return false; }
   virtual void before_sleep() {}
@@ -58,9 +59,9 @@ class RealPoller final : public Poller {
   RealPoller() = default;
   bool any_ready();
   bool spin_until(Time end);
-  /// Waits for events up to `deadline`; one already passed only looks.
+  /// Waits for events until `deadline`. Where that has passed, it only looks.
   Status dispatch(Time deadline);
-  /// True: something was ready, and nobody slept.
+  /// Returns true when something was ready, so that it did not sleep.
   Result<bool> sleep_until(Time deadline);
 
   Descriptor epoll_, bell_;

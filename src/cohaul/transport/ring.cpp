@@ -37,7 +37,8 @@ bool RingWriter::allocate(std::uint64_t bytes, std::uint64_t& at) {
   return true;
 }
 
-// Below or above all frames that are out. One that is held for long costs the room between, never a deadlock.
+// Chooses a gap below or above all frames that are out. A frame that is held for long costs the room beside it, but
+// never causes a deadlock.
 bool RingWriter::choose_gap(std::uint64_t bytes) {
   std::uint64_t lowest = memory_.size(), highest = kRingAreaAt;
   for (std::size_t i = 0; i < entries_.size(); ++i) {

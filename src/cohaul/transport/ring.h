@@ -8,9 +8,9 @@
 //   one frame in the area, in one window: header, body, zeros up to a multiple of 64, payload (none if it travels as an address)
 //
 // Frames are numbered from 0. The writer owns `head` (frames put in), the reader `tail` (every frame before it has been given back);
-// 0 <= head - tail <= kQueueFramesMax. Neither believes the other: values are copied out, then checked.
-// Bells: who is about to sleep sets his flag, then looks again; who changes head or tail looks at the other's flag afterwards, and writes
-// his eventfd if it was set. Both sides are sequentially consistent, so one of the two sees the other.
+// 0 <= head - tail <= kQueueFramesMax. Neither side trusts the other: values are copied out, then checked.
+// Bells: a side that is about to sleep sets its flag, then looks again. A side that changes head or tail looks at the other's flag
+// afterwards, and writes the other's eventfd if it was set. These accesses are sequentially consistent, so one of the two sees the other.
 
 #include <atomic>
 #include <cstdint>
@@ -33,28 +33,29 @@ static_assert(sizeof(RingControl) == 128 && std::atomic<std::uint64_t>::is_alway
 constexpr std::size_t kRingIndexAt = 4096;
 constexpr std::size_t kRingAreaAt = kRingIndexAt + kQueueFramesMax * sizeof(std::uint64_t);
 constexpr std::size_t kRingWindowBytes = 1 << 20;
-// The last window, a half, holds the largest frame.
+// The last window is half of the ring, so it holds the largest frame.
 constexpr std::size_t kRingBytes = 4 * kPayloadBytesMax;
 static_assert(kRingAreaAt < kRingWindowBytes && kRingBytes / 2 >= kPayloadBytesMax + (1 << 20));
 
-/// Memory for one.
+/// Makes the memory of one ring.
 inline Result<Arena> make_ring() { return Arena::create_in_windows("ring", kRingBytes, kRingWindowBytes); }
 
 /// Writes one eventfd.
 void ring_bell(int fd);
 
-/// The writer's side. Does not allocate but to grow.
+/// The writer's side. It allocates only to grow.
 class RingWriter {
  public:
   /// `ring` outlives it.
   RingWriter(const Arena& ring, int peer_bell);
-  /// Puts one frame in. `header` gets its sequence and checksum here. payload: the bytes that travel, empty if an address does.
-  /// keep: dropped when the frame comes back. unavailable: no place; corrupt: the peer's numbers make no sense; internal: a limit of the system
-  /// leaves it no memory.
+  /// Puts one frame in, and sets sequence and checksum of `header`. payload: the bytes that travel, empty if an
+  /// address does. keep: dropped when the frame comes back. Errors: unavailable (no place now), corrupt (the peer's
+  /// numbers make no sense), internal (a limit of the system leaves it no memory).
   Status put(Header& header, ConstBytes body, ConstBytes payload, std::shared_ptr<const void> keep);
-  /// Takes back what the peer has given back; true when that dropped a keep, or made the place that put() missed.
+  /// Takes back what the peer has given back. Returns true when that dropped a keep, or made the place that put()
+  /// missed.
   Result<bool> reclaim();
-  /// Whether the writer's poller should be woken when frames come back.
+  /// Returns whether the writer's poller should be woken when frames come back.
   bool waits() const { return wants_place_ || keeps_ > 0; }
   RingControl& control() { return *control_; }
   /// The peer is gone: drops all keeps.
@@ -84,7 +85,8 @@ class RingReader {
  public:
   RingReader(const Arena& ring, int peer_bell);
   bool has_next() const { return control_->head.load(std::memory_order_acquire) != read_; }
-  /// The same, for who has set reader_asleep: a load that only acquires may be done before that store, and miss both the frame and the bell.
+  /// The same, for a caller that has set reader_asleep. A load that only acquires may be done before that store, and
+  /// so miss both the frame and the bell.
   bool has_next_before_sleep() const { return control_->head.load(std::memory_order_seq_cst) != read_; }
   struct Found {
     Header header;
@@ -92,7 +94,7 @@ class RingReader {
   };
   /// Call when has_next(). Copies the header out and checks it and where it points. Errors: corrupt.
   Result<Found> next();
-  /// Frame `n` (its sequence) is not used any more.
+  /// Gives frame `n` (its sequence) back to the writer.
   void give_back(std::uint64_t n);
   RingControl& control() { return *control_; }
 

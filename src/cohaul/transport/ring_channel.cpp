@@ -11,14 +11,14 @@
 namespace cohaul::transport {
 namespace {
 
-// Without a poller that tells, receive() looks at the socket every so many times that it finds the ring empty.
+// Where no poller tells of the socket, receive() looks at it once in so many times that it finds the ring empty.
 constexpr int kEmptyLooksMax = 256;
 
 const Arena& ring_of(const RingParts& parts, bool incoming) {
   return parts.client != incoming ? parts.to_server : parts.to_client;
 }
 
-/// Takes the descriptor. corrupt: it is no ring.
+/// Takes the descriptor. corrupt: it is not one of a ring.
 Result<Arena> map_ring(Descriptor& descriptor) {
   COHAUL_ASSIGN(Arena ring, Arena::map(1, descriptor.take(), Access::write, kRingWindowBytes));
   if (!ring.windows() || ring.bytes().size() <= kRingAreaAt) return corrupt("a ring of a wrong size");
@@ -48,7 +48,7 @@ Result<RingParts> RingParts::from(std::vector<Descriptor> descriptors) {
   return parts;
 }
 
-/// A frame that is out. Its slot is used again.
+/// Holds a frame that is out. Its slot is used again.
 struct RingChannel::Held final : Frame::Hold {
   void release() override;
   Inbox* inbox = nullptr;
@@ -56,7 +56,7 @@ struct RingChannel::Held final : Frame::Hold {
   Held* next = nullptr;
 };
 
-/// All that frames point into.
+/// Owns all memory that frames point into.
 struct RingChannel::Inbox {
   explicit Inbox(RingParts p) : parts(std::move(p)), reader(ring_of(parts, true), peer_bell()) {
     parts.to_server.close_descriptor();  // the peer has its own
@@ -241,7 +241,7 @@ void RingChannel::take_lent(ConstBytes message, std::vector<Descriptor> descript
     return fail(corrupt("a message on the Unix socket that lends nothing"));
   auto arena = Arena::map(header->payload_arena, descriptors[0].take(), Access::read, header->key);
   if (!arena.ok()) return fail(arena.status());
-  arena->close_descriptor();  // who has been lent it does not lend it on
+  arena->close_descriptor();  // this process does not lend it on
   inbox_->arenas.push_back(std::move(*arena));
 }
 
@@ -281,7 +281,7 @@ Result<std::optional<Frame>> RingChannel::receive() {
   if (!inbox_->reader.has_next()) {
     if (lost_.ok() && (socket_event_ || (!attached_ && ++empty_looks_ >= kEmptyLooksMax))) read_socket();
     if (lost_.ok() && failed_.ok()) return std::optional<Frame>{};
-    // It may have put a frame in just before it went.
+    // The peer may have put a frame in just before it went.
     if (failed_.ok() && !inbox_->reader.has_next()) failed_ = lost_;
     if (!failed_.ok()) {
       told_ = true;

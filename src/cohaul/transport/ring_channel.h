@@ -1,6 +1,6 @@
 #pragma once
-// The form of a channel for two processes of one host: frames in a ring (ring.h), and beside it the Unix socket, which hands over arenas
-// and tells by closing that the peer has died.
+// The form of a channel for two processes of one host: frames in a ring (ring.h). The Unix socket beside it hands
+// over arenas; when it closes, the peer has died.
 
 #include <deque>
 #include <memory>
@@ -18,9 +18,10 @@ struct RingParts {
   Descriptor client_bell, server_bell;
   bool client = false;  // which side we are
 
-  /// The client makes them.
+  /// Makes them at the client.
   static Result<RingParts> make();
-  /// The server gets them: the two rings, client's bell, server's bell. corrupt if they are not what they should be.
+  /// Takes them at the server: the two rings, client's bell, server's bell. corrupt if they are not what they should
+  /// be.
   static Result<RingParts> from(std::vector<Descriptor> descriptors);
   std::vector<int> descriptors() const {
     return {to_server.fd(), to_client.fd(), client_bell.get(), server_bell.get()};

@@ -37,7 +37,7 @@ struct SimNetwork::World final : Clock {
 
 namespace {
 
-/// What a frame in flight by address, and then its receiver, holds: the body's copy, and the sender's payload.
+/// Held by a frame in flight by address, and then by its receiver: the body's copy, and the sender's payload.
 struct Address final : Frame::Hold {
   explicit Address(PooledBuffer* b, std::shared_ptr<const void> k) : body(b), keep(std::move(k)) {}
   void release() override { delete this; }
@@ -125,7 +125,7 @@ Status SimNetwork::End::send(const Message& message) {
   if (out_->parcels.size() >= kQueueFramesMax)
     return unavailable(describe(peer_) + ": the queue of frames to it is full");
   if (world_->settings.loss > 0 && world_->random.uniform() < world_->settings.loss) cut();
-  if (out_->end != kForever) return {};  // broken: nobody knows yet
+  if (out_->end != kForever) return {};  // broken, and neither end has found out yet
   COHAUL_ASSIGN(Frame frame, pack(message));
   out_->last_arrival = std::max(out_->last_arrival, world_->draw_arrival());
   world_->arrivals.push(out_->last_arrival);

@@ -27,23 +27,26 @@ class SimNetwork {
   ~SimNetwork();
 
   const Clock& clock() const;
-  /// wait() steps the network until a channel added to it has something, or up to the deadline, to which it moves the clock. With
-  /// nothing on the way and no deadline it returns internal: in reality it would hang.
+  /// Its wait() steps the network until a channel added to it has something, or up to the deadline, to which it moves
+  /// the clock. With nothing on the way and no deadline it returns internal, since in reality it would hang.
   std::unique_ptr<Poller> make_poller();
-  /// The end at `first` and the end at `second` of a new, greeted connection. Payloads are copied by send(), unless it is on one host.
+  /// Returns the end at `first` and the end at `second` of a new, greeted connection. Payloads are copied by send(),
+  /// unless it is on one host.
   std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> connect(const Identity& first, const Identity& second);
-  /// The same of two that are on one host, or on two, whatever the settings say.
+  /// The same, but `one_host` says whether both are on one host, whatever the settings say.
   std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> connect(const Identity& first, const Identity& second,
                                                                         bool one_host);
   /// Breaks the connection of this end: what is on the way is lost, and both ends find their peer gone.
   void cut(Channel& end);
-  /// A road is blocked: what this end sends from now on arrives after `until`, in order; its end too. Nothing is lost.
+  /// Delays what this end sends from now on, its end included: it arrives after `until`. Order is kept, and nothing is
+  /// lost.
   void hold(Channel& end, Time until);
-  /// Moves the clock to the next arrival; false: none until then, and the clock stands.
+  /// Moves the clock to the next arrival. Returns false, and leaves the clock, where there is none until then.
   bool step(Time until = kForever);
   /// Moves the clock to `time`, past all arrivals until then. No effect if that is past.
   void advance_to(Time time);
-  /// A hash of all frames that were received until now: by whom, from whom, when, and every byte. Equal: the same run.
+  /// Returns a hash of all frames that were received until now: by whom, from whom, when, and every byte. Equal
+  /// hashes mean the same run.
   std::uint64_t trace() const;
 
  private:

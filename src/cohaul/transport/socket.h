@@ -16,41 +16,46 @@
 
 namespace cohaul::transport {
 
-/// Port 0: any free; `port` becomes the real one. Errors: invalid (not a numeric address), unavailable (taken), internal.
+/// Listens. Port 0: any free one; `port` becomes the real one. Errors: invalid (not a numeric address), unavailable
+/// (taken), internal.
 Result<Descriptor> tcp_listen(const std::string& host, std::uint16_t& port);
-/// Begins to connect: writable when done, then socket_error() says how. Errors: invalid, internal.
+/// Begins to connect. The socket is writable when that is done, and socket_error() then says how it went. Errors:
+/// invalid, internal.
 Result<Descriptor> tcp_connect(const std::string& host, std::uint16_t port);
 void set_no_delay(int fd);
 
-/// Abstract Unix sockets (SOCK_SEQPACKET: a message is received whole, with its descriptors).
-/// Errors: unavailable (another process has the name), internal.
+/// Listens at an abstract Unix socket (SOCK_SEQPACKET: a message is received whole, with its descriptors). Errors:
+/// unavailable (another process has the name), internal.
 Result<Descriptor> unix_listen(const std::string& name);
-/// A valid Descriptor, or none where nobody has this name in this network namespace. Errors: unavailable (its queue is full), internal.
+/// Returns a valid Descriptor, or none where no process has this name in this network namespace. Errors: unavailable
+/// (its queue is full), internal.
 Result<Descriptor> unix_connect(const std::string& name);
 
-/// The same, again while its queue is full. Blocks until `deadline` (peer_lost); asks `may_come` before each retry, and returns its error.
+/// The same, but tries again while the queue is full. Blocks until `deadline` (peer_lost). Asks `may_come` before
+/// each retry, and returns its error.
 Result<Descriptor> unix_connect(const std::string& name, Time deadline, const std::function<Status()>& may_come = {});
 
 /// "10.0.0.1", "fe80::1%eth0". Errors: internal.
 Result<std::string> numeric_text(const sockaddr* address, socklen_t length);
 
-/// A valid Descriptor, or none when nobody waits; the errno of accept4 in `error`.
+/// Returns a valid Descriptor, or none when no connection waits; `error` gets the errno of accept4.
 Descriptor accept_from(int listener, int& error);
-/// Who is at the other end, as far as the kernel knows: a numeric address, or "user 1000" of a Unix socket.
+/// Returns the peer, as far as the kernel knows it: a numeric address, or "user 1000" of a Unix socket.
 std::string peer_of(int fd);
-/// The pending error of a socket as errno; 0: none.
+/// Returns the pending error of a socket as errno; 0: none.
 int socket_error(int fd);
 
-/// One message with descriptors. The result is sendmsg's: bytes, or −errno.
+/// Sends one message with descriptors. Returns sendmsg's result: bytes, or −errno.
 long send_with_descriptors(int fd, ConstBytes bytes, std::span<const int> descriptors);
-/// One message; descriptors that came with it are appended. Bytes (0: closed), or −errno. −EPROTO: more descriptors than fit.
+/// Receives one message, and appends the descriptors that came with it. Returns bytes (0: closed), or −errno.
+/// −EPROTO: more descriptors than fit.
 long receive_with_descriptors(int fd, Bytes into, std::vector<Descriptor>& descriptors);
 
-/// "connection closed (Broken pipe)" of −errno; "connection closed" of 0.
+/// Returns "connection closed (Broken pipe)" for −errno; "connection closed" for 0.
 std::string closed_text(long result);
 
-/// Blocks until `fd` (−1: none) has one of `events` (poll's) or `deadline` of the steady clock; false: deadline. Defined beside the
-/// poller, the only place that waits.
+/// Blocks until `fd` (−1: none) has one of `events` (poll's). Returns false at `deadline` of the steady clock.
+/// Defined beside the poller, the only place that waits.
 bool wait_for(int fd, short events, Time deadline);
 
 }  // namespace cohaul::transport

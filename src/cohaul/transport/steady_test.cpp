@@ -45,7 +45,7 @@ TEST_P(Steady, NoFrameAllocates) {
   EXPECT_EQ(testing_tools::allocations() - before, 0);
 }
 
-/// Of this process, that lead to a file whose name holds this.
+/// Returns how many descriptors of this process lead to a file whose name holds this.
 int descriptors_of(const std::string& name) {
   int count = 0;
   for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd")) {
@@ -89,7 +89,7 @@ TEST(Descriptors, AConnectionOverARingKeepsItsSocketAndTwoBells) {
   EXPECT_EQ(descriptors_of("[eventfd]") - bells - own_bells, 4 * kPeers);
 }
 
-// The figure is printed, not judged: how long it takes is the machine's affair.
+// The time is printed and not checked, since it depends on the machine.
 TEST(Processes, RoundTripOverTheRing) {
   constexpr int kTrips = 2000;
   auto poller = *make_poller();

@@ -18,30 +18,35 @@ class Stream {
   virtual ~Stream() = default;  // closes
   virtual int fd() const = 0;
 
-  /// Goes on with what must be said before the first byte. true: done; false: wants() says what it waits for. Errors: invalid (the other end does not know
-  /// the secret, has no certificate of the job, or speaks no TLS), peer_lost.
+  /// Goes on with what must be said before the first byte. Returns true when that is done; else wants() says what it
+  /// waits for. Errors: invalid (the other end does not know the secret, has no certificate of the job, or speaks no
+  /// TLS), peer_lost.
   virtual Result<bool> handshake() = 0;
-  /// After the handshake: whether the other end may speak as `who`, by its certificate. Without certificates everybody may. invalid: who it is.
+  /// Checks, after the handshake, whether the other end's certificate lets it speak as `who`. Without certificates
+  /// every peer may. Errors: invalid (says who it is).
   virtual Status may_speak_as(const Identity& who) const = 0;
-  /// poll's events.
+  /// Returns the events of poll() that it waits for.
   virtual short wants() const = 0;
 
-  /// Writes of the parts what goes. Returns bytes, or −errno: −EAGAIN where nothing goes now. After that the same bytes come first again.
+  /// Writes as much of the parts as goes. Returns bytes, or −errno: −EAGAIN where nothing goes now. The next call
+  /// must then begin with the same bytes.
   virtual ssize_t write(std::span<const iovec> parts) = 0;
-  /// Sends what write() has taken and still holds. 0: nothing is left; else −errno: −EAGAIN where not all goes now.
+  /// Sends what write() has taken and still holds. Returns 0 when nothing is left; else −errno: −EAGAIN where not all
+  /// goes now.
   virtual ssize_t flush() { return 0; }
   virtual bool holds() const { return false; }
   /// Returns bytes, 0 at the end of the stream, or −errno: −EAGAIN where nothing is there now.
   virtual ssize_t read(Bytes into) = 0;
-  /// Whether what is read is what was written, or an error: no other checksum is needed.
+  /// Returns whether reading gives exactly what was written, or an error. Then no other checksum is needed.
   virtual bool verifies() const = 0;
-  /// Whether a read or write of less than was asked for means that the next gives −EAGAIN.
+  /// Returns whether a read or write of less than was asked for means that the next one gives −EAGAIN.
   virtual bool short_means_blocked() const = 0;
 };
 
 enum class Side { connecting, accepting };
 
-/// Of a connected socket: TLS 1.3 where there are credentials. Errors: invalid (a certificate that cannot be read), internal (OpenSSL).
+/// Makes the stream of a connected socket: TLS 1.3 where there are credentials. Errors: invalid (a certificate that
+/// cannot be read), internal (OpenSSL).
 Result<std::unique_ptr<Stream>> make_stream(Descriptor socket, const Credentials& credentials, Side side);
 
 }  // namespace cohaul::transport

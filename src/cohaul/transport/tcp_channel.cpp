@@ -91,7 +91,7 @@ Result<bool> TcpChannel::flush() {
   return queue_.empty() && !stream_->holds();
 }
 
-// True when a frame went out whole, or sending failed.
+// Returns true when a frame went out whole, or sending failed.
 bool TcpChannel::write_some() {
   std::size_t before = queue_.size();
   const bool held = send_failed_.ok() && stream_->holds();

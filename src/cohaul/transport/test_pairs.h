@@ -34,7 +34,7 @@ inline void PrintTo(Form form, std::ostream* out) { *out << (form == Form::tcp ?
 Identity test_identity(int rank);
 /// The same with a key, so that TCP is encrypted.
 Identity test_identity_with_key(int rank);
-/// With a certificate of one authority, for worker `rank`.
+/// Returns an identity with a certificate of one authority, for worker `rank`.
 Identity test_identity_with_certificate(int rank);
 /// form: "arena", "tcp", "tls", "certificates", "simulated", "simulated_host" (one host, so payloads travel as addresses).
 std::unique_ptr<Pair> make_pair_of(const std::string& form);

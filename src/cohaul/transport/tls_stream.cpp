@@ -20,7 +20,8 @@ constexpr std::size_t kRecordBytes = 16 << 10;  // the most that one record hold
 constexpr std::size_t kReadBytes = 256 << 10;
 constexpr std::size_t kHeldBytes = 256 << 10;
 constexpr std::size_t kRecordMost = kRecordBytes + 256;  // with what TLS adds
-// An honest peer's data come earlier: a record is begun in one read of the socket and ends in the next. OpenSSL has no limit for changes of the key.
+// How many bytes may come without data among them. An honest peer's data come earlier: a record that begins in one
+// read of the socket ends in the next. OpenSSL itself does not limit changes of the key.
 constexpr std::size_t kBytesWithoutData = 2 * kReadBytes;
 constexpr const char* kCipher = "TLS_AES_128_GCM_SHA256";
 constexpr unsigned char kCipherId[] = {0x13, 0x01};
@@ -41,7 +42,8 @@ struct Wire {
   bool gathers = false;
   bool holds() const { return sent < held.size(); }
 
-  /// Returns bytes, 0 at the end of the stream, or −1 with errno. OpenSSL's own buffer would be moved to its beginning for every record that it holds.
+  /// Returns bytes, 0 at the end of the stream, or −1 with errno. It reads ahead itself, because OpenSSL moves the rest of its own buffer to the
+  /// front for every record.
   ssize_t read(void* into, std::size_t size) {
     if (ahead_begin == ahead_end) {
       ahead.resize(kReadBytes);
@@ -56,7 +58,7 @@ struct Wire {
     ahead_begin += bytes;
     return static_cast<ssize_t>(bytes);
   }
-  /// 0: all that was held is sent; else −errno.
+  /// Sends what is held. Returns 0 when all is sent; else −errno.
   ssize_t flush() {
     while (holds()) {
       const ssize_t n = ::send(fd, held.data() + sent, held.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -124,7 +126,7 @@ const BIO_METHOD* socket_method() {
 
 const Key& key_of(SSL* ssl) { return std::get<Key>(*static_cast<const Credentials*>(SSL_get_app_data(ssl))); }
 
-/// A session of the key, as TLS 1.3 wants an external one.
+/// Returns the session that TLS 1.3 needs for an external key.
 SSL_SESSION* session_of(SSL* ssl) {
   const Key& key = key_of(ssl);
   SSL_SESSION* const session = SSL_SESSION_new();
@@ -293,7 +295,7 @@ class TlsStream final : public Stream {
   bool short_means_blocked() const override { return false; }
 
  private:
-  /// One record of what follows the first `done` bytes. Small parts share it; a large one is taken as it lies.
+  /// Writes one record of what follows the first `done` bytes. Small parts share it; a large one is taken as it lies.
   ssize_t write_record(std::span<const iovec> parts, std::size_t done) {
     forget_errors();
     // A key of AES-GCM is good for some 24 million records (RFC 8446, 5.5). The other end need not answer.
@@ -320,7 +322,8 @@ class TlsStream final : public Stream {
     return own == nullptr ? nullptr : own->get();
   }
 
-  /// The handshake is done: by what we asked for, and nothing else.
+  /// Checks, after the handshake, that it was made by the key or the certificates that this end has, and nothing
+  /// else.
   Result<bool> met() {
     if (certificate() == nullptr) {
       if (SSL_session_reused(ssl_.get()) == 1) return true;
@@ -339,7 +342,7 @@ class TlsStream final : public Stream {
 
   static constexpr std::size_t kWriteMax = 1 << 30;
 
-  /// OpenSSL's results are read from what the thread's last failures left.
+  /// Clears the thread's last failures, from which OpenSSL's results are read.
   static void forget_errors() {
     ERR_clear_error();
     errno = 0;

@@ -1,4 +1,4 @@
-// Strangers at an endpoint that has a key, and between two ends that have it: they are told nothing, change nothing, and keep nobody out.
+// Strangers at an endpoint that has a key, and between two ends that have it: they learn nothing, change nothing, and keep no honest peer out.
 
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -281,7 +281,7 @@ TEST(Tls, AReflectionIsNoPeer) {
   EXPECT_NE(mirrored.message().find("its own words"), std::string::npos) << mirrored.message();
 }
 
-/// Who listens in the job's place, with a certificate of its own or an older TLS, hears no hello.
+/// A stranger that listens in the job's place, with a certificate of its own or an older TLS, hears no hello.
 TEST(Tls, ACertificateIsNoSecret) {
   ::signal(SIGPIPE, SIG_IGN);  // the stranger's OpenSSL writes to a connection that is closed
   for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
@@ -325,7 +325,7 @@ TEST(Tls, ACertificateIsNoSecret) {
   }
 }
 
-// ---- floods: each must be cut off, and keep nobody out meanwhile
+// ---- floods: each must be cut off, and keep no honest peer out meanwhile
 
 /// A client of OpenSSL's own, which may say what Cohaul never does.
 class Foreigner {
@@ -433,7 +433,7 @@ TEST(Floods, OfKeysFromAPeer) {
   });
 }
 
-/// Who has no secret can say these in the clear alone, as a first word or in the middle of a handshake.
+/// A client without the secret can say these only in the clear, as a first word or in the middle of a handshake.
 TEST(Floods, OfAStranger) {
   Echo echo;
   Between between(echo.port());
@@ -511,7 +511,7 @@ TEST(Certificates, OnlyThoseOfTheJobsAuthorityCount) {
     EXPECT_EQ(s.code(), Code::invalid) << s.message();
     return std::string(s.message());
   };
-  // Signed by another, who is trusted here or is not.
+  // Certificates of another authority, which is trusted here or is not.
   EXPECT_NE(refuses([&](Certificate& c) { c = theirs; }).find("no certificate of this job"), std::string::npos);
   refuses([&](Certificate& c) {
     c.chain = theirs.chain;
@@ -525,7 +525,7 @@ TEST(Certificates, OnlyThoseOfTheJobsAuthorityCount) {
   EXPECT_FALSE(talk(echo.port(), test_identity(1), 2).ok());
   EXPECT_EQ(echo.accepted(), 0);
   EXPECT_TRUE(talk(echo.port(), kOne).ok());
-  // And who connects does not take a stranger's for the job's.
+  // A process that connects does not take a stranger's certificate for the job's, either.
   Echo other(with(kZero, [&](Certificate& c) { c = *stranger.issue(Role::worker, 0); }));
   EXPECT_EQ(talk(other.port(), kOne, 5).code(), Code::invalid);
   Echo knows_a_secret;

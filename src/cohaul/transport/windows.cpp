@@ -48,7 +48,7 @@ Result<Bytes> Windows::at(std::uint64_t offset, std::uint64_t length) {
   if (length > size_ || offset > size_ - length)
     return corrupt("an address is out of its arena's bounds: offset " + std::to_string(offset) + ", length " +
                    std::to_string(length) + ", arena of " + std::to_string(size_) + " bytes");
-  // Nothing, at the very end, lies in the last window.
+  // An empty span at the very end lies in the last window.
   const std::size_t window = index_of(offset == size_ && offset > 0 ? offset - 1 : offset);
   const std::uint64_t begin = begin_of(window);
   if (offset + length > end_of(begin)) return corrupt("an address lies in two windows of its arena");
@@ -56,8 +56,8 @@ Result<Bytes> Windows::at(std::uint64_t offset, std::uint64_t length) {
   return Bytes(at_[window].load(std::memory_order_acquire) + (offset - begin), length);
 }
 
-// Asked for nothing of a mapping, mremap maps the same file once more from there on, which needs no descriptor. It starts with the last page of
-// the nearest window before, which goes again, with all up to the one that is wanted.
+// With an old size of 0, mremap() maps the same file once more from that address on, and needs no descriptor. The new
+// mapping starts with the last page of the nearest window before; all up to the wanted window is unmapped again.
 Status Windows::map_window(std::size_t window) {
   std::lock_guard lock(mutex_);
   if (at_[window].load() != nullptr) return {};

@@ -1,6 +1,6 @@
 #pragma once
-// Windows: how a file of shared memory is mapped, as far as it is used. Window 0 is its first bytes; each further one is as long as all before
-// it. What lies in one window is in one piece; nothing may lie in two.
+// Windows: maps a file of shared memory as far as it is used. Window 0 is its first bytes; each further one is as
+// long as all before it together. What lies in one window is in one piece; nothing may lie in two.
 
 #include <algorithm>
 #include <atomic>
@@ -26,13 +26,14 @@ class Windows {
   std::uint64_t size() const { return size_; }
   std::uint64_t first() const { return first_; }
   Bytes front() const { return {at_[0].load(std::memory_order_relaxed), first_}; }
-  /// Where the window that holds `offset` ends.
+  /// Returns where the window that holds `offset` ends.
   std::uint64_t end_of(std::uint64_t offset) const { return std::min(size_, first_ << index_of(offset)); }
-  /// The first place in [from, until) that holds `length` bytes in one window.
+  /// Returns the first place in [from, until) that holds `length` bytes in one window.
   std::optional<std::uint64_t> find_place(std::uint64_t from, std::uint64_t until, std::uint64_t length) const;
-  /// The bytes at a place; maps its window when it is the first to ask. corrupt: outside the file, or in two windows. internal: no address space.
+  /// Returns the bytes at a place; the first call for a window maps it. corrupt: outside the file, or in two windows.
+  /// internal: no address space.
   Result<Bytes> at(std::uint64_t offset, std::uint64_t length);
-  /// Where in the file the bytes lie.
+  /// Returns where in the file the bytes lie.
   std::optional<std::uint64_t> offset_of(ConstBytes bytes) const;
 
  private:
@@ -44,7 +45,7 @@ class Windows {
   Status map_window(std::size_t window);
 
   const std::uint64_t size_, first_;
-  std::mutex mutex_;  // of who maps
+  std::mutex mutex_;  // held while a window is mapped
   std::atomic<std::byte*> at_[kMost]{};
   std::atomic<std::size_t> most_{1};  // no window from here on is mapped
 };

@@ -75,9 +75,9 @@ constexpr std::size_t kHeaderBytes = 104;
 static_assert(sizeof(Header) == kHeaderBytes && std::is_trivially_copyable_v<Header>);
 static_assert(offsetof(Header, sequence) == 32 && offsetof(Header, header_checksum) == 96);
 
-/// A header with the sender's part filled in and the rest zero.
+/// Returns a header with the sender's part filled in and the rest zero.
 Header header_from(const Identity& sender, FrameType type);
-/// Fills header_checksum: the last thing done to a header.
+/// Fills header_checksum. Nothing may be changed in the header after it.
 void seal(Header& header);
 std::uint64_t content_checksum(ConstBytes body, ConstBytes payload);
 
@@ -85,10 +85,10 @@ std::uint64_t content_checksum(ConstBytes body, ConstBytes payload);
 /// and flags. Errors: corrupt; unsupported (another version, naming both).
 Result<Header> decode_header(ConstBytes in);
 
-/// Whether a frame after the hello is from whom the hello was. corrupt, naming the field and both values.
+/// Checks that a frame after the hello is from the sender of the hello. corrupt, naming the field and both values.
 Status check_sender(const Header& header, const Identity& peer);
 
-/// Body and size rules of a Message before it is sent: invalid, naming the limit.
+/// Checks the rules of body and size of a Message before it is sent: invalid, naming the limit.
 Status check_message(const Message& message);
 
 }  // namespace cohaul::transport

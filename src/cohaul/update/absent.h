@@ -1,5 +1,5 @@
 #pragma once
-// Which parameters of a run got no gradient.
+// Masks that say which parameters of a run got no gradient.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,7 @@ inline void set_absent(std::vector<std::byte>& mask, std::size_t index, std::siz
   mask[index / 8] |= std::byte{1} << (index % 8);
 }
 
-/// A mask that came from a peer fits a run of so many parameters.
+/// Returns whether a mask that came from a peer fits a run of so many parameters.
 constexpr bool fits(AbsentMask mask, std::size_t parameters) {
   return mask.empty() || mask.size() == absent_mask_bytes(parameters);
 }

@@ -85,7 +85,7 @@ struct Adam {
     const auto [mean, square] = adam_moments(d, gradient, m + i, v + i, s);
     auto below = square;
     if constexpr (kAmsgrad) {
-      // As torch's maximum: what is not a number stays so.
+      // As torch's maximum: NaN stays NaN.
       const auto before = hn::LoadU(d, largest + i);
       below = hn::IfThenElse(hn::Ge(before, square), before, square);
       below = hn::IfThenElse(hn::IsNaN(before), before, below);

@@ -64,7 +64,7 @@ struct Scale {
   HWY_INLINE void operator()(D d, std::size_t i) const {
     auto v = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, factor));
     if (limit > 0) {
-      // By comparison, which is false for what is not a number.
+      // Clamps by comparison, which is false for NaN, so NaN stays NaN.
       const auto high = hn::Set(d, limit), low = hn::Set(d, -limit);
       v = hn::IfThenElse(hn::Gt(v, high), high, v);
       v = hn::IfThenElse(hn::Lt(v, low), low, v);

@@ -1,16 +1,16 @@
 #pragma once
-// What is done to blocks beside the rule, with the same bits on every instruction set.
+// What is computed on blocks beside the rule, with the same bits on every instruction set.
 
 #include <cstddef>
 
 namespace cohaul::update {
 
-/// Σ x[i]² in double: element i goes to lane i mod 16, and lanes are summed as a tree. n <= kBlockElements, so that a block has one result.
-/// Not finite where an element is not, or a square overflows.
+/// Returns Σ x[i]² in double: element i goes to lane i mod 16, and lanes are summed as a tree. n <= kBlockElements,
+/// so that a block has one result. Not finite where an element is not, or a square overflows.
 double squares(const float* x, std::size_t n);
 double squares(const double* x, std::size_t n);
 
-/// out[i] = clamp(x[i] · factor, ±limit); limit 0: not clamped. What is not a number stays so. `out` may be x.
+/// out[i] = clamp(x[i] · factor, ±limit); limit 0: not clamped. NaN stays NaN. `out` may be x.
 void scale(const float* x, float* out, std::size_t n, double factor, double limit);
 void scale(const double* x, double* out, std::size_t n, double factor, double limit);
 

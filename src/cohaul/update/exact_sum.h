@@ -12,10 +12,10 @@ namespace cohaul::update {
 /// A fixed-point number wide enough for every double. Does not allocate. (Kulisch, "Computer arithmetic and validity", 2013.)
 class ExactSum {
  public:
-  /// value: finite and not below 0. At most 2^31 additions (merges count as one).
+  /// Adds a value, finite and not below 0. At most 2^31 additions (merges count as one).
   void add(double value);
   void merge(const ExactSum& other);
-  /// The sum as a double, rounded by one rule from the exact value; infinity where it is larger than any.
+  /// Returns the sum as a double, rounded by one rule from the exact value; infinity where it is larger than any.
   double value() const;
 
   void encode(Writer& out) const;
@@ -26,7 +26,7 @@ class ExactSum {
   // Limb k counts units of 2^(32k - 1088); the smallest double is 2^-1074.
   static constexpr int kLimbs = 68, kBias = 1088;
   using Limbs = std::array<std::uint64_t, kLimbs>;
-  /// With every limb below 2^32.
+  /// Returns the limbs with each below 2^32.
   Limbs normal() const;
 
   Limbs limbs_{};

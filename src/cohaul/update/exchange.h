@@ -1,10 +1,11 @@
 #pragma once
-// The seam of all strategies that keep parameters consistent: this worker's gradients go in, new parameters come out.
-// Who sums, who applies the rule and where the optimizer's state lives is the backend's: this process (local), the
-// ranks of a group (collective), the servers (ps).
+// The interface of all strategies that keep parameters consistent: this worker's gradients go in, new parameters come
+// out. The backend decides what sums, what applies the rule and where the optimizer's state lives: this process
+// (local), the ranks of a group (collective), the servers (ps).
 //
-// A step has two phases. While backward runs, gradients are contributed, and no parameter changes. After it the step is finished: facts of
-// all gradients are gathered where the policy needs them, one plan is decided, and the owners update.
+// A step has two phases. While backward runs, gradients are contributed, and no parameter changes. After it the step
+// is finished: facts of all gradients are gathered where the policy needs them, one plan is decided, and the owners
+// update.
 
 #include <cstdint>
 #include <optional>
@@ -24,14 +25,15 @@
 
 namespace cohaul::update {
 
-/// What a worker computes next. It contributes one gradient for each of subtrees_of(slices), its parts.
+/// The part of a step that a worker computes next. It contributes one gradient for each of subtrees_of(slices), its
+/// parts.
 struct Work {
   Step step;  // from 0
   SliceRange slices;
 };
 
-/// Steps [first, end), counted since the start, and which of its updates are worth telling: every report_every-th, and the last.
-/// In asynchronous modes the coordinator counts: `first` and `end` are then what it said.
+/// Steps [first, end), counted since the start, and which of their updates are reported: every report_every-th, and
+/// the last. In asynchronous modes the coordinator counts: `first` and `end` are then what it said.
 struct Loop {
   std::int64_t first = 0, end = 0;
   std::int64_t report_every = 0;  // 0: none
@@ -47,12 +49,12 @@ struct Gradient {
   AbsentMask absent{};  // the parameters that got no gradient in this part; their bytes are not read
   double samples =
       0;  // over which it is still to be averaged: the gradient is of Σ samples_v · loss_v; 0: it is averaged already
-  /// What finish() will be told. Given with the last gradients of a step where this worker's backward uses no parameter after them; else empty. The
-  /// other workers need not wait for finish() then.
+  /// What finish() will get. Given with the last gradients of a step where this worker's backward uses no parameter
+  /// after them, so that the other workers need not wait for finish(); else empty.
   std::span<const PartEnd> ends{};
 };
 
-/// What came of a step.
+/// The outcome of a step.
 struct StepOutcome {
   double loss = 0;                       // over the whole batch of the step
   double staleness = 0;                  // of this push: the maximum over partitions (asynchronous modes)
@@ -68,49 +70,56 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  /// The flat area (Layout::bytes()) that the model's parameters are views of. May be shared by the processes of a host. Only finish(),
-  /// start(), write() and swap_averages() change it, a push with Gradient::ends, and in asynchronous modes the engine's next().
+  /// Returns the flat area (Layout::bytes()) that the model's parameters are views of. The processes of a host may
+  /// share it. Only these change it: finish(), start(), write(), swap_averages(), a push with Gradient::ends, and in
+  /// asynchronous modes the engine's next().
   virtual Bytes parameters() = 0;
 
-  /// Makes worker 0's current content of parameters() everybody's. Blocks until all have it, or `deadline` (peer_lost).
+  /// Gives worker 0's current content of parameters() to all workers. Blocks until all have it, or `deadline`
+  /// (peer_lost).
   virtual Status start(Time deadline) = 0;
 
-  /// All workers have met, and worker 0 has changed parameters(): makes its content everybody's, once more. Not within a step.
-  /// Blocks as start() does. Optimizer state stays.
+  /// Gives worker 0's content of parameters() to all workers once more, after worker 0 has changed it. All workers
+  /// call it, not within a step. Blocks as start() does. Optimizer state stays.
   virtual Status write(Time deadline) = 0;
 
-  /// All workers have met: the owners' moving averages (OptimizerSettings::ema) take the place of the parameters, which the owners keep meanwhile;
-  /// the next call undoes it. Not within a step. Where parameters are shared, the others' are there when they have returned too; servers' are
-  /// there when worker 0 has returned, and each worker gets them by a pull. Blocks until this worker's part is done, or `deadline` (peer_lost).
+  /// Puts the owners' moving averages (OptimizerSettings::ema) in the place of the parameters, which the owners keep
+  /// meanwhile; the next call undoes it. All workers call it, not within a step. Where parameters are shared, the
+  /// others' are there when they have returned too; servers' are there when worker 0 has returned, and each worker
+  /// gets them by a pull. Blocks until this worker's part is done, or `deadline` (peer_lost).
   virtual Status swap_averages(Time deadline) = 0;
 
-  /// Rates of the optimizer's groups that hold from the next step on (Rates::set); all workers set the same before the same step. Not within a
-  /// step. Never blocks.
+  /// Sets the rates of the optimizer's groups from the next step on (Rates::set); all workers set the same before the
+  /// same step. Not within a step. Never blocks.
   virtual Status set_rates(std::span<const double> rates) = 0;
 
   /// Begins a step. Its number is the update's, from which owners compute the rate. facts: what all workers must agree on from this step on, or
   /// empty; compared with the other workers' by finish() (invalid). Never blocks.
   virtual Status begin(const Work& work, std::string_view facts) = 0;
 
-  /// `gradient.bytes` stays readable and unchanged until finish() returns, `gradient.absent` is copied. Each (part, run) exactly once a
-  /// step, in any order. May send, and never waits. No parameter changes before all have come, and that with Gradient::ends or finish().
+  /// Contributes a gradient. `gradient.bytes` must stay readable and unchanged until finish() returns;
+  /// `gradient.absent` is copied. Push each (part, run) exactly once a step, in any order. It may send, and never
+  /// waits. No parameter changes before all have come, together with Gradient::ends or finish().
   virtual Status push(const Gradient& gradient) = 0;
 
-  /// Ends the step, after this worker's last use of the parameters in backward: returns when all new parameters are in parameters() and the
-  /// gradients may be overwritten. Blocks until then, or until the exchange's own step deadline (peer_lost, naming who is missing).
-  /// ends: one for each part. invalid: a gradient is not finite and the policy is stop; workers do not agree.
+  /// Ends the step, after this worker's last use of the parameters in backward. Returns when all new parameters are
+  /// in parameters() and the gradients may be overwritten. Blocks until then, or until the exchange's own step
+  /// deadline (peer_lost, naming who is missing). ends: one for each part. invalid: a gradient is not finite and the
+  /// policy is stop; workers do not agree.
   virtual Result<StepOutcome> finish(std::span<const PartEnd> ends) = 0;
 
-  /// Gives up a step that was begun and will not be finished. ok: it may be begun again, with other gradients, or another step may.
-  /// invalid: a part of its gradients has gone to others, so nothing more can be done with this exchange.
+  /// Gives up a step that was begun and will not be finished. ok: it, or another step, may be begun with other
+  /// gradients. invalid: a part of its gradients has gone to others, so the exchange cannot be used any more.
   virtual Status abandon() = 0;
 
-  /// What this process owns: to be read between steps, or written before the first. Empty where other processes own all.
+  /// Returns what this process owns, to be read between steps, or written before the first. Empty where other
+  /// processes own all.
   virtual std::vector<StatePiece> owned() = 0;
-  /// Before the first step: so many updates were done, and owned() and parameters() are as they were then.
+  /// Tells, before the first step, that so many updates were done, and that owned() and parameters() are as they were
+  /// then.
   virtual void set_first(std::int64_t updates) = 0;
 
-  /// Bytes of memory it holds beside the parameters (state, buffers): for the report.
+  /// Returns the bytes of memory that it holds beside the parameters (state, buffers), for the report.
   virtual std::size_t memory_bytes() const = 0;
 };
 

@@ -13,7 +13,7 @@ Status not_negative(const char* setting, double value) {
                  "; it must be a number above 0, or 0 for none");
 }
 
-// As torch::nn::utils::clip_grad_norm_ has it.
+// The same as in torch::nn::utils::clip_grad_norm_.
 constexpr double kNormEpsilon = 1e-6;
 
 }  // namespace
@@ -52,7 +52,7 @@ void GradientFacts::merge(const GradientFacts& other) {
   overflow = overflow || other.overflow;
   non_finite += other.non_finite;
   if (other.parameter < 0 || (parameter >= 0 && parameter < other.parameter)) return;
-  // Two parts of one parameter: the lowest worker that is known.
+  // Of two parts of one parameter, the lowest worker that is known counts.
   const bool same = parameter == other.parameter;
   if (!same || worker < 0 || (other.worker >= 0 && other.worker < worker)) worker = other.worker;
   parameter = other.parameter;

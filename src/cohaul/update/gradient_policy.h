@@ -1,6 +1,6 @@
 #pragma once
-// What is done with a step's gradients before the update: clipping, and what becomes of a step whose gradients are not finite. A decision
-// needs facts of all gradients; it is a pure function of them, so that every process decides alike.
+// What is done with a step's gradients before the update: clipping, and how to treat gradients that are not finite.
+// The decision is a pure function of facts of all gradients, so that every process decides alike.
 
 #include <cstdint>
 #include <optional>
@@ -18,7 +18,7 @@ namespace cohaul::update {
 enum class NonFinite : std::uint8_t { apply, stop, skip };
 std::string_view name(NonFinite what);
 
-/// The same for the whole job.
+/// The policy of the whole job.
 struct GradientPolicy {
   double clip_norm =
       0;  // largest norm over all gradients together, as torch::nn::utils::clip_grad_norm_; 0: not clipped
@@ -27,9 +27,10 @@ struct GradientPolicy {
   std::int64_t watch_every = 0;  // updates between two of which the norm of each parameter's gradient is told; 0: none
   bool operator==(const GradientPolicy&) const = default;
 
-  /// Whether a step must know all gradients before the first parameter is updated.
+  /// Returns whether a step must know all gradients before the first parameter is updated.
   bool needs_facts() const { return clip_norm > 0 || non_finite != NonFinite::apply; }
-  /// Whether this update's norms are told: of the first, and of every watch_every-th. update: from 0, over the whole run.
+  /// Returns whether this update's norms are told: those of the first, and of every watch_every-th. update: from 0,
+  /// over the whole run.
   bool watches(std::int64_t update) const {
     return watch_every > 0 && (update == 0 || (update + 1) % watch_every == 0);
   }
@@ -38,7 +39,8 @@ struct GradientPolicy {
   Status check() const;                              // invalid, naming the setting
 };
 
-/// What is known of a part of the gradients, summed over the batch. Facts of disjoint parts merge, in any order, to those of the whole.
+/// Facts of a part of the gradients, summed over the batch. Facts of disjoint parts merge, in any order, into those
+/// of the whole.
 struct GradientFacts {
   ExactSum squares;
   bool overflow = false;        // a finite element's square is larger than any double
@@ -51,7 +53,7 @@ struct GradientFacts {
   static Result<GradientFacts> decode(Reader& in);  // corrupt
 };
 
-/// What becomes of a step.
+/// The decision about a step.
 struct StepPlan {
   enum class Action : std::uint8_t { apply, skip, stop } action = Action::apply;
   double factor = 1;           // of every gradient
@@ -62,10 +64,11 @@ struct StepPlan {
   bool operator==(const StepPlan&) const = default;
 };
 
-/// samples: over which the summed gradients are still to be averaged; 0: they are averaged already.
+/// Decides about a step. samples: over which the summed gradients are still to be averaged; 0: they are averaged
+/// already.
 StepPlan decide(const GradientPolicy& policy, const GradientFacts& facts, double samples = 0);
 
-/// "the gradient of fc.weight is not finite at worker 1 in step 12": why a step was stopped.
+/// Returns the error that stops a step: "the gradient of fc.weight is not finite at worker 1 in step 12".
 Status non_finite_error(const GradientFacts& facts, const Layout& layout, std::int64_t step);
 
 }  // namespace cohaul::update

@@ -1,6 +1,7 @@
 #pragma once
-// The norms of a step's gradients, parameter by parameter, for whoever watches a training. Each owner tells the squares of its segments.
-// Segments are a function of the model alone and are added in the layout's order, so the norms have the same bits whoever owns what.
+// The norms of a step's gradients, parameter by parameter, to watch a training. Each owner tells the squares of its
+// segments. Segments depend on the model alone and are added in the layout's order, so the norms have the same bits
+// however parameters are shared out among owners.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,29 +15,32 @@
 
 namespace cohaul::update {
 
-/// Of a parameter, or a segment of it, that got no gradient in any slice.
+/// The value of a parameter, or a segment of it, that got no gradient in any slice.
 constexpr double kNoGradient = -1;
 
 /// Σ x² of a step's gradient by segment of the layout, over all owners.
 class GradientSquares {
  public:
-  /// Keeps a reference to `layout`. Allocates here and in norms() and of_owner() only; nothing where it is not wanted.
+  /// Keeps a reference to `layout`. Allocates here and in norms() and of_owner() only; nothing where `wanted` is
+  /// false.
   GradientSquares(const Layout& layout, bool wanted)
       : layout_(layout), squares_(wanted ? layout.segments().size() : 0, kNoGradient) {}
 
-  /// Place for those of a partition's segments (measure()).
+  /// Returns the place for the squares of a partition's segments (measure()).
   std::span<double> of(PartitionId partition) {
     const Partition& p = layout_.partitions()[static_cast<std::size_t>(partition.value)];
     return std::span(squares_).subspan(p.segment_first, p.segment_last - p.segment_first);
   }
-  /// Those of the partitions for which owns(id) is true, in the layout's order: what their owner tells the others.
+  /// Returns the squares of the partitions for which owns(id) is true, in the layout's order. Their owner sends them
+  /// to the others.
   template <class Owns>
   std::vector<double> of_owner(const Owns& owns) {
     std::vector<double> out;
     each(owns, [&](double& square) { out.push_back(square); });
     return out;
   }
-  /// What another owner has told of its partitions. Returns false, and takes nothing, where it is not as long as it must be.
+  /// Takes what another owner has sent of its partitions. Returns false, and takes nothing, where the length is
+  /// wrong.
   template <class Owns>
   bool take(ConstBytes told, const Owns& owns) {
     std::size_t wanted = 0;
@@ -49,8 +53,8 @@ class GradientSquares {
     return true;
   }
 
-  /// By parameter of the layout: the norm of its mean gradient; kNoGradient where it has none, and of buffers. samples: over which the sum is still to be
-  /// averaged; 0: it is averaged already.
+  /// Returns, by parameter of the layout, the norm of its mean gradient; kNoGradient where it has none, and for
+  /// buffers. samples: over which the sum is still to be averaged; 0: it is averaged already.
   std::vector<double> norms(double samples) const;
 
  private:

@@ -75,7 +75,7 @@ class LarsRule final : public LayerwiseRule {
  public:
   explicit LarsRule(const RuleSettings& settings) : s_(settings) {}
   int states() const override { return s_.momentum != 0 ? 1 : 0; }
-  /// The direction is the gradient: it is its norm that the ratio is of.
+  /// The direction is the gradient itself, since the ratio takes the gradient's norm.
   void direct(const float* g, const float*, float* direction, float* const*, std::size_t n,
               std::int64_t) const override {
     std::copy_n(g, n, direction);

@@ -1,4 +1,4 @@
-// LARS and LAMB, in owners: against the papers, and the same bits whoever owns what.
+// LARS and LAMB, in owners: compared with the papers; and the same bits however parameters are shared out.
 
 #include <gtest/gtest.h>
 
@@ -84,7 +84,7 @@ struct Paper {
   }
 };
 
-/// The model's flat area after some steps. owners: among whom partitions are shared out. parts: contributions to each step.
+/// The model's flat area after some steps. owners: among which partitions are shared out. parts: contributions to each step.
 template <class T>
 std::vector<T> trained(const RuleSettings& rule, int owners, std::int32_t parts, int steps, bool zero,
                        const StepPlan& plan = {}, double factor = 1) {

@@ -12,7 +12,7 @@
 namespace cohaul::update {
 namespace {
 
-// More than any model; a layout that a peer made up stops here, before it costs memory.
+// Larger than any model. A layout that a peer made up is refused here, before it costs memory.
 constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 42;
 
 constexpr std::uint64_t align(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -119,7 +119,7 @@ void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
     for (std::uint64_t done = 0; done < elements_[p];) {
       const std::uint64_t offset = offsets_[p] + done * size;
       const std::uint64_t left = elements_[p] - done;
-      // Whole blocks that fit, of those that are left; the parameter's last may be short.
+      // Returns how many whole blocks of those left fit; the parameter's last may be short.
       auto fitting = [&](std::uint64_t start) {
         if (whole && start == offset) return blocks_of(left);
         std::uint64_t bytes = kPartitionBytesMax - std::min<std::uint64_t>(kPartitionBytesMax, offset - start);
@@ -194,7 +194,7 @@ Result<Layout> Layout::decode(Reader& in) {
 
 namespace {
 
-/// The level to which `bytes` poured onto `loads` (ascending) would fill them.
+/// Returns the level that `loads` (ascending) reach when `bytes` are poured onto them.
 std::uint64_t fill_level(std::span<const std::int32_t> order, std::span<const std::uint64_t> loads,
                          std::uint64_t bytes) {
   std::uint64_t sum = bytes;
@@ -219,8 +219,8 @@ std::vector<std::int32_t> assign_owners(const Layout& layout, int owners) {
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, [&](auto a, auto b) { return loads[a] < loads[b]; });
     const std::uint64_t level = fill_level(order, loads, runs[r].bytes);
-    // The owners' shares up to `level`, laid end to end along the run; a partition is whose share its middle lies in.
-    // The first is always the least loaded's.
+    // The owners' shares up to `level` lie end to end along the run. A partition belongs to the owner in whose share
+    // its middle lies. The first share is always the least loaded owner's.
     const std::vector<std::uint64_t> before = loads;
     const auto share = [&](std::size_t k) { return level - std::min(level, before[order[k]]); };
     std::size_t k = 0;

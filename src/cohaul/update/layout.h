@@ -33,8 +33,8 @@ constexpr std::size_t kLargeBytes = 64 << 10;                     // of one para
 constexpr std::size_t kRunBytesMax = 1 << 20;                     // of a run of small parameters
 constexpr std::size_t kRunParametersMax = 16 << 10;
 
-/// What an owner makes of what workers send for an entry. update: gradients, which it sums and hands to the rule. mean: values of a buffer after
-/// each slice, whose mean it keeps. first: the same, of which it keeps slice 0's.
+/// What an owner does with what workers send for an entry. update: gradients, which it sums and gives to the rule.
+/// mean: values of a buffer after each slice, whose mean it keeps. first: the same, of which it keeps slice 0's.
 enum class Reduce : std::uint8_t { update, mean, first };
 
 struct ParameterSpec {
@@ -44,7 +44,7 @@ struct ParameterSpec {
   bool trainable = true;   // frozen ones have a place, and no partition
   std::int32_t group = 0;  // of the optimizer's, whose rule updates it
   Reduce reduce = Reduce::update;
-  bool whole = false;  // it is not cut: its rule needs all of it at one owner
+  bool whole = false;  // it is not cut, since its rule needs all of it at one owner
   bool operator==(const ParameterSpec&) const = default;
 };
 
@@ -80,22 +80,22 @@ class Layout {
   std::span<const Segment> segments() const { return segments_; }
   std::span<const Partition> partitions() const { return partitions_; }
   std::span<const Run> runs() const { return runs_; }
-  /// Byte offset and length of a parameter in the flat area.
+  /// A parameter's offset in the flat area and its length, both in bytes; its number of elements.
   std::uint64_t offset(std::int32_t parameter) const { return offsets_[parameter]; }
   std::uint64_t bytes(std::int32_t parameter) const;
   std::uint64_t elements(std::int32_t parameter) const;
-  /// Run of a trainable parameter; -1 of a frozen one.
+  /// Returns the run of a trainable parameter; -1 for a frozen one.
   std::int32_t run_of(std::int32_t parameter) const { return run_of_[parameter]; }
-  /// Whether it has gradients, and a rule updates it.
+  /// Returns whether it has gradients, and a rule updates it.
   bool is_trained(std::int32_t parameter) const {
     return run_of_[parameter] >= 0 && parameters_[parameter].reduce == Reduce::update;
   }
-  /// Whether the partition is of buffers, which are no part of gradients, norm or rule.
+  /// Returns whether the partition is of buffers, which are no part of gradients, norm or rule.
   bool is_of_buffers(PartitionId partition) const {
     return runs_[partitions_[partition.value].run].reduce != Reduce::update;
   }
   bool has_buffers() const { return has_buffers_; }
-  /// Whether all parameters that the partition has elements of are absent in its run's mask.
+  /// Returns whether all parameters that the partition has elements of are absent in its run's mask.
   bool is_all_absent(const Partition& partition, AbsentMask absent) const {
     const std::int32_t first = runs_[partition.run].parameter_first;
     for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
@@ -104,9 +104,9 @@ class Layout {
   }
   /// Size of the flat area, a multiple of 64.
   std::uint64_t bytes() const { return bytes_; }
-  /// One more than the largest group of a parameter; at least 1.
+  /// Returns one more than the largest group of a parameter; at least 1.
   std::int32_t groups() const { return groups_; }
-  /// Of names, shapes, types, groups and flags: two processes with equal hashes cut alike.
+  /// Returns a hash of names, shapes, types, groups and flags: two processes with equal hashes cut alike.
   std::uint64_t hash() const { return hash_; }
 
   void encode(Writer& out) const;
@@ -129,7 +129,8 @@ class Layout {
   bool has_buffers_ = false;
 };
 
-/// Owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of them.
+/// Returns the owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of
+/// them.
 std::vector<std::int32_t> assign_owners(const Layout& layout, int owners);
 
 }  // namespace cohaul::update

@@ -36,7 +36,7 @@ struct Lion {
     const auto gradient = hn::LoadU(d, g + i), mean = hn::LoadU(d, m + i);
     const auto direction = hn::Add(hn::Mul(hn::Set(d, s.beta1), mean), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
     const auto zero = hn::Zero(d), lr = hn::Set(d, s.lr);
-    // What is not a number stays so: it is neither above nor below 0, and times lr it is no step of 0.
+    // NaN stays NaN: it is neither above nor below 0, and lr times NaN is no step of 0.
     auto step = hn::Mul(direction, lr);
     step = hn::IfThenElse(hn::Gt(direction, zero), lr, step);
     step = hn::IfThenElse(hn::Lt(direction, zero), hn::Neg(lr), step);

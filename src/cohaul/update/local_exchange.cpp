@@ -102,7 +102,8 @@ class LocalExchange final : public Exchange {
     return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
   }
 
-  /// With contributions_ set for each. The run that was pushed last comes first: it is still in the cache.
+  /// Calls f for each partition, with contributions_ set for it. The run that was pushed last comes first, since it
+  /// is still in the cache.
   template <class F>
   void each_partition(F f) {
     for (auto r = order_.rbegin(); r != order_.rend(); ++r) {

@@ -6,7 +6,7 @@
 
 namespace cohaul::update {
 
-/// The mean of `left`, itself the mean of so many slices, and its right neighbour.
+/// Returns the mean of `left`, itself the mean of so many slices, and its right neighbour.
 template <class T>
 T mean_of(T left, std::int32_t left_slices, T right, std::int32_t right_slices) {
   if (left == right) return left;
@@ -14,7 +14,7 @@ T mean_of(T left, std::int32_t left_slices, T right, std::int32_t right_slices) 
   return static_cast<T>(static_cast<double>(left) + (static_cast<double>(right) - static_cast<double>(left)) * share);
 }
 
-/// The same of n elements; `out` may be one of the sides.
+/// Computes the means of n elements; `out` may be one of the sides.
 template <class T>
 void mean_of(const T* left, std::int32_t left_slices, const T* right, std::int32_t right_slices, T* out,
              std::size_t n) {

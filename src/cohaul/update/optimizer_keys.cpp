@@ -35,7 +35,11 @@ std::vector<KeySpec> general_keys() {
        .help = "momentum of the gradients (0; lars 0.9)",
        .min = 0,
        .only = {"optimizer.name", {"sgd", "rmsprop", "lars"}}},
-      {.key = "optimizer.dampening", .type = Type::real, .help = "of the momentum", .fallback = 0.0, .only = kOfSgd},
+      {.key = "optimizer.dampening",
+       .type = Type::real,
+       .help = "dampening of the momentum",
+       .fallback = 0.0,
+       .only = kOfSgd},
       {.key = "optimizer.nesterov",
        .type = Type::boolean,
        .help = "Nesterov's momentum",
@@ -99,13 +103,13 @@ std::vector<KeySpec> adaptive_keys() {
        .only = kOfAdam},
       {.key = "optimizer.lr_decay",
        .type = Type::real,
-       .help = "the rate is divided by 1 + (t - 1) of these",
+       .help = "in update t the rate is divided by 1 + (t - 1) * lr_decay",
        .fallback = 0.0,
        .min = 0,
        .only = kOfAdagrad},
       {.key = "optimizer.initial_accumulator",
        .type = Type::real,
-       .help = "from which the squares are summed",
+       .help = "value from which the sum of squares starts",
        .fallback = 0.0,
        .min = 0,
        .aliases = {"initial_accumulator_value"},
@@ -139,12 +143,12 @@ std::vector<KeySpec> adaptive_keys() {
   };
 }
 
-/// What a [[optimizer.group]] may set otherwise than the rest.
+/// The keys that an [[optimizer.group]] may set otherwise than the rest.
 std::vector<KeySpec> group_keys() {
   std::vector<KeySpec> keys{
       {.key = "optimizer.group.N.match",
        .type = Type::strings,
-       .help = "patterns of the parameters' names that group N, a [[optimizer.group]], is about: [\"*.bias\", "
+       .help = "patterns of the parameters' names of group N, an [[optimizer.group]]: [\"*.bias\", "
                "\"head.*\"]; the first group that matches a parameter has it; with --set *.bias,head.*",
        .aliases = {"params", "names", "parameters"}}};
   for (KeySpec& spec : config::joined({general_keys(), adaptive_keys()})) {
@@ -159,7 +163,7 @@ std::vector<KeySpec> group_keys() {
   return keys;
 }
 
-/// Groups count from 0, and each says whose parameters it is about.
+/// Checks that groups count from 0, and that each says which parameters it has.
 Status check_groups(const Config& job) {
   const std::string prefix = "optimizer.group.";
   for (const auto& [key, entry] : job.entries()) {

@@ -16,10 +16,10 @@ std::vector<config::KeySpec> optimizer_keys();
 /// Fills in the defaults that are each rule's own: torch.optim's, and those of Lion, LARS and LAMB as their authors give them.
 void fill_optimizer(config::Config& job, const config::Schema& schema);
 
-/// What only several of the keys together can say: a group without patterns, two ways of clipping, … Errors: invalid.
+/// Checks what needs several of the keys: a group without patterns, two ways of clipping, … Errors: invalid.
 Status check_optimizer(const config::Config& job);
 
-/// Read the rule of the parameters that no group matches, and the policy of gradients, from a resolved job.
+/// Read, from a resolved job, the rule of the parameters that no group matches, and the policy of gradients.
 RuleSettings rule_of(const config::Config& job);
 GradientPolicy policy_of(const config::Config& job);
 

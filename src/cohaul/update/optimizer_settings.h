@@ -1,5 +1,6 @@
 #pragma once
-// What updates a model: a rule for each group of its parameters, one schedule for the rates of all groups, and what is averaged.
+// The settings that update a model: a rule for each group of its parameters, one schedule for the rates of all
+// groups, and the moving average.
 
 #include <cstdint>
 #include <span>
@@ -29,17 +30,18 @@ struct OptimizerSettings {
 
   void encode(Writer& out) const;
   static Result<OptimizerSettings> decode(Reader& in);  // corrupt
-  /// invalid, naming the setting.
+  /// Errors: invalid, naming the setting.
   Status check() const;
 };
 
-/// The rates of the groups, update by update. What the user sets by hand replaces a group's own rate; the schedule goes on multiplying it.
+/// The rates of the groups, update by update. A rate that the user sets by hand replaces a group's own; the schedule
+/// still multiplies it.
 class Rates {
  public:
   explicit Rates(const OptimizerSettings& settings);
-  /// Of a group in update `update`, from 0.
+  /// Returns the rate of a group in update `update`, from 0.
   double at(std::size_t group, std::int64_t update) const;
-  /// By group. As many as there are groups, each a learning rate.
+  /// Sets the rates by group: as many as there are groups, each a learning rate.
   void set(std::span<const double> rates);
   std::span<const double> own() const { return own_; }
 

@@ -17,7 +17,7 @@
 namespace cohaul::update {
 namespace {
 
-/// Pages of zeros that cost memory once they are touched, large pages where the system has them.
+/// Returns zeros, in pages that cost memory only once they are touched; large pages where the system has them.
 std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
   if (bytes == 0) return nullptr;
   void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -28,7 +28,7 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
 
 constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-/// A block whose squares are not finite: which of its elements, and whose.
+/// Notes, for a block whose squares are not finite, which of its elements are not, and at which worker.
 template <class T>
 void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::uint64_t element, std::size_t n,
                      const T* sum, GradientFacts& facts) {
@@ -85,7 +85,8 @@ void measure_into(const Layout& layout, PartitionId id, std::span<const Contribu
   else measure_as<double>(layout, partition, contributions, facts, squares, sums);
 }
 
-/// Σ of squares: exact between blocks, so that it has the same bits whatever lies beside the parameter. Not finite where a block's is not.
+/// A sum of squares. It is exact between blocks, so that it has the same bits whatever lies beside the parameter. Not
+/// finite where a block's is not.
 class SquareSum {
  public:
   void add(double square) {
@@ -114,7 +115,7 @@ Status check_fits(const Layout& layout, const OptimizerSettings& settings) {
   return {};
 }
 
-/// Of one partition. Each of the rule's arrays is laid out as the partition is, padding included.
+/// The state of one partition. Each of the rule's arrays is laid out as the partition is, padding included.
 struct Owner::State {
   std::array<std::byte*, kStatesMax> arrays{};
   std::byte* average = nullptr;      // of the values, laid out as the partition is; null: none is kept
@@ -134,7 +135,7 @@ void Owner::measure(PartitionId id, std::span<const Contribution> contributions,
                     std::span<double> squares) {
   COHAUL_CHECK(owns(id), "a partition is measured by its owner");
   State& state = states_[id.value];
-  // A single one is its own sum.
+  // A single contribution is its own sum.
   state.summed = state.sum != nullptr && contributions.size() > 1 && !layout_.is_of_buffers(id);
   measure_into(layout_, id, contributions, facts, squares, state.summed ? state.sum : nullptr);
 }
@@ -199,7 +200,7 @@ std::size_t Owner::average_bytes(PartitionId id) const {
   return aligned(layout_.partitions()[id.value].bytes);
 }
 
-/// From the values before the first update.
+/// Begins the average with the values before the first update.
 void Owner::begin_average(const Partition& partition, State& state, const std::byte* values) {
   if (state.average == nullptr || std::exchange(state.averaging, true)) return;
   std::memcpy(state.average, values, partition.bytes);
@@ -261,7 +262,7 @@ std::vector<StatePiece> Owner::pieces(const std::function<std::byte*(PartitionId
   return out;
 }
 
-/// Of the largest segment here that a layer-wise rule updates.
+/// Returns the bytes for the largest segment here that a layer-wise rule updates.
 std::size_t Owner::direction_bytes() const {
   std::size_t most = 0;
   for (std::size_t i = 0; i < states_.size(); ++i) {
@@ -326,7 +327,7 @@ bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribut
   return updated;
 }
 
-/// gradient(done, n): elements [done, done + n), n <= kBlockElements.
+/// gradient(done, n): returns elements [done, done + n), n <= kBlockElements.
 template <class T, class Gradient>
 void Owner::apply_layerwise(const LayerwiseRule& rule, const Gradient& gradient, const T* in, T* out, T* const* arrays,
                             std::uint64_t elements, double lr, std::int64_t count) {
@@ -350,7 +351,8 @@ bool Owner::apply_as(const Partition& partition, State& state, std::span<const C
   alignas(kAlignment) T scratch[kBlockElements];
   const bool scaled = plan.factor != 1 || policy_.clip_value > 0;
   const bool summed = std::exchange(state.summed, false);
-  // A single contribution that is not scaled is used where it is; otherwise blocks are summed, and used while they are in the cache.
+  // A single contribution that is not scaled is used in place. Otherwise blocks are summed, and used while they are
+  // in the cache.
   const bool whole = (contributions.size() == 1 || summed) && !scaled;
   bool updated = false;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {

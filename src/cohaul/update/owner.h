@@ -1,6 +1,6 @@
 #pragma once
 // Reduce and update in one pass: an Owner holds the optimizer's state of the partitions it owns; contributions go in,
-// new parameters come out. Used alike by a rank of an all-reduce, a parameter server's shard, and a single process.
+// new parameters come out. A rank of an all-reduce, a shard of a parameter server and a single process use it alike.
 
 #include <array>
 #include <cstdint>
@@ -18,8 +18,9 @@
 
 namespace cohaul::update {
 
-/// A gradient of a partition, summed over the slices of one complete subtree (slices.h), which one worker has, or several of one host together:
-/// `Partition::bytes` bytes, aligned to its element. It may be empty where all parameters of the partition are absent.
+/// A gradient of a partition, summed over the slices of one complete subtree (slices.h). One worker has made it, or
+/// several of one host together. It has `Partition::bytes` bytes, aligned to its element, or may be empty where all
+/// parameters of the partition are absent.
 struct Contribution {
   ConstBytes gradient;
   AbsentMask absent;  // of the partition's run; the bytes of absent parameters are not read
@@ -27,14 +28,14 @@ struct Contribution {
   std::int32_t worker = 0;  // -1: several
 };
 
-/// What is known of a partition's gradient, summed over `contributions` in tree order. They ascend, do not overlap, and cover all
-/// slices. squares: gets Σ x² of each of the partition's segments, or kNoGradient (gradient_squares.h); empty: not wanted. Does not allocate, does
-/// not block.
+/// Adds to `facts` those of a partition's gradient, summed over `contributions` in tree order. They ascend, do not
+/// overlap, and cover all slices. squares: gets Σ x² of each of the partition's segments, or kNoGradient
+/// (gradient_squares.h); empty: not wanted. Does not allocate, does not block.
 void measure(const Layout& layout, PartitionId partition, std::span<const Contribution> contributions,
              GradientFacts& facts, std::span<double> squares = {});
 
-/// invalid where the settings do not fit the layout: a parameter of a group that they do not have, or one that is cut although its rule needs
-/// all of it.
+/// Checks that the settings fit the layout. invalid: a parameter's group is not in them, or a parameter is cut
+/// although its rule needs all of it.
 Status check_fits(const Layout& layout, const OptimizerSettings& settings);
 
 /// Consecutive elements of one parameter, and what their owner keeps of them.
@@ -56,51 +57,54 @@ class Owner {
   Owner(const Layout& layout, const OptimizerSettings& settings, const GradientPolicy& policy,
         std::span<const PartitionId> owned);
 
-  /// Rates of the groups that hold from now on, instead of their own (Rates::set).
+  /// Sets the rates of the groups from now on, instead of their own (Rates::set).
   void set_rates(std::span<const double> rates) { rates_.set(rates); }
 
-  /// The same, and keeps the sum, so that apply() does not read the contributions again. Where the policy needs facts, apply() of the same
-  /// contributions is next.
+  /// As measure() above, and keeps the sum, so that apply() does not read the contributions again. Where the policy
+  /// needs facts, the next call must be apply() with the same contributions.
   void measure(PartitionId partition, std::span<const Contribution> contributions, GradientFacts& facts,
                std::span<double> squares = {});
-  /// Whether the policy watches update `update`, from 0 (as apply() counts).
+  /// Returns whether the policy watches update `update`, from 0 (as apply() counts).
   bool watches(std::int64_t update) const { return policy_.watches(first_ + update); }
-  /// Whether all gradients of that update must be measured before one is applied.
+  /// Returns whether all gradients of that update must be measured before one is applied.
   bool needs_facts(std::int64_t update) const { return policy_.needs_facts() || watches(update); }
 
-  /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say, and applies each group's rule
-  /// with its rate of update `update`, from 0.
-  /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is absent in all
-  /// contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their count of updates does not
-  /// move then. Of a partition of buffers the contributions are values: their mean over the slices comes out, where an absent one is the value
-  /// before, or slice 0's (Reduce), also where the plan skips. Returns whether anything was updated. Does not allocate, does not block.
+  /// Sums the contributions (as measure() takes them) in tree order, scales and clips them as plan and policy say,
+  /// and applies each group's rule with its rate of update `update`, from 0.
+  /// parameters_in / parameters_out: `Partition::bytes` bytes of this partition; may be the same. A parameter that is
+  /// absent in all contributions is left as it is (copied where out ≠ in), and so are all where the plan skips; their
+  /// count of updates then stays.
+  /// Of a partition of buffers the contributions are values: their mean over the slices comes out (or slice 0's, see
+  /// Reduce), also where the plan skips. For an absent one the value before stands in. Returns whether anything was
+  /// updated. Does not allocate, does not block.
   bool apply(PartitionId partition, std::span<const Contribution> contributions, std::int64_t update,
              const StepPlan& plan, const std::byte* parameters_in, std::byte* parameters_out);
 
-  /// Whether moving averages are kept (OptimizerSettings::ema). apply() moves them after an update, those of absent parameters too, but not
-  /// where the plan skips.
+  /// Returns whether moving averages are kept (OptimizerSettings::ema). apply() moves them after an update, those of
+  /// absent parameters too, but not where the plan skips.
   bool keeps_averages() const { return ema_ > 0; }
-  /// values: the partition's. They become the averages, and what is kept as averages becomes the values; the same call undoes it. Before the
-  /// first update, and of buffers, both are the same. averages_out: may be values.
+  /// Swaps a partition's values with its averages; the same call undoes it. Before the first update, and for buffers,
+  /// both are the same. averages_out: may be values.
   void swap_averages(PartitionId partition, const std::byte* values, std::byte* averages_out);
 
   bool owns(PartitionId partition) const;
-  /// What it keeps, by partition, then as elements lie in memory: to be read between steps, and written before the first. values_of: where the
-  /// values of a partition lie. Views, for as long as owner and values live.
+  /// Returns what it keeps, by partition, then as elements lie in memory, to be read between steps, and written
+  /// before the first. values_of: where the values of a partition lie. The pieces are views, valid while owner and
+  /// values live.
   std::vector<StatePiece> pieces(const std::function<std::byte*(PartitionId)>& values_of);
-  /// The same of values that lie in the layout's flat area.
+  /// The same, for values that lie in the layout's flat area.
   std::vector<StatePiece> pieces(Bytes flat) {
     return pieces([&](PartitionId id) { return flat.data() + layout_.partitions()[id.value].offset; });
   }
-  /// So many updates were done before its first: what apply() is told is counted on from there.
+  /// Tells that so many updates were done before its first. What apply() gets is counted on from there.
   void set_first(std::int64_t updates) { first_ = updates; }
-  /// Bytes of optimizer state held, and of what an update needs besides.
+  /// Returns the bytes of optimizer state held, and of what an update needs besides.
   std::size_t state_bytes() const;
 
  private:
   struct State;
   std::size_t group_of(const Segment& segment) const;
-  /// Arrays of state that a partition needs: the most of its groups.
+  /// Returns how many arrays of state a partition needs: the most of its groups.
   int states_of(const Partition& partition) const;
   std::size_t direction_bytes() const;
   std::size_t average_bytes(PartitionId partition) const;

@@ -1,6 +1,6 @@
 #pragma once
-// The schedule plateau: rates that fall when a loss falls no more. torch.optim.lr_scheduler.ReduceLROnPlateau 2.15, with mode "min" and a
-// relative threshold.
+// The schedule plateau: rates fall when a loss falls no more. As torch.optim.lr_scheduler.ReduceLROnPlateau 2.15,
+// with mode "min" and a relative threshold.
 
 #include <cstdint>
 #include <limits>
@@ -12,20 +12,20 @@
 
 namespace cohaul::update {
 
-/// What it knows of the losses so far. A value.
+/// Follows the losses so far. A value.
 class Plateau {
  public:
   /// schedule: of kind plateau, checked.
   explicit Plateau(const Schedule& schedule) : schedule_(schedule) {}
   /// Takes the loss of an evaluation. Returns whether the rates fall now.
   bool observe(double loss);
-  /// The rate that follows `rate`, of a group whose own is `own`: rate · factor, but not below own · min, and `rate` itself where it would fall
-  /// by no more than 1e-8, as torch's eps has it.
+  /// Returns the rate that follows `rate`, for a group whose own is `own`: rate · factor, but not below own · min,
+  /// and `rate` itself where it would fall by no more than 1e-8, as torch's eps has it.
   double reduced(double rate, double own) const;
 
-  /// What it knows, for a checkpoint.
+  /// Returns what it knows, as text for a checkpoint.
   std::string text() const;
-  /// What text() has said; "" for the start. Errors: invalid.
+  /// Reads what text() has returned; "" for the start. Errors: invalid.
   Status read(std::string_view text);
 
  private:

@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 10> kNames = {"constant",  "step",     "m
                                                      "cosine",    "restarts", "polynomial", "inverse_sqrt",
                                                      "one_cycle", "plateau"};
 
-/// Half a cosine: `from` at part = 0, `to` at part = 1.
+/// Returns half a cosine: `from` at part = 0, `to` at part = 1.
 double anneal(double from, double to, double part) {
   return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * part));
 }
@@ -25,7 +25,7 @@ double fraction(std::int64_t part, std::int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// By the place of t in the period that it falls into.
+/// Returns the factor by the place of t in the period that it falls into.
 double restarts(const Schedule& s, std::int64_t t) {
   std::int64_t period = s.every;
   if (s.stretch == 1) return anneal(1, s.min, fraction(t % period, period));

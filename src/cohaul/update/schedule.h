@@ -1,6 +1,7 @@
 #pragma once
-// Schedules of the learning rate: pure functions of the number of the update, but for plateau, which follows evaluations (plateau.h). Names, meanings and defaults are those of
-// torch.optim.lr_scheduler 2.15; what is absolute there (eta_min) is a fraction of the rate here, so that groups keep their proportions.
+// Schedules of the learning rate: pure functions of the number of the update, but for plateau, which follows
+// evaluations (plateau.h). Names, meanings and defaults are those of torch.optim.lr_scheduler 2.15. What is absolute
+// there (eta_min) is a fraction of the rate here, so that groups keep their proportions.
 
 #include <cstdint>
 #include <string_view>
@@ -44,10 +45,10 @@ struct Schedule {
   std::int64_t cooldown = 0;      // plateau: evaluations after a fall that do not count
   bool operator==(const Schedule&) const = default;
 
-  /// What the rate is multiplied with in update `update`, from 0: of plateau the warm-up alone, in which evaluations do not count. Not negative.
-  /// Never blocks.
+  /// Returns what the rate is multiplied with in update `update`, from 0. For plateau that is the warm-up alone, in
+  /// which evaluations do not count. Not negative. Never blocks.
   double at(std::int64_t update) const;
-  /// invalid, naming the setting: a cosine without steps, milestones that do not ascend, …
+  /// Checks the settings. invalid, naming the setting: a cosine without steps, milestones that do not ascend, …
   Status check() const;
 
   void encode(Writer& out) const;
@@ -55,7 +56,7 @@ struct Schedule {
 };
 
 std::string_view name(Schedule::Kind kind);
-/// The kind of that name, or invalid.
+/// Returns the kind of that name. Errors: invalid.
 Result<Schedule::Kind> schedule_kind(std::string_view name);
 
 }  // namespace cohaul::update

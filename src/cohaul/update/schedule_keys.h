@@ -13,10 +13,11 @@ namespace cohaul::update {
 
 std::vector<config::KeySpec> schedule_keys();
 
-/// Whether the schedule has what it needs. Errors: invalid.
+/// Checks that the schedule has what it needs. Errors: invalid.
 Status check_schedule(const config::Config& job);
 
-/// Reads it from a resolved job. updates: of the run; a schedule whose length is not set ends with it. Errors: invalid, naming the key.
+/// Reads the schedule from a resolved job. updates: of the run; a schedule whose length is not set ends with it.
+/// Errors: invalid, naming the key.
 Result<Schedule> schedule_of(const config::Config& job, std::int64_t updates);
 
 }  // namespace cohaul::update

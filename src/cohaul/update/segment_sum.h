@@ -36,13 +36,15 @@ class SegmentSum {
     const Contribution& c = contributions_[k];
     return is_absent(c) ? nullptr : reinterpret_cast<const T*>(c.gradient.data() + begin_ + element * sizeof(T));
   }
-  /// Elements [element, element + n), n <= kBlockElements. In `sum`, or where the only contribution has them. Not absent in all.
+  /// Returns elements [element, element + n), n <= kBlockElements: in `sum`, or in place where only one contribution
+  /// has them. Not for a segment that is absent in all.
   const T* block(std::uint64_t element, std::size_t n, T* sum) const {
     return sum_block([&](std::size_t k) { return term(k, element); },
                      [&](std::size_t k) { return contributions_[k].slices; }, 0, contributions_.size(), 0,
                      contributions_[0].slices.count, n, sum);
   }
-  /// The mean of a buffer's values in the same way. before: all its values, which stand for those that are absent.
+  /// Returns the mean of a buffer's values in the same way. before: all its values, which stand for those that are
+  /// absent.
   const T* mean_block(const T* before, std::uint64_t element, std::size_t n, T* mean) const {
     const auto values = [&](std::size_t k) {
       const T* here = term(k, element);
@@ -55,7 +57,8 @@ class SegmentSum {
         values, [&](std::size_t k) { return contributions_[k].slices; }, join, 0, contributions_.size(), 0,
         contributions_[0].slices.count, n, mean);
   }
-  /// The first worker that is known, and whose elements [element, element + n) are not all finite; -1: there is none.
+  /// Returns the first worker that is known and whose elements [element, element + n) are not all finite; -1: there
+  /// is none.
   std::int32_t worker_not_finite(std::uint64_t element, std::size_t n) const {
     for (std::size_t k = 0; k < contributions_.size(); ++k) {
       const T* here = contributions_[k].worker < 0 ? nullptr : term(k, element);

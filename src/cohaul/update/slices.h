@@ -1,5 +1,5 @@
 #pragma once
-// Slices: the parts of a step's batch. Who computes which, and which sums of them a worker sends.
+// Slices: the parts of a step's batch, which worker computes which, and which sums of them a worker sends.
 
 #include <cstdint>
 #include <span>
@@ -16,26 +16,29 @@ struct SliceRange {
   bool operator==(const SliceRange&) const = default;
 };
 
-/// Slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is empty where slices >= workers.
+/// Returns the slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is
+/// empty where slices >= workers.
 SliceRange slices_of(std::int32_t slices, std::int32_t rank, std::int32_t workers);
 
-/// Workers host by host: each host's ascending, hosts in the order of their first worker. hosts: by worker, equal on one host.
+/// Returns the workers host by host: each host's ascending, hosts in the order of their first worker. hosts: by
+/// worker, equal on one host.
 std::vector<int> workers_by_host(std::span<const int> hosts);
-/// By worker: slices_of(slices, its position in workers_by_host(), workers), so that a host's slices are neighbours.
+/// Returns, by worker, slices_of(slices, its position in workers_by_host(), workers), so that a host's slices are
+/// neighbours.
 std::vector<SliceRange> deal_slices(std::int32_t slices, std::span<const int> hosts);
 
-/// The complete subtrees of the summation tree (sum.h) over all slices that make up `range`, in their order. One where `range` is a
-/// complete subtree; at most 2·log2(count) in all.
+/// Returns the complete subtrees of the summation tree (sum.h) over all slices that make up `range`, in their order.
+/// One where `range` is a complete subtree; at most 2·log2(count) in all.
 std::vector<SliceRange> subtrees_of(const SliceRange& range);
 
-/// Where the tree parts the slices [first, last) into its two sides; last - first >= 2.
+/// Returns where the tree parts the slices [first, last) into its two sides; last - first >= 2.
 constexpr std::int32_t middle_of(std::int32_t first, std::int32_t last) {
   std::int32_t left = 1;  // slices on the left: the largest power of two that leaves some for the right
   while (left * 2 < last - first) left *= 2;
   return first + left;
 }
 
-/// The end of one part of a step: see exchange.h.
+/// What a worker says at the end of one part of a step: see exchange.h.
 struct PartEnd {
   double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
   double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
@@ -43,15 +46,16 @@ struct PartEnd {
   std::uint8_t request = 0;    // what its worker was asked for from outside (StepOutcome::request)
 };
 
-/// The loss of the whole batch: the parts' losses in tree order, over all their samples. parts: ascending, they cover all slices.
+/// Returns the loss of the whole batch: the parts' losses in tree order, over all their samples. parts: ascending,
+/// they cover all slices.
 double loss_of(std::span<const SliceRange> parts, std::span<const PartEnd> ends);
-/// The strongest of all.
+/// Returns the strongest request of all parts.
 std::uint8_t request_of(std::span<const PartEnd> ends);
-/// Over all parts; 0 where they are averaged already.
+/// Returns the samples of all parts; 0 where they are averaged already.
 double samples_of(std::span<const PartEnd> ends);
-/// Either all parts say their samples, or none does: otherwise there is no mean over the batch.
+/// Returns whether either all parts say their samples, or none does: otherwise there is no mean over the batch.
 bool weighed_alike(std::span<const PartEnd> ends);
-/// Whether all parts left the same counters.
+/// Returns whether all parts left the same counters.
 bool counted_alike(std::span<const PartEnd> ends);
 
 }  // namespace cohaul::update

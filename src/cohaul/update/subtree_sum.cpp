@@ -9,7 +9,7 @@
 namespace cohaul::update {
 namespace {
 
-/// Those that count: of Reduce::first the one that has the first slice.
+/// Returns the terms that count: for Reduce::first only the one that has the first slice.
 std::span<const Contribution> counted(Reduce reduce, std::span<const Contribution> terms) {
   return reduce == Reduce::first ? terms.first(1) : terms;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// What a host says in the place of its workers: their contributions to a partition, joined to one. The contributions make up a complete subtree of
-// slices, so the owner goes on from there with the same bits.
+// Joins the contributions of a host's workers to a partition, so that the host sends one instead. They make up a
+// complete subtree of slices, so the owner goes on from there with the same bits.
 
 #include <cstddef>
 #include <span>

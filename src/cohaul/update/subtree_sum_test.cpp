@@ -131,7 +131,7 @@ TEST(SubtreeSum, GivesTheBitsOfTheOwner) {
   }
 }
 
-/// The first parameter that is not finite, and the lowest worker that is to blame, whoever has summed.
+/// The first parameter that is not finite, and the lowest worker that is to blame, however it was summed.
 TEST(SubtreeSum, NamesWhoseGradientIsNotFinite) {
   const Layout layout = model();
   const std::vector<std::byte> values = values_of(layout, 1);
@@ -157,7 +157,7 @@ TEST(SubtreeSum, NamesWhoseGradientIsNotFinite) {
   }
 }
 
-/// Finite gradients whose sum is not are nobody's.
+/// Where all gradients are finite and only their sum is not, no worker is named.
 TEST(SubtreeSum, NamesNobodyWhereTheSumAloneIsNotFinite) {
   const Layout layout = model();
   const std::vector<std::byte> values = values_of(layout, 1);

@@ -1,6 +1,6 @@
 #pragma once
 // The one order in which contributions are summed: neighbours are paired level by level from the first, an odd one
-// moves up unchanged. ((c0+c1)+(c2+c3))+c4. Whoever sums a complete subtree beforehand changes no bit.
+// moves up unchanged. ((c0+c1)+(c2+c3))+c4. Summing a complete subtree beforehand changes no bit.
 
 #include <cstddef>
 #include <span>

@@ -36,7 +36,7 @@ const T* join_block(const Term& term, const Slices& slices_of_term, const Join& 
   return out;
 }
 
-/// The sum.
+/// Returns the sum of the terms, as join_block() does.
 template <class T, class Term, class Slices>
 const T* sum_block(const Term& term, const Slices& slices_of_term, std::size_t first, std::size_t last,
                    std::int32_t slice_first, std::int32_t slice_last, std::size_t n, T* out) {

@@ -22,7 +22,7 @@ void on_every_target(F f) {
   }
 }
 
-/// Uniform in [-1, 1).
+/// Returns n values, uniform in [-1, 1).
 template <class T>
 std::vector<T> random_values(std::size_t n, std::uint64_t seed) {
   Random random(seed);

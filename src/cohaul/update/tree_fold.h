@@ -14,7 +14,7 @@ namespace cohaul::update {
 template <class T>
 class TreeFold {
  public:
-  /// The next leaf. Nothing: this leaf adds nothing, and its neighbour moves up unchanged.
+  /// Adds the next leaf. Nothing: this leaf adds nothing, and its neighbour moves up unchanged.
   template <class Join>
   void add(std::optional<T> leaf, Join&& join) {
     std::size_t k = 0;
@@ -22,7 +22,7 @@ class TreeFold {
     subtrees_[k] = std::move(leaf);
   }
 
-  /// The sum of all leaves so far, nothing if none added anything; then empty again.
+  /// Returns the sum of all leaves so far, nothing if none added anything; it is then empty again.
   template <class Join>
   std::optional<T> take(Join&& join) {
     std::optional<T> sum;
@@ -34,7 +34,7 @@ class TreeFold {
   std::int64_t leaves() const { return leaves_; }
 
  private:
-  /// subtrees_[k], which comes before `right` and is taken out, with `right`.
+  /// Takes subtrees_[k] out and joins it with `right`, which comes after it.
   template <class Join>
   std::optional<T> pair(std::size_t k, std::optional<T> right, Join& join) {
     std::optional<T> left = std::exchange(subtrees_[k], std::nullopt);

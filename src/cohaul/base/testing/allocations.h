@@ -3,7 +3,7 @@
 
 namespace cohaul::testing_tools {
 
-/// By the calling thread so far.
+/// Returns the number of allocations by the calling thread so far.
 long allocations();
 
 }  // namespace cohaul::testing_tools

@@ -1,5 +1,5 @@
 #pragma once
-// What tasks learn of each other through the engine that started them, before they can talk: where task 0 is, and what the run is called.
+// What tasks can learn from the engine that started them, before they can talk: where task 0 is, and the run's name.
 
 #include <string>
 
@@ -9,12 +9,12 @@
 
 namespace cohaul::job {
 
-/// Asks the place's directory for what the place does not say, its run and where to meet; task 0 says `host` there. All tasks of the run call
-/// it. Blocks until all have, or the deadline. Errors: unsupported (the engine's library is not there), peer_lost (the deadline), internal
-/// (the engine refuses).
+/// Asks the place's directory for what the place lacks: its run, and where to meet. Task 0 tells the directory
+/// `host`. All tasks of the run call it. Blocks until all have, or the deadline. Errors: unsupported (the engine's
+/// library is not there), peer_lost (the deadline), internal (the engine refuses).
 Status ask_directory(Place& place, const std::string& host, Time deadline);
 
-/// PMIx, through the library libpmix.so.2 of the engine's own.
+/// Asks PMIx, through the engine's own library libpmix.so.2.
 Result<std::string> host_by_pmix(bool says, const std::string& host, Time deadline);
 
 /// PMI 1 over a descriptor: lines of text that MPICH's hydra answers.
@@ -22,9 +22,9 @@ class Pmi {
  public:
   explicit Pmi(int fd, Time deadline) : fd_(fd), deadline_(deadline) {}
   Status open();
-  /// The run's name, which no other run on these hosts has.
+  /// Returns the run's name, which no other run on these hosts has.
   Result<std::string> run();
-  /// What task 0 has said. All tasks call it.
+  /// Returns what task 0 has said. All tasks call it.
   Result<std::string> host(bool says, const std::string& host, const std::string& run);
   Status close();
 

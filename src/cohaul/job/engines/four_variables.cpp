@@ -1,4 +1,4 @@
-// torchrun, and whoever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+// torchrun, and everything else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
 #include "cohaul/job/engines/read.h"
 #include "cohaul/job/host_port.h"
@@ -30,7 +30,7 @@ Result<std::optional<Place>> four_variables(const Variables& v) {
   if (torchrun)  // a run without a name is called "none", so the address tells it from others
     place.run = "torchrun " + text_of(v, "TORCHELASTIC_RUN_ID") + " try " + text_of(v, "TORCHELASTIC_RESTART_COUNT") +
                 " at " + place.meet_at;
-  // torchrun's own store keeps the port itself, and the next one may be anybody's.
+  // torchrun's own store keeps the port itself, and the next one may belong to any program.
   if (text_of(v, "TORCHELASTIC_USE_AGENT_STORE") == "True") place.meet_at = text_of(v, "MASTER_ADDR");
   return std::optional(place);
 }

@@ -11,7 +11,8 @@ Result<std::optional<Place>> open_mpi(const Variables& v) {
   COHAUL_ASSIGN(place.tasks_on_host, number_of(v, "OMPI_COMM_WORLD_LOCAL_SIZE", 1));
   if (!is_set(v, "PMIX_NAMESPACE"))
     return invalid("Open MPI sets no PMIX_NAMESPACE, which tells its runs apart: version 4 or later is needed");
-  // mpirun draws the key of its transports for each run; its namespace is a number that comes again.
+  // mpirun draws the key of its transports anew for each run. Its namespace alone would not do: it is a number that
+  // comes again.
   place.run = "Open MPI " + text_of(v, "PMIX_NAMESPACE") + " " + text_of(v, "OMPI_MCA_orte_precondition_transports");
   if (place.on_one_host()) place.meet_at = kThisHost;
   else place.directory = Directory::pmix;

@@ -78,7 +78,8 @@ Result<std::string> exchange(bool says, std::string host) {
 }  // namespace
 
 Result<std::string> host_by_pmix(bool says, const std::string& host, Time deadline) {
-  // PMIx has no deadline that all engines keep. So a thread waits, which is left behind where the deadline is missed: the process ends then.
+  // PMIx has no deadline that all engines keep, so a thread of its own waits. Where the deadline is missed it is left
+  // behind, since the process ends then.
   auto answer = std::make_shared<std::promise<Result<std::string>>>();
   std::future<Result<std::string>> heard = answer->get_future();
   std::thread([answer, says, host] { answer->set_value(exchange(says, host)); }).detach();

@@ -8,12 +8,14 @@
 
 namespace cohaul::job {
 
-/// Empty: not set.
+/// Returns a variable's value; empty where it is not set.
 std::string text_of(const Variables& variables, std::string_view name);
 bool is_set(const Variables& variables, std::string_view name);
-/// A number of at least `least`. invalid, naming the variable: it is not set, or is something else.
+/// Returns a variable as a number of at least `least`. invalid, naming the variable: it is not set, or is something
+/// else.
 Result<int> number_of(const Variables& variables, std::string_view name, int least);
-/// Both, the first less than the second. invalid, naming the variable.
+/// Reads the number of the task and the count of tasks; the first must be less than the second. invalid, naming the
+/// variable.
 Status read_task(const Variables& variables, std::string_view task, std::string_view tasks, Place& out);
 
 }  // namespace cohaul::job

@@ -8,12 +8,13 @@
 namespace cohaul::job {
 namespace {
 
-/// Older versions have other names for some.
+/// Returns the variable's name; older versions of Slurm have another for some.
 std::string_view either(const Variables& v, std::string_view name, std::string_view older) {
   return is_set(v, name) ? name : older;
 }
 
-/// A batch script runs once, whatever the job has been given; so does a shell that salloc starts.
+/// Returns the place of a batch script, or of a shell that salloc starts: it runs once, however many tasks the job
+/// has.
 Result<std::optional<Place>> no_task(const Variables& v) {
   if (!is_set(v, "SLURM_JOB_ID") || !is_set(v, "SLURM_NTASKS")) return std::optional<Place>();
   COHAUL_ASSIGN(const int tasks, number_of(v, "SLURM_NTASKS", 1));

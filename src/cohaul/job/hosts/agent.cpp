@@ -29,7 +29,7 @@ constexpr Duration kGreetLimit = 60 * kSecond;  // until the launcher has said h
 constexpr int kLookEvery_ms = 50;               // at files that grow
 constexpr std::size_t kChunkBytes = 256 << 10, kQueuedBytesMax = 4 << 20;
 
-/// A program that only looks, and what it says.
+/// A program that only checks whether the job can run here, and what it says.
 struct Check {
   pid_t pid = -1;
   transport::Descriptor said;
@@ -56,7 +56,7 @@ class Agent {
       kill_group(check_.pid);
       while (!reap(check_.pid)) ::poll(nullptr, 0, 1);
     }
-    if (crew_) crew_->remove_logs();  // they are at home
+    if (crew_) crew_->remove_logs();  // their content has been sent to the launcher's host
     return 0;
   }
 
@@ -74,7 +74,7 @@ class Agent {
     ::poll(watched.data(), watched.size(), kLookEvery_ms);
   }
 
-  /// false: the launcher is gone.
+  /// Handles the launcher's messages. Returns false when the launcher is gone.
   bool take_messages() {
     for (;;) {
       auto message = link_.receive();
@@ -117,7 +117,7 @@ class Agent {
       return invalid("it has version " + std::string(library_version()) + " of Cohaul, the command has " +
                      m.text("version") + ": every host needs the same one");
     if (m.number("quiet ms") > 0) quiet_ = m.number("quiet ms") * kMillisecond;
-    (void)!::chdir(m.text("folder").c_str());  // where it is not there, the home will do
+    (void)!::chdir(m.text("folder").c_str());  // where it is not there, the agent stays in the home folder
     say({kReady, {{"host", host_name()}}});
     return {};
   }
@@ -177,7 +177,7 @@ class Agent {
     say(message_of(event));
   }
 
-  /// Sends what has been written, until so much waits to be sent.
+  /// Sends what the processes have written, until so many bytes wait to be sent.
   void pump(std::size_t queued_most) {
     const auto drain = [&](Tail& tail, const std::function<AgentMessage(std::string)>& wrap) {
       while (link_.queued() < queued_most) {
@@ -203,7 +203,7 @@ class Agent {
       });
   }
 
-  /// An output may be a folder, whose files come one by one.
+  /// Finds the outputs. One may be a folder, whose files come one by one.
   void find_outputs() {
     if (!crew_ || crew_->outputs().empty()) return;
     std::error_code error;

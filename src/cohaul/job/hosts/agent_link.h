@@ -19,16 +19,16 @@ namespace cohaul::job {
 struct AgentMessage {
   std::string kind;
   std::map<std::string, std::string> fields{};
-  /// Empty where there is none.
+  /// Returns a field's text; empty where there is none.
   std::string text(const std::string& name) const;
-  /// 0 where there is none, or it is no number.
+  /// Returns a field as a number; 0 where there is none, or it is no number.
   std::int64_t number(const std::string& name) const;
 };
 
 constexpr std::size_t kAgentMessageBytesMax = 64 << 20;
 
 std::string encode(const AgentMessage& message);
-/// corrupt: not what encode() gives.
+/// Errors: corrupt (not what encode() gives).
 Result<AgentMessage> decode_agent_message(std::string_view bytes);
 
 /// One thread. Nothing blocks.
@@ -37,14 +37,14 @@ class AgentLink {
   /// Takes both descriptors, and makes them non-blocking.
   AgentLink(transport::Descriptor in, transport::Descriptor out);
 
-  /// Queues, and writes what goes now.
+  /// Queues a message, and writes what goes now.
   void send(const AgentMessage& message);
-  /// The next message, if one has come whole. Errors, which stay: peer_lost (the other end is gone), corrupt.
+  /// Returns the next message, if one has come whole. Errors, which stay: peer_lost (the other end is gone), corrupt.
   Result<std::optional<AgentMessage>> receive();
   void watch(std::vector<pollfd>& descriptors) const;
   /// Writes what goes now.
   void flush();
-  /// Bytes that wait to be written.
+  /// Returns how many bytes wait to be written.
   std::size_t queued() const { return out_bytes_.size() - out_at_; }
 
  private:

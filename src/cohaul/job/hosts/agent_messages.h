@@ -8,21 +8,21 @@
 
 namespace cohaul::job {
 
-// To an agent, in this order, each answered before the next is said:
+// Messages to an agent, in this order; each is answered before the next is sent:
 inline constexpr const char* kGreet = "greet";      // version, folder, quiet_ms       → ready: host, or failed
 inline constexpr const char* kPrepare = "prepare";  // a plan                           → prepared, or failed
 inline constexpr const char* kCheck = "check";      // command.0 …                      → checked: exit, said
 inline constexpr const char* kListen = "listen";  // of the one with the rendezvous   → listening: address, or failed
 inline constexpr const char* kStart =
     "start";  // address                          → started for each, then running, or failed
-// Then, at any time: who is a member.
+// Then, at any time (`who` is a member):
 inline constexpr const char* kTerminate = "terminate";
 inline constexpr const char* kKill = "kill";
 inline constexpr const char* kKillIfStopped = "kill if stopped";
 inline constexpr const char* kAsk = "ask";        // signal
 inline constexpr const char* kExited = "exited";  // who, by_signal, code: also from an agent
 inline constexpr const char* kAlive = "alive";    // both ways: silence for long means that the other end is lost
-// From an agent:
+// Messages from an agent:
 inline constexpr const char* kReady = "ready";
 inline constexpr const char* kPrepared = "prepared";
 inline constexpr const char* kChecked = "checked";
@@ -41,13 +41,13 @@ AgentMessage message_of(const CrewPlan& plan);
 Result<CrewPlan> plan_of(const AgentMessage& message);
 
 AgentMessage message_of(const CrewEvent& event);
-/// Of kExited, kDecided, kAsked. corrupt: no such event.
+/// Reads kExited, kDecided, kAsked. corrupt: no such event.
 Result<CrewEvent> event_of(const AgentMessage& message);
 
 AgentMessage message_of(const Status& failed);
 Status status_of(const AgentMessage& message);
 
-/// "worker 3" and back; kind and rank stay as they were where the text is none.
+/// Turns a member into "worker 3", and back. Errors: corrupt (no member).
 std::string text_of(MemberKey who);
 Result<MemberKey> member_of_text(const std::string& text);
 

@@ -19,7 +19,7 @@ std::string part_of(const std::string& path) { return path + ".tmp-" + std::to_s
 
 Status write_to(const std::string& path, int fd, const std::string& bytes) {
   const int error = write_all(fd, as_bytes(std::string_view(bytes)));
-  const bool done = error == 0 || error == EPIPE;  // whoever reads it may have gone
+  const bool done = error == 0 || error == EPIPE;  // the reader may have gone
   return done ? Status() : invalid("cannot write '" + path + "': " + std::strerror(error));
 }
 
@@ -61,7 +61,7 @@ Status Home::add_to_log(MemberKey who, const std::string& bytes) {
 
 void Home::pass_on(int stream, const std::string& bytes) const {
   const int fd = stream == 1 ? first_stdout_ : first_stderr_;
-  (void)write_all(fd, as_bytes(std::string_view(bytes)));  // whoever reads it may have gone
+  (void)write_all(fd, as_bytes(std::string_view(bytes)));  // the reader may have gone
 }
 
 const HomeFile* Home::output_of(const std::string& name) const {

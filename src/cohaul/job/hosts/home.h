@@ -1,5 +1,5 @@
 #pragma once
-// Home: where the command runs, and what comes from the hosts is written: output, logs and results.
+// Home: the host where the command runs. What comes from the other hosts is written there: output, logs and results.
 
 #include <map>
 #include <string>
@@ -16,8 +16,8 @@ struct HomeFile {
   enum class How {
     append,  // to a file that is there
     anew,    // makes the file anew at the first byte
-    folder,  // the name is a folder, whose files have the output's in front of theirs
-    whole    // puts the file in its place when it has come whole
+    folder,  // the name is a folder; its files get the output's name in front of theirs
+    whole    // gives the file its name when it has come whole
   };
   std::string name;  // of the plan's output
   std::string path;
@@ -30,7 +30,7 @@ class Home {
   Home(std::vector<HomeFile> files, int first_stdout, int first_stderr);
   ~Home();
 
-  /// folder: of the logs; made if missing; empty: a temporary one. invalid, naming job.logs.
+  /// Opens the logs. folder: made if missing; empty: a temporary one. invalid, naming job.logs.
   Status open(const std::string& folder, const std::vector<MemberKey>& members);
   std::string log_of(MemberKey who) const;
   void remove_temporary() { temporary_ = {}; }
@@ -41,7 +41,7 @@ class Home {
   void pass_on(int stream, const std::string& bytes) const;
   /// name: of an output, or of a file in an output that is a folder.
   Status add_to_file(const std::string& name, const std::string& bytes);
-  /// All has come: files that are to be whole get their names.
+  /// Call it when all has come: files that are to be whole get their names.
   Status finish();
 
  private:

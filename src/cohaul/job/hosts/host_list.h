@@ -16,11 +16,12 @@ struct HostSlots {
   int workers = 1;
 };
 
-/// Hosts with their numbers of workers; those without a number share `workers` evenly, or have one each where that is not said. invalid: nothing, a host
-/// twice, a number that is none, or numbers that do not add up to `workers`.
+/// Returns the hosts with their numbers of workers. Hosts without a number share `workers` evenly, or have one each
+/// where that is not given. invalid: no host, a host twice, a number that is none, or numbers that do not add up to
+/// `workers`.
 Result<std::vector<HostSlots>> parse_hosts(std::string_view text, std::optional<int> workers);
 
-/// Who runs on each host: workers in the order of hosts, servers one by one over all hosts.
+/// Returns the members that run on each host: workers in the order of hosts, servers one by one over all hosts.
 std::vector<std::vector<MemberKey>> deal_members(const std::vector<HostSlots>& hosts, int servers);
 
 }  // namespace cohaul::job

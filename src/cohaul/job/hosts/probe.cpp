@@ -18,7 +18,7 @@ constexpr std::size_t kFrameBytes = 1 << 20, kInFlight = 8;
 constexpr int kPingsMost = 2000;
 constexpr Duration kPatience = 30 * kSecond;
 
-/// TCP segments that this host has sent again since it started.
+/// Returns how many TCP segments this host has sent again since it started.
 std::int64_t retransmitted() {
   std::ifstream in("/proc/net/snmp");
   std::string names, values;
@@ -58,7 +58,7 @@ class End {
     }
   }
 
-  /// MB/s, as the other end has received.
+  /// Sends for as long as `limit`. Returns MB/s, as the other end has received.
   Result<double> pour(Duration limit) {
     const std::vector<std::byte> payload(kFrameBytes);
     const Time start = steady_clock().now();
@@ -131,7 +131,7 @@ std::string key_of(int from, int to, const char* what) {
   return "probe/" + std::to_string(from) + "/" + std::to_string(to) + "/" + what;
 }
 
-/// What the two ends of a pair have found goes through the store.
+/// Measures one pair. What its two ends have found goes through the store.
 Status probe_pair(Job& job, Channel& channel, Poller& poller, int from, int to, Duration each) {
   const std::int64_t before = retransmitted();
   if (job.rank() == to) {

@@ -1,5 +1,5 @@
 #pragma once
-// What the network between the hosts of a job can do, measured over the connections that training would use.
+// Measures what the network between the hosts of a job can do, over the connections that training would use.
 
 #include <string>
 #include <vector>
@@ -18,8 +18,8 @@ struct PairProbe {
   std::string form;                // "TLS", "TCP", "memory"
 };
 
-/// Every pair of workers, one after the other, each for about 3 × `each`. All workers call it; worker 0 gets the results, the others none. Errors: connect_workers'
-/// and the channels'.
+/// Measures every pair of workers, one after the other, each for about 3 × `each`. All workers call it; worker 0 gets
+/// the results, the others none. Errors: connect_workers' and the channels'.
 Result<std::vector<PairProbe>> probe_pairs(Job& job, Duration each);
 
 }  // namespace cohaul::job

@@ -23,7 +23,7 @@ constexpr Duration kCheckLimit = 90 * kSecond, kStepLimit = 30 * kSecond;
 constexpr Duration kEndLimit = 2 * kSecond;  // of an agent that has nothing to do any more
 constexpr MemberKey kFirst{transport::Role::worker, 0}, kRendezvous{transport::Role::launcher, 0};
 
-/// A word for the shell at the other end.
+/// Returns a word, quoted for the shell at the other end.
 std::string quoted(const std::string& word) {
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -137,7 +137,7 @@ class RemoteCrew final : public Crew {
 
   static Status nothing_to_do(Host&, const AgentMessage&) { return {}; }
 
-  /// Starts ssh, and greets the agent that is to answer.
+  /// Starts ssh, and sends a greeting to the agent that is to answer.
   Status reach(Host& h) {
     int to[2], from[2];
     if (::pipe2(to, O_CLOEXEC) != 0) return system_error("pipe", errno);
@@ -180,7 +180,7 @@ class RemoteCrew final : public Crew {
     return {};
   }
 
-  /// What a host that is being started says next. Errors: why it cannot be started.
+  /// Returns the next message of a host that is being started. Errors: why it cannot be started.
   Result<std::optional<AgentMessage>> next_of(Host& h) {
     auto message = h.link->receive();
     if (!message.ok()) return not_reached(h, message.status());
@@ -199,14 +199,14 @@ class RemoteCrew final : public Crew {
     std::vector<pollfd> watched{{interrupt_.fd, POLLIN, 0}};
     watch(watched);
     ::poll(watched.data(), watched.size(), 100);
-    // A child that has ended can be read there, too: an ssh that found no host.
+    // This descriptor can also be read when a child has ended, such as an ssh that found no host.
     if ((watched.front().revents & POLLIN) != 0 && interrupt_.came())
       return unavailable("interrupted while the hosts were reached");
     for (auto& h : hosts_) h->link->flush();
     return {};
   }
 
-  /// ssh, or the shell there, has said why.
+  /// Returns why a host was not reached, with what ssh or the shell there has said.
   Status not_reached(Host& h, const Status& why) {
     for (const Time until = steady_clock().now() + kSecond; h.ssh > 0 && steady_clock().now() < until;) {
       if (reap(h.ssh)) h.ssh = -1;
@@ -219,7 +219,7 @@ class RemoteCrew final : public Crew {
                    (said.empty() ? "" : "\n" + said));
   }
 
-  /// Each process a certificate of its own.
+  /// Issues a certificate to each process.
   Status issue() {
     const std::string job = std::to_string(job_id(plan_.token));
     COHAUL_ASSIGN(const transport::Authority authority, transport::Authority::make(job));
@@ -231,7 +231,7 @@ class RemoteCrew final : public Crew {
     return {};
   }
 
-  /// The part of the plan that is for this host alone.
+  /// Returns the part of the plan that is for this host alone.
   CrewPlan plan_for(const Host& h) const {
     const bool is_first = &h == hosts_.front().get();
     CrewPlan out = plan_;
@@ -311,7 +311,7 @@ class RemoteCrew final : public Crew {
     return {};
   }
 
-  /// The host's processes end with their agent; whether they have cannot be seen from here.
+  /// Gives a host up. Its processes end with their agent; whether they have cannot be seen from here.
   void lose(Host& h, const Status& why) {
     h.link.reset();
     const std::string said = last_lines(h.said_by_ssh, 2);

@@ -1,5 +1,5 @@
 #pragma once
-// Tail: what is appended to a file, as it comes.
+// Tail: reads a file as it grows.
 
 #include <string>
 
@@ -11,7 +11,7 @@ class Tail {
  public:
   /// The file need not be there yet.
   explicit Tail(std::string path) : path_(std::move(path)) {}
-  /// What has been added since the last call, at most `most` bytes; empty: nothing.
+  /// Returns what has been added since the last call, at most `most` bytes; empty: nothing.
   std::string read(std::size_t most);
   const std::string& path() const { return path_; }
 

@@ -5,7 +5,7 @@
 //   kill      kill itself after joining;  stop: SIGSTOP after joining;  exit5: exit(5) after joining;  exit0: the same with 0
 //   fail      report a failure of the user's and exit 2
 //   absent    never join; sleep.   plain: never join; exit 0
-//   wait      join, then wait in a barrier nobody else comes to
+//   wait      join, then wait in a barrier that no other member comes to
 //   stuck     join, then compute for ever without looking
 // `member launch WORKERS SERVERS PEER_TIMEOUT JOIN_TIMEOUT ADDRESS must|may LOGS -- command…` runs the launcher.
 #include <signal.h>
