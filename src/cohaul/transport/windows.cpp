@@ -59,7 +59,7 @@ Result<Bytes> Windows::at(std::uint64_t offset, std::uint64_t length) {
 // Asked for nothing of a mapping, mremap maps the same file once more from there on, which needs no descriptor. It starts with the last page of
 // the nearest window before, which goes again, with all up to the one that is wanted.
 Status Windows::map_window(std::size_t window) {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (at_[window].load() != nullptr) return {};
   std::size_t before = window - 1;
   while (at_[before].load() == nullptr) --before;

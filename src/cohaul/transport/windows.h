@@ -7,10 +7,10 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::transport {
@@ -44,7 +44,7 @@ class Windows {
   Status map_window(std::size_t window);
 
   const std::uint64_t size_, first_;
-  std::mutex mutex_;  // of who maps
+  Mutex mutex_;  // of who maps
   std::atomic<std::byte*> at_[kMost]{};
   std::atomic<std::size_t> most_{1};  // no window from here on is mapped
 };
