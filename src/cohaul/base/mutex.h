@@ -34,9 +34,9 @@ class COHAUL_ATTRIBUTE(capability("mutex")) Mutex {
 };
 
 /// Holds a mutex from its construction to its destruction.
-class [[nodiscard]] COHAUL_ATTRIBUTE(scoped_lockable) MutexLock {
+class COHAUL_ATTRIBUTE(scoped_lockable) MutexLock {
  public:
-  explicit MutexLock(Mutex& mutex) COHAUL_ATTRIBUTE(acquire_capability(mutex)) : lock_(mutex.mutex_) {}
+  [[nodiscard]] explicit MutexLock(Mutex& mutex) COHAUL_ATTRIBUTE(acquire_capability(mutex)) : lock_(mutex.mutex_) {}
   ~MutexLock() COHAUL_ATTRIBUTE(release_capability()) {}
   MutexLock(const MutexLock&) = delete;
 
