@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/config/value.h"
 
@@ -25,9 +26,6 @@ struct OnlyWith {
 
 /// The largest number below 1: a maximum that is itself not allowed to be 1.
 constexpr double kBelowOne = 0.9999999999999999;
-
-/// Of keys with a number, as optimizer.group.0.lr.
-constexpr int kNumberedMax = 254;
 
 struct KeySpec {
   std::string key;  // "section.name"; N in it stands for any number from 0 to kNumberedMax

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/certificates.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/engines/directory.h"
@@ -42,7 +43,6 @@ Status read_number(const char* name, T& out, T least, T most, const std::string&
   return {};
 }
 
-constexpr int kWorldMax = 1 << 16;
 constexpr std::size_t kSaidAddresses = 4;  // of worker 0, through an engine's directory
 
 Status read_count(const char* name, int& out, int least) {

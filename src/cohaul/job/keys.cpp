@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/host_port.h"
 
 namespace cohaul::job {
@@ -24,13 +25,13 @@ std::vector<KeySpec> process_keys() {
        .help = "worker processes; --workers N is the same",
        .fallback = 1,
        .min = 1,
-       .max = 1024,
+       .max = kLaunchedMax,
        .aliases = {"num_workers", "world_size", "nproc", "processes", "n_workers"}},
       {.key = "job.threads",
        .type = Type::integer,
        .help = "threads of a worker (cores / workers, at least 1)",
        .min = 1,
-       .max = 1024,
+       .max = kThreadsMax,
        .aliases = {"num_threads", "n_threads"}},
       {.key = "job.transport",
        .type = Type::string,

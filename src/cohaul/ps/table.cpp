@@ -9,7 +9,6 @@ namespace cohaul::ps {
 namespace {
 
 // A partition of any size travels as one payload.
-static_assert(update::kWholeBytesMax <= transport::kPayloadBytesMax);
 
 /// Contributions to one step: one for each part of each worker's slices.
 std::size_t parts_of_step(const Init& init) {

@@ -2,15 +2,10 @@
 
 #include <charconv>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/transport/endpoint.h"
 
 namespace cohaul::transport {
-namespace {
-
-constexpr std::size_t kHostsMax = 64;
-
-}  // namespace
-
 std::string Address::encode() const {
   std::string out = unix_name + "|" + std::to_string(port) + "|";
   for (std::size_t i = 0; i < hosts.size(); ++i) out += (i > 0 ? "," : "") + hosts[i];

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 
@@ -36,7 +37,6 @@ class Windows {
   std::optional<std::uint64_t> offset_of(ConstBytes bytes) const;
 
  private:
-  static constexpr std::size_t kMost = 48;
   Windows(std::uint64_t size, std::uint64_t first, std::byte* front) : size_(size), first_(first) { at_[0] = front; }
   std::size_t index_of(std::uint64_t offset) const { return std::bit_width(offset / first_); }
   std::uint64_t begin_of(std::size_t window) const { return window == 0 ? 0 : first_ << (window - 1); }
@@ -45,7 +45,7 @@ class Windows {
 
   const std::uint64_t size_, first_;
   Mutex mutex_;  // of who maps
-  std::atomic<std::byte*> at_[kMost]{};
+  std::atomic<std::byte*> at_[kWindowsMax]{};
   std::atomic<std::size_t> most_{1};  // no window from here on is mapped
 };
 

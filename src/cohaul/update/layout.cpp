@@ -12,9 +12,6 @@
 namespace cohaul::update {
 namespace {
 
-// More than any model; a layout that a peer made up stops here, before it costs memory.
-constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 42;
-
 constexpr std::uint64_t align(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 constexpr std::uint64_t blocks_of(std::uint64_t elements) { return (elements + kBlockElements - 1) / kBlockElements; }
 
@@ -27,7 +24,7 @@ Result<std::uint64_t> count_elements(const ParameterSpec& p) {
     else overflow |= __builtin_mul_overflow(n, static_cast<std::uint64_t>(size), &n);
   }
   if (none) return std::uint64_t{0};
-  if (overflow || n > kBytesMax / size_of(p.dtype))
+  if (overflow || n > kLayoutBytesMax / size_of(p.dtype))
     return invalid("parameter " + p.name + ": its shape has more elements than memory can hold");
   return n;
 }
@@ -72,7 +69,8 @@ Status Layout::place() {
     offsets_.push_back(bytes_);
     elements_.push_back(n);
     bytes_ += align(n * size_of(p.dtype));
-    if (bytes_ > kBytesMax) return invalid("parameter " + p.name + ": all together are more than memory can hold");
+    if (bytes_ > kLayoutBytesMax)
+      return invalid("parameter " + p.name + ": all together are more than memory can hold");
   }
   return {};
 }

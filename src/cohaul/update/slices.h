@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-namespace cohaul::update {
+#include "cohaul/base/limits.h"
 
-constexpr std::int32_t kSlicesMax = 1 << 20;
+namespace cohaul::update {
 
 /// Slices [first, last) of a step's `count` slices.
 struct SliceRange {
