@@ -12,7 +12,6 @@
 namespace cohaul::update {
 namespace {
 
-constexpr std::uint64_t align(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 constexpr std::uint64_t blocks_of(std::uint64_t elements) { return (elements + kBlockElements - 1) / kBlockElements; }
 
 Result<std::uint64_t> count_elements(const ParameterSpec& p) {
@@ -68,7 +67,7 @@ Status Layout::place() {
                      "with trust_ratio = false");
     offsets_.push_back(bytes_);
     elements_.push_back(n);
-    bytes_ += align(n * size_of(p.dtype));
+    bytes_ += aligned(n * size_of(p.dtype));
     if (bytes_ > kLayoutBytesMax)
       return invalid("parameter " + p.name + ": all together are more than memory can hold");
   }

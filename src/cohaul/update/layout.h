@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/align.h"
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/dtype.h"
 #include "cohaul/base/ids.h"
@@ -25,7 +26,6 @@
 
 namespace cohaul::update {
 
-constexpr std::size_t kAlignment = 64;  // bytes
 constexpr std::size_t kBlockElements = 1024;
 constexpr std::size_t kPartitionsMin = 16;
 constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cohaul {
+
+/// On which parameters, payloads and partitions start in memory, in bytes: a line of the processor's cache.
+constexpr std::size_t kAlignment = 64;
+
+/// The least multiple of kAlignment that is not less than `bytes`.
+constexpr std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace cohaul
