@@ -60,10 +60,9 @@ Status read_seconds(const char* name, double& out) {
 /// What may be said with any launcher.
 Status read_common(JoinOptions& o) {
   if (auto text = variable(variables::kTransport)) {
-    if (*text == "auto") o.transport = transport::Form::auto_;
-    else if (*text == "arena") o.transport = transport::Form::arena;
-    else if (*text == "tcp") o.transport = transport::Form::tcp;
-    else return wrong(variables::kTransport, *text, "auto, arena or tcp");
+    const std::optional<transport::Form> form = transport::form_of(*text);
+    if (!form) return wrong(variables::kTransport, *text, "auto, arena or tcp");
+    o.transport = *form;
   }
   COHAUL_TRY(read_seconds(variables::kPeerTimeout, o.peer_timeout_s));
   COHAUL_TRY(read_seconds(variables::kStepTimeout, o.step_timeout_s));

@@ -11,12 +11,6 @@ namespace {
 using config::KeySpec;
 using config::Type;
 
-transport::Form form_of(const std::string& name) {
-  if (name == "arena") return transport::Form::arena;
-  if (name == "tcp") return transport::Form::tcp;
-  return transport::Form::auto_;
-}
-
 /// Who runs where, and how they talk.
 std::vector<KeySpec> process_keys() {
   return {
@@ -179,7 +173,7 @@ LaunchOptions launch_options_of(const config::Config& job) {
                       .key = job.get_or("job.tls_key", std::string()),
                       .authority = job.get_or("job.tls_ca", std::string())};
   out.plaintext = job.get<bool>("job.plaintext");
-  out.transport = form_of(job.get<std::string>("job.transport"));
+  out.transport = transport::form_of(job.get<std::string>("job.transport")).value();
   out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
   out.step_timeout_s = job.get<double>("job.step_timeout_s");
   out.join_timeout_s = job.get<double>("job.join_timeout_s");

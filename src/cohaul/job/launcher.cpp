@@ -28,10 +28,6 @@ constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the
 constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
 constexpr int kLogLines = 8;
 
-std::string_view name(transport::Form form) {
-  return form == transport::Form::arena ? "arena" : form == transport::Form::tcp ? "tcp" : "auto";
-}
-
 struct Process {
   MemberKey who;
   std::optional<ProcessExit> exit{};
