@@ -123,8 +123,7 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   }
   auto begin = held_.begin(), end = begin + held_count_;
   auto place = std::find_if(begin, end, [&](const Held& h) { return h.slices.first > push.slices.first; });
-  bool overlaps = (place != begin && (place - 1)->slices.last > push.slices.first) ||
-                  (place != end && push.slices.last > place->slices.first);
+  const bool overlaps = std::any_of(begin, end, [&](const Held& h) { return overlap(h.slices, push.slices); });
   if (overlaps || held_count_ == held_.size()) return corrupt("two workers push the same slices");
   if (held_count_ > 0 && (push.samples > 0) != (held_[0].samples > 0)) {
     return invalid(std::string(kWeighAlike));

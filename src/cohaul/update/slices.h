@@ -15,6 +15,8 @@ struct SliceRange {
   std::int32_t size() const { return last - first; }
   bool operator==(const SliceRange&) const = default;
 };
+/// Whether two ranges, neither of them empty, have a slice in common.
+constexpr bool overlap(const SliceRange& a, const SliceRange& b) { return a.first < b.last && b.first < a.last; }
 
 /// Slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is empty where slices >= workers.
 SliceRange slices_of(std::int32_t slices, std::int32_t rank, std::int32_t workers);
