@@ -8,6 +8,7 @@
 #include <charconv>
 #include <optional>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/job/engines/place.h"
 #include "cohaul/job/hosts/remote_crew.h"
 #include "cohaul/job/job_id.h"
@@ -221,11 +222,7 @@ class Launch {
   }
 
   /// Why the workers that were asked to stop were ended.
-  std::string in_time() const {
-    char text[64];
-    std::snprintf(text, sizeof text, "%g s (job.stop_grace_s)", options_.stop_grace_s);
-    return text;
-  }
+  std::string in_time() const { return digits_of(options_.stop_grace_s) + " s (job.stop_grace_s)"; }
 
   LaunchOutcome outcome() const {
     LaunchOutcome out;
