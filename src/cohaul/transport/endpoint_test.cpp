@@ -109,6 +109,12 @@ TEST(Endpoint, AnotherVersionIsToldSo) {
   EXPECT_NE(why.message().find("1 here, 9 there"), std::string::npos) << why.message();
 }
 
+TEST(Endpoint, ReadsTheNamesOfFormsThatItWrites) {
+  for (const Form form : {Form::auto_, Form::arena, Form::tcp}) EXPECT_EQ(form_of(name(form)), form);
+  EXPECT_EQ(name(Form::arena), "arena");
+  EXPECT_EQ(form_of("ring"), std::nullopt);
+}
+
 TEST(Endpoint, NobodyThereIsPeerLostNamingTheAddress) {
   Address to{"", {"127.0.0.1"}, 1};
   Status s = connect(to, test_identity(1), Form::auto_, steady_clock().now() + 30 * kMillisecond).status();

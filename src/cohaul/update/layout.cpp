@@ -45,7 +45,7 @@ Result<Layout> Layout::of(std::vector<ParameterSpec> parameters) {
   std::vector<std::byte> encoded;
   Writer writer(encoded);
   l.encode(writer);
-  l.hash_ = std::max<std::uint64_t>(1, fnv1a(encoded));  // 0 means "not known yet" to peers
+  l.hash_ = std::max<std::uint64_t>(1, hash64(encoded));  // 0 means "not known yet" to peers
   return l;
 }
 
