@@ -7,7 +7,7 @@
 namespace cohaul::parallel {
 
 /// The mean over rows of −log softmax(logits)[target], the same bits on every rank; differentiable once.
-/// logits: [n, classes.size()], this rank's; target: int64 [n], the same on every rank. Every rank calls it; blocks as the group does; throws GroupFailed.
+/// logits: [n, classes.size()], this rank's; target: int64 [n], the same on every rank. Every rank calls it; blocks as the group does; throws Error.
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes,
                          collective::Group& group);
 

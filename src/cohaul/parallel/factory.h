@@ -17,7 +17,7 @@ enum class LinearKind {
   classes,  ///< its outputs are the logits: may be split over ranks; use them in the factory's cross_entropy and argmax only
 };
 
-/// Must outlive what it made. All of it is called by every rank in the same order; throws GroupFailed (split.h).
+/// Must outlive what it made. All of it is called by every rank in the same order; throws Error.
 class Factory {
  public:
   virtual ~Factory() = default;

@@ -18,7 +18,7 @@ class Linear : public torch::nn::Module {
   Linear(std::int64_t in, std::int64_t out, collective::Group* group = nullptr);
 
   /// x: [n, in], the same on every rank; returns [n, outputs().size()]. Over a group every rank calls it, and backward, in one order; blocks as the group
-  /// does; throws GroupFailed.
+  /// does; throws Error.
   at::Tensor forward(const at::Tensor& x);
   const Part& outputs() const { return outputs_; }
 

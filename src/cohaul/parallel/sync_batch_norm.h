@@ -12,7 +12,7 @@
 namespace cohaul::parallel {
 
 /// Names, options and defaults of torch::nn::BatchNorm1d and 2d. In training every worker calls forward once for each step, in one order, and
-/// backward once; blocks as the group does; throws GroupFailed. In evaluation nothing is exchanged. Statistics are computed in float64. Workers may
+/// backward once; blocks as the group does; throws Error. In evaluation nothing is exchanged. Statistics are computed in float64. Workers may
 /// have batches of unequal size, but their losses must weigh as the sizes do. Differentiable once.
 class SyncBatchNorm : public torch::nn::Module, public WholeBatch {
  public:

@@ -1,23 +1,11 @@
 #pragma once
-// The public face throws: LibTorch's users live with exceptions.
+// What a training throws beside Error.
 
-#include <stdexcept>
-#include <utility>
+#include <string>
 
-#include "cohaul/base/status.h"
+#include "cohaul/base/error.h"
 
 namespace cohaul {
-
-/// what() is the whole message with its context; code() says what to do about it.
-class Error : public std::runtime_error {
- public:
-  explicit Error(Status status) : std::runtime_error(status.message()), status_(std::move(status)) {}
-  Code code() const { return status_.code(); }
-  const Status& status() const { return status_; }
-
- private:
-  Status status_;
-};
 
 /// Thrown by step() and by a loop after a SIGTERM or SIGINT, at all workers after the same step: the checkpoint is written, the trainer is closed.
 /// what() says which signal, after which step, and where the checkpoint is. cohaul::run() ends the program with exit_code().
@@ -30,16 +18,4 @@ class Stopped : public Error {
   int exit_code_;
 };
 
-namespace train {
-
-inline void or_throw(const Status& status) {
-  if (!status.ok()) throw Error(status);
-}
-template <class T>
-T or_throw(Result<T> result) {
-  or_throw(result.status());
-  return std::move(*result);
-}
-
-}  // namespace train
 }  // namespace cohaul
