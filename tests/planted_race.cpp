@@ -15,7 +15,7 @@ int main() {
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i)
     threads.emplace_back([&] {
-      auto job = train::or_throw(job::Job::join({}));
+      auto job = or_throw(job::Job::join({}));
       at::Tensor weight = at::full({4}, 1, at::kFloat).set_requires_grad(true);
       weight.register_hook([&](const at::Tensor& gradient) { return ++gradients, gradient; });
       train::Model model;
@@ -23,7 +23,7 @@ int main() {
       model.train = [](bool) {};
       train::Trainer trainer(*job, model, strategy::Single{}, train::Sgd{.lr = 0.1}, {});
       for (int step = 0; step < 5'000; ++step) trainer.step(weight.sum());
-      train::or_throw(job->close());
+      or_throw(job->close());
     });
   for (std::thread& t : threads) t.join();
 }

@@ -198,6 +198,13 @@ def randomness_is_handed_in(tree):
 
 
 @rule
+def mutexes_are_checked(tree):
+    pattern = r"\bstd::(?:(?:recursive_|shared_|timed_)*mutex|condition_variable(?:_any)?|lock_guard|(?:unique|scoped|shared)_lock)\b"
+    message = "outside base/mutex.h: use Mutex, MutexLock and CondVar, and name the mutex that guards a member (COHAUL_GUARDED_BY)"
+    return outside(tree, pattern, ("src/cohaul/base/mutex.h",), message, tests_too=True, folders=("src/",))
+
+
+@rule
 def output_has_a_home(tree):
     homes = ("src/cohaul/cli/", "src/cohaul/observe/", "examples/")
     pattern = r"\bstd::(?:cout|cerr|clog|print(?:ln)?)\b|\b(?:std::)?(?:v?f?printf|puts|fputs|putchar|perror)\s*\("
@@ -206,7 +213,7 @@ def output_has_a_home(tree):
 
 @rule
 def preprocessor_chooses_nothing(tree):
-    homes = ("src/cohaul/transport/poller.cpp",)  # the processor's pause instruction
+    homes = ("src/cohaul/transport/poller.cpp", "src/cohaul/base/mutex.h")  # the processor's pause instruction; what clang checks
     toggled = tuple(p for p, t in tree.cpp("src/") if p.endswith("-inl.h") or "HWY_TARGET_INCLUDE" in t)  # compiled once for each instruction set
     pattern = r"^[ \t]*#[ \t]*(?:if|ifdef|ifndef|elif)\b[^\n]*"
     return outside(tree, pattern, homes + toggled, "outside a backend: choose by a class behind an interface", folders=("src/",))

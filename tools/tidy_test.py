@@ -82,6 +82,14 @@ class Planted(unittest.TestCase):
             self.refused(tidy.randomness_is_handed_in, "src/cohaul/ps/more.cpp", f"{line}\n", "handed in")
         self.accepted(tidy.randomness_is_handed_in, "src/cohaul/ps/more.cpp", "auto x = at::rand({2, 2});\n")
 
+    def test_mutexes(self):
+        rule = tidy.mutexes_are_checked
+        for line in ("std::mutex m;", "std::condition_variable changed;", "std::lock_guard lock(m);", "std::unique_lock<std::timed_mutex> lock(m);"):
+            found = self.found(rule, "src/cohaul/ps/more_test.cpp", f"void f() {{ {line} }}\n")
+            self.assertIn("COHAUL_GUARDED_BY", found[0][2])
+        self.accepted(rule, "src/cohaul/base/mutex.h", "std::mutex m;\n")
+        self.accepted(rule, "src/cohaul/ps/more.cpp", "Mutex m; const MutexLock lock(m); // std::mutex\n")
+
     def test_output(self):
         for line in ("std::cout << 1;", "std::cerr << 1;", 'printf("x");', 'std::fprintf(stderr, "x");', 'puts("x");'):
             self.refused(tidy.output_has_a_home, "src/cohaul/ps/more.cpp", f"void f() {{ {line} }}\n", "outside cli and observe")

@@ -77,7 +77,7 @@ namespace cohaul::data {
 
 /// load() for programs: throws Error. With a job, unpacked once a host.
 inline Sets open(const std::string& name, const std::string& path = {}, job::Job* job = nullptr) {
-  return train::or_throw(load(name, path, job));
+  return or_throw(load(name, path, job));
 }
 
 }  // namespace cohaul::data

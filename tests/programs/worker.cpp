@@ -22,10 +22,10 @@ strategy::Strategy strategy_of(const nlohmann::json& request) {
 }
 
 void serve(job::Job& job, const std::string& socket_path, const std::string& folder) {
-  at::set_num_threads(1);  // because sums inside LibTorch depend on the number of threads
-  const int socket = train::or_throw(programs::connect_to(socket_path));
+  at::set_num_threads(1);  // sums inside LibTorch depend on it
+  const int socket = or_throw(programs::connect_to(socket_path));
   const std::int32_t rank = job.rank();
-  train::or_throw(programs::send_message(socket, as_bytes(std::span(&rank, 1))));
+  or_throw(programs::send_message(socket, as_bytes(std::span(&rank, 1))));
   for (;;) {
     const auto message = programs::receive_message(socket, 0);
     if (!message.ok()) break;  // the driver has no more programs

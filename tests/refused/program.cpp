@@ -56,6 +56,7 @@ void program(job::Job& job, Net& net) {
   trainer.fit(data, loss, options);
   for (const Batch& b : trainer.batches(data, options)) trainer.step(loss(b));
   trainer.fit(TorchData{TorchSet()}, loss, options);
+  Trainer moved = std::move(trainer);
 #elif PROGRAM == 1
   Trainer trainer(job, net, Single{}, Sgd{});
   for (const Batch& b : trainer.batches(TorchData{TorchSet()}, options)) trainer.step(loss(b));
@@ -69,5 +70,12 @@ void program(job::Job& job, Net& net) {
   Trainer trainer(job, Net(), Single{}, Sgd{});
 #elif PROGRAM == 5
   Trainer trainer(job, Nothing(), Single{}, Sgd{});
+#elif PROGRAM == 6
+  Trainer trainer(job, net, Single{}, Sgd{});
+  Trainer copy = trainer;
+#elif PROGRAM == 7
+  Trainer trainer(job, net, Single{}, Sgd{});
+  trainer.fit(
+      TorchData{TorchSet()}, [](const Batch&) { return 0.0; }, options);
 #endif
 }

@@ -6,10 +6,8 @@
 
 namespace cohaul {
 
-/// Returns the FNV-1a hash of 64 bits. To go on with more bytes, give it the hash so far.
-constexpr std::uint64_t fnv1a(ConstBytes bytes, std::uint64_t hash = 0xcbf29ce484222325) {
-  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001b3;
-  return hash;
-}
+/// Returns the XXH3 hash of 64 bits. It tells contents apart, and is no protection against an attacker. To go on with more bytes, give it the hash so
+/// far as the seed.
+std::uint64_t hash64(ConstBytes bytes, std::uint64_t seed = 0);
 
 }  // namespace cohaul

@@ -16,7 +16,7 @@ constexpr char kWritten = '+', kNotWritten = '!';
 std::shared_ptr<std::byte[]> ImageMemory::take(std::size_t bytes) {
   Block block;
   {
-    const std::scoped_lock lock(spare_->mutex);
+    const MutexLock lock(spare_->mutex);
     std::vector<Block>& blocks = spare_->blocks;  // the smallest first
     auto it = std::ranges::lower_bound(blocks, bytes, {}, &Block::size);
     if (it != blocks.end()) block = std::move(*it);
@@ -27,7 +27,7 @@ std::shared_ptr<std::byte[]> ImageMemory::take(std::size_t bytes) {
   std::byte* const data = block.data.release();
   return {data, [spare = spare_, size = block.size](std::byte* p) {
             Block back{std::unique_ptr<std::byte[]>(p), size};
-            const std::scoped_lock lock(spare->mutex);
+            const MutexLock lock(spare->mutex);
             const auto at = std::ranges::lower_bound(spare->blocks, size, {}, &Block::size);
             spare->blocks.insert(at, std::move(back));
           }};

@@ -2,12 +2,12 @@
 // Files in memory: copies that training cannot change any more, so that they can be written while it goes on.
 
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 #include "cohaul/checkpoint/manifest.h"
 #include "cohaul/checkpoint/safetensors.h"
@@ -27,8 +27,8 @@ class ImageMemory {
     std::size_t size = 0;
   };
   struct Spare {
-    std::mutex mutex;
-    std::vector<Block> blocks;
+    Mutex mutex;
+    std::vector<Block> blocks COHAUL_GUARDED_BY(mutex);
   };
   std::shared_ptr<Spare> spare_ = std::make_shared<Spare>();
 };

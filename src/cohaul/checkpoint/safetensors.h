@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::checkpoint {
@@ -46,8 +47,6 @@ class TensorFile {
   std::vector<TensorView> tensors_;
   Metadata metadata_;
 };
-
-constexpr std::uint64_t kHeaderBytesMax = 100'000'000;  // as the reference implementation
 
 /// Reads a file. Checks every length, offset and product before it is used. Nothing may truncate the file while it is
 /// read (write() never truncates one that it replaces). Errors: invalid (naming the file: cannot be opened, not a

@@ -1,6 +1,5 @@
 #include "cohaul/cli/check_hosts_command.h"
 
-#include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -9,23 +8,18 @@
 #include "cohaul/cli/launching.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/hosts/probe.h"
+#include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
 
 namespace cohaul::cli {
 namespace {
 
-std::string number(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
 void print_table(const std::vector<job::PairProbe>& pairs, const std::vector<std::string>& names) {
   observe::Table table({"from", "to", "by", "round trip µs", "there MB/s", "back MB/s", "sent again"});
   for (const job::PairProbe& p : pairs)
     table.row({names.at(static_cast<std::size_t>(p.from)), names.at(static_cast<std::size_t>(p.to)), p.form,
-               number(p.round_trip_us, 1), number(p.mb_per_s_there, 1), number(p.mb_per_s_back, 1),
-               std::to_string(p.retransmitted)});
+               observe::fixed(p.round_trip_us, 1), observe::fixed(p.mb_per_s_there, 1),
+               observe::fixed(p.mb_per_s_back, 1), std::to_string(p.retransmitted)});
   std::cout << table.text();
 }
 

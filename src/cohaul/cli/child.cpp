@@ -9,13 +9,13 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/process.h"
 #include "cohaul/job/signals.h"
 
 namespace cohaul::cli {
 namespace {
 
-constexpr std::size_t kCapturedBytesMax = 1 << 20;
 constexpr Duration kInterruptGrace = 5 * kSecond;  // time for the program to end by itself
 
 struct Pipe {

@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "cohaul/base/exit_code.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/cli/job_schema.h"
 #include "cohaul/cli/kubernetes_manifest.h"
 #include "cohaul/cli/resolve.h"
@@ -21,7 +22,6 @@ namespace {
 using config::Config;
 using Int = std::int64_t;
 
-constexpr std::size_t kNameMax = 63;
 /// How many seconds after the first pod the last one may start. Images are large, so this is long.
 constexpr const char* kJoinTimeout = "600";
 

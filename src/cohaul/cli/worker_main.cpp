@@ -35,7 +35,6 @@ namespace cohaul::cli {
 namespace {
 
 using config::Config;
-using train::or_throw;
 
 struct Arguments {
   bool check = false, quiet = false, goes_on = false;
@@ -260,7 +259,7 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
   if (!first) return;
   or_throw(joined.commit());  // so that a run has either its results or an error
   if (auto path = job.find<std::string>("train.save"))
-    train::or_throw(train::save(arguments.save.empty() ? *path : arguments.save, whole, model.model.buffers));
+    or_throw(train::save(arguments.save.empty() ? *path : arguments.save, whole, model.model.buffers));
   observe::Event result = result_event(trainer, test, hash, static_cast<double>(steady_clock().now() - began) / 1e9);
   if (asynchrony) train::add_asynchrony(result, *asynchrony);
   sinks.write(result);
@@ -316,7 +315,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
     if (!job.has("job.threads")) job.set("job.threads", std::int64_t{joined->threads()});
     if (!joined->options().launched) or_throw(agree_on_job(*joined, job));
     train_job(*joined, job, own, arguments);
-    train::or_throw(joined->close());
+    or_throw(joined->close());
     return 0;
   } catch (...) {
     return train::report_exception(joined.get(), [&](int exit, const std::string& message) {

@@ -1,10 +1,10 @@
 #include "cohaul/collective/links.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <deque>
 #include <utility>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/transport/fifo.h"
 
 namespace cohaul::collective {
@@ -180,9 +180,8 @@ Status Links::wait(Time deadline, const char* operation, const std::function<boo
   std::string who;
   for (int r = 0; r < size(); ++r)
     if (channels_[r] && missing(r)) who += (who.empty() ? "" : ", ") + transport::describe(channels_[r]->peer());
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", static_cast<double>(limit) / kSecond);
-  return fail(peer_lost("no answer from " + who + " within " + text + " s").context(operation));
+  const std::string limit_s = digits_of(static_cast<double>(limit) / kSecond);
+  return fail(peer_lost("no answer from " + who + " within " + limit_s + " s").context(operation));
 }
 
 Result<Frame> Links::receive(int from, const char* operation, bool higher_too) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cohaul/base/clock.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
 #include "cohaul/transport/channel.h"
@@ -19,10 +20,6 @@ namespace cohaul::collective {
 /// One thread. The first failure is sticky: later calls return it again.
 class Links {
  public:
-  /// How many frames of one peer are kept while another is waited for. After that its channel fills, so the peer
-  /// learns that it is ahead.
-  static constexpr std::size_t kKeptFramesMax = 1024;
-
   /// channels: by rank, null at `rank`; already added to `poller`, which outlives the links, as `watch` does. timeout: of one
   /// wait.
   Links(int rank, std::vector<std::unique_ptr<transport::Channel>> channels, transport::Poller& poller, Watch& watch,

@@ -36,6 +36,7 @@
 #include <string_view>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/transport/channel.h"
 #include "cohaul/update/absent.h"
@@ -61,10 +62,6 @@ enum class RankKind : std::uint16_t {
   failed,
 };
 constexpr bool is_rank_kind(std::uint16_t kind) { return kind >= static_cast<std::uint16_t>(RankKind::entering); }
-
-constexpr std::size_t kFactsInBodyMax = 12 << 10;
-constexpr std::size_t kFactsMax = 1 << 20;
-constexpr std::size_t kFailureTextMax = 8 << 10;
 
 /// Returns the key that names a share: its run, and in the upper half 1 + its owner, unless the owner is `plain`: the
 /// receiver of a gradient, or the sender of values.

@@ -99,7 +99,7 @@ void ReducePlan::set_sums() {
         if (!term.is_sum() || from != rank) continue;
         sums.push_back({static_cast<std::int32_t>(run), owner, static_cast<std::int32_t>(k), slots, sum_bytes});
         slots += term.part_last - term.part_first;
-        sum_bytes += (share(run, owner).bytes + update::kAlignment - 1) / update::kAlignment * update::kAlignment;
+        sum_bytes += aligned(share(run, owner).bytes);
         for (std::int32_t p = term.position_first; p < term.position_last; ++p) {
           const int holder = rank_at[p];
           gradients[holder] +=

@@ -28,7 +28,7 @@ struct Setting {
   int ranks = 2;
 };
 inline std::ostream& operator<<(std::ostream& out, const Setting& s) {
-  return out << (s.form == transport::Form::tcp ? "tcp_" : "arena_") << s.ranks << (s.ranks == 1 ? "_rank" : "_ranks");
+  return out << name(s.form) << '_' << s.ranks << (s.ranks == 1 ? "_rank" : "_ranks");
 }
 inline std::vector<Setting> settings(int first, int last) {
   std::vector<Setting> out;

@@ -44,8 +44,7 @@ struct Case {
   update::OptimizerSettings rule = optimizer();
 };
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
-  out << (c.form == transport::Form::tcp ? "tcp_" : "arena_") << (c.shared ? "shared_" : "own_") << c.ranks << "_ranks_"
-      << c.slices << "_slices";
+  out << name(c.form) << (c.shared ? "_shared_" : "_own_") << c.ranks << "_ranks_" << c.slices << "_slices";
   if (!c.hosts.empty()) out << "_on_hosts_";
   for (const int host : c.hosts) out << host;
   return out;

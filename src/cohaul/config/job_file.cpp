@@ -22,11 +22,12 @@
 #define TOML_UNREACHABLE __builtin_unreachable()
 #include <toml++/toml.h>
 
+#include "cohaul/base/limits.h"
+
 namespace cohaul::config {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::uintmax_t kFileBytesMax = 1 << 20;
 
 std::string absolute(const fs::path& folder, const std::string& path) {
   std::error_code ignored;

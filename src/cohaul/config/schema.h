@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/config/value.h"
 
@@ -25,9 +26,6 @@ struct OnlyWith {
 
 /// The largest number below 1: the maximum of a key that may not be 1 itself.
 constexpr double kBelowOne = 0.9999999999999999;
-
-/// The largest number in a key's name, as in optimizer.group.0.lr.
-constexpr int kNumberedMax = 254;
 
 struct KeySpec {
   std::string key;  // "section.name"; N in it stands for any number from 0 to kNumberedMax

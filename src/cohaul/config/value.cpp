@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "cohaul/base/digits.h"
+
 namespace cohaul::config {
 
 std::string_view name(Type type) {
@@ -58,11 +60,8 @@ std::optional<double> seconds_of(std::string_view text) {
 std::string to_text(const Value& value) {
   if (const auto* s = std::get_if<std::string>(&value)) return '"' + *s + '"';
   if (const auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
-  char digits[32];
-  std::to_chars_result r = std::holds_alternative<double>(value)
-                               ? std::to_chars(digits, digits + sizeof digits, std::get<double>(value))
-                               : std::to_chars(digits, digits + sizeof digits, std::get<std::int64_t>(value));
-  return {digits, r.ptr};
+  if (const auto* d = std::get_if<double>(&value)) return digits_of(*d);
+  return std::to_string(std::get<std::int64_t>(value));
 }
 
 std::string bound_text(double v) {

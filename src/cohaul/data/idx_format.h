@@ -10,6 +10,7 @@
 #include <string>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::data {
@@ -64,7 +65,6 @@ inline Result<IdxHeader> decode_idx_header(ConstBytes start, IdxKind kind) {
     header.columns = size(2);
   }
   // Implausible sizes are refused before sizes are multiplied, so that the product fits 64 bits.
-  constexpr std::uint32_t kSideMax = 1 << 14;
   if (header.count == 0 || header.rows == 0 || header.columns == 0 || header.rows > kSideMax ||
       header.columns > kSideMax) {
     return invalid("says that it holds " + std::to_string(header.count) + " " + name(kind) + " of " +

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 
+#include "cohaul/base/align.h"
 #include "cohaul/base/clock.h"
 #include "cohaul/data/idx.h"
 #include "cohaul/data/keys.h"
@@ -91,7 +92,7 @@ Result<Plan> plan(const std::string& name, const std::string& path) {
     COHAUL_ASSIGN(part.file, find_idx(folder, stem));
     COHAUL_ASSIGN(part.header, read_idx_header(part.file, i % 2 == 0 ? IdxKind::images : IdxKind::labels));
     part.offset = plan.bytes;
-    plan.bytes += (part.bytes() + 63) / 64 * 64;
+    plan.bytes += aligned(part.bytes());
   }
   const auto& [train, train_labels, test, test_labels] = plan.parts;
   COHAUL_TRY(check_pair(train, train_labels));

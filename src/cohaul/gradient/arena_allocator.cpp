@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <mutex>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/gradient/page_heap.h"
 
 namespace cohaul::gradient {
@@ -40,11 +40,11 @@ class ArenaAllocator final : public c10::Allocator {
 
   const transport::Arena& arena() const { return arena_; }
   ArenaUse use() {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return {heap_.live() * kPage, heap_.touched() * kPage};
   }
   void give_back_all() {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     heap_.give_back_all();
   }
 
@@ -53,7 +53,7 @@ class ArenaAllocator final : public c10::Allocator {
 
   /// Returns a block; null if none fits and there is no address space left.
   void* take(std::size_t pages) {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto first = heap_.take(pages);
     while (!first && grow()) first = heap_.take(pages);
     if (!first) return nullptr;
@@ -63,7 +63,7 @@ class ArenaAllocator final : public c10::Allocator {
     return nullptr;
   }
   /// Adds one window, which is not mapped yet.
-  bool grow() {
+  bool grow() COHAUL_REQUIRES(mutex_) {
     const std::uint64_t begin = heap_.pages() * kPage;
     if (begin >= windows_.size() / kPage * kPage) return false;
     heap_.grow((windows_.end_of(begin) - begin) / kPage);
@@ -72,7 +72,7 @@ class ArenaAllocator final : public c10::Allocator {
   bool put_back(void* p) {
     const auto offset = windows_.offset_of({static_cast<const std::byte*>(p), 1});
     if (!offset) return false;
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     heap_.put_back(*offset / kPage);
     return true;
   }
@@ -83,8 +83,9 @@ class ArenaAllocator final : public c10::Allocator {
 
   transport::Arena arena_;
   transport::Windows& windows_;
-  std::mutex mutex_;
-  PageHeap heap_{[this](std::uint64_t first, std::uint64_t pages) { return_pages(first, pages); }};
+  Mutex mutex_;
+  PageHeap heap_ COHAUL_GUARDED_BY(mutex_){
+      [this](std::uint64_t first, std::uint64_t pages) { return_pages(first, pages); }};
 };
 
 // LibTorch has one allocator per process, and its deleters are plain functions, so this pointer is process-wide too.
@@ -96,8 +97,8 @@ void ArenaAllocator::give_back(void* p) {
 }  // namespace
 
 Result<const transport::Arena*> install_arena_allocator() {
-  static std::mutex once;
-  std::lock_guard lock(once);
+  static Mutex once;
+  const MutexLock lock(once);
   if (installed.load() == nullptr) {
     COHAUL_ASSIGN(transport::Arena arena,
                   transport::Arena::create_in_windows("cohaul tensors", kArenaBytes, kFirstWindow));

@@ -52,7 +52,7 @@ std::atomic<std::uint64_t> last_number{0};
 std::uint64_t reducers_made() { return last_number; }
 
 std::size_t small_bytes(const update::Layout& layout, std::size_t parts) {
-  return std::max<std::size_t>(layout.bytes() * parts, update::kAlignment);
+  return std::max<std::size_t>(layout.bytes() * parts, kAlignment);
 }
 
 struct Reducer::State {

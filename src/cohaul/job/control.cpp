@@ -61,10 +61,9 @@ std::vector<int> in_runs(const std::vector<int>& values) {
 }
 
 Result<std::vector<int>> from_runs(const std::vector<int>& runs) {
-  constexpr std::size_t kValuesMax = 1 << 20;
   std::vector<int> out;
   for (std::size_t i = 0; i + 1 < runs.size(); i += 2) {
-    if (runs[i] < 1 || out.size() + static_cast<std::size_t>(runs[i]) > kValuesMax)
+    if (runs[i] < 1 || out.size() + static_cast<std::size_t>(runs[i]) > kListedMax)
       return corrupt("a broken list of hosts");
     out.insert(out.end(), static_cast<std::size_t>(runs[i]), runs[i + 1]);
   }

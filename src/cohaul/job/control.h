@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/job/meeting.h"
 #include "cohaul/job/membership.h"
@@ -52,9 +53,6 @@ enum class ControlKind : std::uint16_t {
   waits = 19,  // a worker has waited at a meeting for a while; value: absence
   left = 20,   // workers have said goodbye; value: their ranks
 };
-
-constexpr std::size_t kValueBytesMax = 1 << 20;
-constexpr std::size_t kKeyBytesMax = 1 << 10;
 
 struct ControlMessage {
   ControlKind kind = ControlKind::heartbeat;

@@ -4,15 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/control_channel.h"
 
 namespace cohaul::job {
@@ -29,7 +27,7 @@ class Client final : public ControlClient {
 
   ~Client() override {
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = true;
     }
     poller_->wake();
@@ -37,48 +35,48 @@ class Client final : public ControlClient {
   }
 
   Result<std::string> call(ControlMessage message) override {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     const std::int64_t request = session_.call(std::move(message), now());
     poller_->wake();
     for (;;) {
       if (auto answer = session_.take_answer(request, now())) return std::move(*answer);
-      answered_.wait_for(lock, std::chrono::nanoseconds(session_.deadline_of(request) - now()));
+      answered_.wait_until(lock, session_.deadline_of(request));
     }
   }
   void post(ControlMessage message) override {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     session_.post(std::move(message));
     poller_->wake();
   }
 
   Status health() const override {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return session_.health();
   }
   Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const override {
     if (!has_news_.load(std::memory_order_acquire)) return {};
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return session_.absent(group, meetings, step);
   }
   Status left(int worker) const override {
     if (!has_news_.load(std::memory_order_acquire)) return {};
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return session_.left(worker);
   }
   void met(const Meeting& meeting) override {
     if (!has_news_.load(std::memory_order_acquire)) return;
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     session_.met(meeting);
     has_news_ = session_.has_news();
   }
   void set_waiting(bool waiting) override { busy_since_ = waiting ? MemberSession::kWaits : now(); }
   void wake_on_loss(transport::Poller* poller) override {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     sleepers_.insert(poller);
     if (session_.loss()) poller->wake();
   }
   void forget(transport::Poller* poller) override {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     sleepers_.erase(poller);
   }
 
@@ -98,14 +96,14 @@ class Client final : public ControlClient {
     watch_engine();
     std::vector<ControlMessage> outgoing;
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (stopping_) return std::nullopt;
       session_.advance(busy_since_, last_operation(), now());
       outgoing = session_.take_outgoing();
       if (!session_.connected()) close();
     }
     for (ControlMessage& m : outgoing) send(std::move(m));
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     publish();
     if (session_.ends_at() <= now()) end_process();
     return std::min(session_.next_time(), session_.ends_at());
@@ -116,7 +114,7 @@ class Client final : public ControlClient {
       auto message = receive_control(*channel_);
       if (!message.ok()) return drop("its connection closed: " + message.status().message());
       if (!message->has_value()) return;
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       session_.received(std::move(**message), now());
       has_news_.store(session_.has_news(), std::memory_order_release);
     }
@@ -130,7 +128,7 @@ class Client final : public ControlClient {
 
   void drop(std::string how) {
     close();
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     session_.disconnected(std::move(how), now());
   }
 
@@ -144,18 +142,18 @@ class Client final : public ControlClient {
     if (options_.engine.empty() || ::getppid() == parent_) return;
     std::string how =
         "the process of " + options_.engine + " that started this one (" + std::to_string(parent_) + ") has ended";
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     session_.lose({options_.session.host, std::move(how), "", kLost, false, ""}, now());
   }
 
   /// Wakes the threads that wait, so that they look at what has changed.
-  void publish() {
+  void publish() COHAUL_REQUIRES(mutex_) {
     answered_.notify_all();
     if (!session_.take_alarm()) return;
     for (transport::Poller* p : sleepers_) p->wake();
   }
 
-  [[noreturn]] void end_process() const {
+  [[noreturn]] void end_process() const COHAUL_REQUIRES(mutex_) {
     std::string line = "cohaul: " + transport::describe(options_.self) + ": " + session_.health().message() +
                        "; busy with '" + last_operation() + "' for 3 s since, so it is ended\n";
     (void)!::write(2, line.data(), line.size());
@@ -170,11 +168,11 @@ class Client final : public ControlClient {
   std::unique_ptr<transport::Poller> poller_;  // others: wake() and clock() alone
   std::unique_ptr<transport::Channel> channel_;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable answered_;
-  bool stopping_ = false;
-  MemberSession session_;
-  std::set<transport::Poller*> sleepers_;
+  mutable Mutex mutex_;
+  CondVar answered_;
+  bool stopping_ COHAUL_GUARDED_BY(mutex_) = false;
+  MemberSession session_ COHAUL_GUARDED_BY(mutex_);
+  std::set<transport::Poller*> sleepers_ COHAUL_GUARDED_BY(mutex_);
 
   std::thread thread_;  // last: it uses all of the above
 };

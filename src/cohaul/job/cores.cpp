@@ -10,11 +10,12 @@
 #include <string>
 #include <thread>
 
+#include "cohaul/base/limits.h"
+
 namespace cohaul::job {
 namespace {
 
 constexpr double kRounding = 1e-6;  // of sums of fractions
-constexpr double kThreadsMost = 1024;
 
 std::string first_line(const std::string& path) {
   std::ifstream in(path);
@@ -134,7 +135,7 @@ int default_threads(const std::vector<Member>& members) {
     if (m.wants_threads > 0) wanted = wanted == 0 ? m.wants_threads : std::min(wanted, m.wants_threads);
     least = std::min(least, users.share(m));
   }
-  return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::min(least, kThreadsMost) + kRounding));
+  return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::min<double>(least, kThreadsMax) + kRounding));
 }
 
 Duration default_spin(const Job& job) {

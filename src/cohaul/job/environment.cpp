@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/certificates.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/engines/directory.h"
@@ -42,7 +43,6 @@ Status read_number(const char* name, T& out, T least, T most, const std::string&
   return {};
 }
 
-constexpr int kWorldMax = 1 << 16;
 constexpr std::size_t kSaidAddresses = 4;  // of worker 0, through an engine's directory
 
 Status read_count(const char* name, int& out, int least) {
@@ -60,10 +60,9 @@ Status read_seconds(const char* name, double& out) {
 /// Reads the variables that may be set under any launcher.
 Status read_common(JoinOptions& o) {
   if (auto text = variable(variables::kTransport)) {
-    if (*text == "auto") o.transport = transport::Form::auto_;
-    else if (*text == "arena") o.transport = transport::Form::arena;
-    else if (*text == "tcp") o.transport = transport::Form::tcp;
-    else return wrong(variables::kTransport, *text, "auto, arena or tcp");
+    const std::optional<transport::Form> form = transport::form_of(*text);
+    if (!form) return wrong(variables::kTransport, *text, "auto, arena or tcp");
+    o.transport = *form;
   }
   COHAUL_TRY(read_seconds(variables::kPeerTimeout, o.peer_timeout_s));
   COHAUL_TRY(read_seconds(variables::kStepTimeout, o.step_timeout_s));

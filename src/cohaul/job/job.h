@@ -8,12 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
 #include "cohaul/job/engines/place.h"
@@ -178,10 +178,10 @@ class Job : public Watch {
  private:
   using LastWords = std::map<LastWordsId, std::function<Status()>>;
 
-  std::mutex words_mutex_;  // guards what follows; last words are called and destroyed without it
-  LastWords last_words_;    // in the order in which they were given
-  LastWordsId last_words_id_ = 0;
-  std::map<std::string, int> counts_;
+  Mutex words_mutex_;                                     // last words are called and destroyed without it
+  LastWords last_words_ COHAUL_GUARDED_BY(words_mutex_);  // in the order in which they were given
+  LastWordsId last_words_id_ COHAUL_GUARDED_BY(words_mutex_) = 0;
+  std::map<std::string, int> counts_ COHAUL_GUARDED_BY(words_mutex_);
 };
 
 }  // namespace cohaul::job

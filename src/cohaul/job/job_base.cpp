@@ -14,20 +14,20 @@
 namespace cohaul::job {
 
 LastWordsId Job::at_close(std::function<Status()> last_words) {
-  std::lock_guard lock(words_mutex_);
+  const MutexLock lock(words_mutex_);
   last_words_.emplace(++last_words_id_, std::move(last_words));
   return last_words_id_;
 }
 
 void Job::forget_at_close(LastWordsId id) {
-  LastWords::node_type forgotten;  // destroyed after the lock, since what it holds may call this object
-  std::lock_guard lock(words_mutex_);
+  LastWords::node_type forgotten;  // destroyed after the lock: since what it holds may call this object
+  const MutexLock lock(words_mutex_);
   forgotten = last_words_.extract(id);
 }
 
 void Job::forget_last_words() {
   LastWords forgotten;
-  std::lock_guard lock(words_mutex_);
+  const MutexLock lock(words_mutex_);
   forgotten.swap(last_words_);
 }
 
@@ -44,7 +44,7 @@ Status Job::say_last_words() {
   for (;;) {
     LastWords::node_type latest;
     {
-      std::lock_guard lock(words_mutex_);
+      const MutexLock lock(words_mutex_);
       if (last_words_.empty()) return {};
       latest = last_words_.extract(std::prev(last_words_.end()));
     }
@@ -53,7 +53,7 @@ Status Job::say_last_words() {
 }
 
 int Job::count(const std::string& name) {
-  std::lock_guard lock(words_mutex_);
+  const MutexLock lock(words_mutex_);
   return counts_[name]++;
 }
 
@@ -91,12 +91,12 @@ bool JobBase::set_waiting(bool waiting) {
 }
 
 void JobBase::drop_lent() {
-  std::lock_guard lock(lent_mutex_);
+  const MutexLock lock(lent_mutex_);
   desk_.reset();
 }
 
 void JobBase::shared_with_all(const transport::Arena& arena) {
-  std::lock_guard lock(lent_mutex_);
+  const MutexLock lock(lent_mutex_);
   if (const auto it = tickets_.find(arena.id()); it != tickets_.end() && desk_) desk_->withdraw(it->second);
 }
 
@@ -115,7 +115,7 @@ Status JobBase::lend(const std::string& key, const transport::Arena& arena, tran
   const std::uint64_t ticket = random_bits();
   std::string name;
   {
-    std::lock_guard lock(lent_mutex_);
+    const MutexLock lock(lent_mutex_);
     if (!desk_) {
       COHAUL_ASSIGN(desk_,
                     transport::MemoryDesk::open("cohaul-memory-" + hex_of(random_bits()) + hex_of(random_bits())));

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/host_port.h"
 
 namespace cohaul::job {
@@ -9,12 +10,6 @@ namespace {
 
 using config::KeySpec;
 using config::Type;
-
-transport::Form form_of(const std::string& name) {
-  if (name == "arena") return transport::Form::arena;
-  if (name == "tcp") return transport::Form::tcp;
-  return transport::Form::auto_;
-}
 
 /// Keys of the processes: where they run, and how they talk.
 std::vector<KeySpec> process_keys() {
@@ -24,13 +19,13 @@ std::vector<KeySpec> process_keys() {
        .help = "worker processes; --workers N is the same",
        .fallback = 1,
        .min = 1,
-       .max = 1024,
+       .max = kLaunchedMax,
        .aliases = {"num_workers", "world_size", "nproc", "processes", "n_workers"}},
       {.key = "job.threads",
        .type = Type::integer,
        .help = "threads of a worker (cores / workers, at least 1)",
        .min = 1,
-       .max = 1024,
+       .max = kThreadsMax,
        .aliases = {"num_threads", "n_threads"}},
       {.key = "job.pin",
        .type = Type::boolean,
@@ -188,7 +183,7 @@ LaunchOptions launch_options_of(const config::Config& job) {
                       .key = job.get_or("job.tls_key", std::string()),
                       .authority = job.get_or("job.tls_ca", std::string())};
   out.plaintext = job.get<bool>("job.plaintext");
-  out.transport = form_of(job.get<std::string>("job.transport"));
+  out.transport = transport::form_of(job.get<std::string>("job.transport")).value();
   out.peer_timeout_s = job.get<double>("job.peer_timeout_s");
   out.step_timeout_s = job.get<double>("job.step_timeout_s");
   out.join_timeout_s = job.get<double>("job.join_timeout_s");

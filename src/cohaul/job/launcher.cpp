@@ -8,6 +8,7 @@
 #include <charconv>
 #include <optional>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/job/engines/place.h"
 #include "cohaul/job/hosts/remote_crew.h"
 #include "cohaul/job/job_id.h"
@@ -27,10 +28,6 @@ constexpr Duration kSameSignal = 500 * kMillisecond;
 constexpr Duration kLinger = 5 * kSecond;        // from the last goodbye to the end of a process
 constexpr Duration kServerLinger = 2 * kSecond;  // from the last worker's end to a server's
 constexpr int kLogLines = 8;
-
-std::string_view name(transport::Form form) {
-  return form == transport::Form::arena ? "arena" : form == transport::Form::tcp ? "tcp" : "auto";
-}
 
 struct Process {
   MemberKey who;
@@ -227,11 +224,7 @@ class Launch {
   }
 
   /// Returns the text that says why the workers that were asked to stop were ended.
-  std::string in_time() const {
-    char text[64];
-    std::snprintf(text, sizeof text, "%g s (job.stop_grace_s)", options_.stop_grace_s);
-    return text;
-  }
+  std::string in_time() const { return digits_of(options_.stop_grace_s) + " s (job.stop_grace_s)"; }
 
   LaunchOutcome outcome() const {
     LaunchOutcome out;

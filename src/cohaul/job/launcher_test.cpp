@@ -12,8 +12,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <sstream>
+#include <string_view>
 #include <thread>
 
 #include "cohaul/base/temporary_folder.h"
@@ -82,9 +82,12 @@ class Launched {
   std::vector<pid_t> started() const {
     std::vector<pid_t> pids;
     std::string text = read("out");
-    static const std::regex kPid("pid ([0-9]+)\n");
-    for (std::sregex_iterator it(text.begin(), text.end(), kPid), end; it != end; ++it)
-      pids.push_back(std::stoi((*it)[1]));
+    static constexpr std::string_view kPid = "pid ";
+    for (std::size_t at = 0; (at = text.find(kPid, at)) != std::string::npos;) {
+      at += kPid.size();
+      const std::size_t end = text.find_first_not_of("0123456789", at);
+      if (end != std::string::npos && end > at && text[end] == '\n') pids.push_back(std::stoi(text.substr(at)));
+    }
     return pids;
   }
   /// Returns how many live after `limit_s`. Zombies, which wait only for their parent's look, do not count.

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <mutex>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job_id.h"
@@ -26,21 +26,21 @@ class Mailbox {
   Mailbox(const Mailbox&) = delete;
   int fd() const { return fd_; }
   void put(const Decision& d) {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     decisions_.push_back(d);
     (void)!::eventfd_write(fd_, 1);
   }
   std::vector<Decision> take() {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     eventfd_t ignored;
     (void)!::eventfd_read(fd_, &ignored);
     return std::exchange(decisions_, {});
   }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   int fd_;
-  std::vector<Decision> decisions_;
+  std::vector<Decision> decisions_ COHAUL_GUARDED_BY(mutex_);
 };
 
 namespace {

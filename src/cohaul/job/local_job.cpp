@@ -1,9 +1,6 @@
 #include "cohaul/job/local_job.h"
 
-#include <algorithm>
-#include <chrono>
-#include <condition_variable>
-
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/control.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/job_id.h"
@@ -28,7 +25,7 @@ class LocalJob final : public JobBase {
   Status set(const std::string& key, const std::string& value) override {
     if (value.size() > kValueBytesMax || key.size() > kKeyBytesMax)
       return invalid("the store's value '" + key + "' is over 1 MB");
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto [it, is_new] = values_.try_emplace(key, value);
     if (!is_new && it->second != value)
       return invalid("the store's value '" + key + "' is set already: values are written once");
@@ -37,14 +34,14 @@ class LocalJob final : public JobBase {
   }
 
   Result<std::string> get(const std::string& key, Time deadline) override {
-    std::unique_lock lock(mutex_);
-    if (!wait(lock, deadline, [&] { return values_.contains(key); }))
-      return peer_lost("nobody has set '" + key + "' in time");
+    MutexLock lock(mutex_);
+    while (!values_.contains(key))
+      if (!changed_.wait_until(lock, deadline)) return peer_lost("nobody has set '" + key + "' in time");
     return values_.at(key);
   }
 
   Status barrier(const std::string& name, int count, Time deadline) override {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     Barrier& barrier = barriers_[name];
     std::uint64_t round = barrier.rounds;
     if (++barrier.waiting >= count) {
@@ -53,10 +50,13 @@ class LocalJob final : public JobBase {
       changed_.notify_all();
       return {};
     }
-    if (wait(lock, deadline, [&] { return barrier.rounds != round; })) return {};
-    int came = barrier.waiting--;
-    return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) +
-                     " have come in time");
+    while (barrier.rounds == round) {
+      if (changed_.wait_until(lock, deadline)) continue;
+      int came = barrier.waiting--;
+      return peer_lost("barrier '" + name + "': " + std::to_string(came) + " of " + std::to_string(count) +
+                       " have come in time");
+    }
+    return {};
   }
 
   Status meet(const Meeting& meeting, Time) override { return check(meeting); }
@@ -74,16 +74,11 @@ class LocalJob final : public JobBase {
     int waiting = 0;
     std::uint64_t rounds = 0;
   };
-  template <class Ready>
-  bool wait(std::unique_lock<std::mutex>& lock, Time deadline, Ready ready) {
-    Duration left = std::clamp<Duration>(deadline - steady_clock().now(), 0, 365 * 86400 * kSecond);
-    return changed_.wait_for(lock, std::chrono::nanoseconds(left), ready);
-  }
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::string, std::string> values_;
-  std::map<std::string, Barrier> barriers_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, std::string> values_ COHAUL_GUARDED_BY(mutex_);
+  std::map<std::string, Barrier> barriers_ COHAUL_GUARDED_BY(mutex_);
 };
 
 }  // namespace

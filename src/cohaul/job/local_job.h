@@ -3,8 +3,8 @@
 
 #include <atomic>
 #include <map>
-#include <mutex>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/control.h"
 #include "cohaul/job/job.h"
 #include "cohaul/transport/memory_desk.h"
@@ -51,9 +51,10 @@ class JobBase : public Job {
   int workers_on_host_ = 0, index_on_host_ = 0, processes_on_host_ = 0;
   std::atomic<Time> waits_since_{kForever};  // kForever: it does not wait
   std::atomic<Duration> waited_{0};
-  std::mutex lent_mutex_;
-  std::unique_ptr<transport::MemoryDesk> desk_;  // where others get what was lent; null: nothing was
-  std::map<transport::ArenaId, std::uint64_t> tickets_;
+  Mutex lent_mutex_;
+  std::unique_ptr<transport::MemoryDesk> desk_
+      COHAUL_GUARDED_BY(lent_mutex_);  // where others get what was lent; null: nothing was
+  std::map<transport::ArenaId, std::uint64_t> tickets_ COHAUL_GUARDED_BY(lent_mutex_);
 };
 
 /// Makes the job of one process, without threads and sockets.

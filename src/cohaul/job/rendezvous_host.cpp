@@ -1,12 +1,10 @@
 #include "cohaul/job/rendezvous_host.h"
 
-#include <chrono>
-#include <condition_variable>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/control_channel.h"
 
 namespace cohaul::job {
@@ -27,7 +25,7 @@ class Host final : public RendezvousHost {
 
   ~Host() override {
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = true;
     }
     poller_->wake();
@@ -38,21 +36,20 @@ class Host final : public RendezvousHost {
 
   void exited(MemberKey who, const ProcessExit& how) override {
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       exits_.emplace_back(who, how);
     }
     poller_->wake();
   }
 
   std::string last_refusal() override {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return last_refusal_;
   }
 
   void wait_until_left(Time deadline) override {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::nanoseconds(std::max<Duration>(0, deadline - steady_clock().now())),
-                      [this] { return over_; });
+    MutexLock lock(mutex_);
+    while (!over_ && changed_.wait_until(lock, deadline)) continue;
   }
 
  private:
@@ -89,7 +86,7 @@ class Host final : public RendezvousHost {
   bool take_exits() {
     std::vector<std::pair<MemberKey, ProcessExit>> exits;
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (stopping_) return false;
       exits.swap(exits_);
     }
@@ -120,7 +117,7 @@ class Host final : public RendezvousHost {
 
   void publish() {
     const Membership& m = rendezvous_.membership();
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     last_refusal_ = endpoint_->last_refusal();
     over_ = m.loss().has_value() || (m.assembled() && m.all_gone());
     if (over_) changed_.notify_all();
@@ -134,11 +131,11 @@ class Host final : public RendezvousHost {
   std::map<std::uint64_t, std::unique_ptr<Channel>> channels_;
   std::uint64_t last_id_ = 0;
 
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
-  bool stopping_ = false, over_ = false;
-  std::string last_refusal_;
-  std::vector<std::pair<MemberKey, ProcessExit>> exits_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool stopping_ COHAUL_GUARDED_BY(mutex_) = false, over_ COHAUL_GUARDED_BY(mutex_) = false;
+  std::string last_refusal_ COHAUL_GUARDED_BY(mutex_);
+  std::vector<std::pair<MemberKey, ProcessExit>> exits_ COHAUL_GUARDED_BY(mutex_);
 
   std::thread thread_;  // last: it uses all of the above
 };

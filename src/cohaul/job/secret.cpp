@@ -13,6 +13,7 @@
 
 #include "cohaul/base/check.h"
 #include "cohaul/base/digits.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/private_file.h"
 #include "cohaul/transport/descriptor.h"
@@ -20,7 +21,6 @@
 namespace cohaul::job {
 namespace {
 
-constexpr std::size_t kFileMax = 4096;
 constexpr std::string_view kSpace = " \t\r\n";
 
 Status wrong(const std::string& file, const std::string& what) {
@@ -30,7 +30,7 @@ Status wrong(const std::string& file, const std::string& what) {
 }  // namespace
 
 Result<std::string> read_secret(const std::string& file) {
-  COHAUL_ASSIGN(std::string text, read_file(file, kFileMax, Readers::owner).context("the job's secret"));
+  COHAUL_ASSIGN(std::string text, read_file(file, kSecretBytesMax, Readers::owner).context("the job's secret"));
   const std::size_t first = text.find_first_not_of(kSpace);
   text = first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
   if (text.size() < kSecretLeast)

@@ -7,7 +7,7 @@
 namespace cohaul::parallel {
 
 /// Returns the mean over rows of −log softmax(logits)[target]: a scalar with the same bits on every rank, differentiable once. logits: [n,
-/// classes.size()], this rank's part; target: int64 [n], the same on every rank. Every rank calls it; blocks as the group does; throws GroupFailed.
+/// classes.size()], this rank's part; target: int64 [n], the same on every rank. Every rank calls it; blocks as the group does; throws Error.
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const Part& classes,
                          collective::Group& group);
 

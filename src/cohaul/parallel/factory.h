@@ -18,8 +18,8 @@ enum class LinearKind {
   classes,
 };
 
-/// Makes layers, and computes with their outputs. It must outlive the layers. Every rank makes the same calls in the same order. Throws GroupFailed
-/// (split.h).
+/// Makes layers, and computes with their outputs. It must outlive the layers. Every rank makes the same calls in the same order. Throws
+/// Error.
 class Factory {
  public:
   virtual ~Factory() = default;

@@ -19,7 +19,7 @@ class Linear : public torch::nn::Module {
   Linear(std::int64_t in, std::int64_t out, collective::Group* group = nullptr);
 
   /// Returns [n, outputs().size()]. x: [n, in], the same on every rank. Over a group every rank must call it, and backward, in the same order; blocks
-  /// as the group does; throws GroupFailed.
+  /// as the group does; throws Error.
   at::Tensor forward(const at::Tensor& x);
   const Part& outputs() const { return outputs_; }
 

@@ -4,9 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 
+#include "cohaul/base/error.h"
 #include "cohaul/base/status.h"
 #include "cohaul/collective/group.h"
 
@@ -35,20 +35,7 @@ struct SplitParameter {
 /// ranks call it. Blocks as the group does. Errors: the group's.
 Result<at::Tensor> gather_whole(const at::Tensor& part, const Part& where, collective::Group& group);
 
-/// Thrown by forward and backward when the group fails, because autograd cannot pass on a Status.
-class GroupFailed : public std::runtime_error {
- public:
-  explicit GroupFailed(Status status) : std::runtime_error(status.message()), status_(std::move(status)) {}
-  const Status& status() const { return status_; }
-
- private:
-  Status status_;
-};
-
 /// Returns the memory of a contiguous float32 or float64 tensor, not copied.
 collective::Buffer buffer(const at::Tensor& t);
-inline void or_throw(const Status& status) {
-  if (!status.ok()) throw GroupFailed(status);
-}
 
 }  // namespace cohaul::parallel

@@ -12,7 +12,7 @@
 namespace cohaul::parallel {
 
 /// The base of the classes below. Names, options and defaults are those of torch::nn::BatchNorm1d and 2d. In training every worker must call forward
-/// and backward once for each step, in the same order; they block as the group does and throw GroupFailed. In evaluation nothing is exchanged.
+/// and backward once for each step, in the same order; they block as the group does and throw Error. In evaluation nothing is exchanged.
 /// Statistics are computed in float64. Workers may have batches of unequal size if their losses are weighted by the sizes. Differentiable once.
 class SyncBatchNorm : public torch::nn::Module, public WholeBatch {
  public:

@@ -8,16 +8,12 @@
 #include <vector>
 
 #include "cohaul/base/ids.h"
+#include "cohaul/base/limits.h"
 
 namespace cohaul::ps {
 
 class AppliedSteps {
  public:
-  /// Far more than the number of steps that can be under way.
-  static constexpr std::int64_t kHolesMax = 2 * 4096;
-  /// The largest number of steps that may be skipped in a row.
-  static constexpr std::int64_t kJumpMax = std::int64_t{1} << 24;
-
   bool contains(Step step) const {
     return step.value < end_ && !std::binary_search(holes_.begin(), holes_.end(), step.value);
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cohaul/base/align.h"
+
 namespace cohaul::ps {
 
 Status ArenaMemory::reserve(std::size_t bytes) {
@@ -10,7 +12,7 @@ Status ArenaMemory::reserve(std::size_t bytes) {
 }
 
 Bytes ArenaMemory::allocate(std::size_t bytes) {
-  std::size_t rounded = (bytes + 63) / 64 * 64;
+  std::size_t rounded = aligned(bytes);
   if (rounded > arena_.bytes().size() - used_) return {};
   Bytes piece = arena_.bytes().subspan(used_, bytes);
   used_ += rounded;

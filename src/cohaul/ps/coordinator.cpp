@@ -306,9 +306,8 @@ Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
   }
   auto place =
       std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.slices.first > done.slices.first; });
-  bool overlaps = (place != shares_.begin() && (place - 1)->slices.last > done.slices.first) ||
-                  (place != shares_.end() && done.slices.last > place->slices.first);
-  if (overlaps) return corrupt("two workers report the same slices");
+  if (std::any_of(shares_.begin(), shares_.end(), [&](const Share& s) { return overlap(s.slices, done.slices); }))
+    return corrupt("two workers report the same slices");
   std::size_t part = 0;
   each_subtree(done.slices, [&](const update::SliceRange& slices) {
     place = shares_.insert(place, {slices, done.ends[part++]}) + 1;

@@ -15,7 +15,7 @@ HostSums::HostSums(const update::Layout& layout, const HostPlan& plan, ConstByte
       if (plan.joiner(p, static_cast<int>(s)) != plan.worker) continue;
       places_.push_back({p, static_cast<int>(s), slots, bytes});
       slots += plan.sums[s].parts.size();
-      bytes += (layout.partitions()[p].bytes + update::kAlignment - 1) / update::kAlignment * update::kAlignment;
+      bytes += aligned(layout.partitions()[p].bytes);
     }
   }
   for (StepState& state : steps_) state.slots.resize(slots);

@@ -52,6 +52,7 @@
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/clock.h"
 #include "cohaul/base/ids.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/ps/consistency.h"
 #include "cohaul/update/absent.h"
@@ -92,10 +93,6 @@ enum class Kind : std::uint16_t {
   restored,
   swapped,
 };
-
-constexpr std::int32_t kWorkersMax = 4096;
-constexpr std::int64_t kStepsMax = std::int64_t{1} << 56;  // of a loop; bounded so that sums do not overflow
-constexpr std::size_t kFactsBytesMax = 8 << 10;            // of a loop
 
 /// Returns the hello's purpose: "ps 3" for the job's trainer 3.
 std::string purpose_of(int trainer);
@@ -194,8 +191,6 @@ struct LoopState {
   static Result<LoopState> decode(ConstBytes body);
 };
 
-constexpr std::size_t kPartsMax = 40;  // 2 log2(kSlicesMax): the most subtrees that a range of slices consists of
-
 struct StepDone {
   update::SliceRange slices;   // the worker's
   std::int64_t staleness = 0;  // staleness of the push: the maximum over partitions
@@ -210,6 +205,7 @@ struct StepDone {
   void encode(Writer& out) const;
   static Result<StepDone> decode(ConstBytes body);
 };
+static_assert(kPartsMax * sizeof(update::PartEnd) + kFactsBytesMax + 64 <= transport::kBodyBytesMax);
 
 /// The result of a synchronous step, over all workers.
 struct StepReport {
@@ -262,8 +258,6 @@ struct Save {
   void encode(Writer& out) const;
   static Result<Save> decode(ConstBytes body);
 };
-
-constexpr std::size_t kRefusalBytesMax = 4 << 10;  // of its reason; a longer one is cut
 
 struct Refusal {
   Code code = Code::invalid;

@@ -3,11 +3,12 @@
 // whole shards.
 
 #include "cohaul/base/ids.h"
+#include "cohaul/base/limits.h"
 
 namespace cohaul::ps {
 
 constexpr std::int32_t kShards = 64;
-constexpr std::int32_t kServersMax = kShards;
+static_assert(kServersMax <= kShards, "each server has a shard");
 
 constexpr std::int32_t shard_of(PartitionId partition) { return partition.value % kShards; }
 /// 1 ≤ servers ≤ kServersMax.

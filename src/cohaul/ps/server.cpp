@@ -69,7 +69,7 @@ Status Server::set_up(const Init& init, ConstBytes encoded_layout) {
     PartitionId id(static_cast<std::int32_t>(p));
     if (server_of(id, init.servers) != rank_) continue;
     mine.push_back(id);
-    bytes += (layout_->partitions()[p].bytes + 63) / 64 * 64;
+    bytes += aligned(layout_->partitions()[p].bytes);
   }
   // The current version, one version that each worker may be reading, and one to write into.
   COHAUL_TRY(memory_.reserve(bytes * (static_cast<std::size_t>(init.workers) + 2)));

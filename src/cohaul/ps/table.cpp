@@ -9,7 +9,6 @@ namespace cohaul::ps {
 namespace {
 
 // A partition of any size fits into one payload.
-static_assert(update::kWholeBytesMax <= transport::kPayloadBytesMax);
 
 /// Returns how many contributions a step has: one for each part of each worker's slices.
 std::size_t parts_of_step(const Init& init) {
@@ -124,8 +123,7 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   }
   auto begin = held_.begin(), end = begin + held_count_;
   auto place = std::find_if(begin, end, [&](const Held& h) { return h.slices.first > push.slices.first; });
-  bool overlaps = (place != begin && (place - 1)->slices.last > push.slices.first) ||
-                  (place != end && push.slices.last > place->slices.first);
+  const bool overlaps = std::any_of(begin, end, [&](const Held& h) { return overlap(h.slices, push.slices); });
   if (overlaps || held_count_ == held_.size()) return corrupt("two workers push the same slices");
   if (held_count_ > 0 && (push.samples > 0) != (held_[0].samples > 0)) {
     return invalid(std::string(kWeighAlike));

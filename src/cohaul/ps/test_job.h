@@ -1,15 +1,13 @@
 #pragma once
 // For tests: a Job whose members are threads of one process.
 
-#include <chrono>
-#include <condition_variable>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/job.h"
 
 namespace cohaul::ps {
@@ -22,11 +20,11 @@ class TestMeeting {
 
  private:
   friend class TestJob;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::string, std::string> store_;
-  Status lost_;
-  std::set<transport::Poller*> pollers_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::map<std::string, std::string> store_ COHAUL_GUARDED_BY(mutex_);
+  Status lost_ COHAUL_GUARDED_BY(mutex_);
+  std::set<transport::Poller*> pollers_ COHAUL_GUARDED_BY(mutex_);
 };
 
 class TestJob final : public job::Job {
@@ -81,29 +79,29 @@ inline job::JoinOptions test_options(transport::Role role, int rank, int world, 
 }
 
 inline void TestMeeting::lose(const Status& why) {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   lost_ = why;
   changed_.notify_all();
   for (transport::Poller* p : pollers_) p->wake();
 }
 
 inline Status TestMeeting::health() const {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return lost_;
 }
 
 inline Status TestJob::set(const std::string& key, const std::string& value) {
-  std::lock_guard lock(meeting_.mutex_);
+  const MutexLock lock(meeting_.mutex_);
   meeting_.store_[key] = value;
   meeting_.changed_.notify_all();
   return {};
 }
 
 inline Result<std::string> TestJob::get(const std::string& key, Time deadline) {
-  std::unique_lock lock(meeting_.mutex_);
+  MutexLock lock(meeting_.mutex_);
   while (!meeting_.store_.contains(key)) {
     if (steady_clock().now() > deadline || !meeting_.lost_.ok()) return peer_lost("nobody has set " + key);
-    meeting_.changed_.wait_for(lock, std::chrono::milliseconds(20));
+    meeting_.changed_.wait_until(lock, steady_clock().now() + 20 * kMillisecond);
   }
   return meeting_.store_[key];
 }
@@ -121,12 +119,12 @@ inline transport::Identity TestJob::identity(const std::string& purpose, std::ui
 }
 
 inline void TestJob::wake_on_loss(transport::Poller* poller) {
-  std::lock_guard lock(meeting_.mutex_);
+  const MutexLock lock(meeting_.mutex_);
   meeting_.pollers_.insert(poller);
 }
 
 inline void TestJob::forget(transport::Poller* poller) {
-  std::lock_guard lock(meeting_.mutex_);
+  const MutexLock lock(meeting_.mutex_);
   meeting_.pollers_.erase(poller);
 }
 

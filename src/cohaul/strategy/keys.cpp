@@ -1,5 +1,7 @@
 #include "cohaul/strategy/keys.h"
 
+#include "cohaul/base/limits.h"
+
 #include <string>
 
 namespace cohaul::strategy {
@@ -25,7 +27,7 @@ std::vector<KeySpec> strategy_keys() {
        .help = "server processes",
        .fallback = 1,
        .min = 1,
-       .max = 64,
+       .max = ps::kServersMax,
        .aliases = {"num_servers", "ps", "server", "n_servers"},
        .only = kOfServers},
       {.key = "strategy.consistency",
@@ -46,7 +48,7 @@ std::vector<KeySpec> strategy_keys() {
        .type = Type::integer,
        .help = "workers that a step need not wait for (not available yet)",
        .min = 0,
-       .max = 1024,
+       .max = job::kLaunchedMax,
        .aliases = {"backups"},
        .only = kOfServers},
   };

@@ -76,7 +76,7 @@ class ServerEngine final : public Engine {
   Status close() override { return exchange_->close(); }
 
   Status connect(const EngineOptions& options, const ps::Options& ps) {
-    const auto bytes = std::max<std::size_t>(options.layout->bytes(), update::kAlignment);
+    const auto bytes = std::max<std::size_t>(options.layout->bytes(), kAlignment);
     COHAUL_ASSIGN(transport::Arena arena, transport::Arena::create("cohaul parameters", bytes));
     memory_ = std::make_shared<transport::Arena>(std::move(arena));
     COHAUL_ASSIGN(exchange_, ps::make_server_exchange(job_, *options.layout, options.optimizer,

@@ -12,6 +12,7 @@
 #include <unordered_set>
 
 #include "cohaul/base/digits.h"
+#include "cohaul/base/hash.h"
 #include "cohaul/train/groups.h"
 
 namespace cohaul::train {
@@ -180,8 +181,7 @@ std::vector<at::Tensor> BorrowedModel::parameters() const {
 
 std::string BorrowedModel::fingerprint() const {
   std::uint64_t h = layout_.hash();
-  for (const Item& item : items_)
-    for (std::int64_t stride : item.strides) h = (h ^ static_cast<std::uint64_t>(stride)) * 0x100000001b3;
+  for (const Item& item : items_) h = hash64(as_bytes(std::span(item.strides)), h);
   return hex_of(h);
 }
 

@@ -12,8 +12,8 @@
 
 #include <array>
 #include <limits>
-#include <mutex>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/job/test_workers.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/trainer.h"
@@ -102,8 +102,8 @@ TEST(Buffers, AreTheMeanOverSlicesOnAnyNumberOfWorkers) {
     }
     EXPECT_EQ(own.count.item<std::int64_t>(), kSteps) << "each slice counts on from the step's first count";
     EXPECT_EQ(own.constant.item<float>(), 0.1F) << "what no slice changes stays as it is";
-    static std::mutex mutex;
-    if (std::unique_lock lock(mutex); !own_optimizer) {
+    static Mutex mutex;
+    if (const MutexLock lock(mutex); !own_optimizer) {
       seen.push_back(values<float>(own.mean));
       const std::vector<float> more = values<float>(own.variance), weights = values<float>(own.weight.detach());
       seen.back().insert(seen.back().end(), more.begin(), more.end());
@@ -125,7 +125,7 @@ TEST(Buffers, OfWorker0OrTheirOwnWhereAskedFor) {
   for (const strategy::Strategy& s : shared_strategies())
     for (const Buffers policy : {Buffers::worker0, Buffers::own}) {
       std::vector<float> first(3);
-      std::mutex mutex;
+      Mutex mutex;
       std::vector<std::vector<float>> all(3);
       job::with_workers(3, [&](job::Job& job) {
         Normed own;
@@ -137,8 +137,7 @@ TEST(Buffers, OfWorker0OrTheirOwnWhereAskedFor) {
           t.step(loss);
         }
         EXPECT_EQ(own.count.item<std::int64_t>(), policy == Buffers::own && job.rank() == 1 ? 8 : 1);
-        if (const std::lock_guard lock(mutex); true)
-          all[static_cast<std::size_t>(job.rank())] = values<float>(own.mean);
+        if (const MutexLock lock(mutex); true) all[static_cast<std::size_t>(job.rank())] = values<float>(own.mean);
         EXPECT_TRUE(job.close().ok());
       });
       EXPECT_EQ(all[0], first);

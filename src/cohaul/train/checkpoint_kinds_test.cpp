@@ -10,11 +10,11 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
-#include <mutex>
 #include <optional>
 #include <sstream>
 #include <thread>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/lock.h"
@@ -60,7 +60,7 @@ struct End {
 /// Trains one loop of 30 updates with a checkpoint every 7. until: all workers stop after so many steps of a worker.
 End train(int workers, const strategy::Strategy& s, const std::string& folder, bool resume, std::int64_t until = 0) {
   End end;
-  std::mutex mutex;
+  Mutex mutex;
   job::with_workers(workers, [&](job::Job& job) {
     Net net;
     const Line data(40);
@@ -75,7 +75,7 @@ End train(int workers, const strategy::Strategy& s, const std::string& folder, b
     }
     const std::string hash = sha256(t.parameters());
     {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       end.steps += done;
       if (job.rank() == 0) end = {hash, t.steps_done(), resumed, end.steps};
     }

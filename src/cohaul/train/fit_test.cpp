@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <mutex>
 
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/test_workers.h"

@@ -1,8 +1,8 @@
 #include "cohaul/train/job_facts.h"
 
-#include <charconv>
 #include <variant>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/base/facts.h"
 
 #include "cohaul/train/trainer.h"
@@ -15,9 +15,10 @@ template <class T>
 std::string text_of(T value) {
   if constexpr (std::is_same_v<T, bool>) {
     return value ? "true" : "false";
+  } else if constexpr (std::is_integral_v<T>) {
+    return std::to_string(value);
   } else {
-    char digits[40];
-    return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+    return digits_of(value);
   }
 }
 

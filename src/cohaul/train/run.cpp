@@ -14,7 +14,6 @@
 #include "cohaul/base/write_all.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/observe/progress.h"
-#include "cohaul/parallel/split.h"
 #include "cohaul/train/error.h"
 
 namespace cohaul::train {
@@ -95,8 +94,6 @@ int report_exception(job::Job* job, const std::function<void(int, const std::str
     }
     why = closed;
   } catch (const Error& e) {
-    why = e.status();
-  } catch (const parallel::GroupFailed& e) {
     why = e.status();
   } catch (const c10::Error& e) {
     why = status_of(e);

@@ -115,10 +115,10 @@ StepBuffers::Mean StepBuffers::join(Mean left, const Mean& right) const {
 /// Compares the counters of the slice whose values are in now_ with those of earlier slices.
 Status StepBuffers::compare_counters() {
   const bool is_first = slice_ == parts_.front().first;
-  std::uint64_t h = fnv1a({});
+  std::uint64_t h = 0;
   for (const Entry& e : entries_) {
     if (e.run >= 0) continue;
-    h = fnv1a({of(now_.data(), e), e.bytes}, h);
+    h = hash64({of(now_.data(), e), e.bytes}, h);
     if (!is_first && !same_bytes(of(now_.data(), e), of(counted_.data(), e), e.bytes))
       return invalid(
           "buffer " + e.name + " is not the same after slice " + std::to_string(slice_) +
@@ -194,10 +194,10 @@ void StepBuffers::abandon() {
 }
 
 std::uint64_t StepBuffers::hash() const {
-  std::uint64_t h = entries_.empty() ? 0 : fnv1a({});
+  std::uint64_t h = 0;
   for (const Entry& e : entries_) {
     const at::Tensor values = e.tensor.detach().contiguous();
-    h = fnv1a({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}, h);
+    h = hash64({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()}, h);
   }
   return h;
 }
@@ -237,7 +237,8 @@ std::string StepBuffers::counter_facts() const {
     const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
     const bool number = values.numel() == 1 && values.scalar_type() == at::kLong;
     out += "buffer " + e.name + "=" +
-           (number ? std::to_string(values.item<std::int64_t>()) : "#" + std::to_string(fnv1a({data, e.bytes}))) + "\n";
+           (number ? std::to_string(values.item<std::int64_t>()) : "#" + std::to_string(hash64({data, e.bytes}))) +
+           "\n";
   }
   return out;
 }

@@ -4,10 +4,10 @@
 
 #include <exception>
 #include <map>
-#include <mutex>
 #include <utility>
 
 #include "cohaul/base/last_operations.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/gradient/arena_allocator.h"
 #include "cohaul/train/job_facts.h"
 
@@ -25,18 +25,18 @@ struct Trainer::Run::EndsWithJob {
 
 /// The living trainers by job. A mutex is needed because jobs of one process may be on several threads.
 struct Trainer::Run::Living {
-  std::mutex mutex;
-  std::map<const job::Job*, std::vector<Run*>> runs;
+  Mutex mutex;
+  std::map<const job::Job*, std::vector<Run*>> runs COHAUL_GUARDED_BY(mutex);
   static Living& all() {
     static Living living;
     return living;
   }
   void add(Run* run) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     runs[&run->job_].push_back(run);
   }
   void remove(Run* run) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     const auto of_job = runs.find(&run->job_);
     if (of_job == runs.end()) return;
     std::erase(of_job->second, run);
@@ -46,7 +46,7 @@ struct Trainer::Run::Living {
 
 std::vector<Trainer::Run*> Trainer::Run::living_trainers(const job::Job& job) {
   Living& living = Living::all();
-  const std::lock_guard lock(living.mutex);
+  const MutexLock lock(living.mutex);
   const auto of_job = living.runs.find(&job);
   return of_job == living.runs.end() ? std::vector<Run*>() : of_job->second;
 }

@@ -11,7 +11,6 @@
 
 #include <cmath>
 #include <map>
-#include <mutex>
 
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/test_workers.h"

@@ -20,8 +20,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 
+#include "cohaul/base/mutex.h"
 #include "cohaul/data/sampler.h"
 #include "cohaul/job/test_workers.h"
 #include "cohaul/strategy/workers.h"
@@ -232,7 +232,7 @@ TEST(Evaluation, HasTheSameBitsOnAnyNumberOfWorkers) {
   for (const std::int64_t size : {1, 2, 40, 401}) {
     const Line data(size);
     std::vector<Evaluation> seen;
-    std::mutex mutex;
+    Mutex mutex;
     std::atomic<std::int64_t> batches = 0;
     for (const int world : {1, 2, 3}) {
       job::with_workers(world, [&](job::Job& job) {
@@ -249,7 +249,7 @@ TEST(Evaluation, HasTheSameBitsOnAnyNumberOfWorkers) {
             },
             metrics, 4);
         EXPECT_TRUE(job.close().ok());
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         seen.push_back(e);
       });
     }

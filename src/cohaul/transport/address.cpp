@@ -2,15 +2,25 @@
 
 #include <charconv>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/transport/endpoint.h"
 
 namespace cohaul::transport {
-namespace {
 
-constexpr std::size_t kHostsMax = 64;
+std::string_view name(Form form) {
+  switch (form) {
+    case Form::auto_: return "auto";
+    case Form::arena: return "arena";
+    case Form::tcp: return "tcp";
+  }
+  return "unknown form";
+}
 
-}  // namespace
-
+std::optional<Form> form_of(std::string_view text) {
+  for (const Form form : {Form::auto_, Form::arena, Form::tcp})
+    if (name(form) == text) return form;
+  return std::nullopt;
+}
 std::string Address::encode() const {
   std::string out = unix_name + "|" + std::to_string(port) + "|";
   for (std::size_t i = 0; i < hosts.size(); ++i) out += (i > 0 ? "," : "") + hosts[i];

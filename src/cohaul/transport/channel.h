@@ -12,6 +12,7 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/ids.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/transport/credentials.h"
@@ -49,9 +50,6 @@ struct Message {
   /// when.
   std::shared_ptr<const void> keep{};
 };
-
-constexpr std::size_t kBodyBytesMax = 16 << 10;
-constexpr std::uint64_t kPayloadBytesMax = std::uint64_t{1} << 32;
 
 class Channel;
 
@@ -112,7 +110,5 @@ class Channel {
   /// Returns how many bytes of payload have been sent as bytes so far (what the network carried).
   virtual std::uint64_t payload_bytes_sent() const = 0;
 };
-
-constexpr std::size_t kQueueFramesMax = 4096;
 
 }  // namespace cohaul::transport

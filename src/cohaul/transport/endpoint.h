@@ -16,6 +16,10 @@ namespace cohaul::transport {
 
 /// Which form a connection takes. auto_: the ring where both are on one host, TCP otherwise.
 enum class Form : std::uint8_t { auto_, arena, tcp };
+/// "auto", "arena" or "tcp".
+std::string_view name(Form form);
+/// The form of this name; nothing: there is none.
+std::optional<Form> form_of(std::string_view name);
 
 /// The addresses at which an endpoint can be reached; they travel as text through the rendezvous.
 struct Address {

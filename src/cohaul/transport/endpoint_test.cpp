@@ -107,7 +107,13 @@ TEST(Endpoint, AnotherVersionIsToldSo) {
   EXPECT_EQ(decode_header(answer)->type, FrameType::refusal);
   Status why = decode_refusal(ConstBytes(answer, static_cast<std::size_t>(n)).subspan(kHeaderBytes));
   EXPECT_EQ(why.code(), Code::unsupported);
-  EXPECT_NE(why.message().find("1 here, 9 there"), std::string::npos) << why.message();
+  EXPECT_NE(why.message().find(std::to_string(kWireVersion) + " here, 9 there"), std::string::npos) << why.message();
+}
+
+TEST(Endpoint, ReadsTheNamesOfFormsThatItWrites) {
+  for (const Form form : {Form::auto_, Form::arena, Form::tcp}) EXPECT_EQ(form_of(name(form)), form);
+  EXPECT_EQ(name(Form::arena), "arena");
+  EXPECT_EQ(form_of("ring"), std::nullopt);
 }
 
 TEST(Endpoint, NobodyThereIsPeerLostNamingTheAddress) {

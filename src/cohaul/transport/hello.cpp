@@ -5,8 +5,6 @@
 namespace cohaul::transport {
 namespace {
 
-constexpr std::size_t kReasonBytesMax = 512;
-
 std::vector<std::byte> frame_of(Header header, const std::vector<std::byte>& body) {
   header.body_length = static_cast<std::uint32_t>(body.size());
   header.content_checksum = content_checksum(body, {});

@@ -7,13 +7,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/transport/wire.h"
 
 namespace cohaul::transport {
 
 constexpr std::uint32_t kCapabilityRing = 1;  // this connection carries a ring's descriptors
-constexpr std::size_t kHelloBytesMax = 1024;  // body
-constexpr std::size_t kPurposeBytesMax = 64;
 
 struct Hello {
   Identity who;

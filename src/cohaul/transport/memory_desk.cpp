@@ -31,12 +31,12 @@ MemoryDesk::~MemoryDesk() {
 }
 
 void MemoryDesk::offer(std::uint64_t ticket, Descriptor descriptor) {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   offers_[ticket] = std::move(descriptor);
 }
 
 void MemoryDesk::withdraw(std::uint64_t ticket) {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   offers_.erase(ticket);
 }
 
@@ -56,7 +56,7 @@ void MemoryDesk::answer(const Descriptor& client) {
   std::uint64_t ticket = 0;
   if (!wait_for(client.get(), POLLIN, steady_clock().now() + kPatience)) return;
   if (::recv(client.get(), &ticket, sizeof ticket, 0) != static_cast<ssize_t>(sizeof ticket)) return;
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto offer = offers_.find(ticket);
   if (offer == offers_.end()) return;
   const int descriptor = offer->second.get();

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 
 #include "cohaul/base/clock.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 #include "cohaul/transport/descriptor.h"
 
@@ -40,8 +40,8 @@ class MemoryDesk {
   const std::string name_;
   const Descriptor listener_;
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;  // guards offers_
-  Offers offers_;
+  Mutex mutex_;
+  Offers offers_ COHAUL_GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses all of the above
 };
 

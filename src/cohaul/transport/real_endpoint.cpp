@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "cohaul/base/digits.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/transport/endpoint.h"
 #include "cohaul/transport/hello.h"
 #include "cohaul/transport/ring_channel.h"
@@ -14,8 +15,6 @@
 namespace cohaul::transport {
 namespace {
 
-constexpr std::size_t kGreetingsMax = 1024;      // of all
-constexpr std::size_t kGreetingsOfPeerMax = 64;  // from one address, or one user of this host
 constexpr Duration kGreetingTime = 10 * kSecond;
 constexpr int kPortTries = 16;  // to find a port that is free at all addresses
 

@@ -6,14 +6,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cohaul/base/align.h"
+
 namespace cohaul::transport {
 namespace {
 
 // A gap at the front of the area is used again as soon as it is this long, so that little memory is touched; the top grows by this much.
 constexpr std::uint64_t kFrontGapMin = 64 << 10;
 constexpr std::uint64_t kTopGap = 256 << 10;
-
-constexpr std::uint64_t aligned(std::uint64_t n) { return (n + 63) & ~std::uint64_t{63}; }
 
 }  // namespace
 

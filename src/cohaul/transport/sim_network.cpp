@@ -7,6 +7,7 @@
 #include <queue>
 #include <vector>
 
+#include "cohaul/base/align.h"
 #include "cohaul/base/check.h"
 #include "cohaul/base/random.h"
 #include "cohaul/transport/frame_pool.h"
@@ -137,7 +138,7 @@ Result<Frame> SimNetwork::End::pack(const Message& message) {
   bool by_address = !message.payload.empty() && std::any_of(lent_.begin(), lent_.end(), [&](const Arena* arena) {
     return arena->region_of(message.payload).arena != kNoArena;
   });
-  std::size_t payload_at = (message.body.size() + 63) & ~std::size_t{63};
+  std::size_t payload_at = aligned(message.body.size());
   PooledBuffer* buffer = pool_->take(payload_at + (by_address ? 0 : message.payload.size()));
   if (buffer == nullptr) return internal("no memory for a simulated frame");
   Frame frame(by_address ? static_cast<Frame::Hold*>(new Address(buffer, message.keep)) : buffer);

@@ -10,10 +10,11 @@
 #include <cstring>
 #include <memory>
 
+#include "cohaul/base/check.h"
+#include "cohaul/base/limits.h"
+
 namespace cohaul::transport {
 namespace {
-
-constexpr int kDescriptorsMax = 4;
 
 struct FreeAddresses {
   void operator()(addrinfo* a) const { freeaddrinfo(a); }
@@ -150,6 +151,7 @@ std::string closed_text(long result) {
 }
 
 long send_with_descriptors(int fd, ConstBytes bytes, std::span<const int> descriptors) {
+  COHAUL_CHECK(descriptors.size() <= kDescriptorsMax, "a message carries at most kDescriptorsMax descriptors");
   iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))]{};
   msghdr message{};

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cohaul/base/align.h"
 #include "cohaul/transport/socket.h"
 
 namespace cohaul::transport {
@@ -14,8 +15,6 @@ constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::size_t kDirectBytes = 16 << 10;  // so much of a frame still to come is read straight to its place
 constexpr std::size_t kCopiedPayloadMax = 4 << 10;
 constexpr int kPartsMax = 64;
-
-std::size_t aligned(std::size_t n) { return (n + 63) & ~std::size_t{63}; }
 
 }  // namespace
 

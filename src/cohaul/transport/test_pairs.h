@@ -29,7 +29,7 @@ struct Pair {
 };
 
 /// For the names of tests.
-inline void PrintTo(Form form, std::ostream* out) { *out << (form == Form::tcp ? "tcp" : "arena"); }
+inline void PrintTo(Form form, std::ostream* out) { *out << name(form); }
 
 Identity test_identity(int rank);
 /// The same with a key, so that TCP is encrypted.

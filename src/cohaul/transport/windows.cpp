@@ -21,7 +21,7 @@ Status not_mapped(std::uint64_t bytes, int error) {
 
 Result<std::shared_ptr<Windows>> Windows::map(int fd, std::uint64_t size, std::uint64_t first, int protection) {
   const bool fits = first == size || (first > 0 && first < size && first % page_bytes() == 0);
-  if (!fits || size == 0 || size >> 62 != 0 || std::bit_width(size / first) >= static_cast<int>(kMost))
+  if (!fits || size == 0 || size >> 62 != 0 || std::bit_width(size / first) >= static_cast<int>(kWindowsMax))
     return corrupt("shared memory of " + std::to_string(size) + " bytes with a first window of " +
                    std::to_string(first));
   void* front = ::mmap(nullptr, first, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -59,7 +59,7 @@ Result<Bytes> Windows::at(std::uint64_t offset, std::uint64_t length) {
 // With an old size of 0, mremap() maps the same file once more from that address on, and needs no descriptor. The new
 // mapping starts with the last page of the nearest window before; all up to the wanted window is unmapped again.
 Status Windows::map_window(std::size_t window) {
-  std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (at_[window].load() != nullptr) return {};
   std::size_t before = window - 1;
   while (at_[before].load() == nullptr) --before;

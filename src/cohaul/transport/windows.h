@@ -7,10 +7,11 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
+#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::transport {
@@ -37,7 +38,6 @@ class Windows {
   std::optional<std::uint64_t> offset_of(ConstBytes bytes) const;
 
  private:
-  static constexpr std::size_t kMost = 48;
   Windows(std::uint64_t size, std::uint64_t first, std::byte* front) : size_(size), first_(first) { at_[0] = front; }
   std::size_t index_of(std::uint64_t offset) const { return std::bit_width(offset / first_); }
   std::uint64_t begin_of(std::size_t window) const { return window == 0 ? 0 : first_ << (window - 1); }
@@ -45,8 +45,8 @@ class Windows {
   Status map_window(std::size_t window);
 
   const std::uint64_t size_, first_;
-  std::mutex mutex_;  // held while a window is mapped
-  std::atomic<std::byte*> at_[kMost]{};
+  Mutex mutex_;  // held while a window is mapped
+  std::atomic<std::byte*> at_[kWindowsMax]{};
   std::atomic<std::size_t> most_{1};  // no window from here on is mapped
 };
 

@@ -35,7 +35,7 @@
 namespace cohaul::transport {
 
 constexpr std::uint32_t kMagic = 0x46484F43;  // "COHF"
-constexpr std::uint16_t kWireVersion = 1;
+constexpr std::uint16_t kWireVersion = 2;
 constexpr std::uint16_t kPayloadByAddress = 1;
 
 enum class FrameType : std::uint8_t {

@@ -1,4 +1,4 @@
-// torch.optim.Adam: weight decay is part of the gradient.
+// torch.optim.Adam and AdamW: weight decay is part of the gradient in the former, and apart from it in the latter.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "cohaul/update/adam.cpp"
@@ -10,13 +10,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace cohaul::update::HWY_NAMESPACE {
 
-void adam_float(const float* g, const float* p, float* out, float* const* state, std::size_t n,
+void adam_float(const float* g, const float* p, float* out, float* const* state, std::size_t n, bool decoupled,
                 const AdamStep<float>& s) {
-  adam_update<false>(g, p, out, state, n, s);
+  decoupled ? adam_update<true>(g, p, out, state, n, s) : adam_update<false>(g, p, out, state, n, s);
 }
-void adam_double(const double* g, const double* p, double* out, double* const* state, std::size_t n,
+void adam_double(const double* g, const double* p, double* out, double* const* state, std::size_t n, bool decoupled,
                  const AdamStep<double>& s) {
-  adam_update<false>(g, p, out, state, n, s);
+  decoupled ? adam_update<true>(g, p, out, state, n, s) : adam_update<false>(g, p, out, state, n, s);
 }
 
 }  // namespace cohaul::update::HWY_NAMESPACE
@@ -31,20 +31,22 @@ HWY_EXPORT(adam_double);
 
 class AdamRule final : public Rule {
  public:
-  explicit AdamRule(const RuleSettings& settings) : s_(settings) {}
+  explicit AdamRule(const RuleSettings& settings)
+      : s_(settings), decoupled_(settings.kind == RuleSettings::Kind::adamw) {}
   int states() const override { return s_.amsgrad ? 3 : 2; }
   void apply(const float* g, const float* p, float* out, float* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adam_float)(g, p, out, state, n, AdamStep<float>(s_, lr, count, decay(lr)));
+    HWY_DYNAMIC_DISPATCH(adam_float)(g, p, out, state, n, decoupled_, AdamStep<float>(s_, lr, count, decay(lr)));
   }
   void apply(const double* g, const double* p, double* out, double* const* state, std::size_t n, double lr,
              std::int64_t count) const override {
-    HWY_DYNAMIC_DISPATCH(adam_double)(g, p, out, state, n, AdamStep<double>(s_, lr, count, decay(lr)));
+    HWY_DYNAMIC_DISPATCH(adam_double)(g, p, out, state, n, decoupled_, AdamStep<double>(s_, lr, count, decay(lr)));
   }
 
  private:
-  double decay(double) const { return s_.weight_decay; }
+  double decay(double lr) const { return decoupled_ ? 1 - lr * s_.weight_decay : s_.weight_decay; }
   RuleSettings s_;
+  bool decoupled_;
 };
 
 }  // namespace

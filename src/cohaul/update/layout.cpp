@@ -12,10 +12,6 @@
 namespace cohaul::update {
 namespace {
 
-// Larger than any model. A layout that a peer made up is refused here, before it costs memory.
-constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 42;
-
-constexpr std::uint64_t align(std::uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 constexpr std::uint64_t blocks_of(std::uint64_t elements) { return (elements + kBlockElements - 1) / kBlockElements; }
 
 Result<std::uint64_t> count_elements(const ParameterSpec& p) {
@@ -27,7 +23,7 @@ Result<std::uint64_t> count_elements(const ParameterSpec& p) {
     else overflow |= __builtin_mul_overflow(n, static_cast<std::uint64_t>(size), &n);
   }
   if (none) return std::uint64_t{0};
-  if (overflow || n > kBytesMax / size_of(p.dtype))
+  if (overflow || n > kLayoutBytesMax / size_of(p.dtype))
     return invalid("parameter " + p.name + ": its shape has more elements than memory can hold");
   return n;
 }
@@ -49,7 +45,7 @@ Result<Layout> Layout::of(std::vector<ParameterSpec> parameters) {
   std::vector<std::byte> encoded;
   Writer writer(encoded);
   l.encode(writer);
-  l.hash_ = std::max<std::uint64_t>(1, fnv1a(encoded));  // 0 means "not known yet" to peers
+  l.hash_ = std::max<std::uint64_t>(1, hash64(encoded));  // 0 means "not known yet" to peers
   return l;
 }
 
@@ -71,8 +67,9 @@ Status Layout::place() {
                      "with trust_ratio = false");
     offsets_.push_back(bytes_);
     elements_.push_back(n);
-    bytes_ += align(n * size_of(p.dtype));
-    if (bytes_ > kBytesMax) return invalid("parameter " + p.name + ": all together are more than memory can hold");
+    bytes_ += aligned(n * size_of(p.dtype));
+    if (bytes_ > kLayoutBytesMax)
+      return invalid("parameter " + p.name + ": all together are more than memory can hold");
   }
   return {};
 }

@@ -16,22 +16,19 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/align.h"
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/dtype.h"
 #include "cohaul/base/ids.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/update/absent.h"
 
 namespace cohaul::update {
 
-constexpr std::size_t kAlignment = 64;  // bytes
 constexpr std::size_t kBlockElements = 1024;
-constexpr std::size_t kPartitionBytesMax = 4 << 20;
 constexpr std::size_t kPartitionsMin = 16;
-constexpr std::uint64_t kWholeBytesMax = std::uint64_t{1} << 32;  // of a parameter that is not cut
-constexpr std::size_t kLargeBytes = 64 << 10;                     // of one parameter
-constexpr std::size_t kRunBytesMax = 1 << 20;                     // of a run of small parameters
-constexpr std::size_t kRunParametersMax = 16 << 10;
+constexpr std::size_t kLargeBytes = 64 << 10;  // of one parameter
 
 /// What an owner does with what workers send for an entry. update: gradients, which it sums and gives to the rule.
 /// mean: values of a buffer after each slice, whose mean it keeps. first: the same, of which it keeps slice 0's.

@@ -7,13 +7,12 @@
 #include <vector>
 
 #include "cohaul/base/bytes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/update/rule.h"
 #include "cohaul/update/schedule.h"
 
 namespace cohaul::update {
-
-constexpr std::size_t kGroupsMax = 256;
 
 struct OptimizerSettings {
   /// ParameterSpec::group is an index into it. At least one, and all of one kind.

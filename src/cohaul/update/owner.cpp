@@ -26,8 +26,6 @@ std::shared_ptr<std::byte> allocate_zeros(std::size_t bytes) {
   return {static_cast<std::byte*>(p), [bytes](std::byte* b) { ::munmap(b, bytes); }};
 }
 
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 /// Notes, for a block whose squares are not finite, which of its elements are not, and at which worker.
 template <class T>
 void note_non_finite(const SegmentSum<T>& segment, std::int32_t parameter, std::uint64_t element, std::size_t n,

@@ -11,6 +11,7 @@
 
 #include "cohaul/base/bytes.h"
 #include "cohaul/base/dtype.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 
 namespace cohaul::update {
@@ -48,8 +49,6 @@ struct RuleSettings {
 std::string_view name(RuleSettings::Kind kind);
 /// Checks a learning rate. invalid: below 0, or not a finite number.
 Status check_lr(double lr);
-
-constexpr int kStatesMax = 3;
 
 class LayerwiseRule;
 

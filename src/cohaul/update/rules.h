@@ -8,8 +8,7 @@
 namespace cohaul::update {
 
 std::unique_ptr<const Rule> make_sgd(const RuleSettings& settings);
-std::unique_ptr<const Rule> make_adam(const RuleSettings& settings);
-std::unique_ptr<const Rule> make_adamw(const RuleSettings& settings);
+std::unique_ptr<const Rule> make_adam(const RuleSettings& settings);  // and AdamW
 std::unique_ptr<const Rule> make_adagrad(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_rmsprop(const RuleSettings& settings);
 std::unique_ptr<const Rule> make_lion(const RuleSettings& settings);

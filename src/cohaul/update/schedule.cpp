@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cohaul/base/digits.h"
+#include "cohaul/base/limits.h"
 
 namespace cohaul::update {
 namespace {
@@ -44,8 +45,6 @@ double one_cycle(const Schedule& s, std::int64_t t) {
 Status wrong(std::string_view setting, double value, std::string_view must) {
   return invalid("schedule." + std::string(setting) + " is " + digits_of(value) + "; it must be " + std::string(must));
 }
-
-constexpr std::int64_t kUpdatesMax = 1'000'000'000'000'000, kStretchMax = 1'000;
 
 Status whole(std::string_view setting, std::int64_t value, std::int64_t least, std::int64_t most = kUpdatesMax) {
   if (value >= least && value <= most) return {};

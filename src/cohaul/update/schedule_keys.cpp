@@ -1,5 +1,7 @@
 #include "cohaul/update/schedule_keys.h"
 
+#include "cohaul/base/limits.h"
+
 #include <algorithm>
 #include <string>
 
@@ -14,7 +16,6 @@ using Int = std::int64_t;
 config::OnlyWith with_schedule(std::vector<std::string> names) { return {"schedule.name", std::move(names)}; }
 
 std::vector<KeySpec> length_keys() {
-  constexpr double kUpdatesMax = 1e15;
   return {
       {.key = "schedule.name",
        .type = Type::string,

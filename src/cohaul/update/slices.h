@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-namespace cohaul::update {
+#include "cohaul/base/limits.h"
 
-constexpr std::int32_t kSlicesMax = 1 << 20;
+namespace cohaul::update {
 
 /// Slices [first, last) of a step's `count` slices.
 struct SliceRange {
@@ -15,6 +15,8 @@ struct SliceRange {
   std::int32_t size() const { return last - first; }
   bool operator==(const SliceRange&) const = default;
 };
+/// Whether two ranges, neither of them empty, have a slice in common.
+constexpr bool overlap(const SliceRange& a, const SliceRange& b) { return a.first < b.last && b.first < a.last; }
 
 /// Returns the slices of worker `rank` of `workers`: [⌊rank·slices/workers⌋, ⌊(rank+1)·slices/workers⌋). None is
 /// empty where slices >= workers.

@@ -3,13 +3,13 @@
 
 #include <cerrno>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/engines/directory.h"
 #include "cohaul/transport/socket.h"
 
 namespace cohaul::job {
 namespace {
 
-constexpr std::size_t kLineBytesMax = 4096;
 constexpr const char* kKey = "cohaul-host";
 
 /// The value of a word "name=value" of a line; empty: there is none.

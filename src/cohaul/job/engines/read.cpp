@@ -2,10 +2,10 @@
 
 #include <charconv>
 
+#include "cohaul/base/limits.h"
+
 namespace cohaul::job {
 namespace {
-
-constexpr int kTasksMax = 1 << 16;
 
 Status wrong(std::string_view name, std::string_view value, const std::string& expected) {
   return invalid("the environment variable " + std::string(name) + " is '" + std::string(value) + "': it should be " +
@@ -26,7 +26,7 @@ Result<int> number_of(const Variables& variables, std::string_view name, int lea
   if (text.empty()) return invalid("the environment variable " + std::string(name) + " is not set");
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < least || value > kTasksMax)
+  if (error != std::errc() || end != text.data() + text.size() || value < least || value > kWorldMax)
     return wrong(name, text, "a number of at least " + std::to_string(least));
   return value;
 }

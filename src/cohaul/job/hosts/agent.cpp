@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "cohaul/base/failing_writes.h"
+#include "cohaul/base/limits.h"
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/control.h"
 #include "cohaul/job/hosts/agent_messages.h"
@@ -27,7 +28,7 @@ namespace fs = std::filesystem;
 constexpr Duration kAliveEvery = kSecond, kCheckLimit = 60 * kSecond;
 constexpr Duration kGreetLimit = 60 * kSecond;  // until the launcher has said how long it may be silent
 constexpr int kLookEvery_ms = 50;               // at files that grow
-constexpr std::size_t kChunkBytes = 256 << 10, kQueuedBytesMax = 4 << 20;
+constexpr std::size_t kChunkBytes = 256 << 10;
 
 /// A program that only checks whether the job can run here, and what it says.
 struct Check {

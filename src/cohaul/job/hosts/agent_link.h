@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/base/status.h"
 #include "cohaul/transport/descriptor.h"
 
@@ -24,8 +25,6 @@ struct AgentMessage {
   /// Returns a field as a number; 0 where there is none, or it is no number.
   std::int64_t number(const std::string& name) const;
 };
-
-constexpr std::size_t kAgentMessageBytesMax = 64 << 20;
 
 std::string encode(const AgentMessage& message);
 /// Errors: corrupt (not what encode() gives).

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <charconv>
 
+#include "cohaul/base/limits.h"
 #include "cohaul/job/host_port.h"
 
 namespace cohaul::job {
 namespace {
-
-constexpr int kWorkersMax = 1024;
 
 /// "node1:2" → the host, and its number if there is one. An IPv6 address with a number is in brackets.
 Result<HostSlots> parse_one(const std::string& text) {
@@ -18,8 +17,8 @@ Result<HostSlots> parse_one(const std::string& text) {
   if (colon != std::string::npos && !is_bare_address && (bracket == std::string::npos || colon > bracket)) {
     const char* const end = text.data() + text.size();
     const auto [at, error] = std::from_chars(text.data() + colon + 1, end, out.workers);
-    if (error != std::errc() || at != end || out.workers < 1 || out.workers > kWorkersMax)
-      return invalid("'" + text + "': after ':' comes a number of workers, 1 … " + std::to_string(kWorkersMax));
+    if (error != std::errc() || at != end || out.workers < 1 || out.workers > kLaunchedMax)
+      return invalid("'" + text + "': after ':' comes a number of workers, 1 … " + std::to_string(kLaunchedMax));
     out.name = text.substr(0, colon);
   }
   if (out.name.starts_with('[') && out.name.ends_with(']')) out.name = out.name.substr(1, out.name.size() - 2);
