@@ -52,8 +52,13 @@ class SshHosts {
   /// Of /usr/bin/nsenter, before a program: it runs on host 1 … without ssh, as a task of an engine that meets on host 1.
   std::vector<std::string> as_task(int host, int rank, int tasks) const;
   /// Writes a program to `path`: "PATH HOST COMMAND…" runs on host 1 …, without ssh. There the hosts are known as
-  /// node1 …, and host 1 as node0, too.
+  /// node1 …, and host 1 as node0, too: so says the file PATH.names, which may be changed at any time.
   void write_enter(const std::string& path) const;
+  /// Writes a program to `path`: in "PATH COMMAND…" the command sees each of the folders `full` on a disk of its own on which nothing is left, and `kept`
+  /// as it is, though it may lie in one of them.
+  static void write_full(const std::string& path, const std::string& kept, const std::vector<std::string>& full);
+  /// Runs a shell's command on host 1 …. Throws std::runtime_error where it fails.
+  void on(int host, const std::string& command) const;
   /// Bytes that host 1 … has sent through its cable.
   double sent(int host) const;
   /// "10.11.0.2", of host 1 …
@@ -61,11 +66,12 @@ class SshHosts {
   /// Cuts or mends the cable of host 1 ….
   void cut(int host);
   void mend(int host);
+  /// The name of its network namespace, of host 1 ….
+  std::string space(int host) const;
   /// Of a program that runs on host 1 ….
   std::vector<pid_t> processes(int host, const std::string& program) const;
 
  private:
-  std::string space(int host) const;
   TemporaryFolder folder_;
   std::string ssh_, bridge_, network_;
   int count_;
