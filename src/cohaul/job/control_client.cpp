@@ -14,6 +14,7 @@
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/job/control_channel.h"
+#include "cohaul/job/process.h"
 
 namespace cohaul::job {
 namespace {
@@ -72,6 +73,10 @@ class Client final : public ControlClient {
     has_news_ = session_.has_news();
   }
   void set_waiting(bool waiting) override { busy_since_ = waiting ? MemberSession::kWaits : now(); }
+  void set_fellows(std::vector<Member> fellows) override {
+    std::lock_guard lock(mutex_);
+    fellows_ = std::move(fellows);
+  }
   void wake_on_loss(transport::Poller* poller) override {
     std::lock_guard lock(mutex_);
     sleepers_.insert(poller);
@@ -87,6 +92,7 @@ class Client final : public ControlClient {
 
   void run() {
     while (const std::optional<Time> next = turn()) (void)poller_->wait(*next).ok();
+    continue_lost();  // the loss may have ended this thread's last turn
     if (channel_) poller_->remove(*channel_);
     channel_.reset();
   }
@@ -104,6 +110,7 @@ class Client final : public ControlClient {
       if (!session_.connected()) close();
     }
     for (ControlMessage& m : outgoing) send(std::move(m));
+    continue_lost();
     std::lock_guard lock(mutex_);
     publish();
     if (session_.ends_at() <= now()) end_process();
@@ -147,6 +154,13 @@ class Client final : public ControlClient {
     session_.lose({options_.session.host, std::move(how), "", kLost, false, ""}, now());
   }
 
+  void continue_lost() {
+    std::lock_guard lock(mutex_);
+    if (!session_.loss()) return;
+    for (const Member& m : std::exchange(fellows_, {}))
+      if (m.key() == session_.loss()->who) (void)continue_stopped(static_cast<pid_t>(m.pid), m.process);
+  }
+
   /// Whoever waits looks at what has changed.
   void publish() {
     answered_.notify_all();
@@ -174,6 +188,7 @@ class Client final : public ControlClient {
   bool stopping_ = false;
   MemberSession session_;
   std::set<transport::Poller*> sleepers_;
+  std::vector<Member> fellows_;
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -28,6 +28,10 @@ Result<pid_t> spawn(const SpawnOptions& options);
 std::optional<ProcessExit> reap(pid_t child);
 /// Whether a child is stopped (SIGSTOP).
 bool is_stopped(pid_t child);
+/// Which process has this number: on one host two with equal keys are one. Empty: none that this process may look at.
+std::string process_key(pid_t pid);
+/// Lets a process go on that is stopped, if it is the one with this key. False: it is another, or not stopped.
+bool continue_stopped(pid_t pid, const std::string& key);
 /// Whether the process has a handler for the signal.
 bool catches(pid_t child, int signal);
 /// SIGTERM, and SIGCONT so that a stopped process takes it.
