@@ -93,7 +93,8 @@ TEST_F(Networks, ThatAreNotCommonArePassedOver) {
     hosts_->on(
         host, "ip link add own0 type veth peer own1; ip link set own0 up; ip link set own1 up; ip addr add 172.2" +
                   std::to_string(host) + ".0.1/16 dev own0; ip route replace default via 172.2" + std::to_string(host) +
-                  ".0.9 dev own0");
+                  ".0.9 dev own0; ip neigh add 172.2" + std::to_string(host) +
+                  ".0.9 lladdr 02:00:00:00:00:09 dev own0");
   const std::string hash = own();
   expect_bits(start_tasks(hosts_->address(1)), hash);
   expect_bits_over_ssh(hash);
