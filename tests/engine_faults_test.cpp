@@ -35,9 +35,8 @@ class Faults : public Engines {
     const std::vector<pid_t> victim = processes(*running, of_program, task);
     ASSERT_EQ(victim.size(), 1u);
     ::kill(victim.front(), signal);
-    EXPECT_TRUE(eventually(20, [&] { return all_of(*running) <= (signal == SIGSTOP ? 1u : 0u); })) << running->err();
-    // MPICH and Slurm wait for a stopped process, torchrun for half a minute. The process ends by itself when it is continued.
-    ::kill(victim.front(), SIGCONT);
+    // The engine would wait for a stopped process. Another process on its host continues it, so that it ends by itself.
+    EXPECT_TRUE(eventually(20, [&] { return all_of(*running) == 0; })) << running->err();
     const std::optional<int> exit = running->wait(2 * kSoon);
     ASSERT_TRUE(exit.has_value()) << "it hangs: " << running->err();
     EXPECT_NE(*exit, 0);
@@ -70,9 +69,11 @@ class Cable : public Engines {
     write_file(secret_, kSecret);
     fs::permissions(secret_, fs::perms::owner_read);
   }
-  Runs start_on_hosts(std::vector<std::string> pairs, bool in_the_clear = false) const {
+  /// `before` runs the workers' programs.
+  Runs start_on_hosts(std::vector<std::string> pairs, bool in_the_clear = false, const Arguments& before = {}) const {
     pairs.push_back(in_the_clear ? "job.plaintext=true" : "job.secret=" + secret_);
     const std::string& name = GetParam().name;
+    const Arguments program = before + train(pairs);
     Runs out;
     if (name == "torchrun") {
       for (int host = 1; host <= 2; ++host)
@@ -80,17 +81,17 @@ class Cable : public Engines {
             enter_, Arguments{std::to_string(host), GetParam().program, "--nnodes", "2", "--rdzv-backend", "c10d",
                               "--rdzv-endpoint", hosts_->address(1) + ":29400", "--rdzv-id", home_.path(),
                               "--local-addr", hosts_->address(host)} +
-                        GetParam().arguments + Arguments{"1"} + train(pairs)));
+                        GetParam().arguments + Arguments{"1"} + program));
       return out;
     }
     if (name == "Slurm") {
-      out.push_back(start(2, Arguments{task_of_slurm()} + train(pairs), {"-w", "node0,node1", "--ntasks-per-node=1"}));
+      out.push_back(start(2, Arguments{task_of_slurm()} + program, {"-w", "node0,node1", "--ntasks-per-node=1"}));
       return out;
     }
     const std::string shell = remote_shell();
     const Arguments open_mpi{"--mca", "plm_rsh_agent", shell, "--mca", "rtc", "^hwloc", "--host", "node1:1,node2:1"},
         mpich{"-launcher-exec", shell, "-hosts", "node1,node2", "-ppn", "1", "-iface", hosts_->bridge()};
-    out.push_back(start(2, train(pairs), name == "MPICH" ? mpich : open_mpi));
+    out.push_back(start(2, program, name == "MPICH" ? mpich : open_mpi));
     return out;
   }
   /// Starts a run without end, and returns when it is training.
@@ -99,6 +100,19 @@ class Cable : public Engines {
     Runs out = start_on_hosts(pairs);
     EXPECT_TRUE(eventually(kLong, [&] { return is_stepping(out); })) << err_of(out);
     return out;
+  }
+  /// The process of the engine that has started this worker.
+  pid_t starter_of(const Runs& runs, int rank) const {
+    for (const auto& run : runs)
+      for (const pid_t pid : processes(*run, "cohaul-worker", rank)) return parent_of(pid);
+    return 0;
+  }
+  /// Stops a process of the engine in the middle of a run: its command, or what has started worker 1.
+  pid_t stop_one(const Runs& runs, bool is_command) const {
+    const pid_t pid = is_command ? runs.front()->pid() : starter_of(runs, 1);
+    EXPECT_GT(pid, 1);
+    ::kill(pid, SIGSTOP);
+    return pid;
   }
   static bool is_stepping(const Runs& runs) {
     return std::ranges::any_of(runs, [](const auto& run) { return has_stepped(*run); });
@@ -117,6 +131,11 @@ class Cable : public Engines {
   static inline std::unique_ptr<SshHosts> hosts_;
   std::string enter_ = home_.file("enter"), secret_ = home_.file("secret");
 
+  static void write_program(const std::string& path, const std::string& lines) {
+    write_file(path, "#!/bin/sh\n" + lines);
+    fs::permissions(path, fs::perms::owner_all);
+  }
+
  private:
   /// Writes the program that Open MPI and MPICH use instead of ssh.
   std::string remote_shell() const {
@@ -129,10 +148,6 @@ class Cable : public Engines {
     const std::string path = home_.file("task");
     write_program(path, "exec " + enter_ + " $((SLURM_PROCID + 1)) \"$@\"\n");
     return path;
-  }
-  static void write_program(const std::string& path, const std::string& lines) {
-    write_file(path, "#!/bin/sh\n" + lines);
-    fs::permissions(path, fs::perms::owner_all);
   }
 };
 
@@ -176,6 +191,51 @@ TEST_P(Cable, TheEnginesProcessOfAHostMayBeKilled) {
     const std::optional<int> exit = run->wait(60);
     EXPECT_TRUE(exit.has_value() && *exit != 0) << err_of(runs);
   }
+}
+
+/// The workers train to the end without it. The engine's command waits until it is continued.
+TEST_P(Cable, TheEnginesProcessOfAHostMayBeStopped) {
+  const std::vector<std::string> steps{"train.steps=1000"};
+  const std::string hash_here = own(steps);
+  EXPECT_NE(hash_here, "");
+  for (const bool is_command : {true, false}) {
+    const Runs runs = start_on_hosts(steps);
+    ASSERT_TRUE(eventually(kLong, [&] { return is_stepping(runs); })) << err_of(runs);
+    const pid_t stopped = stop_one(runs, is_command);
+    EXPECT_EQ(hash_of(runs), "");  // it was in the middle of the run
+    EXPECT_TRUE(eventually(kLong, [&] { return workers(runs) == 0; })) << err_of(runs);
+    EXPECT_EQ(hash_of(runs), hash_here);
+    ::kill(stopped, SIGCONT);
+    for (const auto& run : runs) EXPECT_EQ(run->wait(60), 0) << err_of(runs);
+  }
+}
+
+/// The others end within seconds, though the engine is not told.
+TEST_P(Cable, AWorkerMayBeKilledWhileAProcessOfTheEngineIsStopped) {
+  for (const bool is_command : {true, false}) {
+    const Runs runs = start_long_on_hosts({});
+    const pid_t stopped = stop_one(runs, is_command);
+    for (const auto& run : runs)
+      for (const pid_t pid : processes(*run, "cohaul-worker", 1)) ::kill(pid, SIGKILL);
+    EXPECT_TRUE(eventually(2 * kSoon, [&] { return workers(runs) == 0; })) << err_of(runs);
+    ::kill(stopped, SIGCONT);
+    for (const auto& run : runs) {
+      const std::optional<int> exit = run->wait(60);
+      EXPECT_TRUE(exit.has_value() && *exit != 0) << err_of(runs);
+    }
+  }
+}
+
+/// Nothing that a worker writes by itself on its host is needed for the training.
+TEST_P(Cable, AHostMayHaveNoRoomLeft) {
+  const std::string logs = home_.file("logs"), full = home_.file("full"), only_there = home_.file("only_there");
+  fs::create_directory(logs);
+  SshHosts::write_full(full, home_.path(), {"/tmp", "/dev/shm", logs});
+  write_program(only_there, "[ $(hostname) = node2 ] && exec " + full + " \"$@\"\nexec \"$@\"\n");
+  const Runs runs = start_on_hosts({"job.logs=" + logs}, false, {only_there});
+  for (const auto& run : runs) EXPECT_EQ(run->wait(kLong), 0) << run->err();
+  EXPECT_NE(hash_of(runs), "");
+  EXPECT_EQ(hash_of(runs), own());
 }
 
 /// Only Cohaul's messages are checked; the engine may say which command it starts.

@@ -262,19 +262,15 @@ TEST_F(Hosts, WhoClaimsATakenRankIsRefused) {
 /// Training needs nothing that is written to a host's disk: neither temporary files nor logs.
 TEST_F(Hosts, MayHaveNoRoomLeft) {
   const std::string enter = folder_.file("enter"), shell = folder_.file("shell"), logs = folder_.file("logs"),
-                    kept = "/run/cohaul-kept";
+                    full_there = folder_.file("full");
   hosts_->write_enter(enter);
   fs::create_directory(logs);
   const std::string hash_here = own();
   for (const std::string& full : {std::string("/tmp"), std::string("/dev/shm"), logs}) {
     // Host 2 has a disk of its own there, which is full. It still sees this test's folder, which is in /tmp.
+    SshHosts::write_full(full_there, folder_.path(), {full});
     write_file(shell, "#!/bin/sh\nhost=$1\nshift\n[ $host = node2 ] || exec " + enter + " $host sh -c \"$*\"\nexec " +
-                          enter + " node2 sh -ec '\nmkdir -p " + kept + "\nmount --bind " + folder_.path() + " " +
-                          kept + "\nmount -t tmpfs -o size=64k full " + full + "\nif [ " + full +
-                          " = /tmp ]; then mkdir -p " + folder_.path() + "; mount --bind " + kept + " " +
-                          folder_.path() + "; fi\nhead -c 100k /dev/zero >" + full +
-                          "/rest 2>/dev/null || true\nif echo more >" + full +
-                          "/more 2>/dev/null; then exit 99; fi\nexec sh -c \"$*\"' sh \"$@\"\n");
+                          enter + " node2 " + full_there + " sh -c \"$*\"\n");
     fs::permissions(shell, fs::perms::owner_all);
     Running running(COHAUL_BIN "/cohaul",
                     Arguments{"train", job_, "--record", "{}/record", "--ssh", shell, "--hosts", "node1:2,node2:2"} +

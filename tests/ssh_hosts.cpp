@@ -92,6 +92,23 @@ void SshHosts::write_enter(const std::string& path) const {
                       << " /etc/hosts && exec \"$@\"' sh \"$@\"\n";
   std::filesystem::permissions(path, std::filesystem::perms::owner_all);
 }
+void SshHosts::write_full(const std::string& path, const std::string& kept, const std::vector<std::string>& full) {
+  const std::string aside = "/run/cohaul-kept";
+  std::ofstream out(path);
+  out << "#!/bin/sh\nexec unshare -m sh -ec '\nmkdir -p " << aside << "\nmount --bind " << kept << " " << aside << "\n";
+  for (const std::string& folder : full) {
+    out << "mount -t tmpfs -o size=64k full " << folder << "\n";
+    if (kept.starts_with(folder + "/")) out << "mkdir -p " << kept << "; mount --bind " << aside << " " << kept << "\n";
+    out << "head -c 100k /dev/zero >" << folder << "/rest 2>/dev/null || true\nif echo more >" << folder
+        << "/more 2>/dev/null; then exit 99; fi\n";
+  }
+  out << "exec \"$@\"' sh \"$@\"\n";
+  out.close();
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+}
+void SshHosts::on(int host, const std::string& command) const {
+  must("nsenter --net=/run/netns/" + space(host) + " sh -ec '" + command + "'");
+}
 double SshHosts::sent(int host) const {
   double bytes = 0;
   std::ifstream("/sys/class/net/" + port(host) + "/statistics/rx_bytes") >> bytes;

@@ -53,8 +53,13 @@ class SshHosts {
   /// on host 1.
   std::vector<std::string> as_task(int host, int rank, int tasks) const;
   /// Writes a program to `path` such that "PATH HOST COMMAND…" runs a command on a host without ssh. There the hosts are known as node1 …, and host 1
-  /// also as node0.
+  /// also as node0, by the file PATH.names, which may be changed at any time.
   void write_enter(const std::string& path) const;
+  /// Writes a program to `path`: in "PATH COMMAND…" the command sees each of the folders `full` on a disk of its own that is full, and `kept`
+  /// as it is, though it may lie in one of them.
+  static void write_full(const std::string& path, const std::string& kept, const std::vector<std::string>& full);
+  /// Runs a shell's command on a host. Throws std::runtime_error where it fails.
+  void on(int host, const std::string& command) const;
   /// Returns how many bytes the host has sent through its cable.
   double sent(int host) const;
   /// Returns the host's address, such as "10.11.0.2".
@@ -62,11 +67,12 @@ class SshHosts {
   /// Cuts or restores the host's cable.
   void cut(int host);
   void mend(int host);
+  /// Returns the name of the host's network namespace.
+  std::string space(int host) const;
   /// Returns the processes of a program on the host.
   std::vector<pid_t> processes(int host, const std::string& program) const;
 
  private:
-  std::string space(int host) const;
   TemporaryFolder folder_;
   std::string ssh_, bridge_, network_;
   int count_;

@@ -11,7 +11,7 @@ std::string to_text(const std::vector<std::byte>& bytes) {
 
 void put_member(Writer& w, const Member& m) {
   w.put(static_cast<std::uint8_t>(m.role)).put(static_cast<std::int32_t>(m.rank)).put(m.pid).put(m.incarnation.value);
-  w.text(m.host).text(m.host_id).text(m.cpus);
+  w.text(m.process).text(m.host).text(m.host_id).text(m.cpus);
   w.put(static_cast<std::int32_t>(m.quota)).put(static_cast<std::int32_t>(m.wants_threads));
   w.text(m.instruction_set).text(m.log);
 }
@@ -27,6 +27,7 @@ bool get_member(Reader& r, Member& m) {
   if (!get_key(r, m.role, m.rank)) return false;
   m.pid = r.get<std::int64_t>();
   m.incarnation = Incarnation(r.get<std::uint64_t>());
+  m.process = r.text();
   m.host = r.text();
   m.host_id = r.text();
   m.cpus = r.text();

@@ -10,9 +10,8 @@
 // The value of join is a member, of its reply a welcome, of lost a loss, of meet a meeting, of
 // waits an absence, of left a list of ranks, of the reply to gather a list of values:
 //
-//   member   u8 role | i32 rank | i64 pid | u64 incarnation | text host | text host_id | text cpus | i32 quota | i32 threads
-//            | text instruction set | text log
-//            (text: u32 length, bytes)
+//   member   u8 role | i32 rank | i64 pid | u64 incarnation | text process | text host | text host_id | text cpus | i32 quota
+//            | i32 threads | text instruction set | text log (text: u32 length, bytes)
 //   members  u32 count | member…
 //   welcome  i32 threads | text ranks (of hosts: how many workers in turn, and the host) | text members
 //   ranks    u32 count | i32…

@@ -12,6 +12,7 @@
 #include "cohaul/base/last_operations.h"
 #include "cohaul/base/mutex.h"
 #include "cohaul/job/control_channel.h"
+#include "cohaul/job/process.h"
 
 namespace cohaul::job {
 namespace {
@@ -70,6 +71,10 @@ class Client final : public ControlClient {
     has_news_ = session_.has_news();
   }
   void set_waiting(bool waiting) override { busy_since_ = waiting ? MemberSession::kWaits : now(); }
+  void set_fellows(std::vector<Member> fellows) override {
+    const MutexLock lock(mutex_);
+    fellows_ = std::move(fellows);
+  }
   void wake_on_loss(transport::Poller* poller) override {
     const MutexLock lock(mutex_);
     sleepers_.insert(poller);
@@ -85,6 +90,7 @@ class Client final : public ControlClient {
 
   void run() {
     while (const std::optional<Time> next = turn()) (void)poller_->wait(*next).ok();
+    continue_lost();  // the loss may have ended this thread's last turn
     if (channel_) poller_->remove(*channel_);
     channel_.reset();
   }
@@ -103,6 +109,7 @@ class Client final : public ControlClient {
       if (!session_.connected()) close();
     }
     for (ControlMessage& m : outgoing) send(std::move(m));
+    continue_lost();
     const MutexLock lock(mutex_);
     publish();
     if (session_.ends_at() <= now()) end_process();
@@ -146,6 +153,13 @@ class Client final : public ControlClient {
     session_.lose({options_.session.host, std::move(how), "", kLost, false, ""}, now());
   }
 
+  void continue_lost() {
+    const MutexLock lock(mutex_);
+    if (!session_.loss()) return;
+    for (const Member& m : std::exchange(fellows_, {}))
+      if (m.key() == session_.loss()->who) (void)continue_stopped(static_cast<pid_t>(m.pid), m.process);
+  }
+
   /// Wakes the threads that wait, so that they look at what has changed.
   void publish() COHAUL_REQUIRES(mutex_) {
     answered_.notify_all();
@@ -173,6 +187,7 @@ class Client final : public ControlClient {
   bool stopping_ COHAUL_GUARDED_BY(mutex_) = false;
   MemberSession session_ COHAUL_GUARDED_BY(mutex_);
   std::set<transport::Poller*> sleepers_ COHAUL_GUARDED_BY(mutex_);
+  std::vector<Member> fellows_ COHAUL_GUARDED_BY(mutex_);
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -33,6 +33,8 @@ class ControlClient {
   /// Sets what the heartbeats tell: that the process waits for others, or since when it does not. Before the first
   /// call, it waits.
   virtual void set_waiting(bool waiting) = 0;
+  /// Members on this host: one that is lost while it is stopped is made to go on, and ends by itself. Its engine would wait for it.
+  virtual void set_fellows(std::vector<Member> fellows) = 0;
   /// As Job has them.
   virtual Status absent(const std::string& group, std::int64_t meetings, std::int64_t step) const = 0;
   virtual Status left(int worker) const = 0;

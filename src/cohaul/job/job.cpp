@@ -247,6 +247,11 @@ Result<std::unique_ptr<RendezvousHost>> start_host(const transport::Identity& se
                       : "; choose another port (MASTER_PORT)"));
 }
 
+std::vector<Member> fellows_of(const std::string& host_id, std::vector<Member> members) {
+  std::erase_if(members, [&](const Member& m) { return m.host_id != host_id; });
+  return members;
+}
+
 Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   Time deadline = steady_clock().now() + seconds(options.join_timeout_s);
   COHAUL_ASSIGN(const MeetingPoint at, meeting_point(options, deadline));
@@ -293,6 +298,7 @@ Result<std::unique_ptr<Job>> join_others(const JoinOptions& options) {
   COHAUL_ASSIGN(Welcome welcome, decode_welcome(*answer));
   note_operation("joined");
   client->set_waiting(false);
+  if (!options.launched) client->set_fellows(fellows_of(host_proof.host_id(), welcome.members));
   // All have joined, so no process asks any more which host this is.
   return std::unique_ptr<Job>(new ConnectedJob(options, self, std::move(host), std::move(client), std::move(welcome)));
 }

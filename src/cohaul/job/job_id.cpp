@@ -6,6 +6,7 @@
 #include "cohaul/base/check.h"
 #include "cohaul/base/random.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/process.h"
 #include "cohaul/job/secret.h"
 
 namespace cohaul::job {
@@ -59,6 +60,7 @@ Member this_member(const JoinOptions& options, Incarnation incarnation, const st
   m.role = options.role;
   m.rank = options.rank;
   m.pid = ::getpid();
+  m.process = process_key(::getpid());
   m.host = host_name();
   m.host_id = host_id;
   m.cpus = allowed_cpus();

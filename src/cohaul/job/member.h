@@ -26,6 +26,7 @@ struct Member {
   transport::Role role = transport::Role::worker;
   int rank = 0;
   std::int64_t pid = 0;
+  std::string process;          // process_key() of it
   std::string host;             // name, for people
   std::string host_id;          // equal = one host, on which they can hand memory to each other
   std::string cpus;             // on which it may run: "0-3,8"; empty: not known

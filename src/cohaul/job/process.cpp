@@ -11,9 +11,17 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
+
+extern "C" {  // the C library's own header says so only from 2.37 on
+#include <sys/pidfd.h>
+}
 
 #include "cohaul/job/variables.h"
+#include "cohaul/transport/descriptor.h"
 
 extern char** environ;
 
@@ -82,6 +90,16 @@ pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int 
   return error == 0 ? pid : -1;
 }
 
+/// What /proc says of a process, from its state on ("T": stopped). Empty: there is none.
+std::vector<std::string> state_of(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(in, line);
+  const std::size_t end = line.rfind(')');  // the program's name may hold anything
+  std::istringstream words(end == std::string::npos ? "" : line.substr(end + 1));
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
 }  // namespace
 
 Result<pid_t> spawn(const SpawnOptions& options) {
@@ -120,11 +138,23 @@ std::optional<ProcessExit> reap(pid_t child) {
 }
 
 bool is_stopped(pid_t child) {
-  std::ifstream in("/proc/" + std::to_string(child) + "/stat");
-  std::string line;
-  std::getline(in, line);
-  auto end = line.rfind(')');  // the program's name may hold anything
-  return end != std::string::npos && end + 2 < line.size() && line[end + 2] == 'T';
+  const std::vector<std::string> words = state_of(child);
+  return !words.empty() && words.front() == "T";
+}
+
+std::string process_key(pid_t pid) {
+  constexpr std::size_t kStarted = 19;  // the time when it was started, in ticks since the host was
+  const std::vector<std::string> words = state_of(pid);
+  std::error_code error;  // the same number may mean another process in another container
+  const std::string space = std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/pid", error);
+  return error || words.size() <= kStarted ? "" : space + " " + words[kStarted];
+}
+
+bool continue_stopped(pid_t pid, const std::string& key) {
+  // Opened before the look, so that no other process can get the number in between.
+  const transport::Descriptor process(::pidfd_open(pid, 0));
+  return process.valid() && !key.empty() && process_key(pid) == key && is_stopped(pid) &&
+         ::pidfd_send_signal(process.get(), SIGCONT, nullptr, 0) == 0;
 }
 
 bool catches(pid_t child, int signal) {

@@ -29,6 +29,10 @@ Result<pid_t> spawn(const SpawnOptions& options);
 std::optional<ProcessExit> reap(pid_t child);
 /// Returns whether a child is stopped (SIGSTOP).
 bool is_stopped(pid_t child);
+/// Returns a text that names the process with this number: on one host, processes with equal keys are one. Empty: this process may not look at it.
+std::string process_key(pid_t pid);
+/// Continues a stopped process (SIGCONT), if it is the one with this key. Returns false if it is another one, or not stopped.
+bool continue_stopped(pid_t pid, const std::string& key);
 /// Returns whether the process has a handler for the signal.
 bool catches(pid_t child, int signal);
 /// Sends SIGTERM to the group, and SIGCONT so that a stopped process takes it.

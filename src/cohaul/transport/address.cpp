@@ -1,9 +1,11 @@
 // Address of an endpoint as text.
 
+#include <algorithm>
 #include <charconv>
 
 #include "cohaul/base/limits.h"
 #include "cohaul/transport/endpoint.h"
+#include "cohaul/transport/socket.h"
 
 namespace cohaul::transport {
 
@@ -45,6 +47,12 @@ Result<Address> Address::decode(std::string_view text) {
     if (comma == std::string_view::npos) return a;
     hosts.remove_prefix(comma + 1);
   }
+}
+
+Address Address::own_last() const {
+  Address out = *this;
+  std::ranges::stable_partition(out.hosts, [](const std::string& host) { return !is_of_this_host(host); });
+  return out;
 }
 
 std::string Address::text() const {

@@ -193,7 +193,7 @@ Result<std::unique_ptr<Channel>> connect(const Address& to, const Identity& self
   if (form == Form::arena)
     return unsupported("transport 'arena' needs both processes on one host, and " + to.text() +
                        " is on another; use 'auto' or 'tcp'");
-  return connect_by_tcp(to, self, deadline, may_come).context("connect to " + to.text());
+  return connect_by_tcp(to.own_last(), self, deadline, may_come).context("connect to " + to.text());
 }
 
 }  // namespace cohaul::transport

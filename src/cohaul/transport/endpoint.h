@@ -29,6 +29,8 @@ struct Address {
   /// "unix_name|port|host,host"
   std::string encode() const;
   static Result<Address> decode(std::string_view text);  // corrupt
+  /// With the addresses of this host last: a peer of another host may have them, too (Docker's 172.17.0.1), but here only this host's processes answer.
+  Address own_last() const;
   /// "10.0.0.1 port 4242", for messages.
   std::string text() const;
 };

@@ -202,6 +202,13 @@ TEST(Endpoint, ACrowdKeepsNobodyOut) {
   EXPECT_GT(open, 0);
 }
 
+TEST(Endpoint, AddressesOfThisHostAreTriedLast) {
+  const Address to{"", {"127.0.0.1", "192.0.2.1", "127.0.0.5", "2001:db8::1"}, 1};
+  EXPECT_EQ(to.own_last().hosts, (std::vector<std::string>{"192.0.2.1", "2001:db8::1", "127.0.0.1", "127.0.0.5"}));
+  const Address own{"", {"127.0.0.5", "127.0.0.1"}, 1};
+  EXPECT_EQ(own.own_last().hosts, own.hosts);
+}
+
 TEST(Endpoint, AddressGoesThroughText) {
   for (const Address& a : {Address{"name", {"::1"}, 4242}, Address{"", {"10.0.0.1", "fe80::1%eth0"}, 1}}) {
     auto b = Address::decode(a.encode());

@@ -84,6 +84,13 @@ Result<Descriptor> tcp_connect(const std::string& host, std::uint16_t port) {
   return fd;
 }
 
+bool is_of_this_host(const std::string& host) {
+  const Result<Addresses> a = numeric(host, 0);
+  if (!a.ok()) return false;
+  const Descriptor fd(socket((*a)->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return fd.valid() && bind(fd.get(), (*a)->ai_addr, (*a)->ai_addrlen) == 0;
+}
+
 void set_no_delay(int fd) {
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -23,6 +23,8 @@ Result<Descriptor> tcp_listen(const std::string& host, std::uint16_t& port);
 /// invalid, internal.
 Result<Descriptor> tcp_connect(const std::string& host, std::uint16_t port);
 void set_no_delay(int fd);
+/// Whether a numeric address is one of this host's.
+bool is_of_this_host(const std::string& host);
 
 /// Listens at an abstract Unix socket (SOCK_SEQPACKET: a message is received whole, with its descriptors). Errors:
 /// unavailable (another process has the name), internal.

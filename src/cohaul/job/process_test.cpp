@@ -1,0 +1,33 @@
+#include "cohaul/job/process.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cohaul::job {
+namespace {
+
+TEST(ProcessTest, OnlyTheOneThatWasMeantGoesOn) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (;;) ::pause();
+  }
+  const std::string key = process_key(child);
+  EXPECT_NE(key, "");
+  EXPECT_NE(key, process_key(::getpid()));
+  EXPECT_FALSE(continue_stopped(child, key));  // it is not stopped
+  ::kill(child, SIGSTOP);
+  while (!is_stopped(child)) ::usleep(1000);
+  EXPECT_FALSE(continue_stopped(child, process_key(::getpid())));
+  EXPECT_FALSE(continue_stopped(child, ""));
+  EXPECT_TRUE(is_stopped(child));
+  EXPECT_TRUE(continue_stopped(child, key));
+  while (is_stopped(child)) ::usleep(1000);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(process_key(child), "");
+}
+
+}  // namespace
+}  // namespace cohaul::job
