@@ -11,6 +11,22 @@
 #include <thread>
 
 namespace cohaul::job {
+
+std::vector<int> cpus_of(const std::string& text) {
+  std::vector<int> out;
+  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
+    int first = 0, last = 0;
+    auto read = std::from_chars(at, end, first);
+    last = first;
+    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
+    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
+    if (read.ec != std::errc() || !fits) return {};
+    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    at = read.ptr + 1;
+  }
+  return out;
+}
+
 namespace {
 
 constexpr double kRounding = 1e-6;  // of sums of fractions
@@ -27,22 +43,6 @@ int affinity_cores() {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
   return static_cast<int>(std::thread::hardware_concurrency());
-}
-
-/// The CPUs of "0-3,8".
-std::vector<int> cpus_of(const std::string& text) {
-  std::vector<int> out;
-  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
-    int first = 0, last = 0;
-    auto read = std::from_chars(at, end, first);
-    last = first;
-    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
-    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
-    if (read.ec != std::errc() || !fits) return {};
-    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
-    at = read.ptr + 1;
-  }
-  return out;
 }
 
 /// How many processes of each host may run on each of its CPUs.
@@ -90,20 +90,21 @@ std::string allowed_cpus() {
 }
 
 /// Of this process's cgroup, and of those above it that are visible here.
-int quota_cores() {
+int quota_cores(const std::string& root) {
   int least = 0;
   auto take = [&](const std::string& text) {
     int n = cores_of_quota(text.c_str());
     if (n > 0) least = least == 0 ? n : std::min(least, n);
   };
-  std::string line = first_line("/proc/self/cgroup");  // v2: "0::/path"
+  std::string line = first_line(root + "/proc/self/cgroup");  // v2: "0::/path"
   std::string path = line.rfind("0::", 0) == 0 ? line.substr(3) : "";
   while (path.size() > 1) {
-    take(first_line("/sys/fs/cgroup" + path + "/cpu.max"));
+    take(first_line(root + "/sys/fs/cgroup" + path + "/cpu.max"));
     path.resize(path.rfind('/'));
   }
-  take(first_line("/sys/fs/cgroup/cpu.max"));
-  take(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " + first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+  take(first_line(root + "/sys/fs/cgroup/cpu.max"));
+  take(first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " +
+       first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
   return least;
 }
 

@@ -1,6 +1,9 @@
 #pragma once
 // How many cores this process may use, and what follows from it for threads and spinning.
 
+#include <string>
+#include <vector>
+
 #include "cohaul/base/clock.h"
 #include "cohaul/job/job.h"
 
@@ -10,8 +13,10 @@ namespace cohaul::job {
 int cores();
 /// Its affinity mask, as Member::cpus has it.
 std::string allowed_cpus();
-/// What its cgroups allow, in cores; 0: all.
-int quota_cores();
+/// The CPUs of "0-3,8"; empty where it is no such list.
+std::vector<int> cpus_of(const std::string& list);
+/// What its cgroups allow, in cores; 0: all. root: the folder that holds proc/ and sys/.
+int quota_cores(const std::string& root = "");
 /// What the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
 int wanted_threads();
 
