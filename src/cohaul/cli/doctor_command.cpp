@@ -15,6 +15,7 @@
 namespace cohaul::cli {
 namespace {
 
+constexpr std::string_view kOwnMessage = "cohaul: ";
 constexpr Duration kAnswerTimeout = 60 * kSecond;  // a cold disk takes long to load LibTorch
 
 /// The worker loads LibTorch, which this program does not.
@@ -26,6 +27,7 @@ WorkerAnswer ask(const std::string& worker) {
   if (!child.ok()) return {.text = std::string(child.status().message())};
   std::string said = child->exit == kDone ? child->out : child->err;
   while (said.ends_with('\n')) said.pop_back();
+  if (said.starts_with(kOwnMessage)) said.erase(0, kOwnMessage.size());
   if (said.empty()) said = "it ended with exit code " + std::to_string(child->exit) + " and without a word";
   return {child->exit == kDone, said};
 }
