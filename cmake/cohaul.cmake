@@ -38,11 +38,8 @@ function(cohaul_public name target)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
 endfunction()
 
-# cohaul_program(TARGET) installs an executable. It finds the LibTorch that it was built with, which may be in .deps/.
+# cohaul_program(TARGET) installs an executable.
 function(cohaul_program target)
-  if(TARGET LibTorch::torch_cpu)
-    set_target_properties(${target} PROPERTIES INSTALL_RPATH ${LibTorch_PREFIX}/lib)
-  endif()
   set_property(GLOBAL APPEND PROPERTY COHAUL_PROGRAMS ${target})
 endfunction()
 

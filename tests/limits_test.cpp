@@ -122,6 +122,22 @@ TEST(SharedMemory, NeedsNoDevShm) {
   EXPECT_EQ(running.wait(kLong), 0) << running.err();
 }
 
+/// Older kernels lack calls, and containers refuse them.
+class WithoutNewCalls : public testing::TestWithParam<std::string> {};
+
+TEST_P(WithoutNewCalls, TrainsTheSame) {
+  const std::string checkpoints = "--workers 2 --set train.checkpoint={}/checkpoints --set train.checkpoint_every=10 ";
+  Running first(COHAUL_WITHOUT_CALLS, {GetParam(), "/bin/bash", "-c", script({"", "true", checkpoints})}, make_job());
+  EXPECT_EQ(first.wait(kLong), 0) << first.err();
+  Running plain("/bin/bash", {"-c", script({"", "true", "--workers 2"})}, make_job());
+  EXPECT_EQ(plain.wait(kLong), 0) << plain.err();
+  EXPECT_NE(hash_of(first), "");
+  EXPECT_EQ(hash_of(first), hash_of(plain));
+}
+
+INSTANTIATE_TEST_SUITE_P(With, WithoutNewCalls, testing::Values("ENOSYS", "EPERM"),
+                         [](const auto& i) { return i.param; });
+
 /// A program's own malloc is not replaced, with the arena and without it.
 TEST(Malloc, OfTheUsersStays) {
   const std::string library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";

@@ -3,14 +3,17 @@
 #include "cohaul/checkpoint/folder.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
+#include "cohaul/base/testing/refused_calls.h"
 #include "cohaul/checkpoint/export.h"
 #include "cohaul/checkpoint/state_file.h"
 
@@ -120,6 +123,21 @@ class Folder : public testing::Test {
   }
   const fs::path path_;
 };
+
+TEST_F(Folder, IsReplacedWhereTheSystemSwapsNoFolders) {
+  const update::Layout l = layout();
+  Owners owners(l, 1);
+  const std::string first = write(owners, 12);
+  std::ofstream(first + "/of_the_older_one").put('x');
+  owners.fill();
+  for (const int error : {ENOSYS, EPERM, EINVAL})
+    EXPECT_TRUE(testing_tools::holds_without({SYS_renameat2}, error, [&] {
+      const std::string again = write(owners, 12);
+      Owners readers(l, 1);
+      return !fs::exists(again + "/of_the_older_one") && verify(again).ok() &&
+             restore(again, l, readers.pieces(0)).ok() && readers.content() == owners.content();
+    })) << error;
+}
 
 TEST_F(Folder, OwnersOfOtherPiecesReadWhatOthersWrote) {
   const update::Layout l = layout();

@@ -77,6 +77,25 @@ TEST_F(Command, HelpAndVersion) {
   refused({"launch", "--", "x"}, "--workers is required");
 }
 
+TEST_F(Command, DoctorTellsOfThisMachine) {
+  put("cohaul-worker", "#!/bin/sh\necho \"cohaul-worker 9 $1\"\n");
+  const auto report = nlohmann::json::parse(run({"doctor", "--json"}).out, nullptr, false);
+  ASSERT_TRUE(report.is_object());
+  EXPECT_EQ(report["worker"]["says"], "cohaul-worker 9 --version");
+  EXPECT_NE(report["cohaul"]["instruction_set"], "");
+  EXPECT_NE(report["system"]["kernel"], "");
+  EXPECT_GT(report["processor"]["cores"], 0);
+  EXPECT_GT(report["memory"]["total_bytes"], 0);
+  put("cohaul-worker", "#!/bin/sh\necho 'libtorch_cpu.so: not found' >&2\nexit 127\n");
+  const ChildResult broken = run({"doctor"});
+  EXPECT_EQ(broken.exit, 1);
+  EXPECT_NE(
+      broken.out.find("wrong: the worker does not start: libtorch_cpu.so: not found\n         fix: name a LibTorch"),
+      std::string::npos)
+      << broken.out;
+  refused({"doctor", "--workers", "0"}, "--workers");
+}
+
 TEST_F(Command, KeysAreDescribed) {
   const ChildResult some = run({"keys", "schedule.m*"});
   EXPECT_EQ(some.exit, 0);

@@ -12,6 +12,7 @@
 #include "cohaul/cli/check_hosts_command.h"
 #include "cohaul/cli/checkpoint_command.h"
 #include "cohaul/cli/demo_command.h"
+#include "cohaul/cli/doctor_command.h"
 #include "cohaul/cli/keys_command.h"
 #include "cohaul/cli/kubernetes_command.h"
 #include "cohaul/cli/launch_command.h"
@@ -133,6 +134,14 @@ CLI::App* add_kubernetes(CLI::App& app, KubernetesArguments& a) {
   return kubernetes;
 }
 
+CLI::App* add_doctor(CLI::App& app, DoctorArguments& a) {
+  CLI::App* doctor = app.add_subcommand("doctor", "Print what a bug report needs, and what is wrong on this machine");
+  doctor->add_option("--workers", a.workers, "size of the job that limits are compared with (one worker a core)")
+      ->check(CLI::Range(1, 1024));
+  doctor->add_flag("--json", a.json, "print JSON instead of text");
+  return doctor;
+}
+
 struct BenchArguments {
   std::string what;
 };
@@ -171,6 +180,7 @@ int main(int argc, char** argv) {
   BenchArguments bench;
   CheckHostsArguments check_hosts;
   ProbeArguments probe;
+  DoctorArguments doctor;
   CLI::App* const train_app = add_train(app, train);
   CLI::App* const launch_app = add_launch(app, launch);
   CLI::App* const demo_app = add_demo(app, demo);
@@ -180,6 +190,7 @@ int main(int argc, char** argv) {
   CLI::App* const bench_app = add_bench(app, bench);
   CLI::App* const check_hosts_app = add_check_hosts(app, check_hosts);
   CLI::App* const probe_app = add_probe(app, probe);
+  CLI::App* const doctor_app = add_doctor(app, doctor);
   CLI::App* const secret_app =
       app.add_subcommand("secret", "Make the secret by which your processes on several hosts know each other");
   CLI::App* const agent_app = app.add_subcommand("agent", "The part of --hosts that runs on each host")->group("");
@@ -205,6 +216,7 @@ int main(int argc, char** argv) {
   if (*agent_app) return run_agent();
   if (*check_hosts_app) return run_check_hosts(check_hosts);
   if (*probe_app) return run_probe(probe);
+  if (*doctor_app) return run_doctor(doctor);
   if (*bench_app) return said(run_bench(bench.what, bench_app->remaining()));
   return cohaul::kUsersMistake;
 }

@@ -5,6 +5,7 @@
 #include <ATen/Version.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
+#include <dlfcn.h>
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
@@ -126,6 +127,14 @@ void check_groups(const Config& job, const WorkerModel& model, const train::Opti
     const Status found = train::assign_groups(names, std::span(optimizer.groups).first(g + 1)).status();
     if (!found.ok()) throw Error(job.mistake("optimizer.group." + std::to_string(g) + ".match", found.message()));
   }
+}
+
+/// Also where LibTorch was loaded from: the library that holds one of its functions.
+std::string version() {
+  Dl_info info{};
+  const bool found = ::dladdr(reinterpret_cast<const void*>(&at::get_num_threads), &info) != 0;
+  return std::string("cohaul-worker " COHAUL_VERSION " (LibTorch " TORCH_VERSION ", ") + at::get_cpu_capability() +
+         ", " + (found ? info.dli_fname : "from an unknown file") + ")";
 }
 
 void check(const Config& job, const ModelTable& own) {
@@ -292,6 +301,7 @@ int worker_main(int argc, char** argv, const ModelTable& own) {
   const FailingWrites failing;
   Arguments arguments;
   CLI::App app("A worker process of a training job; started by `cohaul train`.");
+  app.set_version_flag("--version", version);
   app.add_flag("--check", arguments.check, "only look whether the job could run");
   app.add_option("--job", arguments.job, "the resolved job")->required();
   app.add_option("--record", arguments.record, "where the record goes on");

@@ -13,6 +13,22 @@
 #include "cohaul/base/limits.h"
 
 namespace cohaul::job {
+
+std::vector<int> cpus_of(const std::string& text) {
+  std::vector<int> out;
+  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
+    int first = 0, last = 0;
+    auto read = std::from_chars(at, end, first);
+    last = first;
+    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
+    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
+    if (read.ec != std::errc() || !fits) return {};
+    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
+    at = read.ptr + 1;
+  }
+  return out;
+}
+
 namespace {
 
 constexpr double kRounding = 1e-6;  // of sums of fractions
@@ -38,14 +54,14 @@ class CoreUsers {
       if (m.role == transport::Role::launcher || (workers_only && m.role != transport::Role::worker)) continue;
       Host& host = hosts_[m.host_id];
       ++host.processes;
-      for (const int cpu : cpus_in(m.cpus)) ++host.users[cpu];
+      for (const int cpu : cpus_of(m.cpus)) ++host.users[cpu];
     }
   }
   double share(const Member& member) const {
     const auto it = hosts_.find(member.host_id);
     if (it == hosts_.end()) return 0;
     double share = 0;
-    for (const int cpu : cpus_in(member.cpus))
+    for (const int cpu : cpus_of(member.cpus))
       if (const auto users = it->second.users.find(cpu); users != it->second.users.end()) share += 1.0 / users->second;
     return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / it->second.processes) : share;
   }
@@ -59,21 +75,6 @@ class CoreUsers {
 };
 
 }  // namespace
-
-std::vector<int> cpus_in(const std::string& text) {
-  std::vector<int> out;
-  for (const char *at = text.data(), *const end = at + text.size(); at < end;) {
-    int first = 0, last = 0;
-    auto read = std::from_chars(at, end, first);
-    last = first;
-    if (read.ec == std::errc() && read.ptr < end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
-    const bool fits = first >= 0 && last < CPU_SETSIZE && out.size() < CPU_SETSIZE;
-    if (read.ec != std::errc() || !fits) return {};
-    for (int cpu = first; cpu <= last; ++cpu) out.push_back(cpu);
-    at = read.ptr + 1;
-  }
-  return out;
-}
 
 std::string allowed_cpus() {
   cpu_set_t set;
@@ -90,20 +91,21 @@ std::string allowed_cpus() {
 }
 
 /// Returns the least quota of this process's cgroup and of those above it that are visible here.
-int quota_cores() {
+int quota_cores(const std::string& root) {
   int least = 0;
   auto take = [&](const std::string& text) {
     int n = cores_of_quota(text.c_str());
     if (n > 0) least = least == 0 ? n : std::min(least, n);
   };
-  std::string line = first_line("/proc/self/cgroup");  // v2: "0::/path"
+  std::string line = first_line(root + "/proc/self/cgroup");  // v2: "0::/path"
   std::string path = line.rfind("0::", 0) == 0 ? line.substr(3) : "";
   while (path.size() > 1) {
-    take(first_line("/sys/fs/cgroup" + path + "/cpu.max"));
+    take(first_line(root + "/sys/fs/cgroup" + path + "/cpu.max"));
     path.resize(path.rfind('/'));
   }
-  take(first_line("/sys/fs/cgroup/cpu.max"));
-  take(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " + first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+  take(first_line(root + "/sys/fs/cgroup/cpu.max"));
+  take(first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " +
+       first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
   return least;
 }
 

@@ -1,6 +1,9 @@
 #pragma once
 // How many cores this process may use, and what follows from it for threads and spinning.
 
+#include <string>
+#include <vector>
+
 #include "cohaul/base/clock.h"
 #include "cohaul/job/job.h"
 
@@ -12,9 +15,9 @@ int cores();
 /// Returns its affinity mask, as Member::cpus has it.
 std::string allowed_cpus();
 /// Returns the CPUs of a text such as "0-3,8"; none for another text.
-std::vector<int> cpus_in(const std::string& text);
-/// Returns what its cgroups allow, in cores; 0: all.
-int quota_cores();
+std::vector<int> cpus_of(const std::string& list);
+/// Returns what its cgroups allow, in cores; 0: all. root: the folder that holds proc/ and sys/.
+int quota_cores(const std::string& root = "");
 /// Returns what the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
 int wanted_threads();
 

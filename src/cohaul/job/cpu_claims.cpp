@@ -92,7 +92,7 @@ std::vector<Cpu> host_cpus(const std::string& sys) {
   const std::string folder = sys + "/devices/system/cpu/";
   std::vector<Cpu> out;
   std::map<std::pair<int, int>, int> cores;
-  for (const int number : cpus_in(first_line(folder + "online"))) {
+  for (const int number : cpus_of(first_line(folder + "online"))) {
     const std::string own = folder + "cpu" + std::to_string(number);
     const std::pair core(number_in(own + "/topology/physical_package_id"), number_in(own + "/topology/core_id"));
     const int known = static_cast<int>(cores.size());
@@ -147,7 +147,7 @@ std::optional<CpuClaims> claim_cpus(int workers, int threads, int others) {
   const std::vector<Cpu> cpus = host_cpus();
   const int all = static_cast<int>(cpus.size());
   if (workers < 2 || workers > all || openmp_binds()) return std::nullopt;
-  if (quota_cores() != 0 || cpus_in(allowed_cpus()).size() != cpus.size()) return std::nullopt;
+  if (quota_cores() != 0 || cpus_of(allowed_cpus()).size() != cpus.size()) return std::nullopt;
   return CpuClaims::take(cpus, workers, threads > 0 ? threads : std::max(1, all / workers), others);
 }
 

@@ -16,6 +16,7 @@
 #include "cohaul/job/host_port.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/secret.h"
+#include "cohaul/job/told_variables.h"
 #include "cohaul/job/variables.h"
 
 namespace cohaul::job {
@@ -25,6 +26,16 @@ std::optional<std::string> variable(const char* name) {
   const char* value = std::getenv(name);
   if (value == nullptr || *value == '\0') return std::nullopt;
   return value;
+}
+
+Variables all_variables() {
+  Variables all;
+  for (char** e = environ; *e != nullptr; ++e) {
+    const std::string_view entry = *e;
+    if (const std::size_t equals = entry.find('='); equals != std::string_view::npos)
+      all.emplace(entry.substr(0, equals), entry.substr(equals + 1));
+  }
+  return all;
 }
 
 Status wrong(const char* name, const std::string& value, const std::string& expected) {
@@ -203,13 +214,9 @@ std::string users_secret_file() {
 
 Result<std::optional<Place>> place_from_environment() {
   if (variable(variables::kAddress)) return std::optional<Place>();
-  Variables all;
-  for (char** e = environ; *e != nullptr; ++e) {
-    const std::string_view entry = *e;
-    if (const std::size_t equals = entry.find('='); equals != std::string_view::npos)
-      all.emplace(entry.substr(0, equals), entry.substr(equals + 1));
-  }
-  return find_place(all);
+  return find_place(all_variables());
 }
+
+Variables told_variables() { return told_variables(all_variables()); }
 
 }  // namespace cohaul::job

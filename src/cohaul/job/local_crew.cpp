@@ -147,7 +147,7 @@ void LocalCrew::claim() {
   claims_ = claim_cpus(static_cast<int>(workers.size()), wanted, static_cast<int>(servers.size()));
   if (!claims_) return;
   for (std::size_t i = 0; i < workers.size(); ++i) cpus_[workers[i]] = claims_->cpus()[i];
-  std::vector<int> others = cpus_in(allowed_cpus());
+  std::vector<int> others = cpus_of(allowed_cpus());
   std::erase_if(others, [&](int cpu) {
     return std::ranges::any_of(claims_->cpus(), [&](const auto& own) { return std::ranges::count(own, cpu) > 0; });
   });

@@ -58,7 +58,8 @@ int become(char* const* arguments, char* const* environment, int stdin_fd, int s
   if (::setpgid(0, 0) != 0 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno;
   if (::getppid() != parent) return ECANCELED;  // it ended before the line above
   if (::dup2(stdin_fd, 0) < 0 || ::dup2(stdout_fd, 1) < 0 || ::dup2(stderr_fd, 2) < 0) return errno;
-  if (cpus != nullptr && ::sched_setaffinity(0, sizeof *cpus, cpus) != 0) return errno;
+  if (cpus != nullptr)
+    (void)!::sched_setaffinity(0, sizeof *cpus, cpus);  // where it is refused, the process runs on all
   if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return errno;
   ::execvpe(arguments[0], arguments, environment);
   return errno;

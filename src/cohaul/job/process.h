@@ -18,7 +18,7 @@ struct SpawnOptions {
   std::vector<std::pair<std::string, std::string>> environment{};  // replaces and adds to this process's
   int stdout_fd = 1, stderr_fd = 2;
   int stdin_fd = -1;        // -1: /dev/null
-  std::vector<int> cpus{};  // on which alone it may run; empty: those of this process
+  std::vector<int> cpus{};  // to which it is bound, if the kernel allows it; empty: it may run where this process may
 };
 
 /// Starts a program in a process group of its own, without signals blocked; the kernel kills it when the calling thread

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <span>
 
 #include "cohaul/transport/real_poller.h"
 #include "cohaul/transport/socket.h"
@@ -33,6 +34,20 @@ void relax() {
 timespec until(Time deadline) {
   Duration left = deadline == kForever ? 0 : std::max<Duration>(deadline - steady_clock().now(), 0);
   return {left / kSecond, left % kSecond};
+}
+
+/// As epoll_pwait2, which kernels before 5.11 lack and which containers of that time refuse.
+int wait_for_events(int epoll, std::span<epoll_event> events, Time deadline) {
+  static std::atomic<bool> has_pwait2{true};
+  const int most = static_cast<int>(events.size());
+  if (has_pwait2.load(std::memory_order_relaxed)) {
+    timespec left = until(deadline);
+    const int n = epoll_pwait2(epoll, events.data(), most, deadline == kForever ? nullptr : &left, nullptr);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+    has_pwait2 = false;
+  }
+  wait_for(epoll, POLLIN, deadline);
+  return epoll_wait(epoll, events.data(), most, 0);
 }
 
 }  // namespace
@@ -166,8 +181,7 @@ Result<bool> RealPoller::sleep_until(Time deadline) {
 Status RealPoller::dispatch(Time deadline) {
   waits_without_look_ = 0;
   std::array<epoll_event, 64> events;
-  timespec left = until(deadline);
-  int n = epoll_pwait2(epoll_.get(), events.data(), events.size(), deadline == kForever ? nullptr : &left, nullptr);
+  const int n = wait_for_events(epoll_.get(), events, deadline);
   if (n < 0) return errno == EINTR ? Status{} : system_error("epoll_pwait2", errno);
   for (int i = 0; i < n; ++i) {
     if (auto* w = static_cast<Watch*>(events[i].data.ptr)) w->owner->on_event(w->fd, events[i].events);

@@ -8,6 +8,7 @@
 
 #include "cohaul/job/engines/read.h"
 #include "cohaul/job/job_id.h"
+#include "cohaul/job/told_variables.h"
 
 namespace cohaul::job {
 namespace {
@@ -241,6 +242,25 @@ TEST(Engines, WhatIsMissingOrWrongIsNamed) {
             "the environment variable SLURM_PROCID is '4': it should be a rank in 0 … 3");
   EXPECT_NE(mistake(recorded("mpich_1x2.1"), {{"PMI_FD", "six"}}).find("PMI_FD is 'six'"), std::string::npos);
   EXPECT_NE(mistake(recorded("torchrun_1x2.1"), {{"MASTER_PORT", "65536"}}).find("MASTER_PORT"), std::string::npos);
+}
+
+TEST(ToldVariables, SecretsAreMaskedAndOthersLeftOut) {
+  const Variables told = told_variables({{"COHAUL_SECRET", "abc"},
+                                         {"COHAUL_SECRET_FILE", "/x/secret"},
+                                         {"COHAUL_TLS_KEY", "/x/key.pem"},
+                                         {"COHAUL_TOKEN", "7"},
+                                         {"SLURM_JWT", "abc"},
+                                         {"SLURM_NTASKS", "4"},
+                                         {"OMP_NUM_THREADS", "2"},
+                                         {"HOME", "/home"},
+                                         {"AWS_SECRET_ACCESS_KEY", "abc"}});
+  EXPECT_EQ(told, (Variables{{"COHAUL_SECRET", "(set)"},
+                             {"COHAUL_SECRET_FILE", "/x/secret"},
+                             {"COHAUL_TLS_KEY", "/x/key.pem"},
+                             {"COHAUL_TOKEN", "(set)"},
+                             {"SLURM_JWT", "(set)"},
+                             {"SLURM_NTASKS", "4"},
+                             {"OMP_NUM_THREADS", "2"}}));
 }
 
 }  // namespace
