@@ -29,7 +29,7 @@ constexpr Size kSizes[] = {{"64 KiB", 16 << 10, 2000}, {"10 MB", 2'500'000, 100}
 
 /// As a worker: all-reduces of each size. Worker 0 prints {"us": [median of each size]}.
 void reduce(job::Job& job) {
-  const auto workers = train::or_throw(strategy::Workers::connect(job, "the bench", 0));
+  const auto workers = or_throw(strategy::Workers::connect(job, "the bench", 0));
   collective::Group& group = workers->group();
   json medians = json::array();
   for (const Size& size : kSizes) {
@@ -37,9 +37,9 @@ void reduce(job::Job& job) {
     std::vector<double> times;
     for (int i = 0; i < size.rounds + size.rounds / 4; ++i) {
       std::ranges::fill(data, static_cast<float>(job.rank() + 1));
-      train::or_throw(group.barrier());
+      or_throw(group.barrier());
       const Time begin = steady_clock().now();
-      train::or_throw(group.all_reduce(collective::buffer(std::span<float>(data))));
+      or_throw(group.all_reduce(collective::buffer(std::span<float>(data))));
       if (i >= size.rounds / 4) times.push_back(static_cast<double>(steady_clock().now() - begin) / kMicrosecond);
     }
     const float expected = static_cast<float>(job.world() * (job.world() + 1)) / 2;

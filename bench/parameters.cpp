@@ -52,7 +52,7 @@ int run(int count, int elements, int blocks, int steps, const std::string& file)
   auto theirs = parameters_of(count, elements), ours = parameters_of(count, elements),
        bare = parameters_of(count, elements);
   torch::optim::SGD sgd(theirs, torch::optim::SGDOptions(kLr).momentum(kMomentum));
-  auto job = train::or_throw(job::Job::join({}));
+  auto job = or_throw(job::Job::join({}));
   train::Model model;
   for (int i = 0; i < count; ++i)
     model.parameters.emplace_back("p" + std::to_string(i), ours[static_cast<std::size_t>(i)]);
@@ -81,7 +81,7 @@ int run(int count, int elements, int blocks, int steps, const std::string& file)
       return kFailed;
     }
   trainer.close();
-  train::or_throw(job->close());
+  or_throw(job->close());
 
   const double t = median(torch_ms), c = median(cohaul_ms), b = median(backward_ms);
   const double own_us = (c - b) * 1e3 / count, torch_us = (t - b) * 1e3 / count;
