@@ -91,7 +91,7 @@ pid_t start(char* const* arguments, char* const* environment, int stdin_fd, int 
   return error == 0 ? pid : -1;
 }
 
-/// What /proc says of a process, from its state on ("T": stopped). Empty: there is none.
+/// Returns what /proc says of a process, from its state on ("T": stopped). Empty: there is none.
 std::vector<std::string> state_of(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
   std::string line;

@@ -29,7 +29,8 @@ Result<pid_t> spawn(const SpawnOptions& options);
 std::optional<ProcessExit> reap(pid_t child);
 /// Returns whether a child is stopped (SIGSTOP).
 bool is_stopped(pid_t child);
-/// Returns a text that names the process with this number: on one host, processes with equal keys are one. Empty: this process may not look at it.
+/// Returns a text that tells the process with this number from others that had the number before, or have it in another container. Empty: this
+/// process may not look at it.
 std::string process_key(pid_t pid);
 /// Continues a stopped process (SIGCONT), if it is the one with this key. Returns false if it is another one, or not stopped.
 bool continue_stopped(pid_t pid, const std::string& key);
