@@ -82,7 +82,8 @@ class ControlGroup {
           std::pair("/sys/fs/cgroup/unified/", "/memory.max"), std::pair("/sys/fs/cgroup/", "/memory.max")}) {
       path_ = mount + ("cohaul-test-" + std::to_string(::getpid()) + "-" + bytes);
       if (::mkdir(path_.c_str(), 0700) == 0 && std::filesystem::exists(path_ + limit) &&
-          (std::ofstream(path_ + limit) << bytes << std::flush))
+          (std::ofstream(path_ + limit) << bytes << std::flush) &&
+          std::system(("echo $$ 2>/dev/null >" + path_ + "/cgroup.procs").c_str()) == 0)
         return;
       ::rmdir(path_.c_str());
     }
