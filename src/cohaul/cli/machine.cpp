@@ -19,22 +19,19 @@
 
 #include "cohaul/job/cores.h"
 #include "cohaul/job/host_port.h"
+#include "cohaul/job/kernel_files.h"
 
 namespace cohaul::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using job::first_line;
 
 std::vector<std::string> lines_of(const std::string& path) {
   std::ifstream in(path);
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(line);
   return lines;
-}
-
-std::string first_line(const std::string& path) {
-  const std::vector<std::string> lines = lines_of(path);
-  return lines.empty() ? "" : lines.front();
 }
 
 std::string trimmed(std::string text) {
@@ -75,23 +72,10 @@ Limits read_limits(const std::string& root) {
           limit_of(lines, "Max locked memory"), limit_of(lines, "Max processes")};
 }
 
-/// The folders of this process's memory cgroup and of those above it, that of v1 or v2.
-std::vector<std::string> cgroup_folders(const std::string& root) {
-  std::vector<std::string> out{root + "/sys/fs/cgroup", root + "/sys/fs/cgroup/memory"};
-  for (const std::string& line : lines_of(root + "/proc/self/cgroup")) {
-    const bool v2 = line.starts_with("0::");
-    const std::size_t at = v2 ? 3 : line.find(":memory:");
-    if (at == std::string::npos) continue;
-    for (fs::path path = v2 ? line.substr(3) : line.substr(at + 8); path.has_relative_path(); path = path.parent_path())
-      out.push_back(root + (v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory") + path.string());
-  }
-  return out;
-}
-
 /// The least that its cgroups leave: v1 says a huge number where it means none.
 void read_cgroup(const std::string& root, Memory& memory) {
   std::uint64_t least_left = 0;
-  for (const std::string& folder : cgroup_folders(root)) {
+  for (const std::string& folder : job::memory_groups(root)) {
     Limit limit = number(first_line(folder + "/memory.max"));
     if (!limit) limit = number(first_line(folder + "/memory.limit_in_bytes"));
     if (!limit || *limit >= memory.total) continue;

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <fstream>
 #include <map>
 #include <string>
 #include <thread>
 
 #include "cohaul/base/limits.h"
+#include "cohaul/job/kernel_files.h"
 
 namespace cohaul::job {
 
@@ -32,13 +32,6 @@ std::vector<int> cpus_of(const std::string& text) {
 namespace {
 
 constexpr double kRounding = 1e-6;  // of sums of fractions
-
-std::string first_line(const std::string& path) {
-  std::ifstream in(path);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
 
 int affinity_cores() {
   cpu_set_t set;

@@ -9,12 +9,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <tuple>
 #include <utility>
 
 #include "cohaul/job/cores.h"
+#include "cohaul/job/kernel_files.h"
 
 namespace cohaul::job {
 namespace {
@@ -22,13 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kLockTries = 200;  // a millisecond apart
-
-std::string first_line(const std::string& path) {
-  std::ifstream in(path);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
 
 int number_in(const std::string& path) {
   const std::string line = first_line(path);

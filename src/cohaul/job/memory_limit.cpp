@@ -5,6 +5,8 @@
 #include <fstream>
 #include <utility>
 
+#include "cohaul/job/kernel_files.h"
+
 namespace cohaul::job {
 namespace {
 
@@ -17,38 +19,20 @@ std::int64_t number_of(const std::string& text) {
   return out;
 }
 
-/// The path of this process's group in a line such as "4:memory:/path" (v1) or "0::/path" (v2). Empty: the line is of another controller.
-std::string path_in(const std::string& line, bool v2) {
-  if (v2) return line.starts_with("0::") ? line.substr(3) : "";
-  const std::size_t at = line.find(":memory:");
-  return at == std::string::npos ? "" : line.substr(at + 8);
-}
-
 }  // namespace
 
 MemoryLimit::MemoryLimit(const std::string& root) {
-  const auto look = [&](const std::string& mount, bool v2) {
-    std::ifstream groups(root + "/proc/self/cgroup");
-    std::string path;
-    for (std::string line; path.empty() && std::getline(groups, line);) path = path_in(line, v2);
-    for (;; path.resize(path.rfind('/'))) {
-      if (path == "/") path.clear();
-      const std::string folder = root + mount + path + "/";
-      std::ifstream limit(folder + (v2 ? "memory.max" : "memory.limit_in_bytes"));
-      std::string text;
-      std::getline(limit, text);
-      if (const std::int64_t n = number_of(text); n > 0 && n < kNoLimit && (bytes_ == 0 || n < bytes_)) {
-        bytes_ = n;
-        limit_file_ = folder + (v2 ? "memory.max" : "memory.limit_in_bytes");
-      }
-      const std::string counter = folder + (v2 ? "memory.events" : "memory.oom_control");
-      std::error_code error;
-      if (std::filesystem::exists(counter, error)) counters_.push_back(counter);
-      if (path.empty() || path.rfind('/') == std::string::npos) return;
+  for (const std::string& group : memory_groups(root)) {
+    for (const char* name : {"/memory.max", "/memory.limit_in_bytes"}) {
+      const std::int64_t limit = number_of(first_line(group + name));
+      if (limit <= 0 || limit >= kNoLimit || (bytes_ != 0 && limit >= bytes_)) continue;
+      bytes_ = limit;
+      limit_file_ = group + name;
     }
-  };
-  look("/sys/fs/cgroup/memory", false);
-  if (counters_.empty()) look("/sys/fs/cgroup", true);
+    std::error_code error;
+    for (const char* name : {"/memory.events", "/memory.oom_control"})
+      if (std::filesystem::exists(group + name, error)) counters_.push_back(group + name);
+  }
   seen_ = kills();
 }
 
