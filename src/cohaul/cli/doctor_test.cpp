@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "cohaul/base/temporary_folder.h"
+#include "cohaul/base/testing/planted_files.h"
 #include "cohaul/cli/doctor_report.h"
 
 namespace cohaul::cli {
@@ -20,33 +19,28 @@ namespace fs = std::filesystem;
 class Planted : public testing::Test {
  protected:
   void SetUp() override {
-    own_ = std::move(TemporaryFolder::make("cohaul-doctor-test")).value();
-    put("proc/sys/kernel/osrelease", "6.1.0-13-amd64\n");
-    put("etc/os-release", "NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
-    put("proc/cpuinfo", "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n\nprocessor\t: 1\nmodel name\t: Other\n");
-    put("proc/self/status", "Name:\tx\nCpus_allowed:\tff\nCpus_allowed_list:\t0-5,8\n");
-    put("proc/meminfo", "MemTotal:       16384000 kB\nMemAvailable:   8192000 kB\nSwapTotal:       1024 kB\n");
-    put("proc/self/limits",
-        "Limit                     Soft Limit           Hard Limit           Units     \n"
-        "Max file size             unlimited            unlimited            bytes     \n"
-        "Max locked memory         8388608              8388608              bytes     \n"
-        "Max processes             127                  127                  processes \n"
-        "Max open files            1024                 1048576              files     \n"
-        "Max address space         unlimited            unlimited            bytes     \n");
-    put("sys/devices/system/node/node0/cpulist", "0-3\n");
-    put("sys/devices/system/node/node0/meminfo", "Node 0 MemTotal:       8192000 kB\nNode 0 MemFree: 1 kB\n");
-    put("sys/devices/system/node/node1/cpulist", "4-8\n");
-    put("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:       8192000 kB\n");
-    put("sys/devices/system/node/possible", "0-1\n");
-  }
-  void put(const std::string& path, const std::string& text) {
-    const fs::path file = own_.file(path);
-    fs::create_directories(file.parent_path());
-    std::ofstream(file) << text;
+    own_.write("proc/sys/kernel/osrelease", "6.1.0-13-amd64\n");
+    own_.write("etc/os-release", "NAME=\"Debian\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
+    own_.write("proc/cpuinfo",
+               "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n\nprocessor\t: 1\nmodel name\t: Other\n");
+    own_.write("proc/self/status", "Name:\tx\nCpus_allowed:\tff\nCpus_allowed_list:\t0-5,8\n");
+    own_.write("proc/meminfo", "MemTotal:       16384000 kB\nMemAvailable:   8192000 kB\nSwapTotal:       1024 kB\n");
+    own_.write("proc/self/limits",
+               "Limit                     Soft Limit           Hard Limit           Units     \n"
+               "Max file size             unlimited            unlimited            bytes     \n"
+               "Max locked memory         8388608              8388608              bytes     \n"
+               "Max processes             127                  127                  processes \n"
+               "Max open files            1024                 1048576              files     \n"
+               "Max address space         unlimited            unlimited            bytes     \n");
+    own_.write("sys/devices/system/node/node0/cpulist", "0-3\n");
+    own_.write("sys/devices/system/node/node0/meminfo", "Node 0 MemTotal:       8192000 kB\nNode 0 MemFree: 1 kB\n");
+    own_.write("sys/devices/system/node/node1/cpulist", "4-8\n");
+    own_.write("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:       8192000 kB\n");
+    own_.write("sys/devices/system/node/possible", "0-1\n");
   }
   Machine machine() const { return read_machine(own_.path()); }
 
-  TemporaryFolder own_;
+  PlantedFiles own_;
 };
 
 TEST_F(Planted, MachineIsRead) {
@@ -71,11 +65,11 @@ TEST_F(Planted, MachineIsRead) {
 }
 
 TEST_F(Planted, CgroupsOfVersion2LimitWhatIsBelowThem) {
-  put("proc/self/cgroup", "0::/jobs/mine\n");
-  put("sys/fs/cgroup/jobs/memory.max", "1073741824\n");
-  put("sys/fs/cgroup/jobs/memory.current", "73741824\n");
-  put("sys/fs/cgroup/jobs/mine/memory.max", "max\n");
-  put("sys/fs/cgroup/jobs/mine/cpu.max", "150000 100000\n");
+  own_.write("proc/self/cgroup", "0::/jobs/mine\n");
+  own_.write("sys/fs/cgroup/jobs/memory.max", "1073741824\n");
+  own_.write("sys/fs/cgroup/jobs/memory.current", "73741824\n");
+  own_.write("sys/fs/cgroup/jobs/mine/memory.max", "max\n");
+  own_.write("sys/fs/cgroup/jobs/mine/cpu.max", "150000 100000\n");
   const Machine m = machine();
   EXPECT_EQ(m.memory.cgroup_limit, 1073741824u);
   EXPECT_EQ(m.memory.cgroup_used, 73741824u);
@@ -84,11 +78,11 @@ TEST_F(Planted, CgroupsOfVersion2LimitWhatIsBelowThem) {
 }
 
 TEST_F(Planted, CgroupsOfVersion1SayNoLimitByAHugeNumber) {
-  put("proc/self/cgroup", "9:memory:/mine\n1:name=systemd:/\n");
-  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  own_.write("proc/self/cgroup", "9:memory:/mine\n1:name=systemd:/\n");
+  own_.write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
   EXPECT_FALSE(machine().memory.cgroup_limit);
-  put("sys/fs/cgroup/memory/mine/memory.limit_in_bytes", "536870912\n");
-  put("sys/fs/cgroup/memory/mine/memory.usage_in_bytes", "536870000\n");
+  own_.write("sys/fs/cgroup/memory/mine/memory.limit_in_bytes", "536870912\n");
+  own_.write("sys/fs/cgroup/memory/mine/memory.usage_in_bytes", "536870000\n");
   EXPECT_EQ(machine().memory.cgroup_limit, 536870912u);
   EXPECT_EQ(machine().memory.cgroup_used, 536870000u);
 }
@@ -182,11 +176,10 @@ TEST(Diagnosis, WhatStopsJobsComesFirst) {
 }
 
 TEST(LastFailedRun, IsTheNewestWithLogs) {
-  const TemporaryFolder own = std::move(TemporaryFolder::make("cohaul-doctor-test")).value();
+  PlantedFiles own;
   EXPECT_EQ(last_failed_run(own.path()).folder, "");
   const auto put = [&](const std::string& name, const std::string& text, int seconds_ago) {
-    fs::create_directories(fs::path(own.file(name)).parent_path());
-    std::ofstream(own.file(name)) << text;
+    own.write(name, text);
     fs::last_write_time(own.file(name), fs::file_time_type::clock::now() - std::chrono::seconds(seconds_ago));
   };
   put("cohaul-old/worker_0.log", "cohaul: old\n", 100);

@@ -4,11 +4,9 @@
 #include <rapidcheck/gtest.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <set>
 
-#include "cohaul/base/temporary_folder.h"
+#include "cohaul/base/testing/planted_files.h"
 
 namespace cohaul::job {
 namespace {
@@ -47,31 +45,21 @@ RC_GTEST_PROP(DealCpus, GivesWhatIsWantedAndNoCpuTwiceOrNothing, ()) {
   RC_ASSERT(dealt.empty() || static_cast<int>(all.size()) == workers * threads);
 }
 
-class KernelsFolder {
- public:
-  KernelsFolder(const std::string& online) : folder_(*TemporaryFolder::make("cohaul-sys")) { write("online", online); }
-  void cpu(int number, int package, int core, int node) {
-    const std::string own = "cpu" + std::to_string(number) + "/";
-    write(own + "topology/physical_package_id", std::to_string(package));
-    write(own + "topology/core_id", std::to_string(core));
-    std::filesystem::create_directories(folder_.file("devices/system/cpu/" + own + "node" + std::to_string(node)));
-  }
-  const std::string& path() const { return folder_.path(); }
-
- private:
-  void write(const std::string& name, const std::string& text) {
-    const std::filesystem::path path = folder_.file("devices/system/cpu/" + name);
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << text << "\n";
-  }
-  TemporaryFolder folder_;
-};
+/// A CPU in the folder sys/, as the kernel shows it.
+void plant(PlantedFiles& root, const Cpu& cpu, int package, int core) {
+  const std::string own = "sys/devices/system/cpu/cpu" + std::to_string(cpu.number) + "/";
+  root.write(own + "topology/physical_package_id", std::to_string(package) + "\n");
+  root.write(own + "topology/core_id", std::to_string(core) + "\n");
+  root.write(own + "node" + std::to_string(cpu.node) + "/cpulist", "");
+}
 
 TEST(HostCpus, AreThoseOnlineWithTheirCoresAndNodes) {
-  KernelsFolder sys("0-2,5");
-  sys.cpu(0, 0, 0, 0), sys.cpu(1, 0, 7, 0), sys.cpu(2, 0, 0, 0), sys.cpu(5, 1, 0, 1);
-  EXPECT_EQ(host_cpus(sys.path()), (std::vector<Cpu>{{0, 0, 0}, {1, 0, 1}, {2, 0, 0}, {5, 1, 2}}));
-  EXPECT_EQ(host_cpus(sys.path() + "/nothing"), std::vector<Cpu>{});
+  PlantedFiles root;
+  const std::vector<Cpu> cpus{{0, 0, 0}, {1, 0, 1}, {2, 0, 0}, {5, 1, 2}};
+  root.write("sys/devices/system/cpu/online", "0-2,5\n");
+  plant(root, cpus[0], 0, 0), plant(root, cpus[1], 0, 7), plant(root, cpus[2], 0, 0), plant(root, cpus[3], 1, 0);
+  EXPECT_EQ(host_cpus(root.file("sys")), cpus);
+  EXPECT_EQ(host_cpus(root.file("nothing")), std::vector<Cpu>{});
   EXPECT_EQ(host_cpus().size(), static_cast<std::size_t>(::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 

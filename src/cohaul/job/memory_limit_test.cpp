@@ -2,30 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
-#include "cohaul/base/temporary_folder.h"
+#include "cohaul/base/testing/planted_files.h"
 
 namespace cohaul::job {
 namespace {
 
-class KernelsFiles {
- public:
-  void write(const std::string& path, const std::string& text) {
-    std::filesystem::create_directories(std::filesystem::path(folder_.file(path)).parent_path());
-    std::ofstream(folder_.file(path)) << text;
-  }
-  const std::string& path() const { return folder_.path(); }
-
- private:
-  TemporaryFolder folder_ = *TemporaryFolder::make("cohaul-cgroup");
-};
-
 bool has(const std::string& text, const std::string& what) { return text.find(what) != std::string::npos; }
 
 TEST(MemoryLimit, OfTheSecondVersionIsTheLeastOfAllAbove) {
-  KernelsFiles k;
+  PlantedFiles k;
   k.write("proc/self/cgroup", "0::/a/b\n");
   k.write("sys/fs/cgroup/a/b/memory.max", "max\n");
   k.write("sys/fs/cgroup/a/b/memory.events", "low 0\noom 1\noom_kill 3\noom_group_kill 0\n");
@@ -40,7 +25,7 @@ TEST(MemoryLimit, OfTheSecondVersionIsTheLeastOfAllAbove) {
 }
 
 TEST(MemoryLimit, OfTheFirstVersion) {
-  KernelsFiles k;
+  PlantedFiles k;
   k.write("proc/self/cgroup", "9:name=systemd:/\n4:memory:/a\n0::/\n");
   k.write("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1048576\n");
   k.write("sys/fs/cgroup/memory/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
@@ -52,7 +37,7 @@ TEST(MemoryLimit, OfTheFirstVersion) {
 }
 
 TEST(MemoryLimit, OfAContainerIsThatOfTheGroupsItSees) {
-  KernelsFiles k;
+  PlantedFiles k;
   k.write("proc/self/cgroup", "0::/of/the/host\n");
   k.write("sys/fs/cgroup/memory.max", "2097152\n");
   k.write("sys/fs/cgroup/memory.events", "oom_kill 0\n");
@@ -60,7 +45,7 @@ TEST(MemoryLimit, OfAContainerIsThatOfTheGroupsItSees) {
 }
 
 TEST(MemoryLimit, WithoutOneIsNone) {
-  KernelsFiles k;
+  PlantedFiles k;
   MemoryLimit limit(k.path());
   EXPECT_EQ(limit.bytes(), 0);
   EXPECT_EQ(limit.killed(), "");
