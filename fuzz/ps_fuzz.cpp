@@ -57,10 +57,12 @@ void act(Session& session, std::uint8_t mode, ConstBytes gradient, const update:
   if (!session.begin({Step(0), slices}, {}).ok()) return;
   const auto parts = update::subtrees_of(slices);
   for (std::size_t k = 0; k < parts.size(); ++k) {
-    for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-      const auto run = static_cast<std::int32_t>(r);
+    for (std::size_t r = 0; r < layout.buckets().size(); ++r) {
+      const auto bucket = static_cast<std::int32_t>(r);
       (void)session
-          .push({.part = static_cast<std::int32_t>(k), .run = run, .bytes = gradient.first(layout.runs()[r].bytes)})
+          .push({.part = static_cast<std::int32_t>(k),
+                 .bucket = bucket,
+                 .bytes = gradient.first(layout.buckets()[r].bytes)})
           .ok();
     }
   }
@@ -108,7 +110,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   HeapMemory memory;
   Server server(ServerRank(0), memory, silence);
   for (std::int32_t w = 0; w < 2; ++w) {
-    server.joined(WorkerRank(w), Incarnation(1));
+    server.connected(WorkerRank(w), Incarnation(1));
     transport::Frame frame;
     frame.kind = static_cast<std::uint16_t>(Kind::init);
     frame.body = body;

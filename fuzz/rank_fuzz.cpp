@@ -72,10 +72,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 0:
         if (!session.begin({Step(step), mine}, (how & 4) != 0 ? "loop=1\n" : "").ok()) break;
         for (std::size_t k = 0; k < parts; ++k)
-          for (std::size_t run = 0; run < layout.runs().size(); ++run)
+          for (std::size_t bucket = 0; bucket < layout.buckets().size(); ++bucket)
             (void)session.push({.part = static_cast<std::int32_t>(k),
-                                .run = static_cast<std::int32_t>(run),
-                                .bytes = ConstBytes(memory).first(layout.runs()[run].bytes)});
+                                .bucket = static_cast<std::int32_t>(bucket),
+                                .bytes = ConstBytes(memory).first(layout.buckets()[bucket].bytes)});
         ++step;
         break;
       case 1: (void)session.finish(ends); break;

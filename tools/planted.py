@@ -37,7 +37,7 @@ FAULTS = [
     Fault("kind_unfrozen", "what was frozen when the trainer was made is never trained", [
         (f"{TRAIN}/borrowed_model.cpp", "DType::float32 : DType::float64, true});", "DType::float32 : DType::float64, t.requires_grad()});")]),
     Fault("kind_left_loop", "a loop that was left goes on in the next one", [
-        (f"{TRAIN}/trainer_run.cpp", "if (loop_.running() && loop == loop_.number()) left_loop_ = loop;", "static_cast<void>(loop);")]),
+        (f"{TRAIN}/trainer_impl.cpp", "if (loop_.running() && loop == loop_.number()) left_loop_ = loop;", "static_cast<void>(loop);")]),
     Fault("kind_model_afterwards", "the model keeps the trainer's memory when the trainer is gone", [
         (f"{TRAIN}/borrowed_model.cpp", "void BorrowedModel::give_back() {\n", "void BorrowedModel::give_back() {\n  flat_ = {};\n"),
         (f"{TRAIN}/borrowed_model.cpp", "new std::shared_ptr<const void>(memory)", "new std::shared_ptr<const void>()")]),
@@ -53,12 +53,12 @@ FAULTS = [
     Fault("kind_tied", "a tied parameter is two", [
         (f"{TRAIN}/borrowed_model.cpp", "if (!seen.insert(t.unsafeGetTensorImpl()).second) continue;", "if (!seen.insert(t.unsafeGetTensorImpl()).second && false) continue;")]),
     Fault("kind_updated_early", "single: a parameter is updated while backward still reads it", [
-        (f"{UPDATE}/local_exchange.cpp", "    if (gradient.part + 1 == static_cast<std::int32_t>(parts_.size())) order_.push_back(gradient.run);\n",
+        (f"{UPDATE}/local_exchange.cpp", "    if (gradient.part + 1 == static_cast<std::int32_t>(parts_.size())) order_.push_back(gradient.bucket);\n",
          """    if (gradient.part + 1 < static_cast<std::int32_t>(parts_.size())) return {};
-    order_.push_back(gradient.run);
+    order_.push_back(gradient.bucket);
     if (policy_.needs_facts() || gradient.samples > 0) return {};
     std::vector<std::int32_t> rest(order_.begin(), order_.end() - 1);
-    order_.assign(1, gradient.run);
+    order_.assign(1, gradient.bucket);
     each_partition([&](PartitionId id) {
       std::byte* place = parameters_.data() + layout_.partitions()[id.value].offset;
       owner_.apply(id, contributions_, step_, {}, place, place);

@@ -17,13 +17,13 @@ constexpr int kNumberedMax = 254;
 namespace update {
 /// Of all parameters and buffers of a model: a larger layout is refused (invalid; corrupt from a peer), before it costs memory.
 constexpr std::uint64_t kLayoutBytesMax = std::uint64_t{1} << 42;
-/// Of a partition: a longer run is cut into several.
+/// Of a partition: a longer bucket is cut into several.
 constexpr std::size_t kPartitionBytesMax = 4 << 20;
 /// Of a parameter that is not cut: a larger one is refused (invalid).
 constexpr std::uint64_t kWholeBytesMax = std::uint64_t{1} << 32;
-/// Of a run of small parameters: what follows begins a new run.
-constexpr std::size_t kRunBytesMax = 1 << 20;
-constexpr std::size_t kRunParametersMax = 16 << 10;
+/// Of a bucket of small parameters: what follows begins a new one.
+constexpr std::size_t kBucketBytesMax = 1 << 20;
+constexpr std::size_t kBucketParametersMax = 16 << 10;
 /// State arrays of a rule: a rule with more is an error of this library, which ends the process.
 constexpr int kStatesMax = 3;
 /// Groups of an optimizer: more are refused (invalid; corrupt from a peer).
@@ -32,7 +32,7 @@ constexpr std::size_t kGroupsMax = 256;
 constexpr std::int32_t kSlicesMax = 1 << 20;
 /// Of any length that a schedule is given, and by which factor the restarts' period may grow: more is refused (invalid).
 constexpr std::int64_t kUpdatesMax = 1'000'000'000'000'000, kStretchMax = 1'000;
-static_assert(kRunBytesMax <= kPartitionBytesMax && kWholeBytesMax <= kLayoutBytesMax);
+static_assert(kBucketBytesMax <= kPartitionBytesMax && kWholeBytesMax <= kLayoutBytesMax);
 static_assert(config::kNumberedMax + 2 <= static_cast<int>(kGroupsMax),
               "a group for each number, and the one of all others");
 }  // namespace update

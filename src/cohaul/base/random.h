@@ -33,7 +33,7 @@ class Random {
 
   constexpr result_type operator()() {
     if (half_ == 0) block_ = at(counter_);
-    result_type out = half_ == 0 ? join(block_[0], block_[1]) : join(block_[2], block_[3]);
+    result_type out = half_ == 0 ? combine(block_[0], block_[1]) : combine(block_[2], block_[3]);
     counter_ += half_;
     half_ ^= 1;
     return out;
@@ -52,7 +52,7 @@ class Random {
   constexpr double uniform() { return static_cast<double>((*this)() >> 11) * 0x1p-53; }
 
  private:
-  static constexpr std::uint64_t join(std::uint32_t lo, std::uint32_t hi) { return lo | std::uint64_t{hi} << 32; }
+  static constexpr std::uint64_t combine(std::uint32_t lo, std::uint32_t hi) { return lo | std::uint64_t{hi} << 32; }
   constexpr std::array<std::uint32_t, 4> at(std::uint64_t n) const {
     return philox({static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(n >> 32),
                    static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},

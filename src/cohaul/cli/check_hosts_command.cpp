@@ -68,7 +68,7 @@ int run_check_hosts(const CheckHostsArguments& arguments) {
   std::vector<std::string> names;
   for (const job::HostSlots& host : options.hosts) names.push_back(host.name);
   options.worker_command = {options.cohaul,         "probe",     "--names",
-                            job::join_hosts(names), "--seconds", std::to_string(arguments.seconds)};
+                            job::comma_list(names), "--seconds", std::to_string(arguments.seconds)};
   if (arguments.json) options.worker_command.push_back("--json");
   const Outcome failed = launch_and_wait(std::move(options));
   if (!failed) return kDone;

@@ -70,7 +70,7 @@ void look_at_network(const Network& network, Findings& out) {
                           " (--hosts, MASTER_ADDR, job.address), or put that address and the name into /etc/hosts";
   if (network.means.empty()) out.hint("the host's name " + network.host + " is not known to the resolver", fix);
   else if (job::all_loopback(network.means))
-    out.hint("the host's name " + network.host + " stands for " + job::join_hosts(network.means) +
+    out.hint("the host's name " + network.host + " stands for " + job::comma_list(network.means) +
                  " alone, which other hosts cannot reach",
              fix);
 }

@@ -11,9 +11,9 @@
 namespace cohaul::cli {
 
 config::Schema job_schema(bool own_program) {
-  return config::Schema(
-      config::joined({model::model_keys(own_program), data::data_keys(), train::train_keys(), update::optimizer_keys(),
-                      update::schedule_keys(), strategy::strategy_keys(), job::job_keys()}));
+  return config::Schema(config::concatenate({model::model_keys(own_program), data::data_keys(), train::train_keys(),
+                                             update::optimizer_keys(), update::schedule_keys(),
+                                             strategy::strategy_keys(), job::job_keys()}));
 }
 
 }  // namespace cohaul::cli

@@ -32,7 +32,7 @@ void print_markdown(const std::vector<KeySpec>& keys) {
   for (const KeySpec& spec : keys) {
     const std::string fallback = default_in_words(spec), only = only_in_words(spec);
     std::string values = values_in_words(spec);
-    if (!spec.choices.empty()) values = "`" + config::join(spec.choices, "`, `") + "`";
+    if (!spec.choices.empty()) values = "`" + config::listed(spec.choices, "`, `") + "`";
     std::cout << "| `" << spec.key << "`" << (fallback.empty() ? "" : " (`" + fallback + "`)") << " | " << values
               << " | " << spec.help << (only.empty() ? "" : "; " + only) << (spec.required ? "; needed" : "") << " |\n";
   }

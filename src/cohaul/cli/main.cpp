@@ -162,7 +162,7 @@ std::string unknown_command(const CLI::App& app, const std::string& word) {
   if (word.starts_with("-") || std::ranges::find(names, word) != names.end()) return {};
   const std::string best = cohaul::config::nearest(word, names);
   return "unknown command " + word + (best.empty() ? "" : "; did you mean " + best + "?") +
-         " Commands are: " + cohaul::config::join(names);
+         " Commands are: " + cohaul::config::listed(names);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ Status check_required(const Config& job, const Schema& schema, const std::string
   for (const KeySpec& spec : schema.keys()) {
     if (!spec.required || job.has(spec.key)) continue;
     std::string message = file + ": " + spec.key + ": missing: " + spec.help;
-    if (!spec.choices.empty()) message += "; one of " + config::join(spec.choices);
+    if (!spec.choices.empty()) message += "; one of " + config::listed(spec.choices);
     return invalid(message);
   }
   return {};

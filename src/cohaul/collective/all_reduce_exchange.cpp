@@ -80,7 +80,7 @@ class AllReduceExchange final : public update::Exchange, ToRanks {
 
   Status push(const update::Gradient& gradient) override {
     COHAUL_TRY(usable());
-    note_operation("send gradient of run, step", gradient.run, step_);
+    note_operation("send gradient of bucket, step", gradient.bucket, step_);
     Status pushed = session_.push(gradient);
     if (pushed.ok()) pushed = pump(gradient.ends.empty() ? "send a gradient" : "finish a step");
     if (!session_.failure().ok()) tell_all(links_.poller().clock().now() + links_.timeout());

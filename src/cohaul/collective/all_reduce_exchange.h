@@ -1,5 +1,5 @@
 #pragma once
-// All-reduce fused with the update: each rank owns a piece of every run, sums all ranks' gradients of it in tree
+// All-reduce fused with the update: each rank owns a piece of every bucket, sums all ranks' gradients of it in tree
 // order and applies the update rule in the same pass; the new parameters come back. The ranks of a host may share one
 // copy of the parameters. Then nothing comes back within the host but a message that they are new. This is safe
 // because they are written only once every rank has sent its end of the step, which it does after backward. Between

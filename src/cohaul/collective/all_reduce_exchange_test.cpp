@@ -100,12 +100,12 @@ TEST_P(FewRanks, BearTenThousandAbsentParameters) {
   expect_one_process(*Layout::of(std::move(specs)), GetParam(), {}, {.few = true});
 }
 
-TEST_P(FewRanks, BearManyRuns) {
-  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a run of its own
+TEST_P(FewRanks, BearManyBuckets) {
+  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a bucket of its own
   for (int p = 0; p < 300; ++p)
     specs.push_back({"p" + std::to_string(p), {3}, p % 2 == 0 ? DType::float32 : DType::float64, true});
   const Layout layout = *Layout::of(std::move(specs));
-  ASSERT_EQ(layout.runs().size(), 300u);
+  ASSERT_EQ(layout.buckets().size(), 300u);
   expect_one_process(layout, GetParam(), {}, {});
 }
 
@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(Fused, Dying,
 TEST_P(Dying, ARankInMidStepIsNamedByAll) {
   const Case& c = GetParam();
   const Layout layout = model();
-  for (std::size_t pushes = 0; pushes <= layout.runs().size(); pushes += 2) {
+  for (std::size_t pushes = 0; pushes <= layout.buckets().size(); pushes += 2) {
     with_workers(layout, c, [&](Worker& w, Rank& rank) {
       if (rank.rank != 1) return expect_lost(w, w.steps(0, 1000), 1, c.ranks);
       ASSERT_TRUE(w.steps(0, 2).ok());

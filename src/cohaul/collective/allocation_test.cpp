@@ -67,12 +67,12 @@ TEST_P(Allocation, NoneInAHundredStepsOfTheExchange) {
     expect_none([&](int i) {
       bool ok = exchange->begin({Step(i), mine}, {}).ok();
       for (std::int32_t part = 0; part < parts; ++part)
-        for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-          const update::Run& run = layout.runs()[r];
+        for (std::size_t r = 0; r < layout.buckets().size(); ++r) {
+          const update::Bucket& bucket = layout.buckets()[r];
           ok = ok && exchange
                          ->push({.part = part,
-                                 .run = static_cast<std::int32_t>(r),
-                                 .bytes = gradients.subspan(run.offset, run.bytes),
+                                 .bucket = static_cast<std::int32_t>(r),
+                                 .bytes = gradients.subspan(bucket.offset, bucket.bytes),
                                  .absent = std::span(absent).first(r == 1 ? 1 : 0),
                                  .samples = 2})
                          .ok();

@@ -116,13 +116,13 @@ std::uint64_t sent_to_others(const Case& c, Rank& rank) {
   return bytes;
 }
 
-/// copies: of all shares, that a step's gradients cross in. New parameters cross once to each other host.
+/// copies: of all portions, that a step's gradients cross in. New parameters cross once to each other host.
 void expect_crossing(const Case& c, std::uint64_t copies) {
   const Layout layout = *Layout::of(
       {{"a", {40'000}, DType::float32, true}, {"b", {3}, DType::float32, true}, {"c", {30'000}, DType::float64, true}});
-  std::uint64_t shares = 0;
+  std::uint64_t portions = 0;
   const ReducePlan plan(layout, 0, c.ranks, c.slices, c.hosts);
-  for (const Share& share : plan.shares) shares += share.bytes;
+  for (const Portion& portion : plan.portions) portions += portion.bytes;
   const std::uint64_t others = plan.host_first.size() - 2;
   std::atomic<std::uint64_t> started{0}, stepped{0}, swapped{0};
   with_workers(layout, c, [&](Worker& w, Rank& rank) {
@@ -131,11 +131,11 @@ void expect_crossing(const Case& c, std::uint64_t copies) {
       ASSERT_TRUE(w.exchange->begin({Step(s), w.slices}, {}).ok());
       const auto parts = static_cast<std::int32_t>(update::subtrees_of(w.slices).size());
       for (std::int32_t part = 0; part < parts; ++part) {
-        for (std::size_t run = 0; run < layout.runs().size(); ++run) {
-          const update::Run& of = layout.runs()[run];
+        for (std::size_t bucket = 0; bucket < layout.buckets().size(); ++bucket) {
+          const update::Bucket& of = layout.buckets()[bucket];
           const auto pushed = w.exchange->push(
               {.part = part,
-               .run = static_cast<std::int32_t>(run),
+               .bucket = static_cast<std::int32_t>(bucket),
                .bytes = ConstBytes(w.memory.bytes()).last(layout.bytes()).subspan(of.offset, of.bytes)});
           ASSERT_TRUE(pushed.ok());
         }
@@ -148,8 +148,8 @@ void expect_crossing(const Case& c, std::uint64_t copies) {
     swapped += sent_to_others(c, rank);
   });
   EXPECT_EQ(started, others * layout.bytes());
-  EXPECT_EQ(stepped - started, 3 * (copies + others) * shares);
-  EXPECT_EQ(swapped - stepped, others * shares);
+  EXPECT_EQ(stepped - started, 3 * (copies + others) * portions);
+  EXPECT_EQ(swapped - stepped, others * portions);
 }
 
 /// Two hosts with half of the tree each: a sum, and new parameters, cross once.

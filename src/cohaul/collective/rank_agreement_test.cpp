@@ -160,7 +160,7 @@ TEST_P(Agreement, AStepOfWhichNothingWasSentMayBeGivenUp) {
   });
 }
 
-/// With one run, its gradient goes with the end of the step: until then nothing has gone.
+/// With one bucket, its gradient goes with the end of the step: until then nothing has gone.
 TEST_P(Agreement, AGradientThatIsHeldBackMayBeGivenUp) {
   const Layout layout = *Layout::of({{"weight", {784, 10}, DType::float32, true}});
   with_workers(layout, {2, 2, GetParam().shared, GetParam().form}, [&](Worker& w, Rank&) {

@@ -39,7 +39,7 @@ Status RankSession::on_frame(int from, transport::Frame frame) {
 
 Status RankSession::unexpected(int from, const transport::Frame& frame) {
   return fail(corrupt("an unexpected frame (kind " + std::to_string(frame.kind) + ", step " +
-                      std::to_string(frame.clock) + ", run " + std::to_string(frame.key) + ", " +
+                      std::to_string(frame.clock) + ", bucket " + std::to_string(frame.key) + ", " +
                       std::to_string(frame.payload.size()) + " bytes) of " + worker(from) + " in step " +
                       std::to_string(step_)));
 }
@@ -124,22 +124,22 @@ Status RankSession::on_facts(int from, const transport::Frame& frame) {
   return proceed();
 }
 
-std::optional<RankSession::ShareId> RankSession::share_of(std::uint64_t key, int plain) const {
-  const std::size_t run = run_of(key);
+std::optional<RankSession::PortionId> RankSession::portion_of(std::uint64_t key, int plain) const {
+  const std::size_t bucket = bucket_of(key);
   const std::uint64_t owner = owner_of(key, plain);
-  if (run >= layout_.runs().size() || owner >= static_cast<std::uint64_t>(ranks_)) return {};
-  if (plan_.share(run, static_cast<int>(owner)).empty()) return {};
-  return ShareId{run, static_cast<int>(owner)};
+  if (bucket >= layout_.buckets().size() || owner >= static_cast<std::uint64_t>(ranks_)) return {};
+  if (plan_.portion(bucket, static_cast<int>(owner)).empty()) return {};
+  return PortionId{bucket, static_cast<int>(owner)};
 }
 
-std::optional<RankSession::ShareId> RankSession::told_share(std::uint64_t key, int from) const {
-  const std::optional<ShareId> of = share_of(key, from);
-  if (!of || shares_with(from) || plan_.teller(of->run, of->owner, rank_) != from) return {};
+std::optional<RankSession::PortionId> RankSession::told_portion(std::uint64_t key, int from) const {
+  const std::optional<PortionId> of = portion_of(key, from);
+  if (!of || shares_with(from) || plan_.teller(of->bucket, of->owner, rank_) != from) return {};
   return of;
 }
 
-void RankSession::take_values(const Share& share, ConstBytes values) {
-  std::byte* place = parameters_.data() + share.offset;
+void RankSession::take_values(const Portion& portion, ConstBytes values) {
+  std::byte* place = parameters_.data() + portion.offset;
   if (!values.empty() && place != values.data()) std::memcpy(place, values.data(), values.size());
 }
 
@@ -149,15 +149,16 @@ Status RankSession::on_updated(int from, const transport::Frame& frame) {
   if (kind == RankKind::updated_all) {
     if (!shares_with(from) || !frame.payload.empty()) return unexpected(from, frame);
   } else {
-    const std::optional<ShareId> of = told_share(frame.key, from);
+    const std::optional<PortionId> of = told_portion(frame.key, from);
     if (!of) return unexpected(from, frame);
-    const Share& share = plan_.share(of->run, of->owner);
-    const bool fits = frame.payload.size() == (kind == RankKind::updated ? share.bytes : 0);
-    std::int64_t& updated = updated_[of->run * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
+    const Portion& portion = plan_.portion(of->bucket, of->owner);
+    const bool fits = frame.payload.size() == (kind == RankKind::updated ? portion.bytes : 0);
+    std::int64_t& updated =
+        updated_[of->bucket * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
     if (!fits || std::exchange(updated, step_) == step_) return unexpected(from, frame);
-    take_values(share, frame.payload);
+    take_values(portion, frame.payload);
     body_.clear();
-    tell_share(kind, step_, *of, parameters_.subspan(share.offset, frame.payload.size()));
+    tell_portion(kind, step_, *of, parameters_.subspan(portion.offset, frame.payload.size()));
   }
   if (--updates_left_[from] == 0) --updates_missing_;
   if (!plan_.is_near(from) && --far_missing_ == 0 && phase_ == Phase::updates) tell_host();
@@ -166,14 +167,14 @@ Status RankSession::on_updated(int from, const transport::Frame& frame) {
 
 Status RankSession::on_swapped(int from, const transport::Frame& frame) {
   const bool due = phase_ == Phase::swapping && frame.clock == next_ && updates_left_[from] > 0;
-  const std::optional<ShareId> of = due ? told_share(frame.key, from) : std::nullopt;
+  const std::optional<PortionId> of = due ? told_portion(frame.key, from) : std::nullopt;
   if (!of) return unexpected(from, frame);
-  const Share& share = plan_.share(of->run, of->owner);
-  std::uint8_t& here = swapped_[of->run * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
-  if (std::exchange(here, 1) != 0 || frame.payload.size() != share.bytes) return unexpected(from, frame);
-  take_values(share, frame.payload);
+  const Portion& portion = plan_.portion(of->bucket, of->owner);
+  std::uint8_t& here = swapped_[of->bucket * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(of->owner)];
+  if (std::exchange(here, 1) != 0 || frame.payload.size() != portion.bytes) return unexpected(from, frame);
+  take_values(portion, frame.payload);
   body_.clear();
-  tell_share(RankKind::swapped, next_, *of, parameters_.subspan(share.offset, share.bytes));
+  tell_portion(RankKind::swapped, next_, *of, parameters_.subspan(portion.offset, portion.bytes));
   if (--updates_left_[from] == 0 && --updates_missing_ == 0) phase_ = Phase::idle;
   return {};
 }
@@ -248,10 +249,10 @@ Bytes RankSession::place(int from, std::uint16_t kind, std::int64_t clock, std::
     return wanted && length == parameters_.size() ? parameters_ : Bytes();
   }
   if (static_cast<RankKind>(kind) != RankKind::updated || !in_finish() || clock != step_) return {};
-  const std::optional<ShareId> of = told_share(key, from);
+  const std::optional<PortionId> of = told_portion(key, from);
   if (!of) return {};
-  const Share& share = plan_.share(of->run, of->owner);
-  return length == share.bytes ? parameters_.subspan(share.offset, share.bytes) : Bytes();
+  const Portion& portion = plan_.portion(of->bucket, of->owner);
+  return length == portion.bytes ? parameters_.subspan(portion.offset, portion.bytes) : Bytes();
 }
 
 }  // namespace cohaul::collective

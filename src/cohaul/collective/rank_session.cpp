@@ -27,7 +27,7 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
       owner_(layout, settings.optimizer, settings.policy, plan_.partitions()),
       squares_(layout, settings.policy.watch_every > 0) {
   const auto n = static_cast<std::size_t>(ranks);
-  const std::size_t runs = layout.runs().size();
+  const std::size_t buckets = layout.buckets().size();
   for (StepState& s : steps_) {
     s.slots.resize(static_cast<std::size_t>(plan_.slots));
     s.gradients.resize(n);
@@ -36,20 +36,20 @@ RankSession::RankSession(const update::Layout& layout, const RankSettings& setti
     s.ends.resize(plan_.parts.size());
     s.facts.resize(n);
   }
-  pushed_.resize(static_cast<std::size_t>(plan_.parts_of(rank)) * runs);
-  parts_pushed_.resize(runs);
-  order_.reserve(runs);
+  pushed_.resize(static_cast<std::size_t>(plan_.parts_of(rank)) * buckets);
+  parts_pushed_.resize(buckets);
+  order_.reserve(buckets);
   sums_.resize(plan_.sum_bytes);
   end_with_.resize(n);
   facts_step_.assign(n, -1);
   updates_left_.resize(n);
-  updated_.assign(runs * n, -1);
-  swapped_.resize(runs * n);
+  updated_.assign(buckets * n, -1);
+  swapped_.resize(buckets * n);
   have_.resize(n);
   latest_.assign(n, -1);
   left_.assign(n, kNever);
   contributions_.reserve(plan_.parts.size());
-  absent_.reserve(update::absent_mask_bytes(update::kRunParametersMax));
+  absent_.reserve(update::absent_mask_bytes(update::kBucketParametersMax));
   body_.reserve(transport::kBodyBytesMax);
 }
 
@@ -109,11 +109,11 @@ void RankSession::send_initial(std::uint64_t operation) {
       send(to, RankKind::initial, next_, operation, shares_with(to) ? ConstBytes() : parameters_);
 }
 
-/// Sends a share's values to the ranks that get them from this rank.
-void RankSession::tell_share(RankKind kind, std::int64_t clock, const ShareId& of, ConstBytes values) {
+/// Sends a portion's values to the ranks that get them from this rank.
+void RankSession::tell_portion(RankKind kind, std::int64_t clock, const PortionId& of, ConstBytes values) {
   for (int to = 0; to < ranks_; ++to) {
-    if (to == rank_ || shares_with(to) || plan_.teller(of.run, of.owner, to) != rank_) continue;
-    send(to, kind, clock, share_key(of.run, of.owner, rank_), values);
+    if (to == rank_ || shares_with(to) || plan_.teller(of.bucket, of.owner, to) != rank_) continue;
+    send(to, kind, clock, portion_key(of.bucket, of.owner, rank_), values);
   }
 }
 
@@ -124,7 +124,7 @@ void RankSession::expect_values(bool words) {
     std::int32_t& left = updates_left_[r];
     if (r == rank_) left = 0;
     else if (shares_with(r)) left = words ? plan_.writes[r] : 0;
-    else left = plan_.shares_told[r];
+    else left = plan_.portions_told[r];
     updates_missing_ += left > 0;
     if (!plan_.is_near(r)) far_missing_ += left;
   }
@@ -136,14 +136,14 @@ Status RankSession::swap_averages() {
   if (!failure_.ok()) return failure_;
   if (!is_idle()) return fail(invalid("averages take the place of parameters within a step"));
   body_.clear();
-  for (const std::int32_t run : plan_.owned) {
-    const Share& share = plan_.mine(static_cast<std::size_t>(run));
-    for (std::int32_t p = share.first; p < share.last; ++p) {
+  for (const std::int32_t bucket : plan_.owned) {
+    const Portion& portion = plan_.mine(static_cast<std::size_t>(bucket));
+    for (std::int32_t p = portion.first; p < portion.last; ++p) {
       std::byte* place = parameters_.data() + layout_.partitions()[static_cast<std::size_t>(p)].offset;
       owner_.swap_averages(PartitionId(p), place, place);
     }
-    tell_share(RankKind::swapped, next_, {static_cast<std::size_t>(run), rank_},
-               parameters_.subspan(share.offset, share.bytes));
+    tell_portion(RankKind::swapped, next_, {static_cast<std::size_t>(bucket), rank_},
+                 parameters_.subspan(portion.offset, portion.bytes));
   }
   expect_values(false);
   if (updates_missing_ == 0) return {};
@@ -178,7 +178,7 @@ Status RankSession::begin(const update::Work& work, std::string_view facts) {
   std::ranges::fill(parts_pushed_, 0);
   order_.clear();
   pushes_left_ = static_cast<std::int32_t>(pushed_.size());
-  held_part_ = held_run_ = -1;
+  held_part_ = held_bucket_ = -1;
   sent_ = false;
   named_ = {};
   StepState& state = now();
@@ -193,13 +193,13 @@ void RankSession::send_ends(std::span<const update::PartEnd> ends) {
   const std::string& facts = now().facts[rank_];
   const bool fits = facts.size() <= kFactsInBodyMax;
   const StepEnd end{ends, fits ? std::string_view(facts) : std::string_view()};
-  if (held_run_ >= 0) send_gradient(held_part_, held_run_, fits ? &end : nullptr);
+  if (held_bucket_ >= 0) send_gradient(held_part_, held_bucket_, fits ? &end : nullptr);
   std::shared_ptr<std::string> long_facts = fits ? nullptr : std::make_shared<std::string>(facts);
   body_.clear();
   Writer writer(body_);
   end.encode(writer);
   for (int to = 0; to < ranks_; ++to) {
-    const bool has_it = fits && held_run_ >= 0 && end_with_[to] >= 0;
+    const bool has_it = fits && held_bucket_ >= 0 && end_with_[to] >= 0;
     if (to == rank_ || has_it) continue;
     send(to, RankKind::end, step_, 0, long_facts ? as_bytes(std::string_view(*long_facts)) : ConstBytes(), long_facts);
   }
@@ -277,22 +277,22 @@ Status RankSession::agree() {
   return {};
 }
 
-/// Calls f for each owned run. The run that was pushed last comes first, since it is still in the cache.
+/// Calls f for each owned bucket. The bucket that was pushed last comes first, since it is still in the cache.
 template <class F>
 void RankSession::each_owned(F f) {
-  for (auto run = order_.rbegin(); run != order_.rend(); ++run)
-    if (plan_.owned_index[*run] >= 0) f(*run, static_cast<std::size_t>(plan_.owned_index[*run]));
+  for (auto bucket = order_.rbegin(); bucket != order_.rend(); ++bucket)
+    if (plan_.owned_index[*bucket] >= 0) f(*bucket, static_cast<std::size_t>(plan_.owned_index[*bucket]));
 }
 
 void RankSession::set_contributions(std::size_t owned, std::int32_t partition) {
-  const Share& share = plan_.mine(static_cast<std::size_t>(plan_.owned[owned]));
+  const Portion& portion = plan_.mine(static_cast<std::size_t>(plan_.owned[owned]));
   const std::vector<Term>& terms = plan_.terms_of(rank_);
   const Slot* slots = now().slots.data() + owned * terms.size();
   contributions_.clear();
   for (std::size_t k = 0; k < terms.size(); ++k) {
     const int worker = terms[k].is_sum() ? -1 : plan_.holder[terms[k].part_first];
     contributions_.push_back(
-        contribution_of(slots[k], share, layout_.partitions()[partition], terms[k].slices, worker));
+        contribution_of(slots[k], portion, layout_.partitions()[partition], terms[k].slices, worker));
   }
 }
 
@@ -300,8 +300,8 @@ void RankSession::measure_mine() {
   if (plan_.has_facts[rank_] == 0) return;
   const bool watched = owner_.watches(step_);
   update::GradientFacts mine = named_;
-  each_owned([&](std::int32_t run, std::size_t owned) {
-    for (std::int32_t p = plan_.mine(run).first; p < plan_.mine(run).last; ++p) {
+  each_owned([&](std::int32_t bucket, std::size_t owned) {
+    for (std::int32_t p = plan_.mine(bucket).first; p < plan_.mine(bucket).last; ++p) {
       set_contributions(owned, p);
       owner_.measure(PartitionId(p), contributions_, mine, watched ? squares_.of(PartitionId(p)) : std::span<double>());
     }
@@ -332,10 +332,10 @@ Status RankSession::decide_step() {
 
 void RankSession::apply_mine() {
   body_.clear();
-  each_owned([&](std::int32_t run, std::size_t owned) {
-    const Share& share = plan_.mine(run);
+  each_owned([&](std::int32_t bucket, std::size_t owned) {
+    const Portion& portion = plan_.mine(bucket);
     bool updated = false;
-    for (std::int32_t p = share.first; p < share.last; ++p) {
+    for (std::int32_t p = portion.first; p < portion.last; ++p) {
       set_contributions(owned, p);
       std::byte* place = parameters_.data() + layout_.partitions()[p].offset;
       updated |= owner_.apply(PartitionId(p), contributions_, step_, step_plan_, place, place);
@@ -343,13 +343,13 @@ void RankSession::apply_mine() {
     const std::size_t terms = plan_.terms_of(rank_).size();
     Slot* slots = now().slots.data() + owned * terms;
     for (std::size_t k = 0; k < terms; ++k) slots[k].frame = transport::Frame();
-    tell_share(updated ? RankKind::updated : RankKind::unchanged, step_, {static_cast<std::size_t>(run), rank_},
-               updated ? parameters_.subspan(share.offset, share.bytes) : Bytes());
+    tell_portion(updated ? RankKind::updated : RankKind::unchanged, step_, {static_cast<std::size_t>(bucket), rank_},
+                 updated ? parameters_.subspan(portion.offset, portion.bytes) : Bytes());
   });
   tell_host();
 }
 
-/// Tells the ranks of this host once all that this rank writes into its host's parameters is there: its own shares,
+/// Tells the ranks of this host once all that this rank writes into its host's parameters is there: its own portions,
 /// and those that it gets for all.
 void RankSession::tell_host() {
   if (plan_.writes[rank_] == 0 || far_missing_ > 0) return;

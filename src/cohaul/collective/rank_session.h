@@ -57,7 +57,7 @@ class RankSession {
   Status swap_averages();
   /// Exchange::set_rates.
   Status set_rates(std::span<const double> rates);
-  /// The calls of a step: begin, push each (part, run) once, finish. Gradients must stay unchanged until the session
+  /// The calls of a step: begin, push each (part, bucket) once, finish. Gradients must stay unchanged until the session
   /// is no longer busy with it.
   Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
@@ -87,7 +87,7 @@ class RankSession {
   static constexpr std::uint64_t kStart = 0, kWrite = 1;
   static constexpr std::int64_t kNever = INT64_MAX;
 
-  /// A share of one gradient that this rank sums.
+  /// A portion of one gradient that this rank sums.
   struct Slot {
     transport::Frame frame;  // holds what the spans are in; none of this rank's own
     ConstBytes bytes;
@@ -106,12 +106,12 @@ class RankSession {
     int ranks_ended = 0, ranks_with_facts = 0;
     std::int32_t sums_come = 0;
   };
-  /// Names a share: its run and its owner.
-  struct ShareId {
-    std::size_t run = 0;
+  /// Names a portion: its bucket and its owner.
+  struct PortionId {
+    std::size_t bucket = 0;
     int owner = 0;
   };
-  /// This rank's gradient of a run, from push() to the end of the step.
+  /// This rank's gradient of a bucket, from push() to the end of the step.
   struct Pushed {
     bool here = false;
     ConstBytes bytes;
@@ -130,10 +130,10 @@ class RankSession {
   void complete();
   void set_contributions(std::size_t owned, std::int32_t partition);
   template <class F>
-  void each_owned(F f);  // f(run, its index in plan_.owned), the run that was pushed last first
+  void each_owned(F f);  // f(bucket, its index in plan_.owned), the bucket that was pushed last first
   void send_ends(std::span<const update::PartEnd> ends);
   void send_initial(std::uint64_t operation);
-  void tell_share(RankKind kind, std::int64_t clock, const ShareId& of, ConstBytes values);
+  void tell_portion(RankKind kind, std::int64_t clock, const PortionId& of, ConstBytes values);
   void tell_host();
   void expect_values(bool words);
   void send(int to, RankKind kind, std::int64_t clock, std::uint64_t key, ConstBytes payload = {},
@@ -143,8 +143,8 @@ class RankSession {
   StepState& at(std::int64_t step);
   StepState& now() { return at(step_); }
   void clear(StepState& state, std::int64_t step);
-  Pushed& pushed(std::int32_t part, std::int32_t run) {
-    return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
+  Pushed& pushed(std::int32_t part, std::int32_t bucket) {
+    return pushed_[static_cast<std::size_t>(part) * layout_.buckets().size() + static_cast<std::size_t>(bucket)];
   }
   bool is_idle() const { return phase_ == Phase::idle && !ended_early_; }
   /// Returns whether that rank reads and writes the same copy of the parameters.
@@ -156,13 +156,14 @@ class RankSession {
   Status fail(Status why);
 
   // rank_gradients.cpp
-  void send_gradient(std::int32_t part, std::int32_t run, const StepEnd* end);
-  ConstBytes share_of_pushed(const Pushed& pushed, std::int32_t run, const Share& share) const;
-  void keep_gradient(std::int32_t part, std::int32_t run);
+  void send_gradient(std::int32_t part, std::int32_t bucket, const StepEnd* end);
+  ConstBytes portion_of_pushed(const Pushed& pushed, std::int32_t bucket, const Portion& portion) const;
+  void keep_gradient(std::int32_t part, std::int32_t bucket);
   void forget_gradients();
   void send_sum(const HostSum& sum);
-  static update::Contribution contribution_of(const Slot& slot, const Share& share, const update::Partition& partition,
-                                              const update::SliceRange& slices, int worker);
+  static update::Contribution contribution_of(const Slot& slot, const Portion& portion,
+                                              const update::Partition& partition, const update::SliceRange& slices,
+                                              int worker);
   Status on_gradient(int from, transport::Frame frame, bool last);
 
   // rank_frames.cpp
@@ -179,11 +180,11 @@ class RankSession {
   /// Checks that a frame of a step may come now.
   Status in_time(int from, const transport::Frame& frame);
   Status unexpected(int from, const transport::Frame& frame);
-  /// Returns the share that a key names, if there is one. plain: as share_key().
-  std::optional<ShareId> share_of(std::uint64_t key, int plain) const;
-  /// The same, for a share whose values `from` is to tell this rank.
-  std::optional<ShareId> told_share(std::uint64_t key, int from) const;
-  void take_values(const Share& share, ConstBytes values);
+  /// Returns the portion that a key names, if there is one. plain: as portion_key().
+  std::optional<PortionId> portion_of(std::uint64_t key, int plain) const;
+  /// The same, for a portion whose values `from` is to tell this rank.
+  std::optional<PortionId> told_portion(std::uint64_t key, int from) const;
+  void take_values(const Portion& portion, ConstBytes values);
   Status refuse_initial(std::uint64_t operation, std::int64_t step);
   Status has_left(int rank);
   Status not_in_step(int rank);
@@ -201,16 +202,16 @@ class RankSession {
   Status failure_;
   std::int64_t step_ = -1, next_ = 0;  // the last one begun; the one after the last that was completed
   StepState steps_[2];
-  std::vector<Pushed> pushed_;              // by this rank's part, then run
-  std::vector<std::int32_t> parts_pushed_;  // by run
-  std::vector<std::int32_t> order_;         // runs, as their last part was pushed
+  std::vector<Pushed> pushed_;              // by this rank's part, then bucket
+  std::vector<std::int32_t> parts_pushed_;  // by bucket
+  std::vector<std::int32_t> order_;         // buckets, as their last part was pushed
   std::int32_t pushes_left_ = 0;
-  std::int32_t held_part_ = -1, held_run_ = -1;  // pushed last, and not sent yet: it travels with the end
-  bool sent_ = false;                            // a gradient of this step
+  std::int32_t held_part_ = -1, held_bucket_ = -1;  // pushed last, and not sent yet: it travels with the end
+  bool sent_ = false;                               // a gradient of this step
   bool ended_early_ = false;  // the step's ends came with its last gradient, and finish() did not yet
 
   std::vector<std::byte> sums_;  // of the step, for other hosts: as ReducePlan::sums
-  std::vector<int> end_with_;    // by rank: whose share of the held gradient takes the end to it; -1: none does
+  std::vector<int> end_with_;    // by rank: whose portion of the held gradient takes the end to it; -1: none does
 
   update::GradientFacts facts_;      // of the step, as far as they have come
   update::GradientFacts named_;      // which rank of this host has given what is not finite to a sum of this rank
@@ -221,8 +222,8 @@ class RankSession {
   std::vector<std::int32_t> updates_left_;  // by rank: words that it still owes
   int updates_missing_ = 0;                 // ranks that owe one
   std::int32_t far_missing_ = 0;            // words that other hosts owe
-  std::vector<std::int64_t> updated_;       // by run, then owner: the last step in which that share came back new
-  std::vector<std::uint8_t> swapped_;       // by run, then owner: that share has come in this swap
+  std::vector<std::int64_t> updated_;       // by bucket, then owner: the last step in which that portion came back new
+  std::vector<std::uint8_t> swapped_;       // by bucket, then owner: that portion has come in this swap
   update::StepOutcome outcome_;
 
   std::uint64_t operation_ = kStart;  // that is being spread

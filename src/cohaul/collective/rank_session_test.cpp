@@ -46,14 +46,14 @@ struct Pair {
     }
   }
   static Bytes bytes(std::vector<double>& v) { return {reinterpret_cast<std::byte*>(v.data()), v.size() * 8}; }
-  ConstBytes of_run(int r, std::size_t run) {
-    const update::Run& at = layout.runs()[run];
+  ConstBytes of_bucket(int r, std::size_t bucket) {
+    const update::Bucket& at = layout.buckets()[bucket];
     return bytes(gradient[r]).subspan(at.offset, at.bytes);
   }
   void begin_and_push(int r, std::int64_t step) {
     ASSERT_TRUE(sessions[r]->begin({Step(step), update::slices_of(2, r, 2)}, {}).ok());
-    for (std::size_t run = 0; run < layout.runs().size(); ++run)
-      ASSERT_TRUE(sessions[r]->push({.run = static_cast<std::int32_t>(run), .bytes = of_run(r, run)}).ok());
+    for (std::size_t bucket = 0; bucket < layout.buckets().size(); ++bucket)
+      ASSERT_TRUE(sessions[r]->push({.bucket = static_cast<std::int32_t>(bucket), .bytes = of_bucket(r, bucket)}).ok());
   }
   Status finish(int r) {
     const update::PartEnd end{1, 0};
@@ -78,9 +78,9 @@ Layout softmax() {
 }
 
 /// The end rides on the last gradient: two frames a step and peer, three where the policy gathers facts.
-TEST(RankSession, AModelOfOneRunCostsAFrameOfGradientsAStep) {
+TEST(RankSession, AModelOfOneBucketCostsAFrameOfGradientsAStep) {
   const Layout layout = softmax();
-  ASSERT_EQ(layout.runs().size(), 1u);
+  ASSERT_EQ(layout.buckets().size(), 1u);
   for (bool facts : {false, true}) {
     for (bool shared : {false, true}) {
       Pair p(layout, {.policy = {.clip_norm = facts ? 1.0 : 0}, .shared_parameters = shared, .slices = 2});
@@ -169,7 +169,7 @@ TEST(RankSession, EndsAStepWithItsLastGradient) {
     for (std::int64_t step = 0; step < 3; ++step) {
       const update::PartEnd end{0.5, 0};
       ASSERT_TRUE(p.sessions[0]->begin({Step(step), update::slices_of(2, 0, 2)}, {}).ok());
-      ASSERT_TRUE(p.sessions[0]->push({.run = 0, .bytes = p.of_run(0, 0), .ends = {&end, 1}}).ok());
+      ASSERT_TRUE(p.sessions[0]->push({.bucket = 0, .bytes = p.of_bucket(0, 0), .ends = {&end, 1}}).ok());
       ASSERT_EQ(p.ears[0].said.size(), 1u);
       EXPECT_EQ(p.ears[0].said[0].kind, RankKind::last_gradient);
       EXPECT_TRUE(p.sessions[0]->busy());
@@ -199,7 +199,7 @@ TEST(RankSession, AStepThatEndedWithItsLastGradientIsToBeFinished) {
   auto after = [&](auto call) {
     Pair p(layout, {.slices = 2});
     EXPECT_TRUE(p.sessions[0]->begin({Step(0), update::slices_of(2, 0, 2)}, {}).ok());
-    EXPECT_TRUE(p.sessions[0]->push({.run = 0, .bytes = p.of_run(0, 0), .ends = {&end, 1}}).ok());
+    EXPECT_TRUE(p.sessions[0]->push({.bucket = 0, .bytes = p.of_bucket(0, 0), .ends = {&end, 1}}).ok());
     p.begin_and_push(1, 0);
     EXPECT_TRUE(p.finish(1).ok());
     EXPECT_TRUE(p.hand_on(1).ok());
@@ -222,7 +222,7 @@ TEST(RankSession, SendsNothingOfAShareOfWhichAllIsAbsent) {
   for (int r = 0; r < 2; ++r) {
     ASSERT_TRUE(p.sessions[r]->begin({Step(0), update::slices_of(2, r, 2)}, {}).ok());
     const std::byte both{3};
-    ASSERT_TRUE(p.sessions[r]->push({.run = 0, .absent = {&both, 1}}).ok());
+    ASSERT_TRUE(p.sessions[r]->push({.bucket = 0, .absent = {&both, 1}}).ok());
     ASSERT_TRUE(p.finish(r).ok());
     ASSERT_EQ(p.ears[r].said.size(), 1u);
     EXPECT_TRUE(p.ears[r].said[0].payload.empty());
@@ -244,7 +244,7 @@ TEST(RankSession, GivesAPlaceOnlyWhereItMayBeWritten) {
   const ReducePlan plan(layout, 1, 2, 2);
   const auto updated = static_cast<std::uint16_t>(RankKind::updated),
              initial = static_cast<std::uint16_t>(RankKind::initial);
-  const std::uint64_t bytes = plan.share(0, 0).bytes;
+  const std::uint64_t bytes = plan.portion(0, 0).bytes;
   EXPECT_TRUE(p.sessions[1]->place(0, initial, 0, 0, layout.bytes()).empty());
   EXPECT_TRUE(p.sessions[1]->place(0, updated, 0, 0, bytes).empty());
   p.begin_and_push(1, 0);
@@ -268,9 +268,10 @@ struct TwoHosts {
   }
   void end_step(int r) {
     const update::PartEnd end{1, 0};
-    const update::Run& run = layout.runs()[0];
+    const update::Bucket& bucket = layout.buckets()[0];
     ASSERT_TRUE(sessions[r]->begin({Step(0), update::slices_of(4, r, 4)}, {}).ok());
-    ASSERT_TRUE(sessions[r]->push({.run = 0, .bytes = Pair::bytes(gradient[r]).subspan(run.offset, run.bytes)}).ok());
+    ASSERT_TRUE(
+        sessions[r]->push({.bucket = 0, .bytes = Pair::bytes(gradient[r]).subspan(bucket.offset, bucket.bytes)}).ok());
     ASSERT_TRUE(sessions[r]->finish({&end, 1}).ok());
   }
   /// What `from` has said to `to` so far, in its order.
@@ -292,7 +293,7 @@ TEST(RankSession, ASumGoesWhenAllOfItsPartsAreHere) {
   const Layout layout = softmax();
   TwoHosts hosts(layout);
   const ReducePlan plan(layout, 0, 4, 4, hosts.settings.hosts);
-  const int far = plan.sender(0, 2, plan.term_of(2, 0)) == 0 ? 2 : 3;  // whose share rank 0 sums
+  const int far = plan.sender(0, 2, plan.term_of(2, 0)) == 0 ? 2 : 3;  // whose portion rank 0 sums
   hosts.end_step(0);
   for (int to : {2, 3}) {
     ASSERT_EQ(hosts.said(0, to).size(), 1u);
@@ -306,13 +307,13 @@ TEST(RankSession, ASumGoesWhenAllOfItsPartsAreHere) {
   for (const Said& s : hosts.said(1, 0)) ASSERT_TRUE(hosts.sessions[0]->on_frame(1, frame_of(s)).ok());
   ASSERT_EQ(hosts.said(0, far).size(), 2u);
   EXPECT_EQ(hosts.said(0, far)[1].kind, RankKind::gradient);
-  EXPECT_EQ(hosts.said(0, far)[1].payload.size(), plan.share(0, far).bytes);
+  EXPECT_EQ(hosts.said(0, far)[1].payload.size(), plan.portion(0, far).bytes);
   EXPECT_EQ(hosts.said(0, 5 - far).size(), 1u);
 }
 
 /// What a rank has kept for a sum is gone with the step that it gives up.
 TEST(RankSession, AGradientThatIsGivenUpIsInNoSum) {
-  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a run of its own, with one owner
+  std::vector<update::ParameterSpec> specs;  // types alternate, so each is a bucket of its own, with one owner
   for (int p = 0; p < 16; ++p)
     specs.push_back({"p" + std::to_string(p), {3}, p % 2 == 0 ? DType::float32 : DType::float64, true});
   const Layout layout = *Layout::of(std::move(specs));
@@ -320,11 +321,11 @@ TEST(RankSession, AGradientThatIsGivenUpIsInNoSum) {
   const ReducePlan plan(layout, 0, 4, 4, hosts.settings.hosts);
   ASSERT_FALSE(plan.sums.empty());
   const HostSum sum = plan.sums[0];
-  const update::Run& run = layout.runs()[static_cast<std::size_t>(sum.run)];
+  const update::Bucket& bucket = layout.buckets()[static_cast<std::size_t>(sum.bucket)];
   const auto begin_and_push = [&](int r) {
     ASSERT_TRUE(hosts.sessions[r]->begin({Step(0), update::slices_of(4, r, 4)}, {}).ok());
-    const ConstBytes bytes = Pair::bytes(hosts.gradient[r]).subspan(run.offset, run.bytes);
-    ASSERT_TRUE(hosts.sessions[r]->push({.run = sum.run, .bytes = bytes}).ok());
+    const ConstBytes bytes = Pair::bytes(hosts.gradient[r]).subspan(bucket.offset, bucket.bytes);
+    ASSERT_TRUE(hosts.sessions[r]->push({.bucket = sum.bucket, .bytes = bytes}).ok());
   };
   begin_and_push(0);
   ASSERT_TRUE(hosts.ears[0].said.empty());
@@ -362,9 +363,9 @@ TEST(RankSession, RefusesSumsThatDoNotFit) {
   refused(0, far, [](Said& s) { s.kind = RankKind::last_gradient; });
   refused(0, far, [](Said& s) { s.payload = s.payload.first(s.payload.size() - 4); });
   refused(0, far, [&](Said& s) {
-    s.key = share_key(0, 5 - far, far);
-  });  // its neighbour's share, which rank 0 does not give it
-  refused(0, far, [&](Said& s) { s.key = share_key(0, 9, far); });
+    s.key = portion_key(0, 5 - far, far);
+  });  // its neighbour's portion, which rank 0 does not give it
+  refused(0, far, [&](Said& s) { s.key = portion_key(0, 9, far); });
 }
 
 }  // namespace

@@ -13,13 +13,13 @@ std::vector<int> all_on_one(int ranks) { return std::vector<int>(static_cast<std
 
 ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t slice_count, std::span<const int> hosts,
                        bool shared)
-    : rank(r), ranks(n), owners(update::assign_owners(layout, n)), runs_owned(static_cast<std::size_t>(n)) {
+    : rank(r), ranks(n), owners(update::assign_owners(layout, n)), buckets_owned(static_cast<std::size_t>(n)) {
   const std::vector<int> one = all_on_one(n);
   if (hosts.empty()) hosts = one;
-  set_shares(layout);
+  set_portions(layout);
   rank_at = update::workers_by_host(hosts);
   slices = update::deal_slices(slice_count, hosts);
-  for (auto* by_rank : {&host, &position, &part_first, &part_last, &gradients, &sums_from, &shares_told})
+  for (auto* by_rank : {&host, &position, &part_first, &part_last, &gradients, &sums_from, &portions_told})
     by_rank->resize(static_cast<std::size_t>(n));
   for (auto* by_rank : {&has_facts, &writes}) by_rank->resize(static_cast<std::size_t>(n));
   for (std::int32_t p = 0; p < n; ++p) {
@@ -38,22 +38,22 @@ ReducePlan::ReducePlan(const update::Layout& layout, int r, int n, std::int32_t 
   set_tellers(shared);
 }
 
-void ReducePlan::set_shares(const update::Layout& layout) {
-  shares.resize(layout.runs().size() * static_cast<std::size_t>(ranks));
-  for (std::size_t run = 0; run < layout.runs().size(); ++run) {
-    const update::Run& of = layout.runs()[run];
+void ReducePlan::set_portions(const update::Layout& layout) {
+  portions.resize(layout.buckets().size() * static_cast<std::size_t>(ranks));
+  for (std::size_t bucket = 0; bucket < layout.buckets().size(); ++bucket) {
+    const update::Bucket& of = layout.buckets()[bucket];
     for (std::int32_t p = of.partition_first; p < of.partition_last; ++p) {
       const update::Partition& partition = layout.partitions()[p];
-      Share& s = shares[run * static_cast<std::size_t>(ranks) + owners[p]];
+      Portion& s = portions[bucket * static_cast<std::size_t>(ranks) + owners[p]];
       const std::int32_t first = layout.segments()[partition.segment_first].parameter - of.parameter_first;
       if (s.empty()) s.first = p, s.offset = partition.offset, s.parameter_first = first;
       s.last = p + 1;
       s.bytes = partition.offset + partition.bytes - s.offset;
       s.parameter_last = layout.segments()[partition.segment_last - 1].parameter - of.parameter_first + 1;
     }
-    for (int k = 0; k < ranks; ++k) runs_owned[k] += share(run, k).empty() ? 0 : 1;
-    owned_index.push_back(mine(run).empty() ? -1 : static_cast<std::int32_t>(owned.size()));
-    if (!mine(run).empty()) owned.push_back(static_cast<std::int32_t>(run));
+    for (int k = 0; k < ranks; ++k) buckets_owned[k] += portion(bucket, k).empty() ? 0 : 1;
+    owned_index.push_back(mine(bucket).empty() ? -1 : static_cast<std::int32_t>(owned.size()));
+    if (!mine(bucket).empty()) owned.push_back(static_cast<std::int32_t>(bucket));
   }
 }
 
@@ -87,19 +87,19 @@ void ReducePlan::set_terms() {
 
 void ReducePlan::set_sums() {
   slots = static_cast<std::int32_t>(owned.size() * terms_of(rank).size());
-  for (int r = 0; r < ranks; ++r) has_facts[r] = runs_owned[r] > 0;
-  for (std::size_t run = 0; run < owned_index.size(); ++run) {
+  for (int r = 0; r < ranks; ++r) has_facts[r] = buckets_owned[r] > 0;
+  for (std::size_t bucket = 0; bucket < owned_index.size(); ++bucket) {
     for (int owner = 0; owner < ranks; ++owner) {
-      if (share(run, owner).empty()) continue;
+      if (portion(bucket, owner).empty()) continue;
       for (std::size_t k = 0; k < terms_of(owner).size(); ++k) {
         const Term& term = terms_of(owner)[k];
-        const int from = sender(run, owner, term);
+        const int from = sender(bucket, owner, term);
         if (term.is_sum()) has_facts[from] = 1;
         if (owner == rank) ++(term.is_sum() ? sums_from : gradients)[from];
         if (!term.is_sum() || from != rank) continue;
-        sums.push_back({static_cast<std::int32_t>(run), owner, static_cast<std::int32_t>(k), slots, sum_bytes});
+        sums.push_back({static_cast<std::int32_t>(bucket), owner, static_cast<std::int32_t>(k), slots, sum_bytes});
         slots += term.part_last - term.part_first;
-        sum_bytes += aligned(share(run, owner).bytes);
+        sum_bytes += aligned(portion(bucket, owner).bytes);
         for (std::int32_t p = term.position_first; p < term.position_last; ++p) {
           const int holder = rank_at[p];
           gradients[holder] +=
@@ -112,19 +112,19 @@ void ReducePlan::set_sums() {
 }
 
 void ReducePlan::set_tellers(bool shared) {
-  for (std::size_t run = 0; run < owned_index.size(); ++run) {
+  for (std::size_t bucket = 0; bucket < owned_index.size(); ++bucket) {
     for (int owner = 0; owner < ranks; ++owner) {
-      if (share(run, owner).empty()) continue;
-      if (shared) writes[is_near(owner) ? owner : relay(run, owner, host[rank])] = 1;
-      const int from = teller(run, owner, rank);
-      if (owner != rank && !(shared && is_near(from))) ++shares_told[from];
+      if (portion(bucket, owner).empty()) continue;
+      if (shared) writes[is_near(owner) ? owner : relay(bucket, owner, host[rank])] = 1;
+      const int from = teller(bucket, owner, rank);
+      if (owner != rank && !(shared && is_near(from))) ++portions_told[from];
     }
   }
 }
 
-int ReducePlan::teller(std::size_t run, int owner, int to) const {
+int ReducePlan::teller(std::size_t bucket, int owner, int to) const {
   if (host[owner] == host[to]) return owner;
-  const int here = relay(run, owner, host[to]);
+  const int here = relay(bucket, owner, host[to]);
   return here == to ? owner : here;
 }
 
@@ -135,18 +135,18 @@ int ReducePlan::spreader(int to) const {
 
 std::vector<PartitionId> ReducePlan::partitions() const {
   std::vector<PartitionId> out;
-  for (std::int32_t run : owned)
-    for (std::int32_t p = mine(run).first; p < mine(run).last; ++p) out.emplace_back(p);
+  for (std::int32_t bucket : owned)
+    for (std::int32_t p = mine(bucket).first; p < mine(bucket).last; ++p) out.emplace_back(p);
   return out;
 }
 
-ReducePlan::Target ReducePlan::target(std::size_t run, int owner, std::int32_t part) const {
+ReducePlan::Target ReducePlan::target(std::size_t bucket, int owner, std::int32_t part) const {
   const std::int32_t term = term_index[host[owner]][part];
-  if (owner == rank && owned_index[run] < 0) return {};
-  if (owner == rank) return {owned_index[run] * static_cast<std::int32_t>(terms_of(rank).size()) + term, -1};
-  const auto sum = std::ranges::lower_bound(sums, std::tuple(static_cast<std::int32_t>(run), owner, term), {},
-                                            [](const HostSum& s) { return std::tuple(s.run, s.owner, s.term); });
-  if (sum == sums.end() || sum->run != static_cast<std::int32_t>(run) || sum->owner != owner || sum->term != term)
+  if (owner == rank && owned_index[bucket] < 0) return {};
+  if (owner == rank) return {owned_index[bucket] * static_cast<std::int32_t>(terms_of(rank).size()) + term, -1};
+  const auto sum = std::ranges::lower_bound(sums, std::tuple(static_cast<std::int32_t>(bucket), owner, term), {},
+                                            [](const HostSum& s) { return std::tuple(s.bucket, s.owner, s.term); });
+  if (sum == sums.end() || sum->bucket != static_cast<std::int32_t>(bucket) || sum->owner != owner || sum->term != term)
     return {};
   return {sum->slot + part - terms_of(owner)[term].part_first, static_cast<std::int32_t>(sum - sums.begin())};
 }

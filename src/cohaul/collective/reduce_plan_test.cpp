@@ -16,7 +16,7 @@ namespace {
 using update::Layout;
 using Hosts = std::vector<int>;
 
-/// Several runs, shared by many owners.
+/// Several buckets, shared by many owners.
 Layout model() {
   return *Layout::of({{"first", {300, 100}, DType::float32, true},
                       {"bias", {7}, DType::float32, true},
@@ -31,12 +31,12 @@ struct Plans {
       plans.emplace_back(layout, static_cast<int>(r), static_cast<int>(hosts.size()), slices, hosts, shared);
   }
   int ranks() const { return static_cast<int>(hosts.size()); }
-  /// f(run, owner) of each share that has elements.
+  /// f(bucket, owner) of each portion that has elements.
   template <class F>
-  void each_share(F f) const {
-    for (std::size_t run = 0; run < layout.runs().size(); ++run)
+  void each_portion(F f) const {
+    for (std::size_t bucket = 0; bucket < layout.buckets().size(); ++bucket)
       for (int owner = 0; owner < ranks(); ++owner)
-        if (!plans[0].share(run, owner).empty()) f(run, owner);
+        if (!plans[0].portion(bucket, owner).empty()) f(bucket, owner);
   }
   const Layout& layout;
   const Hosts hosts;
@@ -48,11 +48,11 @@ struct Sent {
   update::SliceRange slices;
 };
 
-/// What crosses hosts of a share.
-std::vector<Sent> crossing(const Plans& all, std::size_t run, int owner) {
+/// What crosses hosts of a portion.
+std::vector<Sent> crossing(const Plans& all, std::size_t bucket, int owner) {
   std::vector<Sent> out;
   for (const Term& term : all.plans[0].terms_of(owner)) {
-    const int from = all.plans[0].sender(run, owner, term);
+    const int from = all.plans[0].sender(bucket, owner, term);
     if (all.hosts[static_cast<std::size_t>(from)] != all.hosts[static_cast<std::size_t>(owner)])
       out.push_back({from, owner, term.slices});
   }
@@ -77,14 +77,14 @@ TEST(DealtSlices, AreNeighboursOnAHost) {
 TEST(ReducePlan, TwoHostsOfTwoSendOneSumEach) {
   const Layout layout = model();
   const Plans contiguous(layout, {0, 0, 1, 1}, 4), cyclic(layout, {0, 1, 0, 1}, 4);
-  contiguous.each_share([&](std::size_t run, int owner) {
-    const auto sent = crossing(contiguous, run, owner);
+  contiguous.each_portion([&](std::size_t bucket, int owner) {
+    const auto sent = crossing(contiguous, bucket, owner);
     ASSERT_EQ(sent.size(), 1u);
     EXPECT_EQ(sent[0].from / 2, 1 - owner / 2);
     EXPECT_EQ(sent[0].slices, owner < 2 ? (update::SliceRange{2, 4, 4}) : (update::SliceRange{0, 2, 4}));
   });
-  cyclic.each_share([&](std::size_t run, int owner) {
-    const auto sent = crossing(cyclic, run, owner);
+  cyclic.each_portion([&](std::size_t bucket, int owner) {
+    const auto sent = crossing(cyclic, bucket, owner);
     ASSERT_EQ(sent.size(), 1u);
     EXPECT_EQ(sent[0].from % 2, 1 - owner % 2);
     EXPECT_EQ(sent[0].slices, owner % 2 == 0 ? (update::SliceRange{2, 4, 4}) : (update::SliceRange{0, 2, 4}));
@@ -95,9 +95,9 @@ TEST(ReducePlan, TwoHostsOfTwoSendOneSumEach) {
 TEST(ReducePlan, AHostSendsOneSumForEachCompleteSubtree) {
   const Layout layout = model();
   const Plans all(layout, {0, 1, 1, 2, 2, 2}, 12);  // hosts have [0, 2), [2, 6), [6, 12) of the tree ((8) (4))
-  all.each_share([&](std::size_t run, int owner) {
+  all.each_portion([&](std::size_t bucket, int owner) {
     std::vector<update::SliceRange> slices;
-    for (const Sent& s : crossing(all, run, owner)) slices.push_back(s.slices);
+    for (const Sent& s : crossing(all, bucket, owner)) slices.push_back(s.slices);
     const std::vector<update::SliceRange> of_host[] = {
         {{0, 2, 12}}, {{2, 4, 12}, {4, 6, 12}}, {{6, 8, 12}, {8, 12, 12}}};
     std::vector<update::SliceRange> expected;
@@ -116,10 +116,10 @@ TEST(ReducePlan, IsFlatWhereAHostHasAllOrOne) {
       EXPECT_TRUE(plan.sums.empty());
       EXPECT_EQ(plan.sums_due, 0);
       EXPECT_EQ(plan.terms_of(plan.rank).size(), plan.parts.size());
-      all.each_share([&](std::size_t run, int owner) {
+      all.each_portion([&](std::size_t bucket, int owner) {
         for (std::int32_t part = 0; part < static_cast<std::int32_t>(plan.parts.size()); ++part)
-          EXPECT_EQ(plan.next(run, owner, part), owner);
-        for (int to = 0; to < plan.ranks; ++to) EXPECT_EQ(plan.teller(run, owner, to), owner);
+          EXPECT_EQ(plan.next(bucket, owner, part), owner);
+        for (int to = 0; to < plan.ranks; ++to) EXPECT_EQ(plan.teller(bucket, owner, to), owner);
       });
       for (int to = 0; to < plan.ranks; ++to) EXPECT_EQ(plan.spreader(to), 0);
     }
@@ -132,10 +132,10 @@ TEST(ReducePlan, SharesAreSpreadOverAHostsRanks) {
   const Layout layout = *Layout::of(specs);
   const Plans all(layout, {0, 1, 1, 1}, 4);
   std::map<int, std::uint64_t> sums, relayed;
-  all.each_share([&](std::size_t run, int owner) {
+  all.each_portion([&](std::size_t bucket, int owner) {
     if (owner != 0) return;
-    for (const Sent& s : crossing(all, run, owner)) sums[s.from] += all.plans[0].share(run, owner).bytes;
-    relayed[all.plans[0].relay(run, owner, 1)] += all.plans[0].share(run, owner).bytes;
+    for (const Sent& s : crossing(all, bucket, owner)) sums[s.from] += all.plans[0].portion(bucket, owner).bytes;
+    relayed[all.plans[0].relay(bucket, owner, 1)] += all.plans[0].portion(bucket, owner).bytes;
   });
   for (const auto& of : {sums, relayed}) {
     std::uint64_t least = UINT64_MAX, most = 0;
@@ -151,38 +151,38 @@ void expect_consistent(const Plans& all, bool shared) {
   std::int32_t at = 0;
   for (const update::SliceRange& part : any.parts) EXPECT_EQ(std::exchange(at, part.last), part.first);
   std::map<std::tuple<int, int>, std::int32_t> parts, sums, told;  // from, to
-  all.each_share([&](std::size_t run, int owner) {
+  all.each_portion([&](std::size_t bucket, int owner) {
     std::int32_t part = 0;
     for (const Term& term : any.terms_of(owner)) {
       EXPECT_EQ(std::exchange(part, term.part_last), term.part_first);
       EXPECT_EQ(any.parts[static_cast<std::size_t>(term.part_first)].first, term.slices.first);
       EXPECT_EQ(any.parts[static_cast<std::size_t>(term.part_last) - 1].last, term.slices.last);
       EXPECT_EQ(update::subtrees_of(term.slices).size(), 1u);
-      const int sender = any.sender(run, owner, term);
+      const int sender = any.sender(bucket, owner, term);
       if (term.is_sum()) ++sums[{sender, owner}];
       for (std::int32_t p = term.part_first; p < term.part_last; ++p) {
-        const int holder = any.holder[static_cast<std::size_t>(p)], next = any.next(run, owner, p);
+        const int holder = any.holder[static_cast<std::size_t>(p)], next = any.next(bucket, owner, p);
         EXPECT_EQ(next, term.is_sum() ? sender : owner);
         if (term.is_sum()) {
           EXPECT_TRUE(all.plans[static_cast<std::size_t>(holder)].is_near(sender));
         }
         ++parts[{holder, next}];
         for (const ReducePlan& plan : all.plans)
-          EXPECT_EQ(plan.target(run, owner, p).slot >= 0, plan.rank == next || plan.rank == owner) << plan.rank;
+          EXPECT_EQ(plan.target(bucket, owner, p).slot >= 0, plan.rank == next || plan.rank == owner) << plan.rank;
       }
     }
     EXPECT_EQ(part, static_cast<std::int32_t>(any.parts.size()));
     for (int to = 0; to < all.ranks(); ++to) {
-      const int from = any.teller(run, owner, to);
+      const int from = any.teller(bucket, owner, to);
       if (to != owner && !(shared && all.plans[static_cast<std::size_t>(to)].is_near(from))) ++told[{from, to}];
     }
   });
   for (const ReducePlan& plan : all.plans) {
     std::set<std::int32_t> slots;
-    all.each_share([&](std::size_t run, int owner) {
+    all.each_portion([&](std::size_t bucket, int owner) {
       for (std::int32_t p = 0; p < static_cast<std::int32_t>(plan.parts.size()); ++p) {
-        const bool sums_it = plan.next(run, owner, p) == plan.rank && owner != plan.rank;
-        const ReducePlan::Target target = plan.target(run, owner, p);
+        const bool sums_it = plan.next(bucket, owner, p) == plan.rank && owner != plan.rank;
+        const ReducePlan::Target target = plan.target(bucket, owner, p);
         EXPECT_EQ(target.sum >= 0, sums_it);
         if (target.slot >= 0 && sums_it) {
           EXPECT_TRUE(slots.insert(target.slot).second);
@@ -195,7 +195,7 @@ void expect_consistent(const Plans& all, bool shared) {
     for (int from = 0; from < all.ranks(); ++from) {
       if (from != plan.rank) {
         EXPECT_EQ(plan.gradients[static_cast<std::size_t>(from)], (parts[{from, plan.rank}]));
-        EXPECT_EQ(plan.shares_told[static_cast<std::size_t>(from)], (told[{from, plan.rank}]));
+        EXPECT_EQ(plan.portions_told[static_cast<std::size_t>(from)], (told[{from, plan.rank}]));
       }
       EXPECT_EQ(plan.sums_from[static_cast<std::size_t>(from)], (sums[{from, plan.rank}]));
     }

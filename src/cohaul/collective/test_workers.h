@@ -57,7 +57,7 @@ inline update::SliceRange slices_of(const Case& c, int rank) {
 }
 inline std::string case_name(const testing::TestParamInfo<Case>& info) { return testing::PrintToString(info.param); }
 
-/// Large and small ones, both types, a frozen one: several runs, some with fewer partitions than ranks.
+/// Large and small ones, both types, a frozen one: several buckets, some with fewer partitions than ranks.
 inline Layout model() {
   return *Layout::of({{"embedding", {150, 129}, DType::float32, true},
                       {"weight", {7, 5}, DType::float32, true},
@@ -108,7 +108,7 @@ class Gradients {
     absent_.assign(parts_.size(), std::vector<bool>(layout_.parameters().size()));
     for (std::size_t k = 0; k < parts_.size(); ++k) {
       for (std::int32_t p = 0; p < static_cast<std::int32_t>(layout_.parameters().size()); ++p) {
-        if (layout_.run_of(p) < 0) continue;
+        if (layout_.bucket_of(p) < 0) continue;
         if (layout_.parameters()[static_cast<std::size_t>(p)].dtype == DType::float32) compute_as<float>(k, p, step);
         else compute_as<double>(k, p, step);
       }
@@ -119,8 +119,8 @@ class Gradients {
   std::span<const update::PartEnd> ends() const { return ends_; }
 
   /// last: of the step; the ends go with it.
-  Status push(update::Exchange& exchange, std::int32_t part, std::int32_t run, bool last = false) const {
-    const update::Run& r = layout_.runs()[static_cast<std::size_t>(run)];
+  Status push(update::Exchange& exchange, std::int32_t part, std::int32_t bucket, bool last = false) const {
+    const update::Bucket& r = layout_.buckets()[static_cast<std::size_t>(bucket)];
     const auto k = static_cast<std::size_t>(part);
     std::vector<std::byte> mask;
     bool all = true;
@@ -131,13 +131,13 @@ class Gradients {
                            static_cast<std::size_t>(r.parameter_last - r.parameter_first));
     }
     return exchange.push({.part = part,
-                          .run = run,
+                          .bucket = bucket,
                           .bytes = all ? ConstBytes() : place_.subspan(k * layout_.bytes() + r.offset, r.bytes),
                           .absent = mask,
                           .samples = ends_[k].samples,
                           .ends = last ? ends() : std::span<const update::PartEnd>()});
   }
-  /// All (part, run) in an order of this worker's own, but the last `without`. early: the ends go with the last one.
+  /// All (part, bucket) in an order of this worker's own, but the last `without`. early: the ends go with the last one.
   Status push_all(update::Exchange& exchange, int rank, std::int64_t step, std::size_t without = 0,
                   bool early = false) const {
     const auto order = pushes(rank, step);
@@ -148,8 +148,8 @@ class Gradients {
   std::vector<std::pair<std::int32_t, std::int32_t>> pushes(int rank, std::int64_t step) const {
     std::vector<std::pair<std::int32_t, std::int32_t>> out;
     for (std::int32_t part = 0; part < parts(); ++part)
-      for (std::int32_t run = 0; run < static_cast<std::int32_t>(layout_.runs().size()); ++run)
-        out.emplace_back(part, run);
+      for (std::int32_t bucket = 0; bucket < static_cast<std::int32_t>(layout_.buckets().size()); ++bucket)
+        out.emplace_back(part, bucket);
     std::rotate(out.begin(), out.begin() + static_cast<long>((rank + step) % static_cast<long>(out.size())), out.end());
     if (rank % 2 == 1) std::reverse(out.begin(), out.end());
     return out;

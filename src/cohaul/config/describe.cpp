@@ -13,7 +13,7 @@ bool is_tight(double max) { return max < 1e6 && max != kBelowOne; }
 }  // namespace
 
 std::string values_in_words(const KeySpec& spec) {
-  if (!spec.choices.empty()) return join(spec.choices);
+  if (!spec.choices.empty()) return listed(spec.choices);
   std::string out(name(spec.type));
   if (spec.type != Type::integer && spec.type != Type::real) return out;
   if (spec.max == kBelowOne) return out + (spec.above_min ? " above " : " from ") + bound_text(spec.min) + ", below 1";

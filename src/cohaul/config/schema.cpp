@@ -31,7 +31,7 @@ std::vector<std::string> shortened(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string join(std::span<const std::string> words, std::string_view between) {
+std::string listed(std::span<const std::string> words, std::string_view between) {
   std::string out;
   for (const std::string& w : words) {
     if (!out.empty()) out += between;
@@ -40,9 +40,9 @@ std::string join(std::span<const std::string> words, std::string_view between) {
   return out;
 }
 
-std::string OnlyWith::in_words() const { return key + " = " + join(values, " or "); }
+std::string OnlyWith::in_words() const { return key + " = " + listed(values, " or "); }
 
-std::vector<KeySpec> joined(std::initializer_list<std::vector<KeySpec>> lists) {
+std::vector<KeySpec> concatenate(std::initializer_list<std::vector<KeySpec>> lists) {
   std::vector<KeySpec> all;
   for (const std::vector<KeySpec>& keys : lists) all.insert(all.end(), keys.begin(), keys.end());
   return all;
@@ -120,35 +120,35 @@ std::string Schema::unknown_in_table(std::string_view section, std::string_view 
   if (meant.empty()) meant = nearest(name.substr(rest + 1), names);
   const std::string in = table + std::string(name.substr(number, rest + 1 - number));
   return "unknown key" + (meant.empty() ? std::string() : "; did you mean " + in + meant + "?") + " [[" + table +
-         "]] has: " + join(names);
+         "]] has: " + listed(names);
 }
 
 std::string Schema::unknown(std::string_view section, std::string_view name) const {
   if (section.empty()) {
     const std::string key = meant(section, name);
     return "keys are written section.name" +
-           (key.empty() ? "; sections are: " + join(sections()) : "; did you mean " + key + "?");
+           (key.empty() ? "; sections are: " + listed(sections()) : "; did you mean " + key + "?");
   }
   const std::vector<std::string> names = names_in(section);
   if (names.empty()) return unknown_section(section);
   if (std::string in_table = unknown_in_table(section, name); !in_table.empty()) return in_table;
   std::string out = "unknown key";
   if (std::string key = meant(section, name); !key.empty()) out += "; did you mean " + key + "?";
-  return out + " [" + std::string(section) + "] has: " + join(shortened(names));
+  return out + " [" + std::string(section) + "] has: " + listed(shortened(names));
 }
 
 std::string Schema::unknown_section(std::string_view section) const {
   const std::vector<std::string> all = sections();
   std::string out = "unknown section [" + std::string(section) + "]";
   if (std::string best = nearest(section, all); !best.empty()) out += "; did you mean [" + best + "]?";
-  return out + " Sections are: " + join(all);
+  return out + " Sections are: " + listed(all);
 }
 
 Status check_value(const KeySpec& spec, const Value& value) {
   if (const auto* text = std::get_if<std::string>(&value)) {
     if (text->empty()) return invalid("must not be empty");
     if (spec.choices.empty() || std::ranges::find(spec.choices, *text) != spec.choices.end()) return {};
-    std::string out = "must be " + join(spec.choices, " or ");
+    std::string out = "must be " + listed(spec.choices, " or ");
     if (std::string best = nearest(*text, spec.choices); !best.empty()) out += "; did you mean " + best + "?";
     return invalid(out);
   }

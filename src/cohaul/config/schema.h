@@ -41,7 +41,7 @@ struct KeySpec {
 };
 
 /// Returns the lists, one after the other.
-std::vector<KeySpec> joined(std::initializer_list<std::vector<KeySpec>> lists);
+std::vector<KeySpec> concatenate(std::initializer_list<std::vector<KeySpec>> lists);
 
 class Schema {
  public:
@@ -72,6 +72,6 @@ class Schema {
 Status check_value(const KeySpec& spec, const Value& value);
 
 /// Returns "one, two, three".
-std::string join(std::span<const std::string> words, std::string_view between = ", ");
+std::string listed(std::span<const std::string> words, std::string_view between = ", ");
 
 }  // namespace cohaul::config

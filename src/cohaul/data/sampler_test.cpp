@@ -27,14 +27,14 @@ RC_GTEST_PROP(Sampler, SlicesOfAnyProcessMakeTheBatch, ()) {
   auto slices = *rc::gen::inRange<std::int64_t>(1, options.batch + 1);
   auto step = *rc::gen::inRange<std::int64_t>(0, 100);
   Sampler whole(options);
-  std::vector<std::int64_t> joined;
+  std::vector<std::int64_t> all_parts;
   for (std::int64_t v = 0; v < slices; ++v) {
     Sampler other(options);  // as in another process, which has drawn nothing before
     auto part = draw(other, step, slice_of(options.batch, slices, v));
     RC_ASSERT(!part.empty());
-    joined.insert(joined.end(), part.begin(), part.end());
+    all_parts.insert(all_parts.end(), part.begin(), part.end());
   }
-  RC_ASSERT(joined == draw(whole, step, {0, options.batch}));
+  RC_ASSERT(all_parts == draw(whole, step, {0, options.batch}));
 }
 
 RC_GTEST_PROP(Sampler, EveryPassDrawsEverySampleOnce, ()) {

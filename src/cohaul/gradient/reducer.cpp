@@ -18,7 +18,7 @@ namespace cohaul::gradient {
 namespace {
 
 /// Returns the sum of two neighbours, in the left one's memory if nothing else uses that. Both have the same strides, without gaps.
-at::Tensor join(at::Tensor left, const at::Tensor& right) {
+at::Tensor combine(at::Tensor left, const at::Tensor& right) {
   if (left.storage().use_count() > 1)
     left = at::empty_strided(left.sizes(), left.strides(), left.options()).copy_(left);
   auto n = static_cast<std::size_t>(left.numel());
@@ -72,10 +72,10 @@ struct Reducer::State {
   // State of the part.
   std::vector<update::TreeFold<at::Tensor>>
       folds;                                   // by parameter, over the slices so far; empty while parts have one slice
-  std::vector<std::int32_t> missing;           // by run: number of parameters whose sum is missing
+  std::vector<std::int32_t> missing;           // by bucket: number of parameters whose sum is missing
   std::vector<char> summed;                    // by parameter: its sum is there
-  std::vector<char> pushed;                    // by run
-  std::vector<std::vector<std::byte>> absent;  // by run
+  std::vector<char> pushed;                    // by bucket
+  std::vector<std::vector<std::byte>> absent;  // by bucket
   // State of the slice.
   bool open = false;                      // true: hooks take gradients
   bool eager = false;                     // true: they do so at once, because each gradient comes only once
@@ -89,16 +89,16 @@ struct Reducer::State {
         small(s),
         parameters(std::move(p)),
         present(parameters.size()),
-        missing(l.runs().size()),
+        missing(l.buckets().size()),
         summed(parameters.size()),
-        pushed(l.runs().size()),
-        absent(l.runs().size()),
+        pushed(l.buckets().size()),
+        absent(l.buckets().size()),
         taken(parameters.size()) {
     held.reserve(parameters.size());
   }
 
   std::size_t at(std::int32_t p) const { return static_cast<std::size_t>(p); }
-  const update::Run& run_of(std::int32_t p) const { return layout.runs()[at(layout.run_of(p))]; }
+  const update::Bucket& bucket_of(std::int32_t p) const { return layout.buckets()[at(layout.bucket_of(p))]; }
   const std::string& name(std::int32_t p) const { return layout.parameters()[at(p)].name; }
   bool ends_part() const { return slice + 1 == parts[part].last; }
   Bytes small_of_part() const { return small.subspan(part * layout.bytes(), layout.bytes()); }
@@ -110,8 +110,8 @@ struct Reducer::State {
 
   void begin_part() {
     for (std::size_t r = 0; r < missing.size(); ++r) {
-      missing[r] = layout.runs()[r].parameter_last - layout.runs()[r].parameter_first;
-      pushed[r] = layout.runs()[r].reduce != update::Reduce::update;  // the reducer does not push runs of buffers
+      missing[r] = layout.buckets()[r].parameter_last - layout.buckets()[r].parameter_first;
+      pushed[r] = layout.buckets()[r].reduce != update::Reduce::update;  // the reducer does not push buckets of buffers
       absent[r].clear();
     }
     std::fill(summed.begin(), summed.end(), 0);
@@ -147,8 +147,8 @@ struct Reducer::State {
     if (grad.strides() != parameters[at(p)].strides())
       grad = at::empty_strided(parameters[at(p)].sizes(), parameters[at(p)].strides(), grad.options()).copy_(grad);
     if (parts[part].size() == 1) return complete(p, std::move(grad));
-    folds[at(p)].add(std::move(grad), join);
-    if (ends_part()) complete(p, *folds[at(p)].take(join));
+    folds[at(p)].add(std::move(grad), combine);
+    if (ends_part()) complete(p, *folds[at(p)].take(combine));
   }
 
   Status check(std::int32_t p, const at::Tensor& grad) const {
@@ -165,24 +165,24 @@ struct Reducer::State {
 
   /// Handles a parameter's sum over the part's slices.
   void complete(std::int32_t p, at::Tensor sum) {
-    const update::Run& run = run_of(p);
-    const auto r = at(layout.run_of(p));
+    const update::Bucket& bucket = bucket_of(p);
+    const auto r = at(layout.bucket_of(p));
     auto bytes = static_cast<std::size_t>(sum.nbytes());
     summed[at(p)] = present[at(p)] = 1;
-    if (run.parameter_last - run.parameter_first == 1 && bytes >= update::kLargeBytes) {
+    if (bucket.parameter_last - bucket.parameter_first == 1 && bytes >= update::kLargeBytes) {
       const auto* data = static_cast<const std::byte*>(sum.const_data_ptr());
       held.push_back(std::move(sum));
       return push(r, {data, bytes});
     }
     if (bytes > 0) std::memcpy(small_of_part().data() + layout.offset(p), sum.const_data_ptr(), bytes);
-    if (--missing[r] == 0) push(r, small_of_part().subspan(run.offset, run.bytes));
+    if (--missing[r] == 0) push(r, small_of_part().subspan(bucket.offset, bucket.bytes));
   }
 
-  void push(std::size_t run, ConstBytes bytes) {
-    pushed[run] = 1;
+  void push(std::size_t bucket, ConstBytes bytes) {
+    pushed[bucket] = 1;
     if (status.ok())
       status = exchange.push(
-          {static_cast<std::int32_t>(part), static_cast<std::int32_t>(run), bytes, absent[run], samples, ends});
+          {static_cast<std::int32_t>(part), static_cast<std::int32_t>(bucket), bytes, absent[bucket], samples, ends});
   }
 
   /// Ends a slice, after its backward. A slice without a gradient for a parameter is counted too, so that the next one is not taken for it.
@@ -193,23 +193,23 @@ struct Reducer::State {
       });
     if (parts[part].size() > 1 && !ends_part())
       each_trained([&](std::int32_t p) {
-        if (!taken[at(p)]) folds[at(p)].add(std::nullopt, join);
+        if (!taken[at(p)]) folds[at(p)].add(std::nullopt, combine);
       });
     if (!ends_part()) return;
     for (std::size_t r = 0; r < pushed.size(); ++r)
       if (!pushed[r]) complete_late(r);
   }
 
-  /// Completes a run whose parameters got no gradient in the last slice, though perhaps in earlier ones.
+  /// Completes a bucket whose parameters got no gradient in the last slice, though perhaps in earlier ones.
   void complete_late(std::size_t r) {
-    const update::Run& run = layout.runs()[r];
+    const update::Bucket& bucket = layout.buckets()[r];
     std::int32_t absent_count = 0;
-    const std::int32_t n = run.parameter_last - run.parameter_first;
+    const std::int32_t n = bucket.parameter_last - bucket.parameter_first;
     for (std::int32_t i = 0; i < n && !pushed[r]; ++i) {
-      const std::int32_t p = run.parameter_first + i;
+      const std::int32_t p = bucket.parameter_first + i;
       if (summed[at(p)]) continue;
       std::optional<at::Tensor> rest;
-      if (parts[part].size() > 1) rest = folds[at(p)].take(join);
+      if (parts[part].size() > 1) rest = folds[at(p)].take(combine);
       if (rest) {
         complete(p, *std::move(rest));
       } else {
@@ -217,7 +217,7 @@ struct Reducer::State {
         ++absent_count;
       }
     }
-    if (!pushed[r]) push(r, absent_count == n ? ConstBytes() : small_of_part().subspan(run.offset, run.bytes));
+    if (!pushed[r]) push(r, absent_count == n ? ConstBytes() : small_of_part().subspan(bucket.offset, bucket.bytes));
   }
 };
 
@@ -265,7 +265,7 @@ void Reducer::begin(const update::SliceRange& slices) {
   std::fill(s.present.begin(), s.present.end(), 0);
 }
 
-Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double samples,
+Status Reducer::backward(const at::Tensor& loss, const at::Tensor& weight, double samples,
                          std::span<const update::PartEnd> ends) {
   State& s = *state_;
   if (s.slice == s.parts[s.part].first) s.begin_part();
@@ -281,7 +281,7 @@ Status Reducer::backward(const at::Tensor& loss, const at::Tensor& share, double
   s.ends = graph.ends_in_known_leaves ? ends : std::span<const update::PartEnd>();
   s.open = true;
   try {
-    loss.backward(share);
+    loss.backward(weight);
   } catch (...) {
     s.open = false;
     throw;

@@ -192,7 +192,7 @@ TEST_F(Reduced, AnAbandonedStepLeavesNothing) {
   EXPECT_EQ(value(0), -2);
 }
 
-/// Records when runs are pushed; sends nothing.
+/// Records when buckets are pushed; sends nothing.
 class Noted final : public update::Exchange {
  public:
   explicit Noted(std::vector<std::string>& events) : events_(events) {}
@@ -203,10 +203,10 @@ class Noted final : public update::Exchange {
   Status set_rates(std::span<const double>) override { return {}; }
   Status begin(const update::Work&, std::string_view) override { return {}; }
   Status push(const update::Gradient& gradient) override {
-    events_.push_back("push " + std::to_string(gradient.run));
+    events_.push_back("push " + std::to_string(gradient.bucket));
     parts.push_back(gradient.part);
     with_ends.push_back(!gradient.ends.empty());
-    return gradient.run == refused ? peer_lost("worker 1") : Status{};
+    return gradient.bucket == refused ? peer_lost("worker 1") : Status{};
   }
   Result<update::StepOutcome> finish(std::span<const update::PartEnd>) override { return update::StepOutcome(); }
   Status abandon() override { return {}; }
@@ -253,8 +253,8 @@ class Overlap : public testing::Test {
   std::unique_ptr<Reducer> reducer_;
 };
 
-TEST_F(Overlap, ARunIsPushedWhileBackwardStillRuns) {
-  ASSERT_EQ(layout_.runs().size(), 3u);
+TEST_F(Overlap, ABucketIsPushedWhileBackwardStillRuns) {
+  ASSERT_EQ(layout_.buckets().size(), 3u);
   reducer_->begin({0, 1, 1});
   ASSERT_TRUE(slice().ok());
   auto at = [&](const std::string& event) {

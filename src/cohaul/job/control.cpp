@@ -52,7 +52,7 @@ bool get_meeting(Reader& r, Meeting& m) {
 }
 
 /// Returns pairs of a count and a value, since neighbours are mostly on one host.
-std::vector<int> in_runs(const std::vector<int>& values) {
+std::vector<int> in_pairs(const std::vector<int>& values) {
   std::vector<int> out;
   for (const int value : values) {
     if (out.empty() || out.back() != value) out.insert(out.end(), {0, value});
@@ -61,14 +61,14 @@ std::vector<int> in_runs(const std::vector<int>& values) {
   return out;
 }
 
-Result<std::vector<int>> from_runs(const std::vector<int>& runs) {
+Result<std::vector<int>> from_pairs(const std::vector<int>& pairs) {
   std::vector<int> out;
-  for (std::size_t i = 0; i + 1 < runs.size(); i += 2) {
-    if (runs[i] < 1 || out.size() + static_cast<std::size_t>(runs[i]) > kListedMax)
+  for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    if (pairs[i] < 1 || out.size() + static_cast<std::size_t>(pairs[i]) > kListedMax)
       return corrupt("a broken list of hosts");
-    out.insert(out.end(), static_cast<std::size_t>(runs[i]), runs[i + 1]);
+    out.insert(out.end(), static_cast<std::size_t>(pairs[i]), pairs[i + 1]);
   }
-  if (runs.size() % 2 != 0) return corrupt("a broken list of hosts");
+  if (pairs.size() % 2 != 0) return corrupt("a broken list of hosts");
   return out;
 }
 
@@ -125,7 +125,7 @@ std::string encode_welcome(const Welcome& welcome) {
   std::vector<std::byte> out;
   Writer(out)
       .put(static_cast<std::int32_t>(welcome.threads))
-      .text(encode_ranks(in_runs(welcome.hosts)))
+      .text(encode_ranks(in_pairs(welcome.hosts)))
       .text(encode_members(welcome.members));
   return to_text(out);
 }
@@ -135,8 +135,8 @@ Result<Welcome> decode_welcome(std::string_view bytes) {
   Welcome out{.threads = r.get<std::int32_t>()};
   const std::string hosts = r.text(), members = r.text();
   if (!r.done() || out.threads < 1) return corrupt("a broken welcome");
-  COHAUL_ASSIGN(const std::vector<int> runs, decode_ranks(hosts));
-  COHAUL_ASSIGN(out.hosts, from_runs(runs));
+  COHAUL_ASSIGN(const std::vector<int> pairs, decode_ranks(hosts));
+  COHAUL_ASSIGN(out.hosts, from_pairs(pairs));
   COHAUL_ASSIGN(out.members, decode_members(members));
   return out;
 }

@@ -50,13 +50,13 @@ class CoreUsers {
       for (const int cpu : cpus_of(m.cpus)) ++host.users[cpu];
     }
   }
-  double share(const Member& member) const {
+  double cores_of(const Member& member) const {
     const auto it = hosts_.find(member.host_id);
     if (it == hosts_.end()) return 0;
-    double share = 0;
+    double cores = 0;
     for (const int cpu : cpus_of(member.cpus))
-      if (const auto users = it->second.users.find(cpu); users != it->second.users.end()) share += 1.0 / users->second;
-    return member.quota > 0 ? std::min(share, static_cast<double>(member.quota) / it->second.processes) : share;
+      if (const auto users = it->second.users.find(cpu); users != it->second.users.end()) cores += 1.0 / users->second;
+    return member.quota > 0 ? std::min(cores, static_cast<double>(member.quota) / it->second.processes) : cores;
   }
 
  private:
@@ -117,8 +117,8 @@ int cores() {
   return std::max(1, n);
 }
 
-double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only) {
-  return CoreUsers(members, workers_only).share(member);
+double cores_of(const Member& member, const std::vector<Member>& members, bool workers_only) {
+  return CoreUsers(members, workers_only).cores_of(member);
 }
 
 int default_threads(const std::vector<Member>& members) {
@@ -128,7 +128,7 @@ int default_threads(const std::vector<Member>& members) {
   for (const Member& m : members) {
     if (m.role != transport::Role::worker) continue;
     if (m.wants_threads > 0) wanted = wanted == 0 ? m.wants_threads : std::min(wanted, m.wants_threads);
-    least = std::min(least, users.share(m));
+    least = std::min(least, users.cores_of(m));
   }
   return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::min<double>(least, kThreadsMax) + kRounding));
 }
@@ -136,7 +136,7 @@ int default_threads(const std::vector<Member>& members) {
 Duration default_spin(const Job& job) {
   for (const Member& m : job.members())
     if (m.role == job.role() && m.rank == job.rank())
-      return share_of_cores(m, job.members(), false) >= 1 - kRounding ? kMillisecond : 0;
+      return cores_of(m, job.members(), false) >= 1 - kRounding ? kMillisecond : 0;
   return 0;
 }
 

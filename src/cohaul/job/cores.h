@@ -23,7 +23,7 @@ int wanted_threads();
 
 /// Returns how many cores a member has, where each core is shared evenly by the members of its host that may run on
 /// it. workers_only: servers do not count.
-double share_of_cores(const Member& member, const std::vector<Member>& members, bool workers_only);
+double cores_of(const Member& member, const std::vector<Member>& members, bool workers_only);
 /// Returns job.threads where it is not set, the same for all workers of the job: the least that OMP_NUM_THREADS
 /// wants, else the least share of cores, at least 1.
 int default_threads(const std::vector<Member>& members);

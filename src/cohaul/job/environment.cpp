@@ -164,14 +164,14 @@ Status read_engine(Place place, JoinOptions& o) {
     if (place.meet_at.empty()) {
       COHAUL_ASSIGN(std::vector<std::string> own, outward_addresses());
       own.resize(std::min(own.size(), kSaidAddresses));
-      host = join_hosts(own);
+      host = comma_list(own);
     }
     COHAUL_TRY(ask_directory(place, host, deadline).context(place.engine));
   }
   o.world = place.tasks - o.servers;
   o.role = who.role;
   o.rank = who.rank;
-  o.run = variable(variables::kJob).value_or(place.run);
+  o.run_name = variable(variables::kJob).value_or(place.run_name);
   if (place.tasks == 1) return {};
   o.address = place.meet_at;
   if (place.ends_with_engine) o.engine = place.engine;

@@ -135,7 +135,7 @@ std::vector<std::string> split_hosts(std::string_view text) {
   return out;
 }
 
-std::string join_hosts(const std::vector<std::string>& hosts) {
+std::string comma_list(const std::vector<std::string>& hosts) {
   std::string out;
   for (const std::string& host : hosts) out += (out.empty() ? "" : ",") + host;
   return out;

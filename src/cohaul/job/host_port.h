@@ -24,7 +24,7 @@ Result<HostPort> parse_host_port(std::string_view text);
 Result<transport::PortRange> parse_ports(std::string_view text);
 /// Returns the parts of "a,b"; empty ones are left out.
 std::vector<std::string> split_hosts(std::string_view text);
-std::string join_hosts(const std::vector<std::string>& hosts);
+std::string comma_list(const std::vector<std::string>& hosts);
 
 /// Returns the numeric addresses of a host, the best first. Blocks on the resolver, and asks it again until
 /// `deadline` while it does not know the name, since a host that comes up later gets its name later. invalid:

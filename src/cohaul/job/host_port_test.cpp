@@ -27,7 +27,7 @@ TEST(HostPortTest, ParsesRangesOfPorts) {
 TEST(HostPortTest, ListsOfHosts) {
   EXPECT_EQ(split_hosts("a,b"), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(split_hosts(",a,,"), (std::vector<std::string>{"a"}));
-  EXPECT_EQ(join_hosts({"a", "b"}), "a,b");
+  EXPECT_EQ(comma_list({"a", "b"}), "a,b");
 }
 
 TEST(OwnAddresses, AreThoseOfAnInterfaceANameOrAnAddress) {

@@ -181,7 +181,7 @@ Status check(const JoinOptions& o) {
   }
   if (!o.address.empty() && !o.launched && !o.plaintext && o.secret.empty() && o.certificate == nullptr &&
       !all_loopback(o.listen)) {
-    return invalid("this job's processes are on several hosts (this one listens on " + join_hosts(o.listen) +
+    return invalid("this job's processes are on several hosts (this one listens on " + comma_list(o.listen) +
                    "), and share no secret, so anybody in the network could read and change what they send: run "
                    "`cohaul secret` once, where all "
                    "hosts see the same home, or give job.secret, COHAUL_SECRET or certificates (job.tls_cert); where "
@@ -212,9 +212,9 @@ Result<MeetingPoint> meeting_point(const JoinOptions& options, Time deadline) {
   }
   out.has_port = port != 0;
   if (options.port != 0 && !options.launched) port = options.port;
-  if (port == 0 && options.run.empty())
+  if (port == 0 && options.run_name.empty())
     return invalid("the job's address '" + options.address + "' has no port: write host:port");
-  out.ports = port != 0 ? std::vector{port} : ports_of(options.run);
+  out.ports = port != 0 ? std::vector{port} : ports_of(options.run_name);
   return out;
 }
 

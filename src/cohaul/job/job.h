@@ -40,14 +40,14 @@ struct JoinOptions {
   int world = 1;    // workers
   int servers = 0;  // server processes that were launched; 0: servers, if any, run as threads of the workers
   std::string
-      address;  // "host:port" of the rendezvous, or worker 0's host, where the ports follow from `run`; empty with world 1
-  std::string run;          // distinguishes this job from others at the same address; empty: the address does
+      address;  // "host:port" of the rendezvous, or worker 0's host, where the ports follow from `run_name`; empty with world 1
+  std::string run_name;     // distinguishes this job from others at the same address; empty: the address does
   std::string engine;       // that started this process, if this one is to end with it, for messages; empty: none
   std::uint64_t token = 0;  // the job's secret; the launcher draws it
   bool launched = false;    // by Cohaul's launcher, which hosts the rendezvous; else worker 0 hosts it
   std::vector<std::string> listen{
       "127.0.0.1"};              // addresses, names or interfaces of this host; join() makes addresses of them
-  std::uint16_t port = 0;        // job.port: of the rendezvous at worker 0; 0: that of `address` or `run`
+  std::uint16_t port = 0;        // job.port: of the rendezvous at worker 0; 0: that of `address` or `run_name`
   transport::PortRange ports{};  // job.ports: of all other listeners
   std::string
       secret;  // of the job, where it leaves its host: what is sent is encrypted (docs/security.md); empty: none

@@ -25,20 +25,20 @@ std::uint64_t job_id(const std::string& name) {
   return id;
 }
 
-std::vector<std::uint16_t> ports_of(const std::string& run) {
+std::vector<std::uint16_t> ports_of(const std::string& run_name) {
   constexpr std::uint64_t kFirst = 20'000,
                           kCount = 12'000;  // below those that Linux gives to a program that asks for any
   constexpr std::uint64_t kTries = 8;
   std::vector<std::uint16_t> out;
   for (std::uint64_t i = 0; i < kTries; ++i)
-    out.push_back(static_cast<std::uint16_t>(kFirst + mix_seed(job_id(run), i) % kCount));
+    out.push_back(static_cast<std::uint16_t>(kFirst + mix_seed(job_id(run_name), i) % kCount));
   return out;
 }
 
 transport::Identity control_identity(const JoinOptions& options) {
   transport::Identity self;
   if (options.token != 0) self.job = job_id(options.token);
-  else self.job = job_id(options.run.empty() ? options.address : options.run);
+  else self.job = job_id(options.run_name.empty() ? options.address : options.run_name);
   self.token = options.token;
   if (options.certificate != nullptr) {
     transport::Certificate own = *options.certificate;
@@ -46,7 +46,7 @@ transport::Identity control_identity(const JoinOptions& options) {
     own.worker_0_hosts = !options.launched;
     self.credentials = std::make_shared<const transport::Certificate>(std::move(own));
   } else if (!options.secret.empty()) {
-    self.credentials = key_of(options.secret, options.run.empty() ? options.address : options.run);
+    self.credentials = key_of(options.secret, options.run_name.empty() ? options.address : options.run_name);
   }
   self.role = options.role;
   self.rank = options.rank;

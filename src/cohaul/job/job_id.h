@@ -12,7 +12,7 @@ std::uint64_t random_bits();
 std::uint64_t job_id(std::uint64_t token);
 std::uint64_t job_id(const std::string& name);
 /// Returns the ports at which worker 0 may listen when only its host is known. It takes the first that is free.
-std::vector<std::uint16_t> ports_of(const std::string& run);
+std::vector<std::uint16_t> ports_of(const std::string& run_name);
 /// Returns the identity for the control channel; draws an incarnation.
 transport::Identity control_identity(const JoinOptions& options);
 /// Returns this process as a member. host_id: of this host, for this job.

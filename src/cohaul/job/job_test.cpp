@@ -205,15 +205,15 @@ TEST(JobTest, RefusesAStranger) {
 /// Without a port, those that follow from the run's name are tried: another program has the first, and another run is at the second.
 TEST(JobTest, WorkersOfARunFindEachOtherAmongOthers) {
   JoinOptions o;
-  o.run = "a run of process " + std::to_string(random_bits());
+  o.run_name = "a run of process " + std::to_string(random_bits());
   o.address = kThisHost;
   o.world = 2;
   o.join_timeout_s = o.step_timeout_s = 20;
-  const std::vector<std::uint16_t> ports = ports_of(o.run);
+  const std::vector<std::uint16_t> ports = ports_of(o.run_name);
   auto poller = transport::make_poller();
   const auto silent = transport::listen(**poller, {}, kThisHost, ports[0]);
   JoinOptions other = o;
-  other.run = "another";
+  other.run_name = "another";
   transport::Identity self = control_identity(other);
   self.role = Role::launcher;
   const auto host = RendezvousHost::start(self, {.hosts = {kThisHost}, .port = ports[1]}, {});
@@ -235,10 +235,10 @@ TEST(JobTest, WhoWasNotLetInIsToldOf) {
   JoinOptions o;
   o.world = 2;
   o.address = free_address();
-  o.run = "ours";
+  o.run_name = "ours";
   o.join_timeout_s = 1;
   std::thread stranger([o]() mutable {
-    o.run = "theirs";
+    o.run_name = "theirs";
     o.rank = 1;
     EXPECT_FALSE(Job::join(o).ok());
   });
@@ -252,14 +252,14 @@ TEST(JobTest, WhoWasNotLetInIsToldOf) {
 
 TEST(JobTest, AnotherRunAtTheSameAddressIsRefusedAtOnce) {
   JoinOptions o;
-  o.run = "try 0";
+  o.run_name = "try 0";
   transport::Identity self = control_identity(o);
   self.role = Role::launcher;
   Membership::Options two;
   two.workers = 2;
   const auto host = RendezvousHost::start(self, {.hosts = {kThisHost}}, two);
   ASSERT_TRUE(host.ok());
-  o.run = "try 1";
+  o.run_name = "try 1";
   o.address = "127.0.0.1:" + std::to_string((*host)->address().port);
   o.world = 2;
   o.rank = 1;
@@ -362,17 +362,17 @@ TEST(InstructionSets, OfTwoWorkersThatDifferAreNamed) {
 
 TEST(CoresTest, ACoreIsSharedByThoseWhoMayRunOnIt) {
   const std::vector<Member> bound{at("a", "0", 0), at("a", "1", 1), at("b", "0-3", 2)};
-  EXPECT_DOUBLE_EQ(share_of_cores(bound[0], bound, true), 1);
-  EXPECT_DOUBLE_EQ(share_of_cores(bound[2], bound, true), 4);
+  EXPECT_DOUBLE_EQ(cores_of(bound[0], bound, true), 1);
+  EXPECT_DOUBLE_EQ(cores_of(bound[2], bound, true), 4);
   EXPECT_EQ(default_threads(bound), 1);
   const std::vector<Member> free{at("a", "0-1,4-5", 0), at("a", "0-1,4-5", 1)};
-  EXPECT_DOUBLE_EQ(share_of_cores(free[0], free, true), 2);
+  EXPECT_DOUBLE_EQ(cores_of(free[0], free, true), 2);
   EXPECT_EQ(default_threads(free), 2);
   std::vector<Member> three{at("a", "0-1", 0), at("a", "0-1", 1), at("a", "0-1", 0, transport::Role::server)};
-  EXPECT_DOUBLE_EQ(share_of_cores(three[0], three, true), 1);
-  EXPECT_LT(share_of_cores(three[0], three, false), 1);
+  EXPECT_DOUBLE_EQ(cores_of(three[0], three, true), 1);
+  EXPECT_LT(cores_of(three[0], three, false), 1);
   for (Member& m : three) m.quota = 1;
-  EXPECT_DOUBLE_EQ(share_of_cores(three[0], three, true), 0.5);
+  EXPECT_DOUBLE_EQ(cores_of(three[0], three, true), 0.5);
   EXPECT_EQ(default_threads(three), 1);
 }
 
@@ -390,7 +390,7 @@ TEST(CoresTest, MasksGoThroughText) {
   const std::vector<Member> alone{at("a", cpus, 0)};
   cpu_set_t set;
   ASSERT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
-  EXPECT_DOUBLE_EQ(share_of_cores(alone[0], alone, true), CPU_COUNT(&set));
+  EXPECT_DOUBLE_EQ(cores_of(alone[0], alone, true), CPU_COUNT(&set));
   for (const char* bad : {"", "x", "3-", "-1", "99999999999"}) {
     const std::vector<Member> none{at("a", bad, 0)};
     EXPECT_GE(default_threads(none), 1) << bad;

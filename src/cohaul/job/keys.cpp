@@ -161,7 +161,7 @@ Status check_certificates(const config::Config& job) {
 
 }  // namespace
 
-std::vector<config::KeySpec> job_keys() { return config::joined({process_keys(), failure_keys()}); }
+std::vector<config::KeySpec> job_keys() { return config::concatenate({process_keys(), failure_keys()}); }
 
 Status check_processes(const config::Config& job) {
   COHAUL_TRY(check_ports(job));

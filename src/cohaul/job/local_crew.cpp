@@ -182,7 +182,7 @@ std::vector<std::pair<std::string, std::string>> LocalCrew::environment_of(Membe
   add(variables::kWorkers, std::to_string(plan_.workers));
   add(variables::kServers, std::to_string(plan_.servers));
   add(variables::kToken, std::to_string(plan_.token));
-  add(variables::kListen, join_hosts(listen_));
+  add(variables::kListen, comma_list(listen_));
   const auto shown = plan_.shown_logs.find(who);
   add(variables::kLog, shown == plan_.shown_logs.end() ? log : shown->second);
   if (const auto own = plan_.certificates.find(who); own != plan_.certificates.end()) {

@@ -54,9 +54,9 @@ Status make_secret(const std::string& file) {
   return wrong(file, std::strerror(why));
 }
 
-transport::Key key_of(const std::string& secret, const std::string& run) {
+transport::Key key_of(const std::string& secret, const std::string& run_name) {
   transport::Key out{};
-  std::string info = "cohaul job key 1 " + run, digest = "SHA256", input = secret;
+  std::string info = "cohaul job key 1 " + run_name, digest = "SHA256", input = secret;
   const OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest.data(), 0),
                                    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, input.data(), input.size()),
                                    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info.data(), info.size()),

@@ -23,6 +23,6 @@ std::string users_secret_file();
 
 /// Returns the key of one run of a job (HKDF with SHA-256, RFC 5869). A process with another run's key cannot talk in
 /// this one.
-transport::Key key_of(const std::string& secret, const std::string& run);
+transport::Key key_of(const std::string& secret, const std::string& run_name);
 
 }  // namespace cohaul::job

@@ -63,7 +63,7 @@ TEST_F(Secret, EachRunHasAKeyOfItsOwn) {
   EXPECT_NE(key_of(secret, "run 1"), key_of(secret, "run 2"));
   EXPECT_NE(key_of(secret, "run 1"), key_of(std::string(64, 't'), "run 1"));
   JoinOptions o;
-  o.run = "run 1";
+  o.run_name = "run 1";
   EXPECT_TRUE(std::holds_alternative<std::monostate>(control_identity(o).credentials));
   o.secret = secret;
   EXPECT_EQ(std::get<transport::Key>(control_identity(o).credentials), key_of(secret, "run 1"));

@@ -41,7 +41,7 @@ Status become_member(const LaunchOptions& options, const Place& place) {
   if (options.address != kThisHost) {
     COHAUL_ASSIGN(const HostPort at, parse_host_port(options.address).context("job.address"));
     COHAUL_ASSIGN(const std::vector<std::string> listen, own_addresses(at.host).context("job.address"));
-    ::setenv(variables::kListen, join_hosts(listen).c_str(), 1);
+    ::setenv(variables::kListen, comma_list(listen).c_str(), 1);
     if (at.port != 0) ::setenv(variables::kPort, std::to_string(at.port).c_str(), 1);
   }
   if (!options.logs.empty() && who != MemberKey{transport::Role::worker, 0}) COHAUL_TRY(redirect(options.logs, who));

@@ -62,7 +62,7 @@ void run(Consistency consistency, double clip_norm) {
   Bytes parameters = memory.allocate(layout->bytes()), gradients = memory.allocate(layout->bytes());
   Wire wire;
   Server server(ServerRank(0), memory, wire);
-  server.joined(WorkerRank(0), Incarnation(1));
+  server.connected(WorkerRank(0), Incarnation(1));
   Session session(*layout, init, WorkerRank(0), parameters, wire);
   session.start();
   wire.deliver(server, session);
@@ -75,10 +75,11 @@ void run(Consistency consistency, double clip_norm) {
       wire.deliver(server, session);
     }
     ASSERT_TRUE(session.begin({Step(s), {0, 4, 4}}, {}).ok());
-    for (std::size_t r = 0; r < layout->runs().size(); ++r) {
-      const update::Run& run = layout->runs()[r];
-      update::Gradient gradient{
-          .run = static_cast<std::int32_t>(r), .bytes = gradients.subspan(run.offset, run.bytes), .samples = 100};
+    for (std::size_t r = 0; r < layout->buckets().size(); ++r) {
+      const update::Bucket& bucket = layout->buckets()[r];
+      update::Gradient gradient{.bucket = static_cast<std::int32_t>(r),
+                                .bytes = gradients.subspan(bucket.offset, bucket.bytes),
+                                .samples = 100};
       ASSERT_TRUE(session.push(gradient).ok());
     }
     wire.deliver(server, session);

@@ -196,7 +196,7 @@ Status Client::connect(const update::Layout& layout, const Options& options) {
   if (own_threads()) {
     job_.at_close([&job = job_, threads = threads_, patience = seconds(job_.options().step_timeout_s)] {
       Waiting waiting(job);
-      return threads->join(steady_clock().now() + patience);
+      return threads->wait_for_all(steady_clock().now() + patience);
     });
   }
   return {};
@@ -441,7 +441,7 @@ Status Client::begin(const update::Work& work, std::string_view facts) {
 
 Status Client::push(const update::Gradient& gradient) {
   if (!failure_.ok()) return failure_;
-  note_operation("push run in step", gradient.run, step_);
+  note_operation("push bucket in step", gradient.bucket, step_);
   // Sums gradients of the host while backward is running.
   COHAUL_ASSIGN([[maybe_unused]] bool some, receive_from_host());
   if (Status pushed = session_.push(gradient); !pushed.ok()) return fail(pushed);

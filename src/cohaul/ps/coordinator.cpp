@@ -30,7 +30,7 @@ Coordinator::Coordinator(const Consistency& consistency, std::int32_t workers, s
   std::size_t parts = is_sync() ? 0 : kPartsMax;
   for (std::int32_t w = 0; is_sync() && w < workers; ++w)
     parts += count_subtrees(update::slices_of(slices, w, workers));
-  shares_.reserve(parts);
+  gathered_.reserve(parts);
   parts_.reserve(parts);
   ends_.reserve(parts);
 }
@@ -304,13 +304,14 @@ Status Coordinator::gather(const StepDone& done, Step step, WorkerRank from) {
     return corrupt(worker_name(from.value) + " ends step " + std::to_string(step.value) + " while step " +
                    std::to_string(gathering_) + " is gathered");
   }
-  auto place =
-      std::find_if(shares_.begin(), shares_.end(), [&](const Share& s) { return s.slices.first > done.slices.first; });
-  if (std::any_of(shares_.begin(), shares_.end(), [&](const Share& s) { return overlap(s.slices, done.slices); }))
+  auto place = std::find_if(gathered_.begin(), gathered_.end(),
+                            [&](const GatheredPart& s) { return s.slices.first > done.slices.first; });
+  if (std::any_of(gathered_.begin(), gathered_.end(),
+                  [&](const GatheredPart& s) { return overlap(s.slices, done.slices); }))
     return corrupt("two workers report the same slices");
   std::size_t part = 0;
   each_subtree(done.slices, [&](const update::SliceRange& slices) {
-    place = shares_.insert(place, {slices, done.ends[part++]}) + 1;
+    place = gathered_.insert(place, {slices, done.ends[part++]}) + 1;
   });
   covered_ += done.slices.size();
   places_[from.value].facts.assign(done.facts);
@@ -323,7 +324,7 @@ Status Coordinator::complete() {
   if (Status same = compare_all(); !same.ok()) return refuse_all(same);
   parts_.clear();
   ends_.clear();
-  for (const Share& s : shares_) {
+  for (const GatheredPart& s : gathered_) {
     parts_.push_back(s.slices);
     ends_.push_back(s.end);
   }
@@ -332,7 +333,7 @@ Status Coordinator::complete() {
                               ": a loss is averaged over the batch at one worker and not at another"));
   }
   reported_ = {update::loss_of(parts_, ends_), update::counted_alike(ends_), update::request_of(ends_)};
-  shares_.clear();
+  gathered_.clear();
   covered_ = 0;
   has_facts_ = false;
   ++gathering_;

@@ -40,7 +40,7 @@ class Coordinator {
   const Stats& stats() const { return stats_; }
 
  private:
-  struct Share {
+  struct GatheredPart {
     update::SliceRange slices;
     update::PartEnd end;
   };
@@ -101,7 +101,7 @@ class Coordinator {
   std::int64_t stopped_ = -1;  // loops up to this one have been stopped
   std::int64_t report_every_ = 0;
 
-  std::vector<Share> shares_;  // what has come for the synchronous step `gathering_`, by first slice
+  std::vector<GatheredPart> gathered_;  // what has come for the synchronous step `gathering_`, by first slice
   std::int32_t covered_ = 0;
   std::int64_t gathering_ = 0;
   bool has_facts_ = false;  // a worker has sent facts with the step

@@ -313,7 +313,7 @@ TEST_P(Forms, AsynchronousWorkersShareTheStepsAndEndWithTheSameParameters) {
     }
     const Stats& counted = outcomes[0].counts.coordinator;
     EXPECT_EQ(sum.pushes, counted.pushes);
-    EXPECT_EQ(sum.staleness_sum, counted.staleness_sum) << "reports share out the pushes";
+    EXPECT_EQ(sum.staleness_sum, counted.staleness_sum) << "reports divide the pushes among them";
     EXPECT_EQ(sum.staleness_max, counted.staleness_max);
     EXPECT_EQ(told[2].report.gap_max, counted.gap_max);
   }

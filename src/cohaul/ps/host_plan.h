@@ -2,7 +2,7 @@
 // Decides which workers of a host talk to servers on other hosts for all workers of their host, so that data crosses between two hosts only once. It
 // is a pure function of hosts, slices and layout. Synchronous mode only.
 //
-// The workers of a host send their gradients of a partition, if its server is on another host, to one of them, the joiner. The joiner sends the
+// The workers of a host send their gradients of a partition, if its server is on another host, to one of them, the summing worker. It sends the
 // server one sum for each complete subtree of slices that the host has. Another worker, the puller, pulls the new parameters and passes them on.
 
 #include <cstdint>
@@ -35,7 +35,7 @@ struct HostPlan {
   bool is_far(std::size_t partition) const { return far_[partition]; }
   /// Returns the index in `sums` of the sum that the part of a worker of this host belongs to; -1: the part is sent to the server as it is.
   int sum_of(const update::SliceRange& part) const;
-  int joiner(std::size_t partition, int sum) const {
+  int summing_worker(std::size_t partition, int sum) const {
     return dealt(partition, sums[static_cast<std::size_t>(sum)].workers);
   }
   int puller(std::size_t partition) const { return dealt(partition, workers); }

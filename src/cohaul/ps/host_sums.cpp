@@ -12,7 +12,7 @@ HostSums::HostSums(const update::Layout& layout, const HostPlan& plan, ConstByte
   std::size_t slots = 0, bytes = 0;
   for (std::size_t p = 0; p < layout.partitions().size(); ++p) {
     for (std::size_t s = 0; plan.is_far(p) && s < plan.sums.size(); ++s) {
-      if (plan.joiner(p, static_cast<int>(s)) != plan.worker) continue;
+      if (plan.summing_worker(p, static_cast<int>(s)) != plan.worker) continue;
       places_.push_back({p, static_cast<int>(s), slots, bytes});
       slots += plan.sums[s].parts.size();
       bytes += aligned(layout.partitions()[p].bytes);
@@ -30,8 +30,9 @@ HostSums::Place* HostSums::find(std::size_t partition, int sum) {
 
 Status HostSums::check(std::size_t partition, const Push& push, ConstBytes gradient) const {
   const update::Partition& p = layout_.partitions()[partition];
-  const update::Run& run = layout_.runs()[p.run];
-  if (push.is_joined || !update::fits(push.absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first)))
+  const update::Bucket& bucket = layout_.buckets()[p.bucket];
+  if (push.is_sum ||
+      !update::fits(push.absent, static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first)))
     return corrupt("a gradient with a list of absent parameters of another length");
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(gradient.data()) % size_of(p.dtype) == 0;
   const bool fits = gradient.size() == p.bytes && is_aligned;
@@ -40,8 +41,8 @@ Status HostSums::check(std::size_t partition, const Push& push, ConstBytes gradi
   return {};
 }
 
-Result<const HostSums::Joined*> HostSums::take(int from, std::size_t partition, const Push& push, ConstBytes gradient,
-                                               transport::Frame frame) {
+Result<const HostSums::SummedPush*> HostSums::take(int from, std::size_t partition, const Push& push,
+                                                   ConstBytes gradient, transport::Frame frame) {
   const int sum = plan_.sum_of(push.slices);
   Place* place = sum < 0 ? nullptr : find(partition, sum);
   if (place == nullptr) return corrupt("a gradient that is for another");
@@ -53,7 +54,7 @@ Result<const HostSums::Joined*> HostSums::take(int from, std::size_t partition, 
   StepState& state = steps_[step % 2];
   if (state.here == 0) state.step = step;
   const std::span<Slot> slots = std::span(state.slots).subspan(place->first_slot, of.parts.size());
-  if (state.step != step || place->joined >= step || slots[part].here)
+  if (state.step != step || place->summed >= step || slots[part].here)
     return corrupt("a gradient of step " + std::to_string(step + 1) + ", which is not due");
   for (const Slot& other : slots) {
     if (other.here && (other.samples > 0) != (push.samples > 0)) return invalid(std::string(kWeighAlike));
@@ -67,10 +68,10 @@ Result<const HostSums::Joined*> HostSums::take(int from, std::size_t partition, 
   slot.samples = push.samples;
   if (!std::ranges::all_of(slots, &Slot::here)) return nullptr;
   state.here -= slots.size();
-  return join(*place, step, slots);
+  return sum_up(*place, step, slots);
 }
 
-const HostSums::Joined* HostSums::join(Place& place, std::int64_t step, std::span<Slot> slots) {
+const HostSums::SummedPush* HostSums::sum_up(Place& place, std::int64_t step, std::span<Slot> slots) {
   const HostPlan::Sum& of = plan_.sums[static_cast<std::size_t>(place.sum)];
   const update::Partition& partition = layout_.partitions()[place.partition];
   contributions_.clear();
@@ -83,23 +84,23 @@ const HostSums::Joined* HostSums::join(Place& place, std::int64_t step, std::spa
   std::byte* out = memory_.data() + place.offset;
   update::sum_subtree(layout_, PartitionId(static_cast<std::int32_t>(place.partition)), contributions_,
                       parameters_.data() + partition.offset, out, names_ ? &named : nullptr);
-  update::absent_in_subtree(layout_.runs()[partition.run].reduce, contributions_, absent_);
+  update::absent_in_subtree(layout_.buckets()[partition.bucket].reduce, contributions_, absent_);
   const bool nothing = layout_.is_all_absent(partition, absent_);
-  joined_ = {.sum = place.sum,
+  summed_ = {.sum = place.sum,
              .push = {.step = Step(step),
                       .slices = of.slices,
                       .samples = samples,
-                      .is_joined = true,
+                      .is_sum = true,
                       .bad_parameter = named.parameter,
                       .bad_worker = named.worker,
                       .absent = absent_},
              .gradient = nothing ? ConstBytes() : ConstBytes(out, partition.bytes)};
-  place.joined = step;
+  place.summed = step;
   for (Slot& slot : slots) {
     slot.here = false;
     slot.frame.release();
   }
-  return &joined_;
+  return &summed_;
 }
 
 void HostSums::forget_own(std::int64_t step) {
@@ -119,7 +120,7 @@ void HostSums::forget_own(std::int64_t step) {
 bool HostSums::misses(int worker, std::int64_t step) const {
   const StepState& state = steps_[step % 2];
   for (const Place& place : places_) {
-    if (place.joined >= step) continue;
+    if (place.summed >= step) continue;
     const HostPlan::Sum& of = plan_.sums[static_cast<std::size_t>(place.sum)];
     for (std::size_t k = 0; k < of.parts.size(); ++k) {
       const bool here = state.step == step && state.slots[place.first_slot + k].here;

@@ -1,6 +1,6 @@
 #pragma once
-// HostSums: sums gradients of a host's workers, partition by partition, for the partitions of which this worker is the joiner. A state machine
-// without I/O.
+// HostSums: sums gradients of a host's workers, partition by partition, for the partitions whose gradients this worker sums for its host. A state
+// machine without I/O.
 
 #include <cstdint>
 #include <span>
@@ -23,7 +23,7 @@ class HostSums {
   HostSums(const update::Layout& layout, const HostPlan& plan, ConstBytes parameters, bool names);
 
   /// What is sent to the server. The views are valid until the next step.
-  struct Joined {
+  struct SummedPush {
     int sum = 0;  // index in the plan's sums
     Push push;
     ConstBytes gradient;
@@ -31,8 +31,8 @@ class HostSums {
   /// Takes a worker's gradient of a partition. Returns the sum if this was the last missing gradient, otherwise null. A worker may be one step ahead.
   /// frame: holds the gradient's bytes; empty for this worker's own, which must stay unchanged until the step is over. corrupt, invalid: what the
   /// worker did wrong.
-  Result<const Joined*> take(int from, std::size_t partition, const Push& push, ConstBytes gradient,
-                             transport::Frame frame);
+  Result<const SummedPush*> take(int from, std::size_t partition, const Push& push, ConstBytes gradient,
+                                 transport::Frame frame);
   /// Forgets this worker's own gradients of a step that is given up; they will be pushed again.
   void forget_own(std::int64_t step);
   /// Returns whether a gradient of that worker is missing in the step.
@@ -50,7 +50,7 @@ class HostSums {
     std::size_t partition = 0;
     int sum = 0;
     std::size_t first_slot = 0, offset = 0;
-    std::int64_t joined = -1;  // the last step for which the sum was made
+    std::int64_t summed = -1;  // the last step for which the sum was made
   };
   struct StepState {
     std::int64_t step = -1;
@@ -59,7 +59,7 @@ class HostSums {
   };
   Place* find(std::size_t partition, int sum);
   Status check(std::size_t partition, const Push& push, ConstBytes gradient) const;
-  const Joined* join(Place& place, std::int64_t step, std::span<Slot> slots);
+  const SummedPush* sum_up(Place& place, std::int64_t step, std::span<Slot> slots);
 
   const update::Layout& layout_;
   const HostPlan& plan_;
@@ -70,7 +70,7 @@ class HostSums {
   std::vector<std::byte> memory_;  // memory of the sums
   std::vector<update::Contribution> contributions_;
   std::vector<std::byte> absent_;
-  Joined joined_;
+  SummedPush summed_;
 };
 
 }  // namespace cohaul::ps

@@ -73,7 +73,7 @@ Result<Init> Init::decode(ConstBytes body) {
 void Push::encode(Writer& out) const {
   out.put(step.value);
   put(out, slices);
-  out.put(samples).put(factor).put(static_cast<std::uint8_t>(is_joined)).put(bad_parameter).put(bad_worker).raw(absent);
+  out.put(samples).put(factor).put(static_cast<std::uint8_t>(is_sum)).put(bad_parameter).put(bad_worker).raw(absent);
 }
 
 Result<Push> Push::decode(ConstBytes body) {
@@ -83,15 +83,15 @@ Result<Push> Push::decode(ConstBytes body) {
   m.slices = get_slices(in);
   m.samples = in.get<double>();
   m.factor = in.get<double>();
-  const auto joined = in.get<std::uint8_t>();
-  m.is_joined = joined == 1;
+  const auto sum = in.get<std::uint8_t>();
+  m.is_sum = sum == 1;
   m.bad_parameter = in.get<std::int32_t>();
   m.bad_worker = in.get<std::int32_t>();
   m.absent = in.raw(in.left());
   const bool names_one = m.bad_parameter >= 0 && m.bad_worker >= 0,
              names_none = m.bad_parameter == -1 && m.bad_worker == -1;
-  if (!in.ok() || m.step.value < 0 || !sound(m.slices) || !is_count(m.samples) || joined > 1 ||
-      !(names_none || (names_one && m.is_joined)))
+  if (!in.ok() || m.step.value < 0 || !sound(m.slices) || !is_count(m.samples) || sum > 1 ||
+      !(names_none || (names_one && m.is_sum)))
     return corrupt("an unreadable push");
   return m;
 }

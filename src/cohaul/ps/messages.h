@@ -8,7 +8,7 @@
 //   init              –                 –          Init                              the encoded Layout
 //   initial           –                 partition  –                                 its initial parameters (worker 0 only)
 //   push              own push number   partition  Push                              gradient of the partition; none: all absent
-//                                                                                    (to a joiner of the host: the clock is the step)
+//                                                                                    (to the summing worker of the host: the clock is the step)
 //   pull              min version       partition  the content that it has (i64)     –
 //   plan              step              –          StepPlan                          –   (synchronous, answers facts)
 //   assign            own assignments   partition  –                                 its new content (worker 0 only)
@@ -118,13 +118,13 @@ struct Init {
 struct Push {
   Step step;
   update::SliceRange slices;
-  double samples = 0;      // update::Gradient::samples
-  double factor = 1;       // asynchronous: the factor of the sender's plan
-  bool is_joined = false;  // it is a sum over several workers
+  double samples = 0;   // update::Gradient::samples
+  double factor = 1;    // asynchronous: the factor of the sender's plan
+  bool is_sum = false;  // it is a sum over several workers
   std::int32_t bad_parameter =
-      -1;  // is_joined: the first whose gradient is not finite at one of them, by its index in the layout; -1: none
+      -1;  // is_sum: the first whose gradient is not finite at one of them, by its index in the layout; -1: none
   std::int32_t bad_worker = -1;  // the worker that has it
-  /// Which parameters of the partition's whole run are absent. A view.
+  /// Which parameters of the partition's whole bucket are absent. A view.
   update::AbsentMask absent;
 
   void encode(Writer& out) const;

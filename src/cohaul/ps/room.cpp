@@ -24,7 +24,7 @@ Status Room::enter(std::unique_ptr<transport::Channel> channel) {
   std::unique_ptr<Peer>& place = peers_[who.rank];
   if (place) part(*place, {});
   COHAUL_TRY(poller_.add(*channel));
-  server_.joined(WorkerRank(who.rank), who.incarnation);
+  server_.connected(WorkerRank(who.rank), who.incarnation);
   Outgoing outgoing(*channel);
   place.reset(new Peer{WorkerRank(who.rank), std::move(channel), std::move(outgoing), {}, false});
   return {};

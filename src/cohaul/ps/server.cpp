@@ -13,7 +13,7 @@ Server::Server(ServerRank rank, Memory& memory, ToWorkers& out, Disk* disk)
     : rank_(rank), memory_(memory), out_(out), disk_(disk) {}
 Server::~Server() = default;
 
-void Server::joined(WorkerRank worker, Incarnation incarnation) {
+void Server::connected(WorkerRank worker, Incarnation incarnation) {
   if (worker.value < 0 || worker.value >= kWorkersMax) return;
   std::size_t w = worker.value;
   if (workers_.size() <= w) workers_.resize(w + 1);

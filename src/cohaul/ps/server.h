@@ -31,7 +31,7 @@ class Server {
   ~Server();
 
   /// A worker has connected, or a restarted one. (A worker that only reconnects has the same incarnation; nothing changes.)
-  void joined(WorkerRank worker, Incarnation incarnation);
+  void connected(WorkerRank worker, Incarnation incarnation);
   /// Takes one frame. Errors (invalid, corrupt, peer_lost) say what the worker did wrong. Then the state of the server has not changed; the caller
   /// reports the error to the worker and disconnects it.
   Status on_frame(WorkerRank from, transport::Frame frame, Time now);

@@ -52,7 +52,7 @@ class Town {
     for (std::int32_t k = 0; k < init.servers; ++k) servers_.push_back(std::make_unique<Shop>(*this, k));
     for (std::int32_t w = 0; w < init.workers; ++w) {
       workers_.push_back(std::make_unique<Customer>(*this, init, w));
-      for (auto& s : servers_) s->server.joined(WorkerRank(w), Incarnation(1));
+      for (auto& s : servers_) s->server.connected(WorkerRank(w), Incarnation(1));
     }
     auto* first = reinterpret_cast<float*>(workers_[0]->parameters.data());
     std::fill(first, first + layout.bytes() / sizeof(float), 1.0f);
@@ -76,17 +76,17 @@ class Town {
     std::fill(g, g + layout_.bytes() / sizeof(float), value);
     const auto parts = update::subtrees_of(slices);
     for (std::size_t k = 0; k < parts.size(); ++k) {
-      for (std::size_t r = 0; r < layout_.runs().size(); ++r) {
-        const update::Run& run = layout_.runs()[r];
+      for (std::size_t r = 0; r < layout_.buckets().size(); ++r) {
+        const update::Bucket& bucket = layout_.buckets()[r];
         std::vector<std::byte> absent;
-        for (std::int32_t p = run.parameter_first; p < run.parameter_last; ++p) {
+        for (std::int32_t p = bucket.parameter_first; p < bucket.parameter_last; ++p) {
           if (p < absent_from) continue;
-          update::set_absent(absent, static_cast<std::size_t>(p - run.parameter_first),
-                             static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+          update::set_absent(absent, static_cast<std::size_t>(p - bucket.parameter_first),
+                             static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first));
         }
         ASSERT_TRUE(c.session
                         .push({static_cast<std::int32_t>(k), static_cast<std::int32_t>(r),
-                               ConstBytes(c.gradients).subspan(run.offset, run.bytes), absent, 0})
+                               ConstBytes(c.gradients).subspan(bucket.offset, bucket.bytes), absent, 0})
                         .ok());
       }
     }
@@ -342,13 +342,13 @@ TEST(Session, AStepOfWhichSomethingWasSentCannotBeGivenUp) {
   const update::Layout layout = two_large();
   Init init;
   Town town(init, layout);
-  const std::vector<std::byte> gradient(layout.runs()[0].bytes);
+  const std::vector<std::byte> gradient(layout.buckets()[0].bytes);
   Session& s = town.session(0);
   ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {}).ok());
   ASSERT_TRUE(s.abandon().ok());
   ASSERT_FALSE(s.busy());
   ASSERT_TRUE(s.begin({Step(0), {0, 1, 1}}, {}).ok());
-  ASSERT_TRUE(s.push({.run = 0, .bytes = gradient}).ok());
+  ASSERT_TRUE(s.push({.bucket = 0, .bytes = gradient}).ok());
   EXPECT_EQ(s.abandon().code(), Code::invalid);
 }
 
@@ -407,9 +407,9 @@ TEST(Session, AnAsynchronousStepThatIsHeldBackCanBeGivenUpAndBegunAgain) {
   Session& s = town.session(0);
   ASSERT_TRUE(s.ask({.end = 5}).ok());
   town.deliver();
-  const std::vector<std::byte> gradient(layout.runs()[0].bytes);
+  const std::vector<std::byte> gradient(layout.buckets()[0].bytes);
   ASSERT_TRUE(s.begin({*s.granted(), {0, 1, 1}}, {}).ok());
-  ASSERT_TRUE(s.push({.run = 0, .bytes = gradient}).ok());
+  ASSERT_TRUE(s.push({.bucket = 0, .bytes = gradient}).ok());
   ASSERT_TRUE(s.abandon().ok());
   ASSERT_EQ(s.granted(), Step(0));
   town.push(0, 0, {0, 1, 1}, 1);

@@ -48,7 +48,7 @@ Status ServerThreads::start(job::Job& job, ServerRank rank, int trainer) {
   return {};
 }
 
-Status ServerThreads::join(Time deadline) {
+Status ServerThreads::wait_for_all(Time deadline) {
   MutexLock lock(state_->mutex);
   while (state_->left != 0)
     if (!state_->changed.wait_until(lock, deadline))

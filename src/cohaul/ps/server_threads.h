@@ -22,7 +22,7 @@ class ServerThreads {
   /// Starts a server on a thread. `job` must outlive this object.
   Status start(job::Job& job, ServerRank rank, int trainer);
   /// Blocks until all threads have ended by themselves. Returns the first error; peer_lost at the deadline.
-  Status join(Time deadline);
+  Status wait_for_all(Time deadline);
 
  private:
   struct State;

@@ -18,7 +18,7 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
       out_(out),
       host_(host),
       keeps_(init.servers),
-      parts_pushed_(layout.runs().size()),
+      parts_pushed_(layout.buckets().size()),
       facts_(init.servers),
       squares_(layout, init.policy.watch_every > 0) {
   partitions_.resize(layout.partitions().size());
@@ -26,8 +26,8 @@ Session::Session(const update::Layout& layout, const Init& init, WorkerRank rank
   for (std::size_t p = 0; p < partitions_.size(); ++p) {
     partitions_[p].server = server_of(PartitionId(static_cast<std::int32_t>(p)), init.servers);
     keeps_[partitions_[p].server.value] = true;
-    const update::Run& run = layout.runs()[layout.partitions()[p].run];
-    mask = std::max(mask, update::absent_mask_bytes(run.parameter_last - run.parameter_first));
+    const update::Bucket& bucket = layout.buckets()[layout.partitions()[p].bucket];
+    mask = std::max(mask, update::absent_mask_bytes(bucket.parameter_last - bucket.parameter_first));
   }
   if (frozen_bytes(layout) > 0) partitions_.push_back({.server = kCoordinator});
   body_.reserve(1024 + mask);
@@ -180,7 +180,7 @@ Status Session::begin(const update::Work& work, std::string_view facts) {
   }
   if (facts.size() > kFactsBytesMax)
     return invalid("the facts of a loop are over " + std::to_string(kFactsBytesMax) + " bytes");
-  const std::size_t runs = layout_.runs().size();
+  const std::size_t buckets = layout_.buckets().size();
   if (host_ && work.slices != host_->plan.slices[static_cast<std::size_t>(rank_.value)])
     return invalid("a step of other slices than this worker's");
   if (parts_.empty() || done_.slices != work.slices) {
@@ -191,9 +191,9 @@ Status Session::begin(const update::Work& work, std::string_view facts) {
   work_ = work;
   step_ = work.step;
   step_clock_ = clock_;
-  pushed_.resize(parts_.size() * runs);
+  pushed_.resize(parts_.size() * buckets);
   for (Pushed& p : pushed_) p.here = false;
-  parts_pushed_.assign(runs, 0);
+  parts_pushed_.assign(buckets, 0);
   acks_.assign(voices_.size() * layout_.partitions().size(), false);
   facts_of_step_.assign(is_sync() ? facts : std::string_view());
   done_.slices = work.slices;
@@ -213,38 +213,38 @@ Status Session::begin(const update::Work& work, std::string_view facts) {
 
 Status Session::push(const update::Gradient& gradient) {
   if (!work_) return invalid("a gradient outside a step");
-  const auto part = static_cast<std::size_t>(gradient.part), run = static_cast<std::size_t>(gradient.run);
-  if (gradient.part < 0 || part >= parts_.size() || gradient.run < 0 || run >= layout_.runs().size() ||
-      pushed(part, run).here) {
-    return invalid("part " + std::to_string(gradient.part) + " of run " + std::to_string(gradient.run) +
+  const auto part = static_cast<std::size_t>(gradient.part), bucket = static_cast<std::size_t>(gradient.bucket);
+  if (gradient.part < 0 || part >= parts_.size() || gradient.bucket < 0 || bucket >= layout_.buckets().size() ||
+      pushed(part, bucket).here) {
+    return invalid("part " + std::to_string(gradient.part) + " of bucket " + std::to_string(gradient.bucket) +
                    " is pushed twice, or does not exist");
   }
-  const update::Run& r = layout_.runs()[run];
+  const update::Bucket& r = layout_.buckets()[bucket];
   const auto parameters = static_cast<std::size_t>(r.parameter_last - r.parameter_first);
   const bool whole = gradient.bytes.size() == r.bytes || (gradient.bytes.empty() && !gradient.absent.empty());
   if (!whole || !update::fits(gradient.absent, parameters))
-    return invalid("the gradient of run " + std::to_string(gradient.run) + " has another size");
-  Pushed& p = pushed(part, run);
+    return invalid("the gradient of bucket " + std::to_string(gradient.bucket) + " has another size");
+  Pushed& p = pushed(part, bucket);
   p.here = true;
   p.bytes = gradient.bytes;
   p.absent.assign(gradient.absent.begin(), gradient.absent.end());
   p.samples = gradient.samples;
-  ++parts_pushed_[run];
+  ++parts_pushed_[bucket];
   if (holds_back()) return {};
   // In asynchronous modes a worker computes its whole batch, so it knows by how many samples the gradient has still to be divided.
-  return send_push(part, gradient.run, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
+  return send_push(part, gradient.bucket, is_sync() ? 1 : update::decide(init_.policy, {}, gradient.samples).factor);
 }
 
 /// Returns the part of a gradient that is sent for a partition; empty if all parameters of the partition are absent.
 ConstBytes Session::gradient_of(const Pushed& pushed, std::int32_t partition) const {
   const update::Partition& p = layout_.partitions()[partition];
   if (pushed.bytes.empty() || layout_.is_all_absent(p, pushed.absent)) return {};
-  return pushed.bytes.subspan(p.offset - layout_.runs()[p.run].offset, p.bytes);
+  return pushed.bytes.subspan(p.offset - layout_.buckets()[p.bucket].offset, p.bytes);
 }
 
-Status Session::send_push(std::size_t part, std::int32_t run, double factor) {
-  const update::Run& r = layout_.runs()[run];
-  const Pushed& gradient = pushed(part, run);
+Status Session::send_push(std::size_t part, std::int32_t bucket, double factor) {
+  const update::Bucket& r = layout_.buckets()[bucket];
+  const Pushed& gradient = pushed(part, bucket);
   const int sum = host_ ? host_->plan.sum_of(parts_[part]) : -1;
   sent_any_ = true;
   for (std::int32_t p = r.partition_first; p < r.partition_last; ++p) {
@@ -257,19 +257,20 @@ Status Session::send_push(std::size_t part, std::int32_t run, double factor) {
     const bool is_far = host_ && host_->plan.is_far(static_cast<std::size_t>(p));
     if (!is_far || sum < 0) {
       push_to_server(part, p, push, bytes);
-    } else if (const int joiner = host_->plan.joiner(static_cast<std::size_t>(p), sum); joiner != rank_.value) {
+    } else if (const int summing = host_->plan.summing_worker(static_cast<std::size_t>(p), sum);
+               summing != rank_.value) {
       Writer writer(body_);
       push.encode(writer);
-      host_->out.send(WorkerRank(joiner), {.kind = static_cast<std::uint16_t>(Kind::push),
-                                           .clock = push.step.value,
-                                           .key = static_cast<std::uint64_t>(p),
-                                           .body = body_,
-                                           .payload = bytes});
+      host_->out.send(WorkerRank(summing), {.kind = static_cast<std::uint16_t>(Kind::push),
+                                            .clock = push.step.value,
+                                            .key = static_cast<std::uint64_t>(p),
+                                            .body = body_,
+                                            .payload = bytes});
       body_.clear();
     } else {
-      COHAUL_TRY(join(rank_, p, push, bytes, {}));
+      COHAUL_TRY(add_to_sum(rank_, p, push, bytes, {}));
     }
-    if (!is_sync() || parts_pushed_[run] < parts_.size()) continue;
+    if (!is_sync() || parts_pushed_[bucket] < parts_.size()) continue;
     // The pull is sent together with the push; its answer ends the step, which so takes one round trip.
     if (is_far) pull_for_host(p, work_->step.value + 1);
     else pull(p, work_->step.value + 1);
@@ -287,11 +288,11 @@ void Session::push_to_server(std::size_t voice, std::int32_t partition, const Pu
 }
 
 /// Adds a gradient to a sum that this worker makes for its host. A complete sum is sent to the server, always within this worker's own step.
-Status Session::join(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient,
-                     transport::Frame frame) {
-  const auto joined = sums_->take(from.value, static_cast<std::size_t>(partition), push, gradient, std::move(frame));
-  if (!joined.ok()) return joined.status().context("worker " + std::to_string(from.value));
-  if (const HostSums::Joined* sum = *joined)
+Status Session::add_to_sum(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient,
+                           transport::Frame frame) {
+  const auto taken = sums_->take(from.value, static_cast<std::size_t>(partition), push, gradient, std::move(frame));
+  if (!taken.ok()) return taken.status().context("worker " + std::to_string(from.value));
+  if (const HostSums::SummedPush* sum = *taken)
     push_to_server(parts_.size() + static_cast<std::size_t>(sum->sum), partition, sum->push, sum->gradient);
   return {};
 }
@@ -300,8 +301,8 @@ Status Session::finish(std::span<const update::PartEnd> ends) {
   if (!work_) return invalid("the end of a step that was not begun");
   auto missing = std::find_if(pushed_.begin(), pushed_.end(), [](const Pushed& p) { return !p.here; });
   if (missing != pushed_.end()) {
-    const auto at = static_cast<std::size_t>(missing - pushed_.begin()), runs = layout_.runs().size();
-    return invalid("part " + std::to_string(at / runs) + " of run " + std::to_string(at % runs) +
+    const auto at = static_cast<std::size_t>(missing - pushed_.begin()), buckets = layout_.buckets().size();
+    return invalid("part " + std::to_string(at / buckets) + " of bucket " + std::to_string(at % buckets) +
                    " was not pushed in this step");
   }
   if (ends.size() != parts_.size() || !update::weighed_alike(ends))
@@ -325,7 +326,7 @@ Status Session::push_held() {
     const auto partition = static_cast<std::int32_t>(p);
     contributions_.clear();
     for (std::size_t k = 0; k < parts_.size(); ++k) {
-      const Pushed& g = pushed(k, static_cast<std::size_t>(layout_.partitions()[p].run));
+      const Pushed& g = pushed(k, static_cast<std::size_t>(layout_.partitions()[p].bucket));
       contributions_.push_back({gradient_of(g, partition), g.absent, parts_[k], rank_.value});
     }
     update::measure(layout_, PartitionId(partition), contributions_, facts);
@@ -335,8 +336,8 @@ Status Session::push_held() {
   outcome_.gradient_norm = plan.norm;
   outcome_.skipped = done_.skipped = plan.action == update::StepPlan::Action::skip;
   for (std::size_t k = 0; k < parts_.size() && !done_.skipped; ++k) {
-    // The last runs first, in the order in which they came, because they are still in the cache.
-    for (std::size_t r = layout_.runs().size(); r-- > 0;)
+    // The last buckets first, in the order in which they came, because they are still in the cache.
+    for (std::size_t r = layout_.buckets().size(); r-- > 0;)
       COHAUL_TRY(send_push(k, static_cast<std::int32_t>(r), plan.factor));
   }
   return {};
@@ -487,7 +488,7 @@ Status Session::on_host_frame(WorkerRank from, transport::Frame frame) {
     const auto push = Push::decode(frame.body);
     if (!push.ok()) return push.status().context("worker " + std::to_string(from.value));
     const ConstBytes gradient = frame.payload;
-    return join(from, static_cast<std::int32_t>(frame.key), *push, gradient, std::move(frame));
+    return add_to_sum(from, static_cast<std::int32_t>(frame.key), *push, gradient, std::move(frame));
   }
   if (static_cast<Kind>(frame.kind) != Kind::params || host_->plan.puller(frame.key) != from.value)
     return wrong("a message that no worker sends");

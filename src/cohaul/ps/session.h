@@ -66,7 +66,7 @@ class Session {
 
   /// Does Exchange::set_rates. Outside of a step.
   void set_rates(std::span<const double> rates);
-  /// A step consists of begin(), one push() for each part of each run, and finish(). Gradients must not change until the session is no longer busy
+  /// A step consists of begin(), one push() for each part of each bucket, and finish(). Gradients must not change until the session is no longer busy
   /// with it.
   Status begin(const update::Work& work, std::string_view facts);
   Status push(const update::Gradient& gradient);
@@ -124,7 +124,7 @@ class Session {
     bool assigned = false;      // an answer to an assignment is awaited
     bool shared = false;        // one worker of the host gets the awaited version for all
   };
-  struct Pushed {  // the gradient of a part of a run
+  struct Pushed {  // the gradient of a part of a bucket
     bool here = false;
     ConstBytes bytes;
     std::vector<std::byte> absent;
@@ -141,10 +141,11 @@ class Session {
   bool awaits(Kind answer) const { return answers_missing_ > 0 && awaited_ == answer; }
   void pull(std::int32_t partition, std::int64_t at_least);
   void pull_all();
-  Pushed& pushed(std::size_t part, std::size_t run) { return pushed_[part * layout_.runs().size() + run]; }
-  Status send_push(std::size_t part, std::int32_t run, double factor);
+  Pushed& pushed(std::size_t part, std::size_t bucket) { return pushed_[part * layout_.buckets().size() + bucket]; }
+  Status send_push(std::size_t part, std::int32_t bucket, double factor);
   void push_to_server(std::size_t voice, std::int32_t partition, const Push& push, ConstBytes gradient);
-  Status join(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient, transport::Frame frame);
+  Status add_to_sum(WorkerRank from, std::int32_t partition, const Push& push, ConstBytes gradient,
+                    transport::Frame frame);
   bool is_puller(std::size_t partition) const { return host_->plan.puller(partition) == rank_.value; }
   void pull_for_host(std::int32_t partition, std::int64_t at_least);
   void pass_on(std::int32_t partition, const transport::Frame& frame);
@@ -184,8 +185,8 @@ class Session {
   Step step_{-1};                           // the last one begun
   std::int64_t first_ = 0;                  // updates before step 0
   std::vector<update::SliceRange> parts_;   // parts of this worker's slices
-  std::vector<Pushed> pushed_;              // by part, then run
-  std::vector<std::size_t> parts_pushed_;   // by run
+  std::vector<Pushed> pushed_;              // by part, then bucket
+  std::vector<std::size_t> parts_pushed_;   // by bucket
   std::vector<update::SliceRange> voices_;  // the contributions that are sent to servers: parts, and sums of the host
   std::vector<bool> acks_;                  // acknowledgements that are awaited; by voice, then partition
   std::int64_t acks_missing_ = 0;

@@ -69,8 +69,8 @@ bool Table::is_repeat(WorkerRank from, std::int64_t clock, const Push& push) con
 
 Status Table::check(const Push& push, ConstBytes gradient) const {
   if (version_.value < 0) return corrupt("a push before the initial parameters");
-  const update::Run& run = layout_.runs()[partition_.run];
-  if (!update::fits(push.absent, static_cast<std::size_t>(run.parameter_last - run.parameter_first)))
+  const update::Bucket& bucket = layout_.buckets()[partition_.bucket];
+  if (!update::fits(push.absent, static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first)))
     return corrupt("a list of absent parameters of another length");
   const bool whole = gradient.size() == partition_.bytes;
   if (!whole && !(gradient.empty() && layout_.is_all_absent(partition_, push.absent)))
@@ -80,7 +80,7 @@ Status Table::check(const Push& push, ConstBytes gradient) const {
                    std::to_string(slices_));
   }
   const auto workers = static_cast<std::int32_t>(workers_.size());
-  if ((push.is_joined && !is_sync()) || push.bad_worker >= workers ||
+  if ((push.is_sum && !is_sync()) || push.bad_worker >= workers ||
       push.bad_parameter >= static_cast<std::int32_t>(layout_.parameters().size()))
     return corrupt("a push that names what there is not");
   const bool subtree = is_subtree(push.slices), all = push.slices.size() == slices_;
@@ -137,7 +137,7 @@ Status Table::hold(WorkerRank from, std::int64_t clock, const Push& push, transp
   h.frame = std::move(frame);
   h.absent.assign(push.absent.begin(), push.absent.end());
   h.samples = push.samples;
-  h.is_joined = push.is_joined;
+  h.is_sum = push.is_sum;
   h.named = {};
   h.named.parameter = push.bad_parameter;
   h.named.worker = push.bad_worker;
@@ -152,7 +152,7 @@ void Table::gather() {
   samples_ = 0;
   for (std::size_t i = 0; i < held_count_; ++i) {
     const Held& h = held_[i];
-    contributions_.push_back({h.frame.payload, h.absent, h.slices, h.is_joined ? -1 : h.from.value});
+    contributions_.push_back({h.frame.payload, h.absent, h.slices, h.is_sum ? -1 : h.from.value});
     samples_ += h.samples;
   }
 }

@@ -77,8 +77,8 @@ class Table {
     transport::Frame frame;
     std::vector<std::byte> absent;
     double samples = 0;
-    bool is_joined = false;
-    update::GradientFacts named;  // is_joined: which parameter and worker has a gradient that is not finite
+    bool is_sum = false;
+    update::GradientFacts named;  // is_sum: which parameter and worker has a gradient that is not finite
   };
 
   bool is_repeat(WorkerRank from, std::int64_t clock, const Push& push) const;

@@ -111,28 +111,28 @@ struct TestMemory {
   }
 };
 
-/// Pushes everything of a step, the last run first.
+/// Pushes everything of a step, the last bucket first.
 inline Status push_all(update::Exchange& exchange, const update::Layout& layout, const update::Work& work,
                        const TestMemory& memory, const Problem& problem) {
   const auto parts = update::subtrees_of(work.slices);
   for (std::size_t k = 0; k < parts.size(); ++k) {
     Bytes gradients = memory.gradients.subspan(k * layout.bytes(), layout.bytes());
-    for (auto r = static_cast<std::int32_t>(layout.runs().size()) - 1; r >= 0; --r) {
-      const update::Run& run = layout.runs()[static_cast<std::size_t>(r)];
+    for (auto r = static_cast<std::int32_t>(layout.buckets().size()) - 1; r >= 0; --r) {
+      const update::Bucket& bucket = layout.buckets()[static_cast<std::size_t>(r)];
       std::vector<std::byte> absent;
-      for (std::int32_t p = run.parameter_first; p < run.parameter_last; ++p) {
+      for (std::int32_t p = bucket.parameter_first; p < bucket.parameter_last; ++p) {
         std::byte* at = gradients.data() + layout.offset(p);
-        const bool has = run.dtype == DType::float32
+        const bool has = bucket.dtype == DType::float32
                              ? fill_parameter(layout, p, work.step, parts[k], problem, reinterpret_cast<float*>(at))
                              : fill_parameter(layout, p, work.step, parts[k], problem, reinterpret_cast<double*>(at));
         if (has) continue;
-        update::set_absent(absent, static_cast<std::size_t>(p - run.parameter_first),
-                           static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+        update::set_absent(absent, static_cast<std::size_t>(p - bucket.parameter_first),
+                           static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first));
         std::memset(at, 0xff, layout.bytes(p));  // must not be read
       }
       const double samples = part_end(work.step, parts[k], problem).samples;
-      COHAUL_TRY(
-          exchange.push({static_cast<std::int32_t>(k), r, gradients.subspan(run.offset, run.bytes), absent, samples}));
+      COHAUL_TRY(exchange.push(
+          {static_cast<std::int32_t>(k), r, gradients.subspan(bucket.offset, bucket.bytes), absent, samples}));
     }
   }
   return {};

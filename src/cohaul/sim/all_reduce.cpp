@@ -89,12 +89,12 @@ class RankSimulation final : public RankWorld {
     reference_.emplace_back(values.begin(), values.end());
     for (std::int64_t s = 0; s < scenario.steps; ++s) {
       COHAUL_CHECK(local->begin({Step(s), all}, {}).ok(), "the reference begins a step");
-      for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-        const update::Run& run = layout.runs()[r];
-        const auto part = std::span(gradient).subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
-        fill_gradient(scenario.problem(), run, Step(s), all, part);
+      for (std::size_t r = 0; r < layout.buckets().size(); ++r) {
+        const update::Bucket& bucket = layout.buckets()[r];
+        const auto part = std::span(gradient).subspan(bucket.offset / sizeof(double), bucket.bytes / sizeof(double));
+        fill_gradient(scenario.problem(), bucket, Step(s), all, part);
         if (s == scenario.not_finite_step) part[0] = std::numeric_limits<double>::infinity();
-        const Status pushed = local->push({.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)});
+        const Status pushed = local->push({.bucket = static_cast<std::int32_t>(r), .bytes = as_bytes(part)});
         COHAUL_CHECK(pushed.ok(), "the reference pushes");
       }
       auto outcome = local->finish(stub_ends(Step(s), all));

@@ -170,27 +170,27 @@ Status RankProcess::begin(Time now) {
   return {};
 }
 
-/// Pushes one gradient, as in backward: the last run first; after all of them the step's end.
+/// Pushes one gradient, as in backward: the last bucket first; after all of them the step's end.
 Status RankProcess::compute_one(Time now) {
   const RankScenario& s = world_.scenario;
-  const std::size_t runs = world_.layout.runs().size();
+  const std::size_t buckets = world_.layout.buckets().size();
   std::vector<update::PartEnd> ends;
   for (const update::SliceRange& part : parts_) ends.push_back(stub_ends(Step(step_), part).front());
   if (!ended_ && !std::ranges::equal(seen_, parameters_))
     world_.broken(describe() + ": parameters change within backward");
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(s.compute_max)) + std::exchange(slower_, 0);
-  if (pushed_ < parts_.size() * runs) {
-    const std::size_t part = pushed_ / runs, r = runs - 1 - pushed_ % runs;
+  if (pushed_ < parts_.size() * buckets) {
+    const std::size_t part = pushed_ / buckets, r = buckets - 1 - pushed_ % buckets;
     ++pushed_;
-    const update::Run& run = world_.layout.runs()[r];
+    const update::Bucket& bucket = world_.layout.buckets()[r];
     const auto gradient =
-        gradients_.subspan(part * own_.size() + run.offset / sizeof(double), run.bytes / sizeof(double));
-    fill_gradient(s.problem(), run, Step(step_), parts_[part], gradient);
+        gradients_.subspan(part * own_.size() + bucket.offset / sizeof(double), bucket.bytes / sizeof(double));
+    fill_gradient(s.problem(), bucket, Step(step_), parts_[part], gradient);
     if (step_ == s.not_finite_step && parts_[part].first == 0) gradient[0] = std::numeric_limits<double>::infinity();
-    ended_ = pushed_ == parts_.size() * runs && random_.below(2) == 0;
+    ended_ = pushed_ == parts_.size() * buckets && random_.below(2) == 0;
     return session_.push(
         {.part = static_cast<std::int32_t>(part),
-         .run = static_cast<std::int32_t>(r),
+         .bucket = static_cast<std::int32_t>(r),
          .bytes = as_bytes(gradient),
          .ends = ended_ ? std::span<const update::PartEnd>(ends) : std::span<const update::PartEnd>()});
   }

@@ -70,7 +70,7 @@ struct Scenario {
 
 constexpr Duration kJoinTimeout = 2 * kSecond;
 
-/// A small model with several runs and partitions, float64; parameter kFrozen is frozen.
+/// A small model with several buckets and partitions, float64; parameter kFrozen is frozen.
 constexpr std::int32_t kFrozen = 2;
 update::Layout small_layout();
 

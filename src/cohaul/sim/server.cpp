@@ -14,7 +14,7 @@ Server::Server(const Scenario& scenario, ServerRank rank, Heart heart, Witness& 
       server_(rank, memory_, *this, &disk_) {}
 
 void Server::connected(std::unique_ptr<transport::Channel> channel) {
-  server_.joined(WorkerRank(static_cast<std::int32_t>(peers_.size())), Incarnation(1));
+  server_.connected(WorkerRank(static_cast<std::int32_t>(peers_.size())), Incarnation(1));
   peers_.push_back(std::make_unique<Peer>(std::move(channel)));
 }
 

@@ -68,7 +68,7 @@ TEST(ParameterServer, TheLoopAfterAStopDoesTheStepThatWasGivenBack) {
         ASSERT_TRUE(report.ok()) << report.status().message();
         EXPECT_TRUE(report->left_early);
         if (stop) EXPECT_LT(report->coordinator.pushes, 45) << "the first loop has ended early";
-        else EXPECT_EQ(report->coordinator.pushes, 60) << "the others have done its share";
+        else EXPECT_EQ(report->coordinator.pushes, 60) << "the others have done its part";
       }
     }
   }
@@ -213,7 +213,7 @@ TEST(Checkpoint, IsOfOnePointBetweenTwoStepsOnEverySchedule) {
 /// Each process is killed at each moment between the meeting before a checkpoint and its end. Then there is a complete checkpoint, from which the run
 /// can continue, or none.
 TEST(Checkpoint, AKillAtEveryMessageOfASaveLeavesAWholeOneOrNone) {
-  std::int64_t committed = 0, runs = 0;
+  std::int64_t committed = 0, buckets = 0;
   for (std::uint64_t seed = 1; seed <= 2; ++seed) {
     const Scenario s = saving(seed);
     const auto whole = simulate(s);
@@ -227,12 +227,12 @@ TEST(Checkpoint, AKillAtEveryMessageOfASaveLeavesAWholeOneOrNone) {
         const auto report = simulate(killed);
         ASSERT_TRUE(report.ok()) << report.status().message();
         committed += report->committed;
-        ++runs;
+        ++buckets;
       }
     }
   }
   EXPECT_GT(committed, 0);
-  EXPECT_LT(committed, runs);
+  EXPECT_LT(committed, buckets);
 }
 
 TEST(Membership, SynchronousTrainingEndsNamingTheLost) {

@@ -11,7 +11,7 @@ namespace cohaul::sim {
 
 std::string loop_facts(std::int64_t loop) { return "loop=" + std::to_string(loop) + "\nbatch=64\n"; }
 
-void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
+void fill_gradient(const Scenario& scenario, const update::Bucket& bucket, Step step, update::SliceRange slices,
                    std::span<double> out) {
   if (!scenario.is_sync()) {
     std::fill(out.begin(), out.end(), static_cast<double>(step.value + 1));
@@ -21,7 +21,7 @@ void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, 
   std::vector<std::vector<double>> terms;
   std::vector<const double*> addresses;
   for (std::int32_t v = slices.first; v < slices.last; ++v) {
-    Random draw(mix_seed(scenario.problem, step.value, v), run.offset);
+    Random draw(mix_seed(scenario.problem, step.value, v), bucket.offset);
     // The multiplier spreads the values evenly; the scale fills all 53 bits, so that sums are rounded.
     auto word = static_cast<std::uint32_t>(draw()), pace = static_cast<std::uint32_t>(draw()) | 1;
     double scale = draw.uniform() * 0x1p-31;
@@ -40,11 +40,11 @@ Result<update::StepOutcome> whole_step(update::Exchange& exchange, const Scenari
                                        const update::Layout& layout, Step step, std::span<double> gradient) {
   const update::SliceRange all{0, scenario.slices, scenario.slices};
   COHAUL_TRY(exchange.begin({step, all}, {}));
-  for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-    const update::Run& run = layout.runs()[r];
-    const auto part = gradient.subspan(run.offset / sizeof(double), run.bytes / sizeof(double));
-    fill_gradient(scenario, run, step, all, part);
-    COHAUL_TRY(exchange.push({.run = static_cast<std::int32_t>(r), .bytes = as_bytes(part)}));
+  for (std::size_t r = 0; r < layout.buckets().size(); ++r) {
+    const update::Bucket& bucket = layout.buckets()[r];
+    const auto part = gradient.subspan(bucket.offset / sizeof(double), bucket.bytes / sizeof(double));
+    fill_gradient(scenario, bucket, step, all, part);
+    COHAUL_TRY(exchange.push({.bucket = static_cast<std::int32_t>(r), .bytes = as_bytes(part)}));
   }
   return exchange.finish(stub_ends(step, all));
 }

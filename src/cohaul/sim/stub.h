@@ -13,9 +13,9 @@ namespace cohaul::sim {
 /// Returns the facts of a loop, which all workers must have alike.
 std::string loop_facts(std::int64_t loop);
 
-/// Writes the gradient of one run in a step, summed over the slices in tree order. Asynchronous: every element is step + 1, so sums are exact in any
+/// Writes the gradient of one bucket in a step, summed over the slices in tree order. Asynchronous: every element is step + 1, so sums are exact in any
 /// order. Synchronous: numbers for which any other order of sums gives another result. The last slice of a poisoned step has an infinite element.
-void fill_gradient(const Scenario& scenario, const update::Run& run, Step step, update::SliceRange slices,
+void fill_gradient(const Scenario& scenario, const update::Bucket& bucket, Step step, update::SliceRange slices,
                    std::span<double> out);
 /// Does a whole step with all slices. gradient: scratch memory as long as the flat area.
 Result<update::StepOutcome> whole_step(update::Exchange& exchange, const Scenario& scenario,

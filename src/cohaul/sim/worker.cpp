@@ -54,11 +54,11 @@ void Worker::work(Time now) {
   Status status;
   if (!is_computing(now)) status = receive();
   if (status.ok() && phase_ == Phase::computing && now >= computed_at_) {
-    push_run();
+    push_bucket();
     if (is_time_to_leave()) {
       status = leave_loop();
-    } else if (runs_pushed_ < parts_.size() * layout_.runs().size()) {
-      compute_run(now);
+    } else if (buckets_pushed_ < parts_.size() * layout_.buckets().size()) {
+      compute_bucket(now);
     } else {
       phase_ = Phase::finishing;
       status = session_.finish(stub_ends(work_.step, work_.slices));
@@ -180,28 +180,28 @@ void Worker::compute(Step step, Time now) {
   }
   work_.step = step;
   phase_ = Phase::computing;
-  runs_pushed_ = 0;
+  buckets_pushed_ = 0;
   const bool begins_loop = scenario_.is_sync() && step.value % scenario_.steps == 0;
   const std::string facts = begins_loop ? loop_facts(step.value / scenario_.steps) : "";
   COHAUL_CHECK(session_.begin(work_, facts).ok(), "a step begins");
-  compute_run(now);
+  compute_bucket(now);
 }
 
-void Worker::compute_run(Time now) {
+void Worker::compute_bucket(Time now) {
   computed_at_ = now + 1 + static_cast<Duration>(random_.below(scenario_.compute_max)) + std::exchange(slower_, 0);
 }
 
-/// Pushes one run, as in backward: part after part, the last run first.
-void Worker::push_run() {
-  const std::size_t runs = layout_.runs().size(), part = runs_pushed_ / runs;
-  std::size_t r = runs - 1 - runs_pushed_++ % runs;
-  const update::Run& run = layout_.runs()[r];
+/// Pushes one bucket, as in backward: part after part, the last bucket first.
+void Worker::push_bucket() {
+  const std::size_t buckets = layout_.buckets().size(), part = buckets_pushed_ / buckets;
+  std::size_t r = buckets - 1 - buckets_pushed_++ % buckets;
+  const update::Bucket& bucket = layout_.buckets()[r];
   std::span<double> gradient =
-      gradients_.subspan(part * parameters_.size() + run.offset / sizeof(double), run.bytes / sizeof(double));
-  fill_gradient(scenario_, run, work_.step, parts_[part], gradient);
+      gradients_.subspan(part * parameters_.size() + bucket.offset / sizeof(double), bucket.bytes / sizeof(double));
+  fill_gradient(scenario_, bucket, work_.step, parts_[part], gradient);
   Status pushed = session_.push(
-      {.part = static_cast<std::int32_t>(part), .run = static_cast<std::int32_t>(r), .bytes = as_bytes(gradient)});
-  COHAUL_CHECK(pushed.ok(), "a run is pushed");
+      {.part = static_cast<std::int32_t>(part), .bucket = static_cast<std::int32_t>(r), .bytes = as_bytes(gradient)});
+  COHAUL_CHECK(pushed.ok(), "a bucket is pushed");
   if (said_.empty() || random_.uniform() >= scenario_.repeat_rate) return;
   Said& again = said_[random_.below(said_.size())];
   again.message.body = again.body;

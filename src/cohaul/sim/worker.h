@@ -71,8 +71,8 @@ class Worker final : public Process, ps::ToServers {
   Status leave_loop();
   bool end_loop();
   void compute(Step step, Time now);
-  void compute_run(Time now);
-  void push_run();
+  void compute_bucket(Time now);
+  void push_bucket();
 
   const update::Layout& layout_;
   const std::int32_t rank_;
@@ -90,7 +90,7 @@ class Worker final : public Process, ps::ToServers {
   std::int64_t steps_done_ = 0;  // its own
   update::Work work_;
   std::vector<update::SliceRange> parts_;
-  std::size_t runs_pushed_ = 0;  // over all parts
+  std::size_t buckets_pushed_ = 0;  // over all parts
   std::vector<Said> said_;
   Time computed_at_ = 0;
   Duration slower_ = 0;

@@ -25,19 +25,19 @@ const update::Layout& layout() {
   return made;
 }
 
-/// Returns the gradient of one run, for one slice of a step.
-std::vector<float> gradient(std::int64_t step, std::int32_t slice, std::size_t run) {
-  std::vector<float> out(layout().runs()[run].bytes / sizeof(float));
-  Random random(static_cast<std::uint64_t>(1000 * step + slice), run);
+/// Returns the gradient of one bucket, for one slice of a step.
+std::vector<float> gradient(std::int64_t step, std::int32_t slice, std::size_t bucket) {
+  std::vector<float> out(layout().buckets()[bucket].bytes / sizeof(float));
+  Random random(static_cast<std::uint64_t>(1000 * step + slice), bucket);
   for (float& x : out) x = static_cast<float>(random.uniform() - 0.5);
   return out;
 }
 
 /// Returns its tree sum over one part of a worker's slices.
-std::vector<float> gradient(Step step, const update::SliceRange& part, std::size_t run) {
+std::vector<float> gradient(Step step, const update::SliceRange& part, std::size_t bucket) {
   std::vector<std::vector<float>> slices;
   std::vector<const float*> terms;
-  for (std::int32_t v = part.first; v < part.last; ++v) slices.push_back(gradient(step.value, v, run));
+  for (std::int32_t v = part.first; v < part.last; ++v) slices.push_back(gradient(step.value, v, bucket));
   for (auto& s : slices) terms.push_back(s.data());
   std::vector<float> out(slices.front().size());
   update::tree_sum(std::span<const float* const>(terms), out.data(), out.size());
@@ -73,10 +73,10 @@ Seen train(Engine& engine, int rank, int steps, std::int64_t loop_number = 0) {
     std::vector<std::vector<float>> gradients;  // must not change until finish() returns
     const std::vector<update::SliceRange> parts = update::subtrees_of((*work)->slices);
     for (std::size_t part = 0; part < parts.size(); ++part)
-      for (std::size_t run = 0; run < layout().runs().size(); ++run) {
-        gradients.push_back(gradient((*work)->step, parts[part], run));
+      for (std::size_t bucket = 0; bucket < layout().buckets().size(); ++bucket) {
+        gradients.push_back(gradient((*work)->step, parts[part], bucket));
         EXPECT_TRUE(exchange
-                        .push({static_cast<std::int32_t>(part), static_cast<std::int32_t>(run),
+                        .push({static_cast<std::int32_t>(part), static_cast<std::int32_t>(bucket),
                                as_bytes(std::span(gradients.back()))})
                         .ok());
       }
@@ -164,7 +164,7 @@ TEST_P(EngineOf, EveryStepIsDoneOnceAndAllEndAlike) {
   if (is_asynchronous()) return;
   // Three slices: one a worker, or all three at each worker under tensor, where no layer is split here.
   EXPECT_TRUE(seen.front().parameters == run(Single{}, 1, {.slices = 3}).front().parameters);
-  for (double loss : seen[1].losses) EXPECT_EQ(loss, is_tensor() ? 1 : 3) << "the sum of all workers' shares";
+  for (double loss : seen[1].losses) EXPECT_EQ(loss, is_tensor() ? 1 : 3) << "the sum of all workers' parts";
 }
 
 TEST_P(EngineOf, TellsWhatServersCountedOrNothing) {

@@ -56,7 +56,7 @@ std::vector<T> mean_of_slices(const std::vector<std::vector<T>>& slices) {
     std::vector<T> values;
     double n = 1;
   };
-  const auto join = [](Node l, const Node& r) {
+  const auto combine = [](Node l, const Node& r) {
     for (std::size_t i = 0; i < l.values.size(); ++i) {
       const double a = l.values[i], b = r.values[i];
       if (a != b) l.values[i] = static_cast<T>(a + (b - a) * (r.n / (l.n + r.n)));
@@ -65,8 +65,8 @@ std::vector<T> mean_of_slices(const std::vector<std::vector<T>>& slices) {
     return l;
   };
   update::TreeFold<Node> fold;
-  for (const auto& s : slices) fold.add(Node{s}, join);
-  return fold.take(join)->values;
+  for (const auto& s : slices) fold.add(Node{s}, combine);
+  return fold.take(combine)->values;
 }
 
 template <class T>

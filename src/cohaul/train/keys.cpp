@@ -188,7 +188,7 @@ Status check_watch(const Config& job) {
 
 }  // namespace
 
-std::vector<KeySpec> train_keys() { return config::joined({step_keys(), run_keys()}); }
+std::vector<KeySpec> train_keys() { return config::concatenate({step_keys(), run_keys()}); }
 
 Status check_length(const Config& job) {
   const bool steps = job.has("train.steps"), epochs = job.has("train.epochs");

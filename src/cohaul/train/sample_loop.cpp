@@ -72,7 +72,7 @@ data::Batch SampleLoop::batch(std::int64_t step, std::int32_t slices, std::int32
   return set_->get(indices_);
 }
 
-double SampleLoop::share(std::int32_t slice, std::int32_t count) const {
+double SampleLoop::weight(std::int32_t slice, std::int32_t count) const {
   return static_cast<double>(data::slice_of(options_.batch, count, slice).size()) / static_cast<double>(options_.batch);
 }
 

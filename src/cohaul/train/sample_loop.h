@@ -52,7 +52,7 @@ class SampleLoop {
   /// worker.
   data::Batch batch(std::int64_t step, std::int32_t slices, std::int32_t slice);
   /// Returns which fraction of the batch the slice is.
-  double share(std::int32_t slice, std::int32_t count) const;
+  double weight(std::int32_t slice, std::int32_t count) const;
 
  private:
   const data::DataSet* set_ = nullptr;

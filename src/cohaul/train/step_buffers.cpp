@@ -37,8 +37,8 @@ StepBuffers::StepBuffers(Buffers policy, const update::Layout& layout, const Nam
     e.offset = layout.offset(index);
     e.bytes = tensor.nbytes();
     e.dtype = layout.parameters()[static_cast<std::size_t>(index)].dtype;
-    e.run = layout.run_of(index);
-    if (e.run >= 0) e.index = index - layout.runs()[static_cast<std::size_t>(e.run)].parameter_first;
+    e.bucket = layout.bucket_of(index);
+    if (e.bucket >= 0) e.index = index - layout.buckets()[static_cast<std::size_t>(e.bucket)].parameter_first;
     ++index;
   }
   first_.resize(bytes_);
@@ -100,9 +100,9 @@ void StepBuffers::begin(const std::vector<update::SliceRange>& parts) {
   fold_ = {};
 }
 
-StepBuffers::Mean StepBuffers::join(Mean left, const Mean& right) const {
+StepBuffers::Mean StepBuffers::combine(Mean left, const Mean& right) const {
   for (const Entry& e : entries_) {
-    if (e.run < 0 || layout_.runs()[static_cast<std::size_t>(e.run)].reduce != update::Reduce::mean) continue;
+    if (e.bucket < 0 || layout_.buckets()[static_cast<std::size_t>(e.bucket)].reduce != update::Reduce::mean) continue;
     std::byte* l = of(left.values.data(), e);
     const std::byte* r = of(right.values.data(), e);
     if (e.dtype == DType::float32) mean_of<float>(l, left.slices, r, right.slices, e.bytes);
@@ -117,7 +117,7 @@ Status StepBuffers::compare_counters() {
   const bool is_first = slice_ == parts_.front().first;
   std::uint64_t h = 0;
   for (const Entry& e : entries_) {
-    if (e.run >= 0) continue;
+    if (e.bucket >= 0) continue;
     h = hash64({of(now_.data(), e), e.bytes}, h);
     if (!is_first && !same_bytes(of(now_.data(), e), of(counted_.data(), e), e.bytes))
       return invalid(
@@ -136,10 +136,10 @@ Status StepBuffers::end_slice(bool more, double samples) {
   if (several_) COHAUL_TRY(follow_replaced());
   COHAUL_TRY(compare_counters());
   const update::SliceRange& part = parts_[part_];
-  const auto joined = [this](Mean left, const Mean& right) { return join(std::move(left), right); };
-  if (part.size() > 1) fold_.add(Mean{now_}, joined);
+  const auto combined = [this](Mean left, const Mean& right) { return combine(std::move(left), right); };
+  if (part.size() > 1) fold_.add(Mean{now_}, combined);
   if (++slice_ == part.last) {
-    if (part.size() > 1) now_ = fold_.take(joined)->values;
+    if (part.size() > 1) now_ = fold_.take(combined)->values;
     COHAUL_TRY(push(now_.data(), samples));
     ++part_;
   }
@@ -148,19 +148,19 @@ Status StepBuffers::end_slice(bool more, double samples) {
   return {};
 }
 
-/// Pushes the part's runs of buffers. A buffer that has not changed counts as absent.
+/// Pushes the part's buckets of buffers. A buffer that has not changed counts as absent.
 Status StepBuffers::push(const std::byte* values, double samples) {
   const Bytes place = place_of_part();
   const std::byte* before = exchange_.parameters().data();
-  for (std::size_t r = 0; r < layout_.runs().size(); ++r) {
-    const update::Run& run = layout_.runs()[r];
-    if (run.reduce == update::Reduce::update) continue;
-    const bool counts = run.reduce == update::Reduce::mean || parts_[part_].first == 0;
-    const auto n = static_cast<std::size_t>(run.parameter_last - run.parameter_first);
+  for (std::size_t r = 0; r < layout_.buckets().size(); ++r) {
+    const update::Bucket& bucket = layout_.buckets()[r];
+    if (bucket.reduce == update::Reduce::update) continue;
+    const bool counts = bucket.reduce == update::Reduce::mean || parts_[part_].first == 0;
+    const auto n = static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first);
     std::vector<std::byte> absent;
     std::size_t absent_count = 0;
     for (const Entry& e : entries_) {
-      if (e.run != static_cast<std::int32_t>(r)) continue;
+      if (e.bucket != static_cast<std::int32_t>(r)) continue;
       if (counts && !same_bytes(of(values, e), before + e.offset, e.bytes)) {
         std::memcpy(place.data() + e.offset, of(values, e), e.bytes);
       } else {
@@ -168,7 +168,7 @@ Status StepBuffers::push(const std::byte* values, double samples) {
         ++absent_count;
       }
     }
-    const ConstBytes bytes = absent_count == n ? ConstBytes() : ConstBytes(place.subspan(run.offset, run.bytes));
+    const ConstBytes bytes = absent_count == n ? ConstBytes() : ConstBytes(place.subspan(bucket.offset, bucket.bytes));
     COHAUL_TRY(
         exchange_.push({static_cast<std::int32_t>(part_), static_cast<std::int32_t>(r), bytes, absent, samples}));
   }
@@ -178,7 +178,7 @@ Status StepBuffers::push(const std::byte* values, double samples) {
 void StepBuffers::take() {
   const std::byte* flat = exchange_.parameters().data();
   for (const Entry& e : entries_)
-    if (e.run >= 0 && e.bytes > 0) write(e, flat + e.offset);
+    if (e.bucket >= 0 && e.bytes > 0) write(e, flat + e.offset);
   parts_.clear();
   remember();
 }
@@ -213,7 +213,7 @@ void StepBuffers::put() {
 std::string StepBuffers::counters_text() const {
   std::string out;
   for (const Entry& e : entries_) {
-    if (e.run >= 0) continue;
+    if (e.bucket >= 0) continue;
     const at::Tensor values = e.tensor.detach().contiguous();
     out.append(static_cast<const char*>(values.const_data_ptr()), e.bytes);
   }
@@ -223,7 +223,7 @@ std::string StepBuffers::counters_text() const {
 void StepBuffers::set_counters(const std::string& text) {
   std::size_t at = 0;
   for (const Entry& e : entries_) {
-    if (e.run >= 0 || at + e.bytes > text.size()) continue;
+    if (e.bucket >= 0 || at + e.bytes > text.size()) continue;
     write(e, reinterpret_cast<const std::byte*>(text.data()) + at);
     at += e.bytes;
   }
@@ -232,7 +232,7 @@ void StepBuffers::set_counters(const std::string& text) {
 std::string StepBuffers::counter_facts() const {
   std::string out;
   for (const Entry& e : entries_) {
-    if (e.run >= 0) continue;
+    if (e.bucket >= 0) continue;
     const at::Tensor values = e.tensor.detach().contiguous();
     const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
     const bool number = values.numel() == 1 && values.scalar_type() == at::kLong;

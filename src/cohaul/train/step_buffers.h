@@ -54,8 +54,8 @@ class StepBuffers {
     at::Tensor tensor;
     std::uint64_t offset = 0, bytes = 0;  // its place in the flat area
     DType dtype = DType::float32;         // type in which its mean is computed
-    std::int32_t run = -1;                // the layout's run; -1: it has no mean, and must be equal after all slices
-    std::int32_t index = 0;               // position in its run
+    std::int32_t bucket = -1;             // the layout's bucket; -1: it has no mean, and must be equal after all slices
+    std::int32_t index = 0;               // position in its bucket
     const void* data = nullptr;           // its address when it was recorded
     bool was_replaced = false;            // it has got other memory since then, as by torch::load
   };
@@ -68,7 +68,7 @@ class StepBuffers {
   Status read(std::byte* to) const;
   void write(const Entry& entry, const std::byte* from) const;
   Status follow_replaced();
-  Mean join(Mean left, const Mean& right) const;
+  Mean combine(Mean left, const Mean& right) const;
   Status compare_counters();
   Status push(const std::byte* values, double samples);
   std::byte* of(std::byte* values, const Entry& entry) const { return values + (entry.offset - first_offset_); }

@@ -242,8 +242,8 @@ class Trainer {
 
  private:
   friend class Batches;
-  class Run;
-  std::shared_ptr<Run> run_;
+  class Impl;
+  std::shared_ptr<Impl> impl_;
 };
 
 /// The batches of one loop, as a range for `for`. It ends by itself in every mode. Its destructor ends the loop, also after a `break` or an
@@ -278,9 +278,9 @@ class Batches {
 
  private:
   friend class Trainer;
-  Batches(std::shared_ptr<Trainer::Run> run, std::int64_t loop) : run_(std::move(run)), loop_(loop) {}
+  Batches(std::shared_ptr<Trainer::Impl> impl, std::int64_t loop) : impl_(std::move(impl)), loop_(loop) {}
   std::optional<data::Batch> next();
-  std::shared_ptr<Trainer::Run> run_;
+  std::shared_ptr<Trainer::Impl> impl_;
   std::int64_t loop_;  // the loop's number: beginning a newer loop ends this one
 };
 

@@ -15,18 +15,18 @@
 #include "cohaul/checkpoint/worker_file.h"
 #include "cohaul/job/control.h"
 #include "cohaul/observe/progress.h"
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 #include "cohaul/train/weights.h"
 
 namespace cohaul::train {
 /// Returns worker 0's outcome at all workers.
-Status Trainer::Run::agree(const std::string& key, const Status& mine) {
+Status Trainer::Impl::agree(const std::string& key, const Status& mine) {
   if (job_.rank() != 0) return hear(0, key).status();
   COHAUL_TRY(say(key, mine.ok() ? Result<std::string>(std::string()) : mine));
   return mine;
 }
 
-void Trainer::Run::expect_checkpoints() {
+void Trainer::Impl::expect_checkpoints() {
   expect_usable();
   settle();
   expect_own_values("a checkpoint");
@@ -34,11 +34,11 @@ void Trainer::Run::expect_checkpoints() {
 
 // ---- writing
 
-std::string Trainer::Run::optimizer_name() const {
+std::string Trainer::Impl::optimizer_name() const {
   return optimizer_ ? std::string(update::name(optimizer_->rule.kind)) : "the program's own";
 }
 
-checkpoint::Manifest Trainer::Run::manifest() const {
+checkpoint::Manifest Trainer::Impl::manifest() const {
   checkpoint::Manifest m;
   m.library = job::library_version();
   m.trainer = number_;
@@ -63,7 +63,7 @@ checkpoint::Manifest Trainer::Run::manifest() const {
 }
 
 /// Returns the parameters as pieces of a flat area, for a trainer without an optimizer. count: set to the number of their updates.
-std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::int64_t& count) const {
+std::vector<update::StatePiece> Trainer::Impl::own_parameters(Bytes flat, std::int64_t& count) const {
   const update::Layout& layout = model_->layout();
   std::vector<update::StatePiece> pieces;
   for (std::size_t i = 0; i < layout.parameters().size(); ++i) {
@@ -81,7 +81,7 @@ std::vector<update::StatePiece> Trainer::Run::own_parameters(Bytes flat, std::in
 }
 
 /// Copies the parameters of a trainer without an optimizer. They are the same at all workers, so worker 0 does.
-Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
+Result<std::vector<checkpoint::FileImage>> Trainer::Impl::copy_own_parameters() {
   std::vector<checkpoint::FileImage> images;
   if (job_.rank() != 0) return images;
   std::vector<std::byte> flat(model_->layout().bytes());
@@ -95,7 +95,7 @@ Result<std::vector<checkpoint::FileImage>> Trainer::Run::copy_own_parameters() {
 }
 
 /// Copies what this worker writes of the part. Servers copy what they keep.
-Status Trainer::Run::copy_mine(CheckpointPart& part) {
+Status Trainer::Impl::copy_mine(CheckpointPart& part) {
   COHAUL_ASSIGN(part.images,
                 optimizer_ ? engine_->save(copies_, part.folder, server_key(part.key)) : copy_own_parameters());
   part.servers = optimizer_ ? engine_->saving_servers() : 0;
@@ -116,7 +116,7 @@ Status Trainer::Run::copy_mine(CheckpointPart& part) {
 }
 
 /// Checks that the folder has no other run's or trainer's checkpoints, since a later run could not tell from which to continue.
-Status Trainer::Run::expect_own_folder(const std::string& folder) {
+Status Trainer::Impl::expect_own_folder(const std::string& folder) {
   if (own_folder_ == folder) return {};
   for (const std::int64_t updates : checkpoint::list(folder)) {
     const std::string path = folder + "/" + checkpoint::folder_name(updates);
@@ -135,7 +135,7 @@ Status Trainer::Run::expect_own_folder(const std::string& folder) {
 }
 
 /// Locks the folder at worker 0, until the trainer ends or takes another folder.
-Status Trainer::Run::hold(const std::string& folder) {
+Status Trainer::Impl::hold(const std::string& folder) {
   if (job_.rank() != 0 || (lock_ && lock_->folder() == folder)) return {};
   COHAUL_ASSIGN(lock_, checkpoint::FolderLock::take(folder));
   new_mark_ = lock_->mark();
@@ -144,7 +144,7 @@ Status Trainer::Run::hold(const std::string& folder) {
 
 /// Lets all workers agree on the folder. mine: at worker 0, whether it may write into it. If worker 0 has just locked it, the others check that they
 /// see the same folder. Errors: the same at all workers.
-Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& folder, const Status& mine) {
+Status Trainer::Impl::agree_on_folder(const std::string& key, const std::string& folder, const Status& mine) {
   std::string mark = std::exchange(new_mark_, {});
   if (job_.rank() == 0) {
     COHAUL_TRY(say(key, mine.ok() ? Result<std::string>(mark) : mine));
@@ -170,7 +170,7 @@ Status Trainer::Run::agree_on_folder(const std::string& key, const std::string& 
 }
 
 /// Copies this trainer's part, at all workers, of the checkpoint that another trainer writes into `folder`.
-Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, bool at_rest) {
+Status Trainer::Impl::copy_part(CheckpointPart& part, const std::string& folder, bool at_rest) {
   part.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
   part.folder = folder + "/" + checkpoint::trainer_name(number_);
   Status begun;
@@ -190,7 +190,7 @@ Status Trainer::Run::copy_part(CheckpointPart& part, const std::string& folder, 
 
 /// Copies the parts of all trainers, which are between the same two steps. at_rest: all workers have met; when it returns, they have agreed on the
 /// result.
-Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
+Status Trainer::Impl::copy_all(CheckpointPlan& plan, bool at_rest) {
   CheckpointPart& whole = plan.whole;
   whole.key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++);
   whole.folder = plan.folder + "/" + checkpoint::folder_name(done_) + checkpoint::kUnfinished;
@@ -203,7 +203,7 @@ Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
     if (job_.rank() == 0 && plan.wrong.ok()) plan.wrong = checkpoint::begin(plan.folder, done_).status();
     COHAUL_TRY(agree_on_folder(whole.key + "/begun", plan.folder, plan.wrong));
   }
-  for (Run* other : others_) COHAUL_TRY(other->copy_part(plan.parts.emplace_back(), whole.folder, at_rest));
+  for (Impl* other : others_) COHAUL_TRY(other->copy_part(plan.parts.emplace_back(), whole.folder, at_rest));
   whole.copied = copy_mine(whole);
   if (whole.copied.code() == Code::peer_lost) return whole.copied;
   // If a worker went on now, it would change what servers have not copied yet and other workers have not counted.
@@ -211,9 +211,9 @@ Status Trainer::Run::copy_all(CheckpointPlan& plan, bool at_rest) {
 }
 
 /// Returns the facts that all workers must have alike before they write.
-std::string Trainer::Run::checkpoint_facts() {
+std::string Trainer::Impl::checkpoint_facts() {
   std::string numbers, hashes;
-  for (const Run* other : others_) numbers += "," + std::to_string(other->number_);
+  for (const Impl* other : others_) numbers += "," + std::to_string(other->number_);
   if (!optimizer_) {
     std::vector<std::byte> flat(model_->layout().bytes());
     model_->copy_to(flat);
@@ -226,13 +226,13 @@ std::string Trainer::Run::checkpoint_facts() {
 
 /// Begins a checkpoint: returns when everything is copied, and writes it in the background. Workers meet only where they do not have all that they
 /// copy, or do not count steps alike. Errors: those of the disk, the same at all workers; or peer_lost.
-Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep, Wait wait) {
+Status Trainer::Impl::begin_checkpoint(const std::string& folder, int keep, Wait wait) {
   (void)finish_checkpoint().ok();  // the checkpoint before
   checkpoint_begun_ = steady_clock().now();
   note_operation("copy for a checkpoint after step", done_);
   others_ = living_trainers(job_);
-  std::erase_if(others_, [this](const Run* r) { return r == this || !r->broken_.ok(); });
-  const auto has_servers = [](const Run* r) { return r->engine_->saving_servers() > 0; };
+  std::erase_if(others_, [this](const Impl* r) { return r == this || !r->broken_.ok(); });
+  const auto has_servers = [](const Impl* r) { return r->engine_->saving_servers() > 0; };
   const bool at_rest = wait == Wait::yes || has_servers(this) || std::ranges::any_of(others_, has_servers);
   CheckpointPlan plan;
   plan.folder = folder;
@@ -256,7 +256,7 @@ Status Trainer::Run::begin_checkpoint(const std::string& folder, int keep, Wait 
 }
 
 /// Blocks until the checkpoint that is being written is on the disk. Returns its outcome at worker 0.
-Status Trainer::Run::finish_checkpoint() {
+Status Trainer::Impl::finish_checkpoint() {
   if (!writer_.is_writing()) return {};
   const WrittenCheckpoint written = writer_.finish();
   if (std::optional<observe::Event> told = std::exchange(checkpoint_told_, std::nullopt)) {
@@ -269,14 +269,14 @@ Status Trainer::Run::finish_checkpoint() {
 }
 
 /// Writes a checkpoint, and blocks until it is on the disk. Errors: those of begin_checkpoint().
-Status Trainer::Run::write_checkpoint(const std::string& folder, int keep) {
+Status Trainer::Impl::write_checkpoint(const std::string& folder, int keep) {
   COHAUL_TRY(begin_checkpoint(folder, keep, Wait::yes));
   note_operation("write a checkpoint after step", done_);
   const std::string key = meetings_.group() + "/checkpoint/" + std::to_string(checkpoints_++) + "/done";
   return agree(key, finish_checkpoint());
 }
 
-void Trainer::Run::save_checkpoint(const std::string& folder) {
+void Trainer::Impl::save_checkpoint(const std::string& folder) {
   expect_checkpoints();
   expect_between_steps("save_checkpoint()");
   if (loop_.running() && asynchronous())
@@ -291,7 +291,7 @@ void Trainer::Run::save_checkpoint(const std::string& folder) {
 // ---- checkpoints of a loop
 
 /// Writes a checkpoint of the loop. An error of the disk is reported, and training goes on.
-Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait wait) {
+Status Trainer::Impl::checkpoint_of_loop(const CheckpointOptions& options, Wait wait) {
   expect_checkpoints();
   if (requests_) requests_->checkpoint_begins();
   const std::string folder = absolute_path(options.folder);
@@ -304,11 +304,11 @@ Status Trainer::Run::checkpoint_of_loop(const CheckpointOptions& options, Wait w
 }
 
 /// Returns whether the current loop writes checkpoints.
-bool Trainer::Run::takes_checkpoints() const {
+bool Trainer::Impl::takes_checkpoints() const {
   return loop_.running() && !loop_.options().checkpoint.folder.empty() && !somebody_left_;
 }
 
-void Trainer::Run::begin_checkpoints() {
+void Trainer::Impl::begin_checkpoints() {
   somebody_left_ = false;
   workers_left_.assign(static_cast<std::size_t>(job_.world()), 0);
   finished_step_.reset();
@@ -325,7 +325,7 @@ void Trainer::Run::begin_checkpoints() {
 }
 
 /// Returns the request that this worker sends with its end of a step or round.
-std::uint8_t Trainer::Run::request() {
+std::uint8_t Trainer::Impl::request() {
   const std::uint8_t pending = requests_ && loop_.running() ? requests_->pending() : 0;
   if (takes_checkpoints()) {
     const double every_s = loop_.options().checkpoint.every_s;
@@ -340,7 +340,7 @@ std::uint8_t Trainer::Run::request() {
 }
 
 /// Writes a checkpoint if one is due. Called between steps that all workers count alike, when the program has finished its work on the last one.
-void Trainer::Run::checkpoint_if_due() {
+void Trainer::Impl::checkpoint_if_due() {
   if (writer_.is_done()) (void)finish_checkpoint().ok();
   const std::optional<std::uint8_t> request = std::exchange(finished_step_, std::nullopt);
   if (!request || !takes_checkpoints()) return;
@@ -361,20 +361,20 @@ constexpr const char *kLeft = "left", *kStopped = "stopped";
 /// Returns whether the loop has rounds. Workers of an asynchronous loop do not count the same steps, so with checkpoints the loop is cut into rounds,
 /// each a loop of the engine. At the end of a round no step is under way, all workers meet, and a checkpoint may be written. A request ends the round
 /// for all.
-bool Trainer::Run::has_rounds() const { return asynchronous() && takes_checkpoints(); }
+bool Trainer::Impl::has_rounds() const { return asynchronous() && takes_checkpoints(); }
 
-void Trainer::Run::begin_round() {
+void Trainer::Impl::begin_round() {
   const std::int64_t every = loop_.options().checkpoint.every, done = done_ - loop_.first();
   const std::int64_t due = every > 0 && !somebody_left_ ? loop_.first() + (done / every + 1) * every : loop_.last();
   loop_.begin_round(done_, std::min(due, loop_.last()));
 }
 
-std::string Trainer::Run::round_key(int worker) const {
+std::string Trainer::Impl::round_key(int worker) const {
   return meetings_.group() + "/round/" + std::to_string(loop_.round()) + "/" + std::to_string(worker);
 }
 
 /// Blocks until all workers of the loop are at the end of the round.
-Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
+Trainer::Impl::Round Trainer::Impl::meet_round(const std::string& mine) {
   or_throw(say(round_key(job_.rank()), mine));
   Round round;
   for (int r = 0; r < job_.world(); ++r) {
@@ -390,7 +390,7 @@ Trainer::Run::Round Trainer::Run::meet_round(const std::string& mine) {
 }
 
 /// Asynchronous modes: counts the updates of all workers, when no step is under way.
-Status Trainer::Run::count_all() {
+Status Trainer::Impl::count_all() {
   if (!asynchronous()) return {};
   COHAUL_TRY(engine_->leave_loop(false, false));
   done_ = engine_done();
@@ -398,7 +398,7 @@ Status Trainer::Run::count_all() {
 }
 
 /// Goes on to the next round, when the engine has no step of this one left. Returns whether the loop has one.
-bool Trainer::Run::next_round() {
+bool Trainer::Impl::next_round() {
   if (!has_rounds()) return false;
   const CheckpointOptions options = loop_.options().checkpoint;
   const Round round = meet_round(std::to_string(request()));
@@ -417,13 +417,13 @@ bool Trainer::Run::next_round() {
 }
 
 /// Leaves the loop. stop: all workers leave it, and meet here.
-void Trainer::Run::leave_round(bool stop) {
+void Trainer::Impl::leave_round(bool stop) {
   if (stop) (void)meet_round(kStopped);
   else or_throw(say(round_key(job_.rank()), std::string(kLeft)));
   somebody_left_ |= !stop;
 }
 
-void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, const Status& written) {
+void Trainer::Impl::stop_for(std::uint8_t request, const std::string& folder, const Status& written) {
   const std::string what = "stopped by " + job::signal_name(request) + " after step " + std::to_string(done_) + "; " +
                            (written.ok() ? "checkpoint: " + folder + "/" + checkpoint::folder_name(done_)
                                          : "its checkpoint could not be written: " + written.message());
@@ -438,7 +438,7 @@ void Trainer::Run::stop_for(std::uint8_t request, const std::string& folder, con
 }
 
 /// Ends requests of the loop. A request to stop that came after its last step began ends the process, since no loop takes it.
-void Trainer::Run::end_requests() {
+void Trainer::Impl::end_requests() {
   requests_.reset();
   job::Requests::suffer();
 }

@@ -9,7 +9,7 @@
 #include "cohaul/base/last_operations.h"
 #include "cohaul/base/random.h"
 #include "cohaul/train/job_facts.h"
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 
 namespace cohaul::train {
 namespace {
@@ -39,8 +39,8 @@ bool has_floating_buffers(const Model& model) {
 }  // namespace
 
 /// Returns the sums of the loss and of each metric over the samples of the test set's batches [first, last).
-std::vector<double> Trainer::Run::evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
-                                                   std::int64_t batch, std::int64_t first, std::int64_t last) {
+std::vector<double> Trainer::Impl::evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
+                                                    std::int64_t batch, std::int64_t first, std::int64_t last) {
   std::vector<double> sums(1 + metrics.size());
   std::vector<std::int64_t> indices;
   KeepGenerator generator;
@@ -56,7 +56,7 @@ std::vector<double> Trainer::Run::evaluate_batches(const data::DataSet& set, con
 }
 
 /// Returns, at all workers, the values of each worker, one after the other.
-std::vector<double> Trainer::Run::gather(const std::string& key, const std::vector<double>& mine) {
+std::vector<double> Trainer::Impl::gather(const std::string& key, const std::vector<double>& mine) {
   std::vector<double> all;
   const auto* bytes = reinterpret_cast<const char*>(mine.data());
   or_throw(say(key + "/" + std::to_string(job_.rank()), std::string(bytes, mine.size() * sizeof(double))));
@@ -69,8 +69,8 @@ std::vector<double> Trainer::Run::gather(const std::string& key, const std::vect
   return all;
 }
 
-Evaluation Trainer::Run::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
-                                  std::int64_t batch) {
+Evaluation Trainer::Impl::evaluate(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
+                                   std::int64_t batch) {
   expect_usable();
   settle();
   if (batch < 1) throw Error(invalid("evaluate(batch = " + std::to_string(batch) + "): it must be at least 1 sample"));

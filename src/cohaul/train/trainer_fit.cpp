@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "cohaul/base/digits.h"
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 #include "cohaul/train/weights.h"
 
 namespace cohaul::train {
@@ -25,13 +25,13 @@ T number(const std::map<std::string, std::string>& values, const char* name, T o
 
 }  // namespace
 
-std::string& Trainer::Run::value(const std::string& name) {
+std::string& Trainer::Impl::value(const std::string& name) {
   if (name.starts_with(kFitValues))
     throw Error(invalid("value(\"" + name + "\"): names that begin with " + kFitValues + " are fit()'s"));
   return values_[name];
 }
 
-void Trainer::Run::expect_evaluations(const FitOptions& options) const {
+void Trainer::Impl::expect_evaluations(const FitOptions& options) const {
   const EvaluationOptions& e = options.evaluation;
   const auto wrong = [](const std::string& what) { throw Error(invalid("FitOptions::evaluation: " + what)); };
   if (e.set == nullptr) wrong("every, patience, keep_best and ema need a set");
@@ -46,7 +46,7 @@ void Trainer::Run::expect_evaluations(const FitOptions& options) const {
     throw Error(unsupported("the strategy tensor cannot keep the best parameters, of which each worker has a part"));
 }
 
-void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
+void Trainer::Impl::fit(const data::DataSet& set, const Loss& loss, const FitOptions& options) {
   const EvaluationOptions& e = options.evaluation;
   const bool evaluates = e.set != nullptr || e.every != 0 || e.patience != 0 || e.keep_best || e.ema;
   if (has_plateau() && !evaluates)
@@ -73,7 +73,7 @@ void Trainer::Run::fit(const data::DataSet& set, const Loss& loss, const FitOpti
   if (evaluates && e.keep_best) restore_best(loop, e.ema);
 }
 
-void Trainer::Run::begin_evaluations() {
+void Trainer::Impl::begin_evaluations() {
   if (number<std::int64_t>(values_, kLoop, 0) >= loop_.number()) return;  // the loop continues from a checkpoint
   std::erase_if(values_, [](const auto& v) { return v.first.starts_with(kFitValues) && v.first != kPlateau; });
   values_[kLoop] = std::to_string(loop_.number());
@@ -81,17 +81,17 @@ void Trainer::Run::begin_evaluations() {
 }
 
 /// Returns whether the last update has still to be evaluated.
-bool Trainer::Run::evaluation_is_due(const EvaluationOptions& e) const {
+bool Trainer::Impl::evaluation_is_due(const EvaluationOptions& e) const {
   const std::int64_t done = done_ - loop_.first();
   if (number<std::int64_t>(values_, kLoop, 0) != loop_.number() || done <= 0) return false;
   if (done % e.every != 0 && done_ != loop_.last()) return false;
   return number<std::int64_t>(values_, kDone, -1) < done_;
 }
 
-double Trainer::Run::best_loss() const { return number(values_, kBestLoss, std::numeric_limits<double>::infinity()); }
+double Trainer::Impl::best_loss() const { return number(values_, kBestLoss, std::numeric_limits<double>::infinity()); }
 
 /// Evaluates, and returns whether training goes on. All workers get the same result.
-bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& loss) {
+bool Trainer::Impl::evaluate_and_judge(const EvaluationOptions& e, const Loss& loss) {
   double now = 0;
   NamedTensors copy;
   const auto look = [&] {
@@ -123,7 +123,7 @@ bool Trainer::Run::evaluate_and_judge(const EvaluationOptions& e, const Loss& lo
 }
 
 /// Returns copies of parameters and buffers.
-NamedTensors Trainer::Run::copy_of_all() {
+NamedTensors Trainer::Impl::copy_of_all() {
   NamedTensors out = parameters();
   for (const auto& [name, t] : model_->model().buffers)
     if (t.defined()) out.emplace_back(name, t.detach().clone());
@@ -131,7 +131,7 @@ NamedTensors Trainer::Run::copy_of_all() {
 }
 
 /// Gives the model the parameters and buffers of this loop's best evaluation. averages: the evaluation was of the moving averages.
-void Trainer::Run::restore_best(std::int64_t loop, bool averages) {
+void Trainer::Impl::restore_best(std::int64_t loop, bool averages) {
   const auto best = number<std::int64_t>(values_, kBest, 0);
   if (number<std::int64_t>(values_, kLoop, 0) != loop || best == 0 || (best == done_ && !averages)) return;
   if (job_.rank() == 0 && best_.empty())

@@ -8,14 +8,14 @@
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/train/job_facts.h"
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 #include "cohaul/train/weights.h"
 #include "cohaul/update/plateau.h"
 
 namespace cohaul::train {
 
 /// Follows, or refuses, what the user has done to the parameters since the last step.
-void Trainer::Run::follow_changes() {
+void Trainer::Impl::follow_changes() {
   const BorrowedModel::Change change = or_throw(model_->look());
   if (!change.any()) return;
   const std::string& name = change.replaced.empty() ? change.written : change.replaced;
@@ -37,7 +37,7 @@ void Trainer::Run::follow_changes() {
 }
 
 /// Checks that all workers have replaced parameters, as torch::load does, by equal ones.
-void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
+void Trainer::Impl::expect_equal_replacements(const std::string& parameter) {
   const std::string facts =
       "the parameters' hash=" + sha256(or_throw(whole_parameters(model_->model(), nullptr))) + "\n";
   Status met = meetings_.meet("loading other parameters", done_, facts);
@@ -47,12 +47,12 @@ void Trainer::Run::expect_equal_replacements(const std::string& parameter) {
 }
 
 /// Gives worker 0's parameters to all workers.
-void Trainer::Run::spread_parameters(Spread what) {
+void Trainer::Impl::spread_parameters(Spread what) {
   if (!optimizer_ && job_.rank() == 0) model_->copy_to(engine_->exchange().parameters());
   if (job_.rank() == 0 && what == Spread::changed) buffers_->put();
   or_throw(engine_->write([this] { return meetings_.meet("write()", done_); }, soon()));
   if (what == Spread::changed) {
-    share_counters();
+    broadcast_counters();
     buffers_->take();
   }
   if (!optimizer_) model_->copy_from(engine_->exchange().parameters());
@@ -62,14 +62,14 @@ void Trainer::Run::spread_parameters(Spread what) {
 }
 
 /// Gives all workers worker 0's values of the buffers that the exchange does not carry.
-void Trainer::Run::share_counters() {
+void Trainer::Impl::broadcast_counters() {
   if (job_.world() == 1 || buffers_->counter_facts().empty()) return;
   const std::string key = meetings_.group() + "/counters/" + std::to_string(writes_++);
   if (job_.rank() == 0) or_throw(say(key, buffers_->counters_text()));
   else buffers_->set_counters(or_throw(hear(0, key)));
 }
 
-void Trainer::Run::write(const std::function<void()>& f) {
+void Trainer::Impl::write(const std::function<void()>& f) {
   expect_usable();
   settle();
   expect_between_steps("write()");
@@ -93,7 +93,7 @@ void Trainer::Run::write(const std::function<void()>& f) {
 }
 
 /// Swaps averages and parameters at all workers.
-void Trainer::Run::swap_averages() {
+void Trainer::Impl::swap_averages() {
   const auto meet = [this] { return meetings_.meet("with_ema()", done_); };
   or_throw(meet());
   or_throw(engine_->swap_averages(meet, soon()));
@@ -102,7 +102,7 @@ void Trainer::Run::swap_averages() {
   averaged_ = !averaged_;
 }
 
-void Trainer::Run::with_ema(const std::function<void()>& f) {
+void Trainer::Impl::with_ema(const std::function<void()>& f) {
   expect_usable();
   settle();
   expect_between_steps("with_ema()");
@@ -136,17 +136,17 @@ void Trainer::Run::with_ema(const std::function<void()>& f) {
 }
 
 /// Throws invalid if the parameters are averages at the moment.
-void Trainer::Run::expect_own_values(const std::string& call) const {
+void Trainer::Impl::expect_own_values(const std::string& call) const {
   if (averaged_)
     throw Error(invalid(call + " within with_ema(f): the parameters are averages there; f evaluates and saves"));
 }
 
-void Trainer::Run::expect_between_steps(const std::string& call) const {
+void Trainer::Impl::expect_between_steps(const std::string& call) const {
   if (work_ && slice_ != work_->slices.first)
     throw Error(invalid(call + " within a step: answer all its slices first"));
 }
 
-void Trainer::Run::set_lr(std::optional<std::size_t> group, double lr) {
+void Trainer::Impl::set_lr(std::optional<std::size_t> group, double lr) {
   expect_usable();
   settle();
   if (!rates_) throw Error(unsupported("this trainer has no optimizer, so no learning rate: set your optimizer's own"));
@@ -165,7 +165,7 @@ void Trainer::Run::set_lr(std::optional<std::size_t> group, double lr) {
   set_rates(rates);
 }
 
-void Trainer::Run::plateau(double loss) {
+void Trainer::Impl::plateau(double loss) {
   expect_usable();
   settle();
   if (!has_plateau())
@@ -185,25 +185,25 @@ void Trainer::Run::plateau(double loss) {
   set_rates(rates);
 }
 
-void Trainer::Run::set_rates(const std::vector<double>& rates) {
+void Trainer::Impl::set_rates(const std::vector<double>& rates) {
   rates_->set(rates);
   or_throw(engine_->exchange().set_rates(rates));
   rates_by_hand_ = true;
   new_rates_ = rates_facts(rates);
 }
 
-NamedTensors Trainer::Run::parameters() {
+NamedTensors Trainer::Impl::parameters() {
   if (!model_) throw Error(broken_);
   return or_throw(whole_parameters(model_->model(), options_.layer_group));
 }
 
-void Trainer::Run::save(const std::string& path) {
+void Trainer::Impl::save(const std::string& path) {
   const NamedTensors whole = parameters();
   if (job_.rank() == 0) or_throw(train::save(path, whole, model_->model().buffers));
 }
 
 /// Copies the mean gradients, which the exchange has put in place of the parameters, to `.grad` of each parameter for which a worker had a gradient.
-void Trainer::Run::leave_mean_gradients() {
+void Trainer::Impl::leave_mean_gradients() {
   const std::vector<at::Tensor>& parameters = reducer_->parameters();
   std::vector<float> present(parameters.size());
   for (std::size_t p = 0; p < parameters.size(); ++p)

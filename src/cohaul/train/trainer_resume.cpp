@@ -15,7 +15,7 @@
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/state_file.h"
 #include "cohaul/checkpoint/worker_file.h"
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 #include "cohaul/train/weights.h"
 
 namespace cohaul::train {
@@ -37,7 +37,7 @@ std::string absolute_path(const std::string& path) {
 }
 
 /// Returns the checkpoint's folder, or the folder of this trainer's part in it, the same at all workers; empty if there is none.
-std::string Trainer::Run::find_checkpoint(const std::string& folder) {
+std::string Trainer::Impl::find_checkpoint(const std::string& folder) {
   const std::string key = meetings_.group() + "/resume/" + std::to_string(checkpoints_++);
   if (job_.rank() != 0) return or_throw(hear(0, key));
   checkpoint::Found found = checkpoint::find(folder);
@@ -62,7 +62,7 @@ std::string Trainer::Run::find_checkpoint(const std::string& folder) {
   return found.path;
 }
 
-void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::string& path) const {
+void Trainer::Impl::expect_fits(const checkpoint::Manifest& saved, const std::string& path) const {
   const auto refuse = [&](const std::string& why) { throw Error(invalid(path + ": " + why)); };
   const std::vector<checkpoint::ParameterEntry> ours = model_->entries();
   for (std::size_t p = 0; p < std::min(ours.size(), saved.parameters.size()); ++p)
@@ -89,7 +89,7 @@ void Trainer::Run::expect_fits(const checkpoint::Manifest& saved, const std::str
     refuse("its seed is " + std::to_string(saved.seed) + ", this run's is " + std::to_string(options_.seed));
 }
 
-void Trainer::Run::load_best(const checkpoint::Manifest& saved, const std::string& path) {
+void Trainer::Impl::load_best(const checkpoint::Manifest& saved, const std::string& path) {
   const auto named = [](const checkpoint::FileEntry& f) { return f.name == checkpoint::kBestName; };
   if (job_.rank() != 0 || std::ranges::none_of(saved.files, named)) return;
   best_ = copy_of_all();
@@ -97,7 +97,7 @@ void Trainer::Run::load_best(const checkpoint::Manifest& saved, const std::strin
 }
 
 /// Restores parameters and optimizer state. All workers call it.
-Status Trainer::Run::restore_parameters(const std::string& path, std::int64_t updates) {
+Status Trainer::Impl::restore_parameters(const std::string& path, std::int64_t updates) {
   const auto meet = [&] { return meetings_.meet("resume()", done_); };
   if (optimizer_) return engine_->restore(path, updates, meet, soon()).context(path);
   COHAUL_ASSIGN(const checkpoint::SavedState saved, checkpoint::SavedState::open(path));
@@ -113,7 +113,7 @@ Status Trainer::Run::restore_parameters(const std::string& path, std::int64_t up
 }
 
 /// Restores the program's values, and the random generator if the number of workers is the same. If it is not, all workers get worker 0's values.
-void Trainer::Run::restore_worker(const checkpoint::Manifest& saved, const std::string& path) {
+void Trainer::Impl::restore_worker(const checkpoint::Manifest& saved, const std::string& path) {
   const bool as_many = saved.workers == job_.world();
   const checkpoint::WorkerState state = or_throw(checkpoint::read_worker(path, as_many ? job_.rank() : 0));
   for (auto& [name, value] : values_) value.clear();  // cleared, not erased, so that references to values stay valid
@@ -128,7 +128,7 @@ void Trainer::Run::restore_worker(const checkpoint::Manifest& saved, const std::
   generator.set_state(bytes);
 }
 
-std::int64_t Trainer::Run::resume(const std::string& folder) {
+std::int64_t Trainer::Impl::resume(const std::string& folder) {
   expect_checkpoints();
   if (done_ > 0 || loop_.number() > 0 || work_)
     throw Error(invalid("resume() comes before the trainer's first step and loop"));
@@ -157,7 +157,7 @@ std::int64_t Trainer::Run::resume(const std::string& folder) {
 }
 
 /// Called when a loop has begun: moves it to the place where the checkpoint was, if the former run had done it or a part of it.
-void Trainer::Run::go_on_with_loop() {
+void Trainer::Impl::go_on_with_loop() {
   if (!resumed_ || loop_.number() > resumed_->number) return;
   if (loop_.number() < resumed_->number) return loop_.go_on(done_, done_, true);
   or_throw(compare_facts(without_line(resumed_->facts, "steps"), "the checkpoint", without_line(loop_.facts(), "steps"),

@@ -42,7 +42,7 @@ std::string describe(const Identity& who);
 struct Message {
   std::uint16_t kind = 0;  // meaning is the conversation's
   std::int64_t clock = 0;  // step, worker clock or sequence: the conversation's
-  std::uint64_t key = 0;   // partition, run, …: the conversation's
+  std::uint64_t key = 0;   // partition, bucket, …: the conversation's
   ConstBytes body{};       // at most kBodyBytesMax; copied
   ConstBytes payload{};    // not copied where it travels as an address
   /// The payload must stay unchanged until the channel drops this: when its bytes are written (TCP), or when the peer

@@ -83,14 +83,14 @@ RealPoller::~RealPoller() {
 Status RealPoller::add(Channel& channel) {
   auto* watched = dynamic_cast<Watched*>(&channel);
   if (watched == nullptr) return invalid("a channel of another network cannot be added to this poller");
-  return join(*watched);
+  return watch(*watched);
 }
 
 void RealPoller::remove(Channel& channel) {
   if (auto* watched = dynamic_cast<Watched*>(&channel)) leave(*watched);
 }
 
-Status RealPoller::join(Watched& watched) {
+Status RealPoller::watch(Watched& watched) {
   COHAUL_TRY(watched.attach(*this));
   members_.push_back(&watched);
   if (watched.is_ring()) rings_.push_back(&watched);

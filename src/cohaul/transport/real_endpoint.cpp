@@ -189,7 +189,7 @@ Status RealEndpoint::open(const Listening& where) {
     COHAUL_ASSIGN(unix_, unix_listen(name));
     address_.unix_name = name;
   }
-  return poller_.join(*this);
+  return poller_.watch(*this);
 }
 
 Status RealEndpoint::attach(RealPoller& poller) {

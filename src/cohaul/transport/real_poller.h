@@ -45,7 +45,7 @@ class RealPoller final : public Poller {
   void set_spin(Duration spin) override { spin_ = spin; }
   const Clock& clock() const override { return steady_clock(); }
 
-  Status join(Watched& watched);
+  Status watch(Watched& watched);
   void leave(Watched& watched);
   /// Edge triggered.
   Status watch(int fd, std::uint32_t events, Watched& owner);

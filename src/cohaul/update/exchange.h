@@ -41,11 +41,11 @@ struct Loop {
   std::string_view facts{};       // lines "name=value" that must be equal at all workers; empty: nothing is compared
 };
 
-/// A worker's gradient of one run, summed over one part of its slices.
+/// A worker's gradient of one bucket, summed over one part of its slices.
 struct Gradient {
   std::int32_t part = 0;  // index into subtrees_of(work.slices)
-  std::int32_t run = 0;
-  ConstBytes bytes{};   // Run::bytes of them; may be empty where all parameters of the run are absent
+  std::int32_t bucket = 0;
+  ConstBytes bytes{};   // Bucket::bytes of them; may be empty where all parameters of the bucket are absent
   AbsentMask absent{};  // the parameters that got no gradient in this part; their bytes are not read
   double samples =
       0;  // over which it is still to be averaged: the gradient is of Σ samples_v · loss_v; 0: it is averaged already
@@ -98,7 +98,7 @@ class Exchange {
   virtual Status begin(const Work& work, std::string_view facts) = 0;
 
   /// Contributes a gradient. `gradient.bytes` must stay readable and unchanged until finish() returns;
-  /// `gradient.absent` is copied. Push each (part, run) exactly once a step, in any order. It may send, and never
+  /// `gradient.absent` is copied. Push each (part, bucket) exactly once a step, in any order. It may send, and never
   /// waits. No parameter changes before all have come, together with Gradient::ends or finish().
   virtual Status push(const Gradient& gradient) = 0;
 

@@ -151,11 +151,11 @@ TEST(GradientSquares, HaveTheSameBitsWhoeverOwnsWhat) {
     const auto owner = [&](std::int32_t k) { return [=](PartitionId p) { return p.value % owners == k; }; };
     for (std::size_t p = 0; p < l.partitions().size(); ++p) {
       const Partition& partition = l.partitions()[p];
-      const update::Run& run = l.runs()[static_cast<std::size_t>(partition.run)];
+      const update::Bucket& bucket = l.buckets()[static_cast<std::size_t>(partition.bucket)];
       std::vector<std::byte> mask;
-      if (run.parameter_first <= 2 && 2 < run.parameter_last)
-        set_absent(mask, static_cast<std::size_t>(2 - run.parameter_first),
-                   static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+      if (bucket.parameter_first <= 2 && 2 < bucket.parameter_last)
+        set_absent(mask, static_cast<std::size_t>(2 - bucket.parameter_first),
+                   static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first));
       const Contribution one{
           std::as_bytes(std::span(gradient)).subspan(partition.offset, partition.bytes), mask, {0, 1, 1}};
       GradientFacts facts;

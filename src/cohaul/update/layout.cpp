@@ -34,13 +34,13 @@ Result<Layout> Layout::of(std::vector<ParameterSpec> parameters) {
   Layout l;
   l.parameters_ = std::move(parameters);
   COHAUL_TRY(l.place());
-  l.find_runs();
+  l.find_buckets();
   std::uint64_t blocks = 0;
   for (std::size_t p = 0; p < l.parameters_.size(); ++p)
-    if (l.run_of_[p] >= 0) blocks += blocks_of(l.elements_[p]);
+    if (l.bucket_of_[p] >= 0) blocks += blocks_of(l.elements_[p]);
   // Rounded down, so that there are never fewer than kPartitionsMin.
   std::uint64_t blocks_max = std::max<std::uint64_t>(1, blocks / kPartitionsMin);
-  for (std::size_t r = 0; r < l.runs_.size(); ++r) l.cut(static_cast<std::int32_t>(r), blocks_max);
+  for (std::size_t r = 0; r < l.buckets_.size(); ++r) l.cut(static_cast<std::int32_t>(r), blocks_max);
 
   std::vector<std::byte> encoded;
   Writer writer(encoded);
@@ -74,9 +74,9 @@ Status Layout::place() {
   return {};
 }
 
-void Layout::find_runs() {
-  run_of_.assign(parameters_.size(), -1);
-  bool open = false;  // the last run may take another small parameter
+void Layout::find_buckets() {
+  bucket_of_.assign(parameters_.size(), -1);
+  bool open = false;  // the last bucket may take another small parameter
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const ParameterSpec& p = parameters_[i];
     std::uint64_t bytes = elements_[i] * size_of(p.dtype);
@@ -85,33 +85,34 @@ void Layout::find_runs() {
       open = false;
       continue;
     }
-    const auto joins = [&](const Run& run) {
-      return run.dtype == p.dtype && run.reduce == p.reduce && offsets_[i] + bytes - run.offset <= kRunBytesMax &&
-             static_cast<std::size_t>(run.parameter_last - run.parameter_first) < kRunParametersMax;
+    const auto fits = [&](const Bucket& bucket) {
+      return bucket.dtype == p.dtype && bucket.reduce == p.reduce &&
+             offsets_[i] + bytes - bucket.offset <= kBucketBytesMax &&
+             static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first) < kBucketParametersMax;
     };
-    if (!(open && small && joins(runs_.back()))) {
-      Run run{};
-      run.parameter_first = static_cast<std::int32_t>(i);
-      run.dtype = p.dtype;
-      run.reduce = p.reduce;
+    if (!(open && small && fits(buckets_.back()))) {
+      Bucket bucket{};
+      bucket.parameter_first = static_cast<std::int32_t>(i);
+      bucket.dtype = p.dtype;
+      bucket.reduce = p.reduce;
       has_buffers_ |= p.reduce != Reduce::update;
-      run.offset = offsets_[i];
-      runs_.push_back(run);
+      bucket.offset = offsets_[i];
+      buckets_.push_back(bucket);
     }
-    Run& run = runs_.back();
-    run.parameter_last = static_cast<std::int32_t>(i + 1);
-    run.bytes = offsets_[i] + bytes - run.offset;
-    run_of_[i] = static_cast<std::int32_t>(runs_.size() - 1);
+    Bucket& bucket = buckets_.back();
+    bucket.parameter_last = static_cast<std::int32_t>(i + 1);
+    bucket.bytes = offsets_[i] + bytes - bucket.offset;
+    bucket_of_[i] = static_cast<std::int32_t>(buckets_.size() - 1);
     open = small;
   }
 }
 
 void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
-  Run& run = runs_[index];
-  const std::uint64_t size = size_of(run.dtype);
-  run.partition_first = static_cast<std::int32_t>(partitions_.size());
+  Bucket& bucket = buckets_[index];
+  const std::uint64_t size = size_of(bucket.dtype);
+  bucket.partition_first = static_cast<std::int32_t>(partitions_.size());
   std::uint64_t room = 0;  // blocks that the last partition may still take
-  for (std::int32_t p = run.parameter_first; p < run.parameter_last; ++p) {
+  for (std::int32_t p = bucket.parameter_first; p < bucket.parameter_last; ++p) {
     const bool whole = parameters_[p].whole;
     for (std::uint64_t done = 0; done < elements_[p];) {
       const std::uint64_t offset = offsets_[p] + done * size;
@@ -126,7 +127,7 @@ void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
       if (whole && blocks < blocks_of(left)) blocks = 0;
       if (blocks == 0) {
         auto segment = static_cast<std::uint32_t>(segments_.size());
-        partitions_.push_back({index, run.dtype, offset, 0, segment, segment});
+        partitions_.push_back({index, bucket.dtype, offset, 0, segment, segment});
         room = whole ? std::max(blocks_max, blocks_of(left)) : blocks_max;
         blocks = std::min(room, fitting(offset));
       }
@@ -139,7 +140,7 @@ void Layout::cut(std::int32_t index, std::uint64_t blocks_max) {
       done += n;
     }
   }
-  run.partition_last = static_cast<std::int32_t>(partitions_.size());
+  bucket.partition_last = static_cast<std::int32_t>(partitions_.size());
 }
 
 std::uint64_t Layout::bytes(std::int32_t parameter) const {
@@ -203,28 +204,28 @@ std::uint64_t fill_level(std::span<const std::int32_t> order, std::span<const st
 }  // namespace
 
 std::vector<std::int32_t> assign_owners(const Layout& layout, int owners) {
-  std::span runs = layout.runs();
+  std::span buckets = layout.buckets();
   std::span partitions = layout.partitions();
   std::vector<std::int32_t> owner(partitions.size(), 0);
   std::vector<std::uint64_t> loads(std::max(owners, 1), 0);
   std::vector<std::int32_t> order(loads.size());
-  std::vector<std::int32_t> run_order(runs.size());
-  std::iota(run_order.begin(), run_order.end(), 0);
+  std::vector<std::int32_t> bucket_order(buckets.size());
+  std::iota(bucket_order.begin(), bucket_order.end(), 0);
   // Largest first, so that small ones even out what large ones left uneven.
-  std::ranges::stable_sort(run_order, [&](auto a, auto b) { return runs[a].bytes > runs[b].bytes; });
-  for (std::int32_t r : run_order) {
+  std::ranges::stable_sort(bucket_order, [&](auto a, auto b) { return buckets[a].bytes > buckets[b].bytes; });
+  for (std::int32_t r : bucket_order) {
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, [&](auto a, auto b) { return loads[a] < loads[b]; });
-    const std::uint64_t level = fill_level(order, loads, runs[r].bytes);
-    // The owners' shares up to `level` lie end to end along the run. A partition belongs to the owner in whose share
-    // its middle lies. The first share is always the least loaded owner's.
+    const std::uint64_t level = fill_level(order, loads, buckets[r].bytes);
+    // The owners' portions up to `level` lie end to end along the bucket. A partition belongs to the owner in whose portion
+    // its middle lies. The first portion is always the least loaded owner's.
     const std::vector<std::uint64_t> before = loads;
-    const auto share = [&](std::size_t k) { return level - std::min(level, before[order[k]]); };
+    const auto portion = [&](std::size_t k) { return level - std::min(level, before[order[k]]); };
     std::size_t k = 0;
-    std::uint64_t done = 0, end = share(0);
-    for (std::int32_t p = runs[r].partition_first; p < runs[r].partition_last; ++p) {
+    std::uint64_t done = 0, end = portion(0);
+    for (std::int32_t p = buckets[r].partition_first; p < buckets[r].partition_last; ++p) {
       const std::uint64_t middle = done + partitions[p].bytes / 2;
-      while (done > 0 && middle > end && k + 1 < order.size()) end += share(++k);
+      while (done > 0 && middle > end && k + 1 < order.size()) end += portion(++k);
       owner[p] = order[k];
       loads[order[k]] += partitions[p].bytes;
       done += partitions[p].bytes;

@@ -4,10 +4,10 @@
 //
 //   parameter  a tensor with a name; starts on 64 bytes in the flat area
 //   block      1,024 consecutive elements of one parameter (the last of a parameter may be shorter)
-//   run        a large parameter alone, or consecutive small ones (< kLargeBytes) of one type, at most kRunBytesMax and
-//              kRunParametersMax together. The gradient of a run is always one contiguous piece of memory: a large one is
+//   bucket     a large parameter alone, or consecutive small ones (< kLargeBytes) of one type, at most kBucketBytesMax and
+//              kBucketParametersMax together. The gradient of a bucket is always one contiguous piece of memory: a large one is
 //              used where autograd left it, small ones are copied together.
-//   partition  consecutive whole blocks of one run, at most 4 MB; at least 16 partitions where there are 16 blocks.
+//   partition  consecutive whole blocks of one bucket, at most 4 MB; at least 16 partitions where there are 16 blocks.
 //              The unit that an owner (a rank, a server) owns. A parameter whose rule needs norms over all of it is never cut:
 //              it lies in one partition, however large.
 
@@ -53,14 +53,14 @@ struct Segment {
 };
 
 struct Partition {
-  std::int32_t run;
+  std::int32_t bucket;
   DType dtype;
   std::uint64_t offset;                       // bytes in the flat area: first byte of the first segment
   std::uint64_t bytes;                        // up to the end of the last segment, padding between segments included
   std::uint32_t segment_first, segment_last;  // [first, last) of Layout::segments()
 };
 
-struct Run {
+struct Bucket {
   std::int32_t parameter_first, parameter_last;  // [first, last)
   std::int32_t partition_first, partition_last;  // [first, last)
   DType dtype;
@@ -76,25 +76,25 @@ class Layout {
   std::span<const ParameterSpec> parameters() const { return parameters_; }
   std::span<const Segment> segments() const { return segments_; }
   std::span<const Partition> partitions() const { return partitions_; }
-  std::span<const Run> runs() const { return runs_; }
+  std::span<const Bucket> buckets() const { return buckets_; }
   /// A parameter's offset in the flat area and its length, both in bytes; its number of elements.
   std::uint64_t offset(std::int32_t parameter) const { return offsets_[parameter]; }
   std::uint64_t bytes(std::int32_t parameter) const;
   std::uint64_t elements(std::int32_t parameter) const;
-  /// Returns the run of a trainable parameter; -1 for a frozen one.
-  std::int32_t run_of(std::int32_t parameter) const { return run_of_[parameter]; }
+  /// Returns the bucket of a trainable parameter; -1 for a frozen one.
+  std::int32_t bucket_of(std::int32_t parameter) const { return bucket_of_[parameter]; }
   /// Returns whether it has gradients, and a rule updates it.
   bool is_trained(std::int32_t parameter) const {
-    return run_of_[parameter] >= 0 && parameters_[parameter].reduce == Reduce::update;
+    return bucket_of_[parameter] >= 0 && parameters_[parameter].reduce == Reduce::update;
   }
   /// Returns whether the partition is of buffers, which are no part of gradients, norm or rule.
   bool is_of_buffers(PartitionId partition) const {
-    return runs_[partitions_[partition.value].run].reduce != Reduce::update;
+    return buckets_[partitions_[partition.value].bucket].reduce != Reduce::update;
   }
   bool has_buffers() const { return has_buffers_; }
-  /// Returns whether all parameters that the partition has elements of are absent in its run's mask.
+  /// Returns whether all parameters that the partition has elements of are absent in its bucket's mask.
   bool is_all_absent(const Partition& partition, AbsentMask absent) const {
-    const std::int32_t first = runs_[partition.run].parameter_first;
+    const std::int32_t first = buckets_[partition.bucket].parameter_first;
     for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
       if (!is_absent(absent, static_cast<std::size_t>(segments_[s].parameter - first))) return false;
     return true;
@@ -112,21 +112,21 @@ class Layout {
 
  private:
   Status place();  // offsets and sizes
-  void find_runs();
-  void cut(std::int32_t run, std::uint64_t blocks_max);  // into partitions of at most so many blocks
+  void find_buckets();
+  void cut(std::int32_t bucket, std::uint64_t blocks_max);  // into partitions of at most so many blocks
 
   std::vector<ParameterSpec> parameters_;
   std::vector<std::uint64_t> offsets_, elements_;
-  std::vector<std::int32_t> run_of_;
+  std::vector<std::int32_t> bucket_of_;
   std::vector<Segment> segments_;
   std::vector<Partition> partitions_;
-  std::vector<Run> runs_;
+  std::vector<Bucket> buckets_;
   std::uint64_t bytes_ = 0, hash_ = 0;
   std::int32_t groups_ = 1;
   bool has_buffers_ = false;
 };
 
-/// Returns the owner of each partition among `owners`, contiguous within each run and balanced in bytes over all of
+/// Returns the owner of each partition among `owners`, contiguous within each bucket and balanced in bytes over all of
 /// them.
 std::vector<std::int32_t> assign_owners(const Layout& layout, int owners);
 

@@ -36,15 +36,15 @@ Layout random_layout(bool wholes = false) {
   return make(std::move(parameters));
 }
 
-TEST(Layout, RunsEndAtLargeFrozenAndOtherTypes) {
+TEST(Layout, BucketsEndAtLargeFrozenAndOtherTypes) {
   Layout l = make({spec("a", {10}), spec("b", {20}), spec("large", {200, 100}), spec("c", {5}),
                    spec("frozen", {5}, DType::float32, false), spec("d", {5}), spec("e", {5}, DType::float64),
                    spec("f", {5}, DType::float64)});
-  std::vector<std::int32_t> runs;
-  for (int p = 0; p < 8; ++p) runs.push_back(l.run_of(p));
-  EXPECT_EQ(runs, (std::vector<std::int32_t>{0, 0, 1, 2, -1, 3, 4, 4}));
+  std::vector<std::int32_t> buckets;
+  for (int p = 0; p < 8; ++p) buckets.push_back(l.bucket_of(p));
+  EXPECT_EQ(buckets, (std::vector<std::int32_t>{0, 0, 1, 2, -1, 3, 4, 4}));
   EXPECT_EQ(l.offset(1), 64u);
-  EXPECT_EQ(l.runs()[0].bytes, 64u + 80u);
+  EXPECT_EQ(l.buckets()[0].bytes, 64u + 80u);
   EXPECT_EQ(l.bytes() % kAlignment, 0u);
 }
 
@@ -57,16 +57,16 @@ TEST(Layout, AtLeastSixteenPartitionsAndAtMostFourMegabytes) {
   for (const Partition& p : large.partitions()) EXPECT_LE(p.bytes, kPartitionBytesMax);
 }
 
-TEST(Layout, RunsOfSmallParametersHaveABound) {
+TEST(Layout, BucketsOfSmallParametersHaveABound) {
   std::vector<ParameterSpec> many, empty;
   for (int i = 0; i < 20'000; ++i) many.push_back(spec("p" + std::to_string(i), {100}));
   for (int i = 0; i < 40'000; ++i) empty.push_back(spec("e" + std::to_string(i), {0}));
   const Layout of_many = make(std::move(many)), of_empty = make(std::move(empty));
-  EXPECT_EQ(of_many.runs().size(), 9u);
-  for (const auto& r : of_many.runs()) EXPECT_LE(r.bytes, kRunBytesMax);
-  EXPECT_EQ(of_empty.runs().size(), 3u);
-  for (const auto& r : of_empty.runs())
-    EXPECT_LE(static_cast<std::size_t>(r.parameter_last - r.parameter_first), kRunParametersMax);
+  EXPECT_EQ(of_many.buckets().size(), 9u);
+  for (const auto& r : of_many.buckets()) EXPECT_LE(r.bytes, kBucketBytesMax);
+  EXPECT_EQ(of_empty.buckets().size(), 3u);
+  for (const auto& r : of_empty.buckets())
+    EXPECT_LE(static_cast<std::size_t>(r.parameter_last - r.parameter_first), kBucketParametersMax);
 }
 
 RC_GTEST_PROP(Layout, EveryTrainableElementIsInExactlyOnePartition, ()) {
@@ -82,7 +82,7 @@ RC_GTEST_PROP(Layout, EveryTrainableElementIsInExactlyOnePartition, ()) {
     RC_ASSERT(p.offset == l.segments()[p.segment_first].offset);
     for (std::uint32_t s = p.segment_first; s < p.segment_last; ++s) {
       const Segment& segment = l.segments()[s];
-      RC_ASSERT(l.run_of(segment.parameter) == p.run);
+      RC_ASSERT(l.bucket_of(segment.parameter) == p.bucket);
       RC_ASSERT(l.parameters()[segment.parameter].dtype == p.dtype);
       RC_ASSERT(segment.offset == l.offset(segment.parameter) + next[segment.parameter] * size_of(p.dtype));
       RC_ASSERT(next[segment.parameter] % kBlockElements == 0u);
@@ -92,7 +92,7 @@ RC_GTEST_PROP(Layout, EveryTrainableElementIsInExactlyOnePartition, ()) {
       RC_ASSERT(segment.offset + segment.elements * size_of(p.dtype) <= p.offset + p.bytes);
     }
   }
-  for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.run_of(p) < 0 ? 0 : l.elements(p)));
+  for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.bucket_of(p) < 0 ? 0 : l.elements(p)));
   if (blocks >= kPartitionsMin) RC_ASSERT(l.partitions().size() >= kPartitionsMin);
   else RC_ASSERT(l.partitions().size() == blocks);
 }
@@ -112,7 +112,7 @@ RC_GTEST_PROP(Layout, AWholeParameterIsInOnePieceAndTheRestIsCutAsBefore, ()) {
         p.segment_last == p.segment_first + 1 && l.parameters()[l.segments()[p.segment_first].parameter].whole;
     if (!of_one_whole) RC_ASSERT(p.bytes <= kPartitionBytesMax);
   }
-  for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.run_of(p) < 0 ? 0 : l.elements(p)));
+  for (std::size_t p = 0; p < next.size(); ++p) RC_ASSERT(next[p] == (l.bucket_of(p) < 0 ? 0 : l.elements(p)));
 }
 
 TEST(Layout, AWholeParameterThatDoesNotFitBeginsAPartition) {
@@ -138,7 +138,7 @@ TEST(Layout, AWholeParameterOfAnySizeIsOnePartition) {
   EXPECT_NE(l.hash(), make({spec("w", {3000, 1024}), spec("b", {10})}).hash());
 }
 
-RC_GTEST_PROP(Layout, RunsAndParametersDoNotOverlap, ()) {
+RC_GTEST_PROP(Layout, BucketsAndParametersDoNotOverlap, ()) {
   const Layout l = random_layout();
   std::uint64_t end = 0;
   for (std::size_t p = 0; p < l.parameters().size(); ++p) {
@@ -148,15 +148,15 @@ RC_GTEST_PROP(Layout, RunsAndParametersDoNotOverlap, ()) {
   }
   RC_ASSERT(end <= l.bytes());
   std::int32_t partition = 0;
-  for (const Run& run : l.runs()) {
-    RC_ASSERT(run.partition_first == partition);
-    partition = run.partition_last;
-    for (std::int32_t p = run.partition_first; p < run.partition_last; ++p) {
-      RC_ASSERT(l.partitions()[p].offset >= run.offset);
-      RC_ASSERT(l.partitions()[p].offset + l.partitions()[p].bytes <= run.offset + run.bytes);
+  for (const Bucket& bucket : l.buckets()) {
+    RC_ASSERT(bucket.partition_first == partition);
+    partition = bucket.partition_last;
+    for (std::int32_t p = bucket.partition_first; p < bucket.partition_last; ++p) {
+      RC_ASSERT(l.partitions()[p].offset >= bucket.offset);
+      RC_ASSERT(l.partitions()[p].offset + l.partitions()[p].bytes <= bucket.offset + bucket.bytes);
     }
-    const bool several = run.parameter_last - run.parameter_first > 1;
-    for (std::int32_t p = run.parameter_first; p < run.parameter_last && several; ++p)
+    const bool several = bucket.parameter_last - bucket.parameter_first > 1;
+    for (std::int32_t p = bucket.parameter_first; p < bucket.parameter_last && several; ++p)
       RC_ASSERT(l.bytes(p) < kLargeBytes);
   }
   RC_ASSERT(partition == static_cast<std::int32_t>(l.partitions().size()));
@@ -199,19 +199,19 @@ TEST(Layout, RefusesWhatCannotBe) {
   EXPECT_TRUE(Layout::of({spec("a", {kHuge, kHuge, 0})}).ok());
 }
 
-RC_GTEST_PROP(Owners, AreContiguousInEachRunAndBalanced, ()) {
+RC_GTEST_PROP(Owners, AreContiguousInEachBucketAndBalanced, ()) {
   const Layout l = random_layout(*rc::gen::arbitrary<bool>());
   const int owners = *rc::gen::inRange(1, 9);
   const std::vector<std::int32_t> owner = assign_owners(l, owners);
   RC_ASSERT(owner.size() == l.partitions().size());
   std::vector<std::uint64_t> loads(owners, 0);
   std::uint64_t total = 0, largest = 0;
-  for (const Run& run : l.runs()) {
-    std::set<std::int32_t> left;  // owners whose piece of this run has ended
-    for (std::int32_t p = run.partition_first; p < run.partition_last; ++p) {
+  for (const Bucket& bucket : l.buckets()) {
+    std::set<std::int32_t> left;  // owners whose piece of this bucket has ended
+    for (std::int32_t p = bucket.partition_first; p < bucket.partition_last; ++p) {
       RC_ASSERT(owner[p] >= 0 && owner[p] < owners);
       RC_ASSERT(left.count(owner[p]) == 0u);
-      if (p + 1 < run.partition_last && owner[p + 1] != owner[p]) left.insert(owner[p]);
+      if (p + 1 < bucket.partition_last && owner[p + 1] != owner[p]) left.insert(owner[p]);
       loads[owner[p]] += l.partitions()[p].bytes;
       total += l.partitions()[p].bytes;
       largest = std::max(largest, l.partitions()[p].bytes);
@@ -220,7 +220,7 @@ RC_GTEST_PROP(Owners, AreContiguousInEachRunAndBalanced, ()) {
   RC_ASSERT(*std::ranges::max_element(loads) <= total / owners + 2 * largest);
 }
 
-TEST(Owners, ShareOneRunEvenly) {
+TEST(Owners, ShareOneBucketEvenly) {
   const Layout l = make({spec("w", {1024, 1024})});
   const std::vector<std::int32_t> owner = assign_owners(l, 4);
   EXPECT_EQ(owner.size(), 16u);

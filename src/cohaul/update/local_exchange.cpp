@@ -47,26 +47,27 @@ class LocalExchange final : public Exchange {
   Status begin(const Work& work, std::string_view) override {
     step_ = work.step.value;
     parts_ = subtrees_of(work.slices);
-    pushed_.resize(parts_.size() * layout_.runs().size());
+    pushed_.resize(parts_.size() * layout_.buckets().size());
     for (Pushed& p : pushed_) p.here = false;
     order_.clear();
     return {};
   }
 
   Status push(const Gradient& gradient) override {
-    const Run& run = layout_.runs()[static_cast<std::size_t>(gradient.run)];
-    COHAUL_CHECK(gradient.bytes.size() == run.bytes || gradient.bytes.empty(), "a gradient is as long as its run");
-    Pushed& p = at(gradient.part, gradient.run);
-    COHAUL_CHECK(!p.here, "a part of a run is pushed once a step");
+    const Bucket& bucket = layout_.buckets()[static_cast<std::size_t>(gradient.bucket)];
+    COHAUL_CHECK(gradient.bytes.size() == bucket.bytes || gradient.bytes.empty(),
+                 "a gradient is as long as its bucket");
+    Pushed& p = at(gradient.part, gradient.bucket);
+    COHAUL_CHECK(!p.here, "a part of a bucket is pushed once a step");
     p.here = true;
     p.bytes = gradient.bytes;
     p.absent.assign(gradient.absent.begin(), gradient.absent.end());
-    if (gradient.part + 1 == static_cast<std::int32_t>(parts_.size())) order_.push_back(gradient.run);
+    if (gradient.part + 1 == static_cast<std::int32_t>(parts_.size())) order_.push_back(gradient.bucket);
     return {};
   }
 
   Result<StepOutcome> finish(std::span<const PartEnd> ends) override {
-    for (const Pushed& p : pushed_) COHAUL_CHECK(p.here, "every run is pushed before a step is finished");
+    for (const Pushed& p : pushed_) COHAUL_CHECK(p.here, "every bucket is pushed before a step is finished");
     GradientFacts facts;
     const bool watched = owner_.watches(step_);
     if (owner_.needs_facts(step_))
@@ -98,24 +99,24 @@ class LocalExchange final : public Exchange {
     ConstBytes bytes;
     std::vector<std::byte> absent;
   };
-  Pushed& at(std::int32_t part, std::int32_t run) {
-    return pushed_[static_cast<std::size_t>(part) * layout_.runs().size() + static_cast<std::size_t>(run)];
+  Pushed& at(std::int32_t part, std::int32_t bucket) {
+    return pushed_[static_cast<std::size_t>(part) * layout_.buckets().size() + static_cast<std::size_t>(bucket)];
   }
 
-  /// Calls f for each partition, with contributions_ set for it. The run that was pushed last comes first, since it
+  /// Calls f for each partition, with contributions_ set for it. The bucket that was pushed last comes first, since it
   /// is still in the cache.
   template <class F>
   void each_partition(F f) {
     for (auto r = order_.rbegin(); r != order_.rend(); ++r) {
-      const Run& run = layout_.runs()[static_cast<std::size_t>(*r)];
-      for (std::int32_t p = run.partition_first; p < run.partition_last; ++p) {
+      const Bucket& bucket = layout_.buckets()[static_cast<std::size_t>(*r)];
+      for (std::int32_t p = bucket.partition_first; p < bucket.partition_last; ++p) {
         const Partition& partition = layout_.partitions()[static_cast<std::size_t>(p)];
         contributions_.clear();
         for (std::size_t k = 0; k < parts_.size(); ++k) {
           const Pushed& pushed = at(static_cast<std::int32_t>(k), *r);
           const ConstBytes bytes = pushed.bytes.empty()
                                        ? ConstBytes()
-                                       : pushed.bytes.subspan(partition.offset - run.offset, partition.bytes);
+                                       : pushed.bytes.subspan(partition.offset - bucket.offset, partition.bytes);
           contributions_.push_back({bytes, pushed.absent, parts_[k], 0});
         }
         f(PartitionId(p));
@@ -130,8 +131,8 @@ class LocalExchange final : public Exchange {
   Bytes parameters_;
   std::int64_t step_ = 0;
   std::vector<SliceRange> parts_;
-  std::vector<Pushed> pushed_;       // by part, then run
-  std::vector<std::int32_t> order_;  // runs, as their last part was pushed
+  std::vector<Pushed> pushed_;       // by part, then bucket
+  std::vector<std::int32_t> order_;  // buckets, as their last part was pushed
   std::vector<Contribution> contributions_;
 };
 

@@ -10,8 +10,8 @@ namespace cohaul::update {
 template <class T>
 T mean_of(T left, std::int32_t left_slices, T right, std::int32_t right_slices) {
   if (left == right) return left;
-  const double share = static_cast<double>(right_slices) / (left_slices + right_slices);
-  return static_cast<T>(static_cast<double>(left) + (static_cast<double>(right) - static_cast<double>(left)) * share);
+  const double weight = static_cast<double>(right_slices) / (left_slices + right_slices);
+  return static_cast<T>(static_cast<double>(left) + (static_cast<double>(right) - static_cast<double>(left)) * weight);
 }
 
 /// Computes the means of n elements; `out` may be one of the sides.

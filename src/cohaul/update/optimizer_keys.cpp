@@ -151,7 +151,7 @@ std::vector<KeySpec> group_keys() {
        .help = "patterns of the parameters' names of group N, an [[optimizer.group]]: [\"*.bias\", "
                "\"head.*\"]; the first group that matches a parameter has it; with --set *.bias,head.*",
        .aliases = {"params", "names", "parameters"}}};
-  for (KeySpec& spec : config::joined({general_keys(), adaptive_keys()})) {
+  for (KeySpec& spec : config::concatenate({general_keys(), adaptive_keys()})) {
     const std::string name = spec.key.substr(std::string("optimizer.").size());
     if (name == "name" || name == "clip_norm" || name == "clip_value" || name == "non_finite") continue;
     spec.help = spec.key + " of the group";
@@ -182,7 +182,7 @@ Status check_groups(const Config& job) {
 
 }  // namespace
 
-std::vector<KeySpec> optimizer_keys() { return config::joined({general_keys(), adaptive_keys(), group_keys()}); }
+std::vector<KeySpec> optimizer_keys() { return config::concatenate({general_keys(), adaptive_keys(), group_keys()}); }
 
 void fill_optimizer(Config& job, const config::Schema& schema) {
   const auto rule = job.get<std::string>("optimizer.name");

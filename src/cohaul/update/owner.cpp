@@ -187,7 +187,7 @@ std::size_t Owner::group_of(const Segment& segment) const {
 
 int Owner::states_of(const Partition& partition) const {
   int most = 0;
-  if (layout_.runs()[partition.run].reduce != Reduce::update) return most;
+  if (layout_.buckets()[partition.bucket].reduce != Reduce::update) return most;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s)
     most = std::max(most, rules_[group_of(layout_.segments()[s])]->states());
   return most;
@@ -306,7 +306,7 @@ template <class T>
 bool Owner::reduce_buffers(const Partition& partition, std::span<const Contribution> contributions,
                            const std::byte* values_in, std::byte* values_out) const {
   alignas(kAlignment) T scratch[kBlockElements];
-  if (layout_.runs()[partition.run].reduce == Reduce::first) contributions = contributions.first(1);
+  if (layout_.buckets()[partition.bucket].reduce == Reduce::first) contributions = contributions.first(1);
   bool updated = false;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout_.segments()[s];

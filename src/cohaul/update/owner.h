@@ -23,7 +23,7 @@ namespace cohaul::update {
 /// parameters of the partition are absent.
 struct Contribution {
   ConstBytes gradient;
-  AbsentMask absent;  // of the partition's run; the bytes of absent parameters are not read
+  AbsentMask absent;  // of the partition's bucket; the bytes of absent parameters are not read
   SliceRange slices{};
   std::int32_t worker = 0;  // -1: several
 };

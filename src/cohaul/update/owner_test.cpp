@@ -94,7 +94,7 @@ TEST(Owner, LeavesWhatIsAbsentEverywhereAndItsCount) {
 TEST(Owner, TrainsEachGroupByItsRuleAndRate) {
   const Layout l = layout_of({{"a", {40}, DType::float32, true, 1}, {"b", {40}}, {"c", {40}, DType::float32, true, 1}});
   ASSERT_EQ(l.groups(), 2);
-  ASSERT_EQ(l.runs().size(), 1u) << "neighbours of different groups travel together";
+  ASSERT_EQ(l.buckets().size(), 1u) << "neighbours of different groups travel together";
   OptimizerSettings settings(RuleSettings{.lr = 0.5});
   settings.groups.push_back({.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01});
   settings.schedule = {.kind = Schedule::Kind::exponential, .gamma = 0.5};
@@ -236,16 +236,16 @@ TEST(Owner, UpdatesFromTheMeasuredSumAsFromTheContributions) {
       for (const bool measuring : {true, false}) {
         for (PartitionId id : all(l)) {
           const Partition& p = l.partitions()[id.value];
-          const update::Run& run = l.runs()[p.run];
+          const update::Bucket& bucket = l.buckets()[p.bucket];
           // In step 1 a has a gradient in one slice only, in step 2 b has none; step 3 has one contribution.
           std::vector<std::vector<std::byte>> masks(3);
           std::vector<Contribution> contributions;
           for (int k = 0; k < (step == 3 ? 1 : 3); ++k) {
             masks[k].clear();
-            for (std::int32_t at = run.parameter_first; at < run.parameter_last; ++at)
+            for (std::int32_t at = bucket.parameter_first; at < bucket.parameter_last; ++at)
               if ((step == 1 && at == 0 && k != 1) || (step == 2 && at == 1))
-                set_absent(masks[k], static_cast<std::size_t>(at - run.parameter_first),
-                           static_cast<std::size_t>(run.parameter_last - run.parameter_first));
+                set_absent(masks[k], static_cast<std::size_t>(at - bucket.parameter_first),
+                           static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first));
             contributions.push_back(
                 one_of(piece(gradients[k], p), masks[k], static_cast<std::size_t>(k), step == 3 ? 1 : 3));
           }

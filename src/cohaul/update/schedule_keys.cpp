@@ -142,7 +142,7 @@ std::vector<KeySpec> plateau_keys() {
 
 }  // namespace
 
-std::vector<KeySpec> schedule_keys() { return config::joined({length_keys(), shape_keys(), plateau_keys()}); }
+std::vector<KeySpec> schedule_keys() { return config::concatenate({length_keys(), shape_keys(), plateau_keys()}); }
 
 Status check_schedule(const Config& job) {
   const auto name = job.get<std::string>("schedule.name");

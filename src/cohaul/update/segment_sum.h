@@ -1,5 +1,5 @@
 #pragma once
-// Inside of update: a segment of a partition, joined over contributions in tree order, block by block.
+// Inside of update: a segment of a partition, combined over contributions in tree order, block by block.
 
 #include <algorithm>
 #include <cmath>
@@ -26,7 +26,7 @@ class SegmentSum {
              std::span<const Contribution> contributions)
       : contributions_(contributions),
         begin_(segment.offset - partition.offset),
-        index_(static_cast<std::size_t>(segment.parameter - layout.runs()[partition.run].parameter_first)) {}
+        index_(static_cast<std::size_t>(segment.parameter - layout.buckets()[partition.bucket].parameter_first)) {}
 
   bool is_absent(const Contribution& c) const { return update::is_absent(c.absent, index_); }
   bool absent_in_all() const {
@@ -50,11 +50,10 @@ class SegmentSum {
       const T* here = term(k, element);
       return here != nullptr ? here : before + element;
     };
-    const auto join = [n](const T* left, std::int32_t left_slices, const T* right, std::int32_t right_slices, T* out) {
-      mean_of(left, left_slices, right, right_slices, out, n);
-    };
-    return join_block(
-        values, [&](std::size_t k) { return contributions_[k].slices; }, join, 0, contributions_.size(), 0,
+    const auto combine = [n](const T* left, std::int32_t left_slices, const T* right, std::int32_t right_slices,
+                             T* out) { mean_of(left, left_slices, right, right_slices, out, n); };
+    return combine_block(
+        values, [&](std::size_t k) { return contributions_[k].slices; }, combine, 0, contributions_.size(), 0,
         contributions_[0].slices.count, n, mean);
   }
   /// Returns the first worker that is known and whose elements [element, element + n) are not all finite; -1: there
@@ -70,7 +69,7 @@ class SegmentSum {
  private:
   std::span<const Contribution> contributions_;
   std::uint64_t begin_;  // bytes
-  std::size_t index_;    // of the parameter in its run
+  std::size_t index_;    // of the parameter in its bucket
 };
 
 }  // namespace cohaul::update

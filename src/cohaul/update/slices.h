@@ -42,8 +42,8 @@ constexpr std::int32_t middle_of(std::int32_t first, std::int32_t last) {
 
 /// What a worker says at the end of one part of a step: see exchange.h.
 struct PartEnd {
-  double loss = 0;  // Σ share_v · loss_v over the part's slices, in tree order; share_v is samples_v where samples > 0
-  double samples = 0;  // over which the part is still to be averaged; 0: its shares are fractions of the batch already
+  double loss = 0;  // Σ weight_v · loss_v over the part's slices, in tree order; weight_v is samples_v if samples > 0
+  double samples = 0;  // over which the part is still to be averaged; 0: its weights are fractions of the batch already
   std::uint64_t counters = 0;  // hash of the buffers that have no mean (counters), after the part
   std::uint8_t request = 0;    // what its worker was asked for from outside (StepOutcome::request)
 };

@@ -17,7 +17,7 @@ std::span<const Contribution> counted(Reduce reduce, std::span<const Contributio
 template <class T>
 void sum_as(const Layout& layout, const Partition& partition, std::span<const Contribution> terms,
             const std::byte* values, std::byte* out, GradientFacts* names) {
-  const bool is_gradient = layout.runs()[partition.run].reduce == Reduce::update;
+  const bool is_gradient = layout.buckets()[partition.bucket].reduce == Reduce::update;
   for (std::uint32_t s = partition.segment_first; s < partition.segment_last; ++s) {
     const Segment& segment = layout.segments()[s];
     const SegmentSum<T> sum(layout, partition, segment, terms);
@@ -44,7 +44,7 @@ void sum_as(const Layout& layout, const Partition& partition, std::span<const Co
 void sum_subtree(const Layout& layout, PartitionId id, std::span<const Contribution> terms, const std::byte* values,
                  std::byte* out, GradientFacts* names) {
   const Partition& partition = layout.partitions()[id.value];
-  terms = counted(layout.runs()[partition.run].reduce, terms);
+  terms = counted(layout.buckets()[partition.bucket].reduce, terms);
   if (partition.dtype == DType::float32) sum_as<float>(layout, partition, terms, values, out, names);
   else sum_as<double>(layout, partition, terms, values, out, names);
 }

@@ -1,4 +1,4 @@
-// Contributions that are joined on the way give the bits that their owner would give.
+// Contributions that are combined on the way give the bits that their owner would give.
 
 #include "cohaul/update/subtree_sum.h"
 
@@ -39,15 +39,15 @@ std::vector<std::byte> values_of(const Layout& layout, std::uint64_t seed) {
   return out;
 }
 
-/// Of one slice, or of a subtree that was joined: all partitions.
+/// Of one slice, or of a subtree that was combined: all partitions.
 struct Whole {
   SliceRange slices;
   std::int32_t worker;
   std::vector<std::byte> bytes;
-  std::vector<std::vector<std::byte>> absent;  // by run
+  std::vector<std::vector<std::byte>> absent;  // by bucket
   Contribution of(const Layout& layout, std::size_t partition) const {
     const Partition& p = layout.partitions()[partition];
-    return {ConstBytes(bytes).subspan(p.offset, p.bytes), absent[static_cast<std::size_t>(p.run)], slices, worker};
+    return {ConstBytes(bytes).subspan(p.offset, p.bytes), absent[static_cast<std::size_t>(p.bucket)], slices, worker};
   }
 };
 
@@ -56,8 +56,8 @@ std::vector<Whole> one_each(const Layout& layout, std::int32_t slices, std::uint
   std::vector<Whole> out;
   for (std::int32_t v = 0; v < slices; ++v) {
     Whole& whole = out.emplace_back(Whole{{v, v + 1, slices}, v, values_of(layout, seed * 1000 + 10 * v), {}});
-    for (const Run& run : layout.runs()) {
-      const auto n = static_cast<std::size_t>(run.parameter_last - run.parameter_first);
+    for (const Bucket& bucket : layout.buckets()) {
+      const auto n = static_cast<std::size_t>(bucket.parameter_last - bucket.parameter_first);
       std::vector<std::byte>& mask = whole.absent.emplace_back();
       for (std::size_t p = 0; p < n; ++p)
         if (random.below(3) == 0) set_absent(mask, p, n);
@@ -73,8 +73,8 @@ std::vector<Contribution> at(const Layout& layout, const std::vector<Whole>& all
 }
 
 /// What hosts make of slices that are cut between them at `cuts`.
-std::vector<Whole> joined(const Layout& layout, const std::vector<Whole>& all, const std::vector<std::int32_t>& cuts,
-                          ConstBytes values, GradientFacts* names) {
+std::vector<Whole> combined(const Layout& layout, const std::vector<Whole>& all, const std::vector<std::int32_t>& cuts,
+                            ConstBytes values, GradientFacts* names) {
   std::vector<Whole> out;
   const auto slices = static_cast<std::int32_t>(all.size());
   for (std::size_t h = 0; h <= cuts.size(); ++h) {
@@ -82,14 +82,14 @@ std::vector<Whole> joined(const Layout& layout, const std::vector<Whole>& all, c
     for (const SliceRange& tree : subtrees_of(host)) {
       const std::vector<Whole> terms(all.begin() + tree.first, all.begin() + tree.last);
       Whole& sum = out.emplace_back(Whole{tree, -1, std::vector<std::byte>(layout.bytes(), std::byte{7}), {}});
-      sum.absent.resize(layout.runs().size());
+      sum.absent.resize(layout.buckets().size());
       for (std::size_t p = 0; p < layout.partitions().size(); ++p) {
         const Partition& partition = layout.partitions()[p];
         const std::vector<Contribution> contributions = at(layout, terms, p);
         sum_subtree(layout, PartitionId(static_cast<std::int32_t>(p)), contributions, values.data() + partition.offset,
                     sum.bytes.data() + partition.offset, names);
-        const auto run = static_cast<std::size_t>(partition.run);
-        absent_in_subtree(layout.runs()[run].reduce, contributions, sum.absent[run]);
+        const auto bucket = static_cast<std::size_t>(partition.bucket);
+        absent_in_subtree(layout.buckets()[bucket].reduce, contributions, sum.absent[bucket]);
       }
     }
   }
@@ -124,7 +124,7 @@ TEST(SubtreeSum, GivesTheBitsOfTheOwner) {
       std::vector<std::int32_t> cuts;
       for (std::int32_t v = 1; v < slices; ++v)
         if (random.below(4) == 0) cuts.push_back(v);
-      const std::vector<Whole> sums = joined(layout, all, cuts, values, nullptr);
+      const std::vector<Whole> sums = combined(layout, all, cuts, values, nullptr);
       EXPECT_EQ(updated(layout, sums, values), updated(layout, all, values)) << slices << " slices, seed " << seed;
       EXPECT_EQ(facts_of(layout, sums).squares.value(), facts_of(layout, all).squares.value());
     }
@@ -144,7 +144,7 @@ TEST(SubtreeSum, NamesWhoseGradientIsNotFinite) {
       std::memcpy(all[static_cast<std::size_t>(bad)].bytes.data() + layout.offset(parameter) + 12, &infinite, 4);
       std::memcpy(all[3].bytes.data() + layout.offset(1) + 8, &infinite, 4);
       GradientFacts names;
-      const std::vector<Whole> sums = joined(layout, all, {2}, values, &names);
+      const std::vector<Whole> sums = combined(layout, all, {2}, values, &names);
       EXPECT_EQ(names.non_finite, 0);
       GradientFacts ours = facts_of(layout, sums), expected = facts_of(layout, all);
       EXPECT_EQ(ours.worker, -1);
@@ -168,7 +168,7 @@ TEST(SubtreeSum, NamesNobodyWhereTheSumAloneIsNotFinite) {
     std::memcpy(whole.bytes.data() + layout.offset(0), &large, 4);
   }
   GradientFacts names;
-  GradientFacts ours = facts_of(layout, joined(layout, all, {2}, values, &names));
+  GradientFacts ours = facts_of(layout, combined(layout, all, {2}, values, &names));
   ours.merge(names);
   EXPECT_EQ(ours.non_finite, 1);
   EXPECT_EQ(ours.parameter, 0);

@@ -7,16 +7,16 @@
 namespace cohaul::update {
 namespace {
 
-std::string join(std::string left, std::string right) { return "(" + left + right + ")"; }
+std::string combine(std::string left, std::string right) { return "(" + left + right + ")"; }
 
 /// The order in which leaves 0 … n−1 are summed; those in `absent` add nothing.
 std::optional<std::string> order(int n, const std::string& absent = "") {
   TreeFold<std::string> fold;
   for (int i = 0; i < n; ++i) {
     std::string leaf = std::to_string(i);
-    fold.add(absent.find(leaf) == std::string::npos ? std::optional(leaf) : std::nullopt, join);
+    fold.add(absent.find(leaf) == std::string::npos ? std::optional(leaf) : std::nullopt, combine);
   }
-  return fold.take(join);
+  return fold.take(combine);
 }
 
 TEST(TreeFold, NeighboursArePairedLevelByLevelAndAnOddOneMovesUp) {
@@ -39,11 +39,11 @@ TEST(TreeFold, AnAbsentLeafLosesNoOther) {
 
 TEST(TreeFold, IsEmptyAgainOnceTaken) {
   TreeFold<std::string> fold;
-  fold.add("a", join);
-  fold.add("b", join);
-  EXPECT_EQ(fold.take(join), "(ab)");
-  fold.add("c", join);
-  EXPECT_EQ(fold.take(join), "c");
+  fold.add("a", combine);
+  fold.add("b", combine);
+  EXPECT_EQ(fold.take(combine), "(ab)");
+  fold.add("c", combine);
+  EXPECT_EQ(fold.take(combine), "c");
 }
 
 }  // namespace

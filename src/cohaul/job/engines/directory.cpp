@@ -9,12 +9,12 @@ Status ask_directory(Place& place, const std::string& host, Time deadline) {
   } else if (place.directory == Directory::pmi) {
     Pmi pmi(place.directory_fd, deadline);
     COHAUL_TRY(pmi.open());
-    COHAUL_ASSIGN(const std::string run, pmi.run());
+    COHAUL_ASSIGN(const std::string run_name, pmi.run_name());
     if (place.meet_at.empty()) {
-      COHAUL_ASSIGN(place.meet_at, pmi.host(says, host, run));
+      COHAUL_ASSIGN(place.meet_at, pmi.host(says, host, run_name));
     }
     COHAUL_TRY(pmi.close());
-    place.run = place.engine + " " + run;
+    place.run_name = place.engine + " " + run_name;
   }
   return {};
 }

@@ -23,9 +23,9 @@ class Pmi {
   explicit Pmi(int fd, Time deadline) : fd_(fd), deadline_(deadline) {}
   Status open();
   /// Returns the run's name, which no other run on these hosts has.
-  Result<std::string> run();
+  Result<std::string> run_name();
   /// Returns what task 0 has said. All tasks call it.
-  Result<std::string> host(bool says, const std::string& host, const std::string& run);
+  Result<std::string> host(bool says, const std::string& host, const std::string& run_name);
   Status close();
 
  private:

@@ -28,8 +28,8 @@ Result<std::optional<Place>> four_variables(const Variables& v) {
                    "': it should be a port in 1 … 65535");
   place.meet_at = HostPort{text_of(v, "MASTER_ADDR"), static_cast<std::uint16_t>(port)}.text();
   if (torchrun)  // a run without a name is called "none", so the address tells it from others
-    place.run = "torchrun " + text_of(v, "TORCHELASTIC_RUN_ID") + " try " + text_of(v, "TORCHELASTIC_RESTART_COUNT") +
-                " at " + place.meet_at;
+    place.run_name = "torchrun " + text_of(v, "TORCHELASTIC_RUN_ID") + " try " +
+                     text_of(v, "TORCHELASTIC_RESTART_COUNT") + " at " + place.meet_at;
   // torchrun's own store keeps the port itself, and the next one may belong to any program.
   if (text_of(v, "TORCHELASTIC_USE_AGENT_STORE") == "True") place.meet_at = text_of(v, "MASTER_ADDR");
   return std::optional(place);

@@ -27,8 +27,8 @@ Result<std::optional<Place>> kubernetes(const Variables& v) {
   if (!is_set(v, "JOBSET_NAME") && !is_set(v, "JOB_UID") && !is_set(v, variables::kJob))
     return missing("JOB_UID", "it tells this run from others, by the pod's label batch.kubernetes.io/controller-uid");
   const std::string restarts = text_of(v, "JOBSET_RESTART_ATTEMPT");
-  place.run = "Kubernetes " + text_of(v, "JOBSET_NAME") + " " + text_of(v, "JOB_UID") + " try " +
-              (restarts.empty() ? "0" : restarts);
+  place.run_name = "Kubernetes " + text_of(v, "JOBSET_NAME") + " " + text_of(v, "JOB_UID") + " try " +
+                   (restarts.empty() ? "0" : restarts);
   return std::optional(place);
 }
 

@@ -13,7 +13,8 @@ Result<std::optional<Place>> open_mpi(const Variables& v) {
     return invalid("Open MPI sets no PMIX_NAMESPACE, which tells its runs apart: version 4 or later is needed");
   // mpirun draws the key of its transports anew for each run. Its namespace alone would not do: it is a number that
   // comes again.
-  place.run = "Open MPI " + text_of(v, "PMIX_NAMESPACE") + " " + text_of(v, "OMPI_MCA_orte_precondition_transports");
+  place.run_name =
+      "Open MPI " + text_of(v, "PMIX_NAMESPACE") + " " + text_of(v, "OMPI_MCA_orte_precondition_transports");
   if (place.on_one_host()) place.meet_at = kThisHost;
   else place.directory = Directory::pmix;
   return std::optional(place);

@@ -22,7 +22,7 @@ struct Place {
   std::string engine;                     // for messages: "Slurm"
   int task = 0, tasks = 1;                // of the job
   int tasks_on_host = 0;                  // 0: not known
-  std::string run{};                      // a name that no other job, step or try of the engine has; empty: not known
+  std::string run_name{};                 // a name that no other job, step or try of the engine has; empty: not known
   std::string meet_at{};                  // task 0's host, or host:port; empty: not known
   Directory directory = Directory::none;  // where to ask for what is empty
   int directory_fd = -1;                  // pmi: over which it is asked

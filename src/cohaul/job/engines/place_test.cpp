@@ -59,8 +59,8 @@ TEST_P(Recorded, EveryTaskKnowsItsPlaceAndAllTheSameRun) {
     EXPECT_EQ(place.directory, r.directory);
     EXPECT_TRUE(place.ends_with_engine);
     EXPECT_TRUE(place.mistake.ok());
-    if (task == 0) run = place.run;
-    EXPECT_EQ(place.run, run);
+    if (task == 0) run = place.run_name;
+    EXPECT_EQ(place.run_name, run);
     EXPECT_EQ(run.empty(), r.directory == Directory::pmi);  // MPICH says it when asked
   }
 }
@@ -100,15 +100,15 @@ TEST(Engines, SlurmsFirstHost) {
 TEST(Engines, ATryAndAStepAreRunsOfTheirOwn) {
   const auto run = [](Variables v, const char* name, const char* value) {
     v[name] = value;
-    return find_place(v).value()->run;
+    return find_place(v).value()->run_name;
   };
   const Variables slurm = recorded("slurm_2x2.1"), torchrun = recorded("torchrun_2x2.1");
-  const std::string first = find_place(slurm).value()->run;
+  const std::string first = find_place(slurm).value()->run_name;
   EXPECT_EQ(run(slurm, "SLURM_RESTART_COUNT", "0"), first);
   EXPECT_NE(run(slurm, "SLURM_RESTART_COUNT", "1"), first);
   EXPECT_NE(run(slurm, "SLURM_STEP_ID", "1"), first);
   EXPECT_NE(run(slurm, "SLURM_JOB_ID", "99"), first);
-  EXPECT_NE(run(torchrun, "TORCHELASTIC_RESTART_COUNT", "1"), find_place(torchrun).value()->run);
+  EXPECT_NE(run(torchrun, "TORCHELASTIC_RESTART_COUNT", "1"), find_place(torchrun).value()->run_name);
   EXPECT_NE(ports_of(first), ports_of(run(slurm, "SLURM_STEP_ID", "1")));
   EXPECT_EQ(ports_of(first), ports_of(first));
 }
@@ -142,11 +142,11 @@ TEST(Engines, PodsOfKubernetes) {
   EXPECT_EQ(place.tasks_on_host, 1);
   EXPECT_EQ(place.meet_at, "mlp-task-0-0.mlp");
   EXPECT_FALSE(place.ends_with_engine);
-  EXPECT_EQ(place.run, find_place(pod(0)).value()->run);
+  EXPECT_EQ(place.run_name, find_place(pod(0)).value()->run_name);
   for (const char* name : {"JOBSET_NAME", "JOBSET_RESTART_ATTEMPT", "JOB_UID"}) {
     Variables other = pod(3);
     other[name] = "7";
-    EXPECT_NE(find_place(other).value()->run, place.run) << name;
+    EXPECT_NE(find_place(other).value()->run_name, place.run_name) << name;
   }
   Variables alone = pod(0);
   alone["COHAUL_TASKS"] = "1";

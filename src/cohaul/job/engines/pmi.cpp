@@ -48,15 +48,15 @@ Result<std::string> Pmi::ask(const std::string& line, const std::string& command
 
 Status Pmi::open() { return ask("cmd=init pmi_version=1 pmi_subversion=1", "response_to_init").status(); }
 
-Result<std::string> Pmi::run() {
+Result<std::string> Pmi::run_name() {
   COHAUL_ASSIGN(const std::string answer, ask("cmd=get_my_kvsname", "my_kvsname"));
   return value_of(answer, "kvsname");
 }
 
-Result<std::string> Pmi::host(bool says, const std::string& host, const std::string& run) {
-  if (says) COHAUL_TRY(ask("cmd=put kvsname=" + run + " key=" + kKey + " value=" + host, "put_result").status());
+Result<std::string> Pmi::host(bool says, const std::string& host, const std::string& run_name) {
+  if (says) COHAUL_TRY(ask("cmd=put kvsname=" + run_name + " key=" + kKey + " value=" + host, "put_result").status());
   COHAUL_TRY(ask("cmd=barrier_in", "barrier_out").status());
-  COHAUL_ASSIGN(const std::string answer, ask("cmd=get kvsname=" + run + " key=" + kKey, "get_result"));
+  COHAUL_ASSIGN(const std::string answer, ask("cmd=get kvsname=" + run_name + " key=" + kKey, "get_result"));
   return value_of(answer, "value");
 }
 

@@ -67,7 +67,7 @@ TEST(Pmi, AsksForTheRunsNameAlone) {
   Place place = of_mpich(mpirun.fd(), "127.0.0.1");
   const Status asked = ask_directory(place, "10.0.0.1", soon());
   EXPECT_TRUE(asked.ok()) << asked.message();
-  EXPECT_EQ(place.run, "MPICH kvs_7_0");
+  EXPECT_EQ(place.run_name, "MPICH kvs_7_0");
   EXPECT_EQ(place.meet_at, "127.0.0.1");
 }
 

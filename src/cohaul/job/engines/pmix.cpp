@@ -20,7 +20,7 @@ constexpr std::uint16_t kString = 3;  // PMIX_STRING
 constexpr std::uint8_t kGlobal = 3;   // PMIX_GLOBAL
 
 struct Process {  // pmix_proc_t
-  char run[256];
+  char name_space[256];
   std::uint32_t rank;
 };
 struct Value {  // pmix_value_t

@@ -68,8 +68,8 @@ Result<std::optional<Place>> slurm(const Variables& v) {
   place.meet_at = place.on_one_host() ? kThisHost : first_host(text_of(v, nodes));
   if (place.meet_at.empty()) return invalid("the environment variable " + std::string(nodes) + " names no host");
   const std::string restarts = text_of(v, "SLURM_RESTART_COUNT");
-  place.run = "Slurm " + text_of(v, "SLURM_CLUSTER_NAME") + " job " + text_of(v, "SLURM_JOB_ID") + " step " +
-              text_of(v, step) + " try " + (restarts.empty() ? "0" : restarts);
+  place.run_name = "Slurm " + text_of(v, "SLURM_CLUSTER_NAME") + " job " + text_of(v, "SLURM_JOB_ID") + " step " +
+                   text_of(v, step) + " try " + (restarts.empty() ? "0" : restarts);
   return std::optional(place);
 }
 

@@ -35,14 +35,15 @@ struct Plan {
 /// Every slice contributes the same number, which needs no rounding, so any sum over slices is exact.
 Status step(update::Exchange& exchange, const update::Layout& layout, const update::Work& work, Bytes gradients) {
   COHAUL_TRY(exchange.begin(work, {}));
-  auto share = static_cast<float>(work.slices.size()) / static_cast<float>(work.slices.count);
+  auto weight = static_cast<float>(work.slices.size()) / static_cast<float>(work.slices.count);
   auto* values = reinterpret_cast<float*>(gradients.data());
-  std::fill(values, values + gradients.size() / sizeof(float), share * static_cast<float>(work.step.value % 8));
-  for (std::size_t r = 0; r < layout.runs().size(); ++r) {
-    const update::Run& run = layout.runs()[r];
-    COHAUL_TRY(exchange.push({.run = static_cast<std::int32_t>(r), .bytes = gradients.subspan(run.offset, run.bytes)}));
+  std::fill(values, values + gradients.size() / sizeof(float), weight * static_cast<float>(work.step.value % 8));
+  for (std::size_t r = 0; r < layout.buckets().size(); ++r) {
+    const update::Bucket& bucket = layout.buckets()[r];
+    COHAUL_TRY(exchange.push(
+        {.bucket = static_cast<std::int32_t>(r), .bytes = gradients.subspan(bucket.offset, bucket.bytes)}));
   }
-  const update::PartEnd end{.loss = share};
+  const update::PartEnd end{.loss = weight};
   return exchange.finish({&end, 1}).status();
 }
 

@@ -27,11 +27,11 @@ namespace cohaul::train {
 /// Returns the absolute path, by which checkpoints name files.
 std::string absolute_path(const std::string& path);
 
-class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
+class Trainer::Impl : public std::enable_shared_from_this<Trainer::Impl> {
  public:
-  static std::shared_ptr<Run> make(job::Job& job, Model model, const strategy::Strategy& strategy,
-                                   std::optional<Optimizer> optimizer, const TrainerOptions& options);
-  ~Run();
+  static std::shared_ptr<Impl> make(job::Job& job, Model model, const strategy::Strategy& strategy,
+                                    std::optional<Optimizer> optimizer, const TrainerOptions& options);
+  ~Impl();
 
   void fit(const data::DataSet& set, const Loss& loss, const FitOptions& options);
   std::int64_t begin_loop(const data::DataSet& set, const FitOptions& options);
@@ -59,18 +59,18 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   const StepTimes& times() const { return telling_.times(); }
 
   /// Returns the job's trainers in this process, in the order in which they were made.
-  static std::vector<Run*> living_trainers(const job::Job& job);
+  static std::vector<Impl*> living_trainers(const job::Job& job);
 
  private:
   struct EndsWithJob;
   struct Living;
-  Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
+  Impl(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options);
   void set_up(Model model, const strategy::Strategy& strategy);
   void expect_one_slice_each(const strategy::Strategy& strategy) const;
   void expect_watchable(const strategy::Strategy& strategy) const;
   std::size_t parts_max() const;
   std::vector<strategy::Place> places() const;
-  void share_first_parameters();
+  void broadcast_first_parameters();
   void expect_usable();
   void expect_ownership();
   void leave_loop(bool stop);
@@ -88,7 +88,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   bool open_step();
   void prepare_step();
   void begin_step();
-  double share_of(std::int32_t slice, const StepOptions& options) const;
+  double weight_of(std::int32_t slice, const StepOptions& options) const;
   void backward(const at::Tensor& loss, const StepOptions& options);
   void drop_step();
   void give_up_backward();
@@ -96,7 +96,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   void leave_mean_gradients();
   Buffers buffers_policy(const strategy::Strategy& strategy) const;
   void explain_counters();
-  void share_counters();
+  void broadcast_counters();
   std::vector<double> evaluate_batches(const data::DataSet& set, const Loss& loss, const Metrics& metrics,
                                        std::int64_t batch, std::int64_t first, std::int64_t last);
   std::vector<double> gather(const std::string& key, const std::vector<double>& mine);
@@ -170,7 +170,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::string strategy_;  // the strategy's name
   Meetings meetings_;
   std::unique_ptr<BorrowedModel> model_;
-  transport::Arena small_;  // gradients of small runs
+  transport::Arena small_;  // gradients of small buckets
   std::unique_ptr<strategy::Engine> engine_;
   std::unique_ptr<gradient::Reducer> reducer_;
   std::optional<StepBuffers> buffers_;
@@ -191,8 +191,8 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   double samples_ = 0;               // of the part
   bool batch_out_ = false;
   bool averaged_ = false;  // the parameters are averages: with_ema() runs
-  at::Tensor share_;       // the gradient that backward starts with; kept while its value stays
-  double share_value_ = -1;
+  at::Tensor weight_;      // the gradient that backward starts with; kept while its value stays
+  double weight_value_ = -1;
 
   bool rates_by_hand_ = false;
   std::optional<update::Rates> rates_;  // learning rates of the optimizer's groups
@@ -207,7 +207,7 @@ class Trainer::Run : public std::enable_shared_from_this<Trainer::Run> {
   std::optional<checkpoint::LoopEntry> resumed_;   // the loop that the checkpoint was in
   checkpoint::ImageMemory copies_;                 // memory of the copies for checkpoints
   std::optional<checkpoint::FolderLock> lock_;     // at worker 0: lock of the folder that it writes into
-  std::vector<Run*> others_;                       // other trainers of the job that are in the same checkpoint
+  std::vector<Impl*> others_;                      // other trainers of the job that are in the same checkpoint
   std::optional<observe::Event> checkpoint_told_;  // at worker 0: the event of the checkpoint that is being written
   Time checkpoint_begun_ = 0;
   std::string new_mark_;    // at worker 0: mark of the folder that it has just locked

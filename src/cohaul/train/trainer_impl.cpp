@@ -1,4 +1,4 @@
-#include "cohaul/train/trainer_run.h"
+#include "cohaul/train/trainer_impl.h"
 
 #include <ATen/ops/scalar_tensor.h>
 
@@ -14,44 +14,44 @@
 namespace cohaul::train {
 
 /// Ends a trainer when the job is closed, so that nothing of it outlives the job.
-struct Trainer::Run::EndsWithJob {
-  std::weak_ptr<Run> run;
-  explicit EndsWithJob(std::weak_ptr<Run> r) : run(std::move(r)) {}
+struct Trainer::Impl::EndsWithJob {
+  std::weak_ptr<Impl> impl;
+  explicit EndsWithJob(std::weak_ptr<Impl> i) : impl(std::move(i)) {}
   ~EndsWithJob() {
-    if (auto r = run.lock()) r->end();
+    if (auto i = impl.lock()) i->end();
   }
   EndsWithJob(const EndsWithJob&) = delete;
 };
 
 /// The living trainers by job. A mutex is needed because jobs of one process may be on several threads.
-struct Trainer::Run::Living {
+struct Trainer::Impl::Living {
   Mutex mutex;
-  std::map<const job::Job*, std::vector<Run*>> runs COHAUL_GUARDED_BY(mutex);
+  std::map<const job::Job*, std::vector<Impl*>> trainers COHAUL_GUARDED_BY(mutex);
   static Living& all() {
     static Living living;
     return living;
   }
-  void add(Run* run) {
+  void add(Impl* trainer) {
     const MutexLock lock(mutex);
-    runs[&run->job_].push_back(run);
+    trainers[&trainer->job_].push_back(trainer);
   }
-  void remove(Run* run) {
+  void remove(Impl* trainer) {
     const MutexLock lock(mutex);
-    const auto of_job = runs.find(&run->job_);
-    if (of_job == runs.end()) return;
-    std::erase(of_job->second, run);
-    if (of_job->second.empty()) runs.erase(of_job);
+    const auto of_job = trainers.find(&trainer->job_);
+    if (of_job == trainers.end()) return;
+    std::erase(of_job->second, trainer);
+    if (of_job->second.empty()) trainers.erase(of_job);
   }
 };
 
-std::vector<Trainer::Run*> Trainer::Run::living_trainers(const job::Job& job) {
+std::vector<Trainer::Impl*> Trainer::Impl::living_trainers(const job::Job& job) {
   Living& living = Living::all();
   const MutexLock lock(living.mutex);
-  const auto of_job = living.runs.find(&job);
-  return of_job == living.runs.end() ? std::vector<Run*>() : of_job->second;
+  const auto of_job = living.trainers.find(&job);
+  return of_job == living.trainers.end() ? std::vector<Impl*>() : of_job->second;
 }
 
-Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options)
+Trainer::Impl::Impl(job::Job& job, std::optional<Optimizer> optimizer, const TrainerOptions& options)
     : job_(job),
       optimizer_(std::move(optimizer)),
       options_(options),
@@ -60,25 +60,25 @@ Trainer::Run::Run(job::Job& job, std::optional<Optimizer> optimizer, const Train
       telling_(job, options.sink),
       writer_(job) {}
 
-std::shared_ptr<Trainer::Run> Trainer::Run::make(job::Job& job, Model model, const strategy::Strategy& strategy,
-                                                 std::optional<Optimizer> optimizer, const TrainerOptions& options) {
+std::shared_ptr<Trainer::Impl> Trainer::Impl::make(job::Job& job, Model model, const strategy::Strategy& strategy,
+                                                   std::optional<Optimizer> optimizer, const TrainerOptions& options) {
   if (optimizer) or_throw(optimizer->check());
   if (options.ema != 0 && !optimizer)
     throw Error(unsupported(
         "TrainerOptions::ema: averages are kept where parameters are updated, and this trainer has no optimizer"));
-  std::shared_ptr<Run> run(new Run(job, std::move(optimizer), options));
-  run->set_up(std::move(model), strategy);
-  Living::all().add(run.get());
-  auto guard = std::make_shared<EndsWithJob>(run);
-  run->last_words_ = job.at_close([guard] {
-    auto r = guard->run.lock();
-    return r ? r->close() : Status();
+  std::shared_ptr<Impl> impl(new Impl(job, std::move(optimizer), options));
+  impl->set_up(std::move(model), strategy);
+  Living::all().add(impl.get());
+  auto guard = std::make_shared<EndsWithJob>(impl);
+  impl->last_words_ = job.at_close([guard] {
+    auto i = guard->impl.lock();
+    return i ? i->close() : Status();
   });
-  return run;
+  return impl;
 }
 
 /// Refuses a model with a layer of the whole batch unless every worker has one slice of each step.
-void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) const {
+void Trainer::Impl::expect_one_slice_each(const strategy::Strategy& strategy) const {
   const bool one_each = options_.slices == 0 || options_.slices == job_.world();
   if (one_each && !strategy::is_asynchronous(strategy) && !std::holds_alternative<strategy::Tensor>(strategy)) return;
   throw Error(unsupported(
@@ -88,7 +88,7 @@ void Trainer::Run::expect_one_slice_each(const strategy::Strategy& strategy) con
 }
 
 /// Refuses watch_gradients where no worker has a whole gradient: in asynchronous modes, and where each worker has a part of the model.
-void Trainer::Run::expect_watchable(const strategy::Strategy& strategy) const {
+void Trainer::Impl::expect_watchable(const strategy::Strategy& strategy) const {
   if (options_.watch_gradients < 0)
     throw Error(invalid("TrainerOptions::watch_gradients is " + std::to_string(options_.watch_gradients) +
                         "; it must be a number of updates, or 0 for none"));
@@ -100,7 +100,7 @@ void Trainer::Run::expect_watchable(const strategy::Strategy& strategy) const {
                   ": use single, all_reduce or synchronous servers, or leave it at 0"));
 }
 
-void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
+void Trainer::Impl::set_up(Model model, const strategy::Strategy& strategy) {
   if (model.whole_batch) expect_one_slice_each(strategy);
   expect_watchable(strategy);
   strategy_ = strategy::name(strategy);
@@ -138,7 +138,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
     throw Error(unsupported("an optimizer of your own (average()) works with single and all_reduce; under " +
                             std::string(strategy::name(strategy)) +
                             " give the trainer an optimizer, e.g. cohaul::Sgd{.lr = 0.01}"));
-  share_first_parameters();
+  broadcast_first_parameters();
   reducer_ =
       std::make_unique<gradient::Reducer>(model_->layout(), model_->parameters(), engine_->exchange(), small_.bytes());
   reducers_seen_ = gradient::reducers_made();
@@ -148,7 +148,7 @@ void Trainer::Run::set_up(Model model, const strategy::Strategy& strategy) {
 }
 
 /// Returns the positions of this worker's parts in the whole parameters. Worker 0 writes parameters that are not split into checkpoints.
-std::vector<strategy::Place> Trainer::Run::places() const {
+std::vector<strategy::Place> Trainer::Impl::places() const {
   std::vector<strategy::Place> out;
   const Model& model = model_->model();
   if (model.split.empty()) return out;
@@ -163,13 +163,13 @@ std::vector<strategy::Place> Trainer::Run::places() const {
 }
 
 /// Returns what happens to buffers. They stay as they are where a step has one slice, and in asynchronous modes.
-Buffers Trainer::Run::buffers_policy(const strategy::Strategy& strategy) const {
+Buffers Trainer::Impl::buffers_policy(const strategy::Strategy& strategy) const {
   const bool alone = job_.world() == 1 || std::holds_alternative<strategy::Tensor>(strategy);
   return strategy::is_asynchronous(strategy) || (alone && options_.slices <= 1) ? Buffers::own : options_.buffers;
 }
 
 /// Returns the largest number of parts that a worker may have in a step, whichever its slices are.
-std::size_t Trainer::Run::parts_max() const {
+std::size_t Trainer::Impl::parts_max() const {
   std::size_t most = 1;
   for (int w = 0; w < job_.world() && options_.slices >= job_.world(); ++w)
     most = std::max(most, update::subtrees_of(update::slices_of(options_.slices, w, job_.world())).size());
@@ -177,7 +177,7 @@ std::size_t Trainer::Run::parts_max() const {
 }
 
 /// Gives worker 0's parameters and buffers to all workers, except layers of which each worker has a part.
-void Trainer::Run::share_first_parameters() {
+void Trainer::Impl::broadcast_first_parameters() {
   update::Exchange& exchange = engine_->exchange();
   const update::Layout& layout = model_->layout();
   if (splits_layers() && (options_.layer_group == nullptr || model_->model().split.empty()))
@@ -199,10 +199,10 @@ void Trainer::Run::share_first_parameters() {
   if (optimizer_) model_->adopt(exchange.parameters(), engine_->memory());
 }
 
-Trainer::Run::~Run() { end(); }
+Trainer::Impl::~Impl() { end(); }
 
 // Sends nothing: everything that others need of this process was sent at the end of the last step.
-void Trainer::Run::end() {
+void Trainer::Impl::end() {
   if (std::exchange(ended_, true)) return;
   (void)finish_checkpoint().ok();
   Living::all().remove(this);
@@ -218,7 +218,7 @@ void Trainer::Run::end() {
   gradient::give_back_free_memory();
 }
 
-Status Trainer::Run::close() {
+Status Trainer::Impl::close() {
   if (ended_ || !engine_) return {};
   (void)finish_checkpoint().ok();
   if (!broken_.ok()) return broken_;
@@ -238,19 +238,19 @@ Status Trainer::Run::close() {
   return closed;
 }
 
-strategy::Engine& Trainer::Run::engine() {
+strategy::Engine& Trainer::Impl::engine() {
   if (!engine_) throw Error(broken_);
   return *engine_;
 }
 
-Time Trainer::Run::soon() const { return steady_clock().now() + seconds(job_.options().step_timeout_s); }
+Time Trainer::Impl::soon() const { return steady_clock().now() + seconds(job_.options().step_timeout_s); }
 
-Status Trainer::Run::say(const std::string& key, const Result<std::string>& what) {
+Status Trainer::Impl::say(const std::string& key, const Result<std::string>& what) {
   return job_.set(key, what.ok() ? "=" + *what : "!" + what.status().message());
 }
 
 /// Blocks until the worker has said something under the key, and returns it. invalid: the error that it reported.
-Result<std::string> Trainer::Run::hear(int worker, const std::string& key) {
+Result<std::string> Trainer::Impl::hear(int worker, const std::string& key) {
   Result<std::string> said = job_.get_from(worker, key, soon());
   if (!said.ok()) return said;
   if (said->starts_with('!')) return invalid(said->substr(1));
@@ -258,12 +258,12 @@ Result<std::string> Trainer::Run::hear(int worker, const std::string& key) {
   return said;
 }
 
-void Trainer::Run::expect_usable() {
+void Trainer::Impl::expect_usable() {
   if (!broken_.ok()) throw Error(broken_);
   expect_ownership();
 }
 
-void Trainer::Run::expect_ownership() {
+void Trainer::Impl::expect_ownership() {
   const std::uint64_t made = gradient::reducers_made();
   if (reducers_seen_ == made) return;
   for (std::size_t p = 0; p < model_->layout().parameters().size(); ++p) {
@@ -278,7 +278,7 @@ void Trainer::Run::expect_ownership() {
 
 // ---- the loop
 
-std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions& options) {
+std::int64_t Trainer::Impl::begin_loop(const data::DataSet& set, const FitOptions& options) {
   expect_usable();
   settle();
   expect_own_values("a loop");
@@ -295,16 +295,16 @@ std::int64_t Trainer::Run::begin_loop(const data::DataSet& set, const FitOptions
   return loop_.number();
 }
 
-void Trainer::Run::left(std::int64_t loop) {
+void Trainer::Impl::left(std::int64_t loop) {
   if (loop_.running() && loop == loop_.number()) left_loop_ = loop;
 }
 
 /// Ends a loop that was left, so that another one can begin.
-void Trainer::Run::settle() {
+void Trainer::Impl::settle() {
   if (loop_.running() && left_loop_ == loop_.number()) leave_loop(false);
 }
 
-void Trainer::Run::leave_loop(bool stop) {
+void Trainer::Impl::leave_loop(bool stop) {
   left_loop_ = 0;
   const bool unfinished = work_.has_value();
   // The last step may be one after which a checkpoint is due.
@@ -323,12 +323,12 @@ void Trainer::Run::leave_loop(bool stop) {
   end_requests();
 }
 
-void Trainer::Run::stop() {
+void Trainer::Impl::stop() {
   expect_usable();
   if (loop_.running()) leave_loop(true);
 }
 
-std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
+std::optional<data::Batch> Trainer::Impl::next_batch(std::int64_t loop) {
   expect_usable();
   if (!loop_.running() || loop != loop_.number()) return std::nullopt;
   expect_own_values("the next batch");
@@ -349,13 +349,13 @@ std::optional<data::Batch> Trainer::Run::next_batch(std::int64_t loop) {
   return loop_.batch(update_of(*work_), work_->slices.count, slice_);
 }
 
-bool Trainer::Run::open_step_of_loop() {
+bool Trainer::Impl::open_step_of_loop() {
   while (!open_step())
     if (!next_round()) return false;
   return true;
 }
 
-bool Trainer::Run::open_step() {
+bool Trainer::Impl::open_step() {
   const std::int64_t next = engine_->loop().done;
   const update::Loop one{next, next + 1, 0, loop_.number(), {}};
   work_ = or_throw(engine_->next(loop_.running() ? loop_.bounds() : one));
@@ -371,7 +371,7 @@ bool Trainer::Run::open_step() {
   return true;
 }
 
-void Trainer::Run::prepare_step() {
+void Trainer::Impl::prepare_step() {
   slice_ = work_->slices.first;
   parts_ = update::subtrees_of(work_->slices);
   ends_.clear();
@@ -379,7 +379,7 @@ void Trainer::Run::prepare_step() {
 }
 
 /// Begins the open step, before its first backward.
-void Trainer::Run::begin_step() {
+void Trainer::Impl::begin_step() {
   const bool first = loop_.running() && loop_.is_first(update_of(*work_)) && !asynchronous();
   or_throw(engine_->exchange().begin(*work_, first ? loop_.facts() + new_rates_ : new_rates_));
   reducer_->begin(work_->slices);
@@ -387,7 +387,7 @@ void Trainer::Run::begin_step() {
 }
 
 /// Gives up the open step.
-void Trainer::Run::drop_step() {
+void Trainer::Impl::drop_step() {
   reducer_->abandon();
   buffers_->abandon();
   losses_ = {};
@@ -400,7 +400,7 @@ void Trainer::Run::drop_step() {
 
 // ---- a step
 
-StepResult Trainer::Run::step(const at::Tensor& loss, const StepOptions& options, bool average) {
+StepResult Trainer::Impl::step(const at::Tensor& loss, const StepOptions& options, bool average) {
   expect_usable();
   if (average && optimizer_)
     throw Error(unsupported("average(loss) is for an optimizer of your own: make the trainer without one"));
@@ -425,23 +425,23 @@ StepResult Trainer::Run::step(const at::Tensor& loss, const StepOptions& options
   return end_step();
 }
 
-double Trainer::Run::share_of(std::int32_t slice, const StepOptions& options) const {
+double Trainer::Impl::weight_of(std::int32_t slice, const StepOptions& options) const {
   if (options.samples > 0) return options.samples;
-  return loop_.running() ? loop_.share(slice, work_->slices.count) : 1.0 / work_->slices.count;
+  return loop_.running() ? loop_.weight(slice, work_->slices.count) : 1.0 / work_->slices.count;
 }
 
-void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) {
-  const double share = share_of(slice_, options);
+void Trainer::Impl::backward(const at::Tensor& loss, const StepOptions& options) {
+  const double weight = weight_of(slice_, options);
   const bool first_of_part = slice_ == parts_[ends_.size()].first;
   const bool weighed = first_of_part && !ends_.empty() ? ends_.back().samples > 0 : samples_ > 0;
   if (slice_ != work_->slices.first && (options.samples > 0) != weighed)
     throw Error(invalid(
         "StepOptions::samples is given for some slices of the step and not for others: give it for all or for none"));
   samples_ += options.samples;
-  losses_.add(share * loss.item<double>(), [](double left, double right) { return left + right; });
-  if (share != share_value_ || share_.scalar_type() != loss.scalar_type()) {
-    share_ = at::scalar_tensor(share, loss.options().requires_grad(false));
-    share_value_ = share;
+  losses_.add(weight * loss.item<double>(), [](double left, double right) { return left + right; });
+  if (weight != weight_value_ || weight_.scalar_type() != loss.scalar_type()) {
+    weight_ = at::scalar_tensor(weight, loss.options().requires_grad(false));
+    weight_value_ = weight;
   }
   const bool ends_part = slice_ + 1 == parts_[ends_.size()].last, is_last = slice_ + 1 == work_->slices.last;
   const double samples = samples_;
@@ -453,7 +453,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
   Status taken;
   try {
     const bool may_end = job_.world() > 1 && is_last && buffers_->empty() && !asynchronous();
-    taken = reducer_->backward(loss, loss.dim() == 0 ? share_ : share_.expand(loss.sizes()), samples,
+    taken = reducer_->backward(loss, loss.dim() == 0 ? weight_ : weight_.expand(loss.sizes()), samples,
                                may_end ? std::span<const update::PartEnd>(ends_) : std::span<const update::PartEnd>());
   } catch (...) {
     give_up_backward();
@@ -466,7 +466,7 @@ void Trainer::Run::backward(const at::Tensor& loss, const StepOptions& options) 
 }
 
 /// Handles an exception of backward. A single worker goes on with the next step. If other workers wait for this step, it has to be repeated.
-void Trainer::Run::give_up_backward() {
+void Trainer::Impl::give_up_backward() {
   const update::Work again = *work_;
   buffers_->restart();
   drop_step();
@@ -478,7 +478,7 @@ void Trainer::Run::give_up_backward() {
   }
 }
 
-StepResult Trainer::Run::end_step() {
+StepResult Trainer::Impl::end_step() {
   const std::uint8_t asked = ends_.back().request;
   meetings_.enter(asynchronous() ? -1 : work_->step.value);
   auto finished = engine_->exchange().finish(ends_);
@@ -510,7 +510,7 @@ StepResult Trainer::Run::end_step() {
 }
 
 /// Finds out which buffer differs, after all workers have seen that their buffers without a mean do.
-void Trainer::Run::explain_counters() {
+void Trainer::Impl::explain_counters() {
   broken_ = meetings_.meet("the end of a step", done_, buffers_->counter_facts());
   if (broken_.ok()) broken_ = invalid("buffers without a mean differ between the workers");
   broken_ = broken_.context(
@@ -520,7 +520,7 @@ void Trainer::Run::explain_counters() {
   throw Error(broken_);
 }
 
-void Trainer::Run::tell(double loss) {
+void Trainer::Impl::tell(double loss) {
   if ((done_ - loop_.first()) % loop_.options().log_every != 0 && done_ != loop_.last()) return;
   telling_.tell({done_, loss, telling_.elapsed(), {}}, loop_, false);
 }
