@@ -7,9 +7,9 @@
 #include <span>
 
 #include "cohaul/cli/child.h"
+#include "cohaul/collective/workers.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/observe/table.h"
-#include "cohaul/strategy/workers.h"
 #include "cohaul/train/error.h"
 #include "cohaul/train/run.h"
 #include "median.h"
@@ -29,7 +29,7 @@ constexpr Size kSizes[] = {{"64 KiB", 16 << 10, 2000}, {"10 MB", 2'500'000, 100}
 
 /// As a worker: all-reduces of each size. Worker 0 prints {"us": [median of each size]}.
 void reduce(job::Job& job) {
-  const auto workers = or_throw(strategy::Workers::connect(job, "the bench", 0));
+  const auto workers = or_throw(collective::Workers::connect(job, "the bench", 0));
   collective::Group& group = workers->group();
   json medians = json::array();
   for (const Size& size : kSizes) {

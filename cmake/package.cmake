@@ -1,16 +1,25 @@
 # The package that other projects use: Cohaul::core (below LibTorch) and Cohaul::cohaul (all of it), in this tree and, once installed, through
-# find_package(Cohaul). It installs the public headers, the libraries and the three executables; cpack makes two Debian packages of them, cohaul
-# (the component runtime) and libcohaul-dev (dev).
+# find_package(Cohaul). It installs the public headers (public_headers.cmake), the libraries and the three executables; cpack makes two Debian packages
+# of them, cohaul (the component runtime) and libcohaul-dev (dev).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+include(public_headers)
+
+# cohaul_public_headers(TARGET HEADER...) makes headers, given by their paths below src/cohaul, those that are installed with an interface library.
+function(cohaul_public_headers target)
+  list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/src/cohaul/)
+  target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${ARGN})
+endfunction()
 
 add_library(cohaul_core INTERFACE)
 get_property(core_folders GLOBAL PROPERTY COHAUL_CORE_FOLDERS)
 target_link_libraries(cohaul_core INTERFACE ${core_folders})
+cohaul_public_headers(cohaul_core ${COHAUL_CORE_HEADERS})
 set_target_properties(cohaul_core PROPERTIES EXPORT_NAME core)
 add_library(Cohaul::core ALIAS cohaul_core)
 
-install(TARGETS cohaul_core ${core_folders} EXPORT CohaulCore ARCHIVE COMPONENT dev FILE_SET HEADERS COMPONENT dev)
+install(TARGETS cohaul_core ${core_folders} EXPORT CohaulCore ARCHIVE COMPONENT dev FILE_SET HEADERS COMPONENT dev
+  INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Cohaul)
 install(EXPORT CohaulCore NAMESPACE Cohaul:: DESTINATION ${package_folder} COMPONENT dev)
 
@@ -19,11 +28,11 @@ if(COHAUL_TORCH)
   add_library(cohaul_all INTERFACE)
   get_property(torch_folders GLOBAL PROPERTY COHAUL_TORCH_FOLDERS)
   target_link_libraries(cohaul_all INTERFACE cohaul_core ${torch_folders})
-  file(GLOB face CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cohaul/*.h)
-  target_sources(cohaul_all INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${face})
+  cohaul_public_headers(cohaul_all ${COHAUL_TORCH_HEADERS})
   set_target_properties(cohaul_all PROPERTIES EXPORT_NAME cohaul)
   add_library(Cohaul::cohaul ALIAS cohaul_all)
-  install(TARGETS cohaul_all ${torch_folders} EXPORT CohaulTorch ARCHIVE COMPONENT dev FILE_SET HEADERS COMPONENT dev)
+  install(TARGETS cohaul_all ${torch_folders} EXPORT CohaulTorch ARCHIVE COMPONENT dev FILE_SET HEADERS COMPONENT dev
+    INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(EXPORT CohaulTorch NAMESPACE Cohaul:: DESTINATION ${package_folder} COMPONENT dev)
   install(FILES ${PROJECT_SOURCE_DIR}/cmake/FindLibTorch.cmake DESTINATION ${package_folder} COMPONENT dev)
 endif()

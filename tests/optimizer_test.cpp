@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "cohaul/train/optimizer.h"
+#include "cohaul/update/rule.h"
 
 namespace cohaul::tests {
 namespace {

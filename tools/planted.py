@@ -81,7 +81,7 @@ FAULTS = [
         (f"{TRAIN}/borrowed_model.cpp", "    keep_strides(item);  // a loss", "    own_storage(item);  // a loss"),
         (f"{TRAIN}/borrowed_model.cpp", "    keep_strides(items_[i]);", "    own_storage(items_[i]);")]),
     Fault("norm_of_sum", "the norm is of the sum, not the mean, where slices have samples", [
-        (f"{UPDATE}/gradient_policy.cpp", "std::sqrt(facts.squares.value()) * scale;", "std::sqrt(facts.squares.value());")]),
+        (f"{UPDATE}/step_plan.cpp", "std::sqrt(facts.squares.value()) * scale;", "std::sqrt(facts.squares.value());")]),
     Fault("server_absent", "servers forget which parameters a worker has no gradient of", [
         (f"{PS}/table.cpp", "  h.absent.assign(push.absent.begin(), push.absent.end());\n", "  if (h.frame.payload.empty()) h.absent.assign(push.absent.begin(), push.absent.end());\n  else h.absent.clear();\n")]),
     Fault("dampening", "the first step's momentum is dampened", [

@@ -332,9 +332,41 @@ def readme_shows_the_examples(tree):
     for path, text in shown:
         if tree.files.get(path) != text:
             yield "README.md", readme[: readme.index(text)].count("\n") + 1, f"this is not the text of {path}"
-    for path in ("examples/quickstart.cpp", "examples/own_loop.cpp"):
+    for path in ("examples/quickstart.cpp", "examples/own_loop.cpp", "examples/sums.cpp"):
         if path in tree.files and path not in dict(shown):
             yield "README.md", 1, f"does not show {path} (a line with its name in backquotes, then the text)"
+
+
+PUBLIC = "cmake/public_headers.cmake"
+FACES = {  # the headers that programs include, by the list of what they need
+    "COHAUL_CORE_HEADERS": ["core.h"],
+    "COHAUL_TORCH_HEADERS": ["cohaul.h", "parallel/factory.h", "parallel/linear.h", "parallel/sync_batch_norm.h"],
+}
+
+
+@rule
+def public_headers_are_those_of_the_faces(tree):
+    """Checks that the headers that are installed are those that the faces include, directly or not."""
+    lists, seen = tree.files.get(PUBLIC, ""), set()
+    for name, faces in FACES.items():
+        found = re.search(rf"^set\({name}\n([^)]*)\)", lists, re.MULTILINE)
+        listed, needed = found[1].split() if found else [], {}
+        first = lists.count("\n", 0, found.start(1)) + 1 if found else 1
+        pending = [(face, PUBLIC, first) for face in faces]
+        while pending:
+            header, includer, line = pending.pop()
+            path = f"src/cohaul/{header}"
+            if path not in tree.files or header in seen or header in needed:
+                continue
+            needed[header] = (includer, line)
+            pending += [(m[1], path, at) for at, m in lines_with(r'^[ \t]*#[ \t]*include[ \t]*"cohaul/([^"]+)"', code(tree.files[path]))]
+        for header, (includer, line) in needed.items():
+            if header not in listed:
+                yield includer, line, f"makes {header} public, which is not in {name} ({PUBLIC}): do without it, or list it"
+        for at, header in enumerate(listed):
+            if header not in needed:
+                yield PUBLIC, first + at, f"{header} is in {name}, but is no header that {', '.join(faces)} include{'s' if len(faces) == 1 else ''}"
+        seen |= set(needed)
 
 
 # ---- headers that compile alone

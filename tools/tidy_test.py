@@ -7,6 +7,11 @@ import unittest
 import tidy
 
 CLEAN = {
+    "cmake/public_headers.cmake": "# Public.\nset(COHAUL_CORE_HEADERS\n  core.h\n  base/status.h)\nset(COHAUL_TORCH_HEADERS\n  cohaul.h\n  train/trainer.h)\n",
+    "src/cohaul/core.h": '#pragma once\n#include "cohaul/base/status.h"\n',
+    "src/cohaul/cohaul.h": '#pragma once\n#include "cohaul/core.h"\n#include "cohaul/train/trainer.h"\n',
+    "src/cohaul/train/trainer.h": '#pragma once\n#include "cohaul/base/status.h"\n',
+    "src/cohaul/train/CMakeLists.txt": "cohaul_folder(train USES base)\n",
     "src/cohaul/base/CMakeLists.txt": "cohaul_folder(base LIBS Threads::Threads)\n",
     "src/cohaul/base/status.h": "#pragma once\nint status();\n",
     "src/cohaul/base/clock.cpp": "long now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }\n",
@@ -148,6 +153,17 @@ class Planted(unittest.TestCase):
         self.assertEqual([f[:2] for f in found], [("README.md", 6)])
         found = list(rule(tidy.Tree(files | {"README.md": "Nothing.\n"})))
         self.assertEqual([f[:2] for f in found], [("README.md", 1)])
+
+    def test_public_headers(self):
+        rule, lists = tidy.public_headers_are_those_of_the_faces, CLEAN["cmake/public_headers.cmake"]
+        group = '#include "cohaul/collective/group.h"\n'
+        self.refused(rule, "src/cohaul/core.h", group, "makes collective/group.h public", line=3, append=True)
+        self.refused(rule, "src/cohaul/base/status.h", group, "which is not in COHAUL_CORE_HEADERS", line=3, append=True)
+        self.refused(rule, "src/cohaul/train/trainer.h", group, "which is not in COHAUL_TORCH_HEADERS", line=3, append=True)
+        listed = lists.replace("  base/status.h", "  base/status.h\n  collective/group.h")
+        self.refused(rule, "cmake/public_headers.cmake", listed, "collective/group.h is in COHAUL_CORE_HEADERS", line=5)
+        self.refused(rule, "cmake/public_headers.cmake", lists.replace("trainer.h", "gone.h\n  train/trainer.h"), "train/gone.h is in", line=7)
+        self.accepted(rule, "src/cohaul/train/trainer.h", "// " + group, append=True)
 
     def test_headers_compile_alone(self):
         with tempfile.TemporaryDirectory() as folder:

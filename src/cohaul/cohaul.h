@@ -2,16 +2,12 @@
 // Cohaul's face: distributed training of LibTorch models. Brings the user's names into cohaul::.
 
 #include "cohaul/cli/worker_main.h"
+#include "cohaul/core.h"
 #include "cohaul/data/accuracy.h"
 #include "cohaul/data/data_set.h"
 #include "cohaul/data/open.h"
 #include "cohaul/data/torch_data.h"
-#include "cohaul/job/job.h"
-#include "cohaul/model/zoo.h"
-#include "cohaul/observe/csv.h"
-#include "cohaul/observe/progress.h"
-#include "cohaul/observe/record.h"
-#include "cohaul/observe/tensorboard.h"
+#include "cohaul/model/settings.h"
 #include "cohaul/strategy/strategy.h"
 #include "cohaul/train/error.h"
 #include "cohaul/train/optimizer.h"
@@ -21,14 +17,8 @@
 
 namespace cohaul {
 
-using job::Job;
-using job::JoinOptions;
-using train::connect_workers;
 using train::join;
 using train::run;
-
-using observe::Event;
-using observe::Sink;
 
 using data::accuracy;
 using data::Batch;

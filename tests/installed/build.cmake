@@ -10,6 +10,38 @@ endfunction()
 
 set(configure ${CMAKE_COMMAND} -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DCMAKE_PREFIX_PATH=${INTO}/prefix)
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${INTO}/prefix)
+
+# What is installed are the public headers.
+include(${CMAKE_CURRENT_LIST_DIR}/../../cmake/public_headers.cmake)
+set(public ${COHAUL_CORE_HEADERS} ${COHAUL_TORCH_HEADERS})
+file(GLOB_RECURSE installed RELATIVE ${INTO}/prefix/include/cohaul ${INTO}/prefix/include/*)
+list(SORT public)
+list(SORT installed)
+if(NOT installed STREQUAL public)
+  message(FATAL_ERROR "these headers are installed: ${installed}\nand these are public: ${public}")
+endif()
+
+# no_folder(BUILD FOLDER): nothing in the folder BUILD was compiled with an option that names FOLDER.
+function(no_folder build folder)
+  file(READ ${build}/compile_commands.json commands)
+  string(REGEX MATCH "-(I|isystem) *${folder}[^ ]*" found "${commands}")
+  if(found OR NOT commands MATCHES "-(I|isystem) *${INTO}/prefix/include ")
+    message(FATAL_ERROR "${build} was compiled with '${found}':\n${commands}")
+  endif()
+endfunction()
+cmake_path(SET source NORMALIZE ${CMAKE_CURRENT_LIST_DIR}/../../src)
+
+# Each compiles alone: those of Cohaul::core without LibTorch, as does a program.
+set(headers ${configure} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -S ${CMAKE_CURRENT_LIST_DIR}/headers)
+run(${headers} -B ${INTO}/core -DCOMPONENT=core "-DHEADERS=${COHAUL_CORE_HEADERS}" -DPROGRAM=${CMAKE_CURRENT_LIST_DIR}/../../examples/sums.cpp)
+run(${CMAKE_COMMAND} --build ${INTO}/core)
+no_folder(${INTO}/core ${source})
+no_folder(${INTO}/core ${TORCH})
+run(${INTO}/core/program)
+run(${headers} -B ${INTO}/cohaul -DCOMPONENT=cohaul "-DHEADERS=${COHAUL_TORCH_HEADERS}")
+run(${CMAKE_COMMAND} --build ${INTO}/cohaul)
+no_folder(${INTO}/cohaul ${source})
+
 run(${configure} -S ${CMAKE_CURRENT_LIST_DIR}/../../examples -B ${INTO}/examples)
 run(${CMAKE_COMMAND} --build ${INTO}/examples)
 

@@ -2,6 +2,7 @@
 
 #include <torch/optim/optimizer.h>
 
+#include "cohaul/observe/event.h"
 #include "cohaul/train/trainer.h"
 #include "cohaul/update/slices.h"
 #include "play.h"

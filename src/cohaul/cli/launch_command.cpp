@@ -6,6 +6,7 @@
 #include "cohaul/base/failing_writes.h"
 #include "cohaul/cli/child.h"
 #include "cohaul/cli/launching.h"
+#include "cohaul/job/engines/place.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/task.h"

@@ -12,6 +12,7 @@
 #include "cohaul/cli/launching.h"
 #include "cohaul/cli/resolve.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/engines/place.h"
 #include "cohaul/job/error_file.h"
 #include "cohaul/job/job.h"
 #include "cohaul/job/keys.h"

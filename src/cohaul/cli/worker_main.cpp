@@ -17,18 +17,23 @@
 #include "cohaul/base/failing_writes.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/cli/failure.h"
+#include "cohaul/collective/workers.h"
 #include "cohaul/config/config.h"
 #include "cohaul/data/open.h"
+#include "cohaul/job/meeting.h"
+#include "cohaul/job/member.h"
 #include "cohaul/model/keys.h"
+#include "cohaul/model/zoo.h"
 #include "cohaul/observe/csv.h"
 #include "cohaul/observe/format.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/observe/record.h"
 #include "cohaul/observe/tensorboard.h"
+#include "cohaul/parallel/factory.h"
 #include "cohaul/strategy/keys.h"
-#include "cohaul/strategy/workers.h"
 #include "cohaul/train/groups.h"
 #include "cohaul/train/job_options.h"
+#include "cohaul/train/report.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/weights.h"
 
@@ -229,10 +234,10 @@ void train_job(job::Job& joined, const Config& job, const ModelTable& own, const
     if (m.role != transport::Role::launcher) sinks.write(process_event(m));
 
   strategy::Strategy strategy = strategy::strategy_of(job);
-  std::unique_ptr<strategy::Workers> workers;
+  std::unique_ptr<collective::Workers> workers;
   std::unique_ptr<parallel::Factory> factory = parallel::whole_layers();
   if (std::holds_alternative<strategy::Tensor>(strategy)) {
-    workers = or_throw(strategy::Workers::connect(joined, "layers", 0));
+    workers = or_throw(collective::Workers::connect(joined, "layers", 0));
     factory = parallel::tensor_parallel_layers(workers->group());
   }
   data::Sets data =

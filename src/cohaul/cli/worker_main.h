@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "cohaul/model/zoo.h"
+#include "cohaul/model/settings.h"
 #include "cohaul/train/trainer.h"
 
 namespace cohaul::cli {

@@ -2,17 +2,11 @@
 // Group: collectives over the ranks of a job. Sums are in tree order over ranks (update/sum.h), so every rank gets the same
 // bits, whatever arrives first, over any transport. One direct exchange: every rank sends each owner its piece.
 
-#include <cstdint>
-#include <memory>
+#include <cstddef>
 #include <span>
-#include <vector>
 
-#include "cohaul/base/bytes.h"
-#include "cohaul/base/clock.h"
 #include "cohaul/base/dtype.h"
 #include "cohaul/base/status.h"
-#include "cohaul/transport/channel.h"
-#include "cohaul/transport/poller.h"
 
 namespace cohaul::collective {
 

@@ -21,6 +21,7 @@
 #include "cohaul/update/layout.h"
 #include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/owner.h"
+#include "cohaul/update/step_plan.h"
 
 namespace cohaul::collective {
 

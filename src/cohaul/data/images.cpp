@@ -17,7 +17,8 @@ constexpr std::size_t kImagesAhead = 4;
 
 }  // namespace
 
-Images::Images(Shape shape, ConstBytes pixels, ConstBytes labels, std::shared_ptr<const void> owner)
+Images::Images(Shape shape, std::span<const std::byte> pixels, std::span<const std::byte> labels,
+               std::shared_ptr<const void> owner)
     : shape_(shape),
       pixels_(reinterpret_cast<const std::uint8_t*>(pixels.data())),
       labels_(reinterpret_cast<const std::uint8_t*>(labels.data())),

@@ -1,9 +1,11 @@
 #pragma once
 // Labelled grey images, one byte a pixel. They stay bytes in memory; get() converts the samples of a batch to float.
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <span>
 
-#include "cohaul/base/bytes.h"
 #include "cohaul/data/data_set.h"
 
 namespace cohaul::data {
@@ -17,7 +19,8 @@ class Images : public DataSet {
     std::int64_t pixels() const { return rows * columns; }
   };
   /// pixels: count × rows × columns bytes; labels: count bytes.
-  Images(Shape shape, ConstBytes pixels, ConstBytes labels, std::shared_ptr<const void> owner);
+  Images(Shape shape, std::span<const std::byte> pixels, std::span<const std::byte> labels,
+         std::shared_ptr<const void> owner);
 
   std::int64_t size() const override { return shape_.count; }
   Batch get(std::span<const std::int64_t> indices) const override;

@@ -10,6 +10,7 @@
 #include "cohaul/base/clock.h"
 #include "cohaul/data/idx.h"
 #include "cohaul/data/keys.h"
+#include "cohaul/job/job.h"
 #include "cohaul/transport/arena.h"
 
 namespace cohaul::data {

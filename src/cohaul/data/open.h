@@ -5,8 +5,12 @@
 #include <string_view>
 #include <vector>
 
+#include "cohaul/base/status.h"
 #include "cohaul/data/images.h"
-#include "cohaul/job/job.h"
+
+namespace cohaul::job {
+class Job;
+}
 
 namespace cohaul::data {
 

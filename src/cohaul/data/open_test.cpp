@@ -12,6 +12,12 @@
 
 #include "cohaul/data/accuracy.h"
 #include "cohaul/data/torch_data.h"
+#include "cohaul/job/job.h"
+#include "cohaul/job/meeting.h"
+#include "cohaul/job/member.h"
+#include "cohaul/transport/arena.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/poller.h"
 
 namespace cohaul::data {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cohaul/job/membership.h"
+#include "cohaul/transport/endpoint.h"
 
 namespace cohaul::job {
 namespace {

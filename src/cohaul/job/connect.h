@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "cohaul/job/job.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/poller.h"
 
 namespace cohaul::job {
 

@@ -6,6 +6,7 @@
 
 #include "cohaul/base/clock.h"
 #include "cohaul/job/job.h"
+#include "cohaul/job/member.h"
 
 namespace cohaul::job {
 

@@ -6,25 +6,28 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cohaul/base/clock.h"
-#include "cohaul/base/ids.h"
-#include "cohaul/base/mutex.h"
 #include "cohaul/base/status.h"
 #include "cohaul/base/watch.h"
-#include "cohaul/job/engines/place.h"
-#include "cohaul/job/meeting.h"
-#include "cohaul/job/member.h"
-#include "cohaul/transport/arena.h"
-#include "cohaul/transport/channel.h"
-#include "cohaul/transport/endpoint.h"
-#include "cohaul/transport/poller.h"
+#include "cohaul/transport/credentials.h"
+#include "cohaul/transport/options.h"
+
+namespace cohaul::transport {
+enum class Access : std::uint8_t;
+class Arena;
+struct Identity;
+struct Listening;
+class Poller;
+}  // namespace cohaul::transport
 
 namespace cohaul::job {
+
+struct Meeting;
+struct Member;
 
 /// The store has this key once all workers have said goodbye. It tells a server that no worker needs it any more.
 constexpr char kWorkersLeftKey[] = "job/workers have left";
@@ -66,18 +69,16 @@ struct JoinOptions {
 /// MPI also those of ask_directory().
 Result<JoinOptions> from_environment();
 
-/// Returns the place that an engine has given this process; none where Cohaul's launcher started it, or no launcher
-/// at all. Errors: find_place()'s.
-Result<std::optional<Place>> place_from_environment();
-
 /// Names last words, to take them back.
 using LastWordsId = std::uint64_t;
 
 /// Thread-safe but for close(). A heartbeat thread runs inside. It tells the rendezvous that this process lives, and
 /// learns which process is lost. It ends this process (exit 3, one line on stderr) if the training thread does not
-/// within 3 s after a loss.
+/// within 3 s after a loss. Functions that take or return a type that is only declared here are for Cohaul's own parts.
 class Job : public Watch {
  public:
+  Job();
+  ~Job() override;
   /// Blocks until all members have joined, or join_timeout_s (peer_lost, naming who is missing). Errors: invalid
   /// (options that do not fit, or a job of an engine that leaves the host without `plaintext`).
   static Result<std::unique_ptr<Job>> join(const JoinOptions& options);
@@ -94,7 +95,7 @@ class Job : public Watch {
   virtual int processes_on_host() const = 0;
 
   /// Returns, by worker, the first worker of its host.
-  virtual std::vector<int> hosts() const { return hosts_of_workers(members()); }
+  virtual std::vector<int> hosts() const;
   /// Returns how many threads each worker is to use where job.threads is not set (cores.h): the same for all.
   virtual int threads() const { return 1; }
 
@@ -130,7 +131,7 @@ class Job : public Watch {
   virtual Status left(int /*worker*/) const { return {}; }
 
   /// Returns where this process's endpoints are to listen.
-  transport::Listening listening() const { return {.hosts = options().listen, .ports = options().ports}; }
+  transport::Listening listening() const;
 
   /// Returns this process's identity for the channels of a conversation.
   virtual transport::Identity identity(const std::string& purpose, std::uint64_t model = 0) const = 0;
@@ -176,12 +177,8 @@ class Job : public Watch {
   void forget_last_words();
 
  private:
-  using LastWords = std::map<LastWordsId, std::function<Status()>>;
-
-  Mutex words_mutex_;                                     // last words are called and destroyed without it
-  LastWords last_words_ COHAUL_GUARDED_BY(words_mutex_);  // in the order in which they were given
-  LastWordsId last_words_id_ COHAUL_GUARDED_BY(words_mutex_) = 0;
-  std::map<std::string, int> counts_ COHAUL_GUARDED_BY(words_mutex_);
+  struct Notes;  // the last words, and the counts
+  std::unique_ptr<Notes> notes_;
 };
 
 }  // namespace cohaul::job

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <iterator>
+#include <map>
 #include <sstream>
 #include <utility>
 
@@ -10,25 +11,45 @@
 #include "cohaul/base/last_operations.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/local_job.h"
+#include "cohaul/transport/endpoint.h"
 
 namespace cohaul::job {
 
+using LastWords = std::map<LastWordsId, std::function<Status()>>;
+
+struct Job::Notes {
+  Mutex mutex;                                    // last words are called and destroyed without it
+  LastWords last_words COHAUL_GUARDED_BY(mutex);  // in the order in which they were given
+  LastWordsId last_id COHAUL_GUARDED_BY(mutex) = 0;
+  std::map<std::string, int> counts COHAUL_GUARDED_BY(mutex);
+};
+
+Job::Job() : notes_(std::make_unique<Notes>()) {}
+Job::~Job() = default;
+
+std::vector<int> Job::hosts() const { return hosts_of_workers(members()); }
+
+transport::Listening Job::listening() const { return {.hosts = options().listen, .ports = options().ports}; }
+
 LastWordsId Job::at_close(std::function<Status()> last_words) {
-  const MutexLock lock(words_mutex_);
-  last_words_.emplace(++last_words_id_, std::move(last_words));
-  return last_words_id_;
+  Notes& notes = *notes_;
+  const MutexLock lock(notes.mutex);
+  notes.last_words.emplace(++notes.last_id, std::move(last_words));
+  return notes.last_id;
 }
 
 void Job::forget_at_close(LastWordsId id) {
   LastWords::node_type forgotten;  // destroyed after the lock: since what it holds may call this object
-  const MutexLock lock(words_mutex_);
-  forgotten = last_words_.extract(id);
+  Notes& notes = *notes_;
+  const MutexLock lock(notes.mutex);
+  forgotten = notes.last_words.extract(id);
 }
 
 void Job::forget_last_words() {
   LastWords forgotten;
-  const MutexLock lock(words_mutex_);
-  forgotten.swap(last_words_);
+  Notes& notes = *notes_;
+  const MutexLock lock(notes.mutex);
+  forgotten.swap(notes.last_words);
 }
 
 Result<std::vector<std::string>> Job::gather(const std::string& prefix, int count, bool by_workers, Time deadline) {
@@ -41,20 +62,22 @@ Result<std::vector<std::string>> Job::gather(const std::string& prefix, int coun
 }
 
 Status Job::say_last_words() {
+  Notes& notes = *notes_;
   for (;;) {
     LastWords::node_type latest;
     {
-      const MutexLock lock(words_mutex_);
-      if (last_words_.empty()) return {};
-      latest = last_words_.extract(std::prev(last_words_.end()));
+      const MutexLock lock(notes.mutex);
+      if (notes.last_words.empty()) return {};
+      latest = notes.last_words.extract(std::prev(notes.last_words.end()));
     }
     COHAUL_TRY(latest.mapped()());
   }
 }
 
 int Job::count(const std::string& name) {
-  const MutexLock lock(words_mutex_);
-  return counts_[name]++;
+  Notes& notes = *notes_;
+  const MutexLock lock(notes.mutex);
+  return notes.counts[name]++;
 }
 
 JobBase::JobBase(const JoinOptions& options, const transport::Identity& self, Welcome welcome)

@@ -1,7 +1,10 @@
 #pragma once
 // Identities of this process, as the others know it: drawn or derived.
 
+#include "cohaul/base/ids.h"
 #include "cohaul/job/job.h"
+#include "cohaul/job/member.h"
+#include "cohaul/transport/channel.h"
 
 namespace cohaul::job {
 

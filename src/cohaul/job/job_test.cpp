@@ -13,9 +13,11 @@
 
 #include "cohaul/job/connect.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/job/engines/place.h"
 #include "cohaul/job/job_id.h"
 #include "cohaul/job/rendezvous_host.h"
 #include "cohaul/job/test_workers.h"
+#include "cohaul/transport/endpoint.h"
 
 namespace cohaul::job {
 namespace {

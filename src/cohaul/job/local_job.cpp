@@ -4,6 +4,7 @@
 #include "cohaul/job/control.h"
 #include "cohaul/job/cores.h"
 #include "cohaul/job/job_id.h"
+#include "cohaul/transport/poller.h"
 
 namespace cohaul::job {
 namespace {

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cohaul/job/connect.h"
+#include "cohaul/job/meeting.h"
 #include "cohaul/job/test_workers.h"
 
 namespace cohaul::job {

@@ -5,6 +5,8 @@
 
 #include <limits>
 
+#include "cohaul/base/error.h"
+
 namespace cohaul::parallel {
 namespace {
 

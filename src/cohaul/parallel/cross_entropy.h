@@ -2,6 +2,7 @@
 // Cross entropy and argmax over classes that are split over the ranks of a group. The logits are never gathered: for each row the ranks exchange a
 // maximum, a sum and the target's logit (Shoeybi et al., "Megatron-LM", 2019, section 3).
 
+#include "cohaul/collective/group.h"
 #include "cohaul/parallel/split.h"
 
 namespace cohaul::parallel {

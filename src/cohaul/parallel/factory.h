@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <memory>
 
-#include "cohaul/collective/group.h"
+namespace cohaul::collective {
+class Group;
+}
 
 namespace cohaul::parallel {
 

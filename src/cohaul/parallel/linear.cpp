@@ -4,6 +4,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/nn/modules/linear.h>
 
+#include "cohaul/base/error.h"
+#include "cohaul/collective/group.h"
+
 namespace cohaul::parallel {
 namespace {
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "cohaul/base/error.h"
 #include "cohaul/parallel/cross_entropy.h"
 #include "cohaul/parallel/factory.h"
 #include "cohaul/parallel/linear.h"

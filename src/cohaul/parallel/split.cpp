@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include "cohaul/base/check.h"
+#include "cohaul/collective/group.h"
 
 namespace cohaul::parallel {
 

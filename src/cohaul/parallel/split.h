@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <string>
 
-#include "cohaul/base/error.h"
 #include "cohaul/base/status.h"
-#include "cohaul/collective/group.h"
+
+namespace cohaul::collective {
+struct Buffer;
+class Group;
+}  // namespace cohaul::collective
 
 namespace cohaul::parallel {
 

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "cohaul/base/error.h"
+#include "cohaul/collective/group.h"
 #include "cohaul/parallel/split.h"
 
 namespace cohaul::parallel {

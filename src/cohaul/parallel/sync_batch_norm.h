@@ -6,8 +6,11 @@
 #include <torch/nn/options/batchnorm.h>
 #include <torch/nn/pimpl.h>
 
-#include "cohaul/collective/group.h"
 #include "cohaul/parallel/whole_batch.h"
+
+namespace cohaul::collective {
+class Group;
+}
 
 namespace cohaul::parallel {
 

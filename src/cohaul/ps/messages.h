@@ -59,6 +59,7 @@
 #include "cohaul/update/gradient_policy.h"
 #include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/slices.h"
+#include "cohaul/update/step_plan.h"
 
 namespace cohaul::ps {
 

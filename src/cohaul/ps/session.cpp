@@ -257,15 +257,14 @@ Status Session::send_push(std::size_t part, std::int32_t bucket, double factor) 
     const bool is_far = host_ && host_->plan.is_far(static_cast<std::size_t>(p));
     if (!is_far || sum < 0) {
       push_to_server(part, p, push, bytes);
-    } else if (const int summing = host_->plan.summing_worker(static_cast<std::size_t>(p), sum);
-               summing != rank_.value) {
+    } else if (const int to = host_->plan.summing_worker(static_cast<std::size_t>(p), sum); to != rank_.value) {
       Writer writer(body_);
       push.encode(writer);
-      host_->out.send(WorkerRank(summing), {.kind = static_cast<std::uint16_t>(Kind::push),
-                                            .clock = push.step.value,
-                                            .key = static_cast<std::uint64_t>(p),
-                                            .body = body_,
-                                            .payload = bytes});
+      host_->out.send(WorkerRank(to), {.kind = static_cast<std::uint16_t>(Kind::push),
+                                       .clock = push.step.value,
+                                       .key = static_cast<std::uint64_t>(p),
+                                       .body = body_,
+                                       .payload = bytes});
       body_.clear();
     } else {
       COHAUL_TRY(add_to_sum(rank_, p, push, bytes, {}));

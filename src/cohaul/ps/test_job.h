@@ -7,8 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "cohaul/base/ids.h"
 #include "cohaul/base/mutex.h"
 #include "cohaul/job/job.h"
+#include "cohaul/job/meeting.h"
+#include "cohaul/job/member.h"
+#include "cohaul/transport/arena.h"
+#include "cohaul/transport/channel.h"
+#include "cohaul/transport/poller.h"
 
 namespace cohaul::ps {
 

@@ -7,9 +7,9 @@
 #include "cohaul/checkpoint/state_file.h"
 #include "cohaul/collective/all_reduce_exchange.h"
 #include "cohaul/collective/reduce_plan.h"
+#include "cohaul/collective/workers.h"
 #include "cohaul/strategy/server_engine.h"
 #include "cohaul/strategy/slices.h"
-#include "cohaul/strategy/workers.h"
 #include "cohaul/update/local_exchange.h"
 
 namespace cohaul::strategy {
@@ -73,12 +73,12 @@ class CountedEngine final : public Engine {
   Status all_reduce(const EngineOptions& options) {
     const std::string number = std::to_string(options.trainer);
     Watch& watch = options.watch ? *options.watch : job_;
-    COHAUL_ASSIGN(workers_, Workers::connect(job_, "all_reduce " + number, options.layout->hash(), watch));
+    COHAUL_ASSIGN(workers_, collective::Workers::connect(job_, "all_reduce " + number, options.layout->hash(), watch));
     if (options.own_optimizer) {
-      COHAUL_ASSIGN(group_, Workers::connect(job_, "average " + number, options.layout->hash(), watch));
+      COHAUL_ASSIGN(group_, collective::Workers::connect(job_, "average " + number, options.layout->hash(), watch));
     }
     collective::AllReduceOptions o;
-    o.hosts = hosts_of(job_);
+    o.hosts = collective::hosts_of(job_);
     // Some host has several workers.
     const bool several = std::set(o.hosts.begin(), o.hosts.end()).size() < o.hosts.size();
     o.shared_parameters = several && !options.own_optimizer;
@@ -134,7 +134,7 @@ class CountedEngine final : public Engine {
   Capabilities capabilities_;
   update::SliceRange slices_;
   std::shared_ptr<transport::Arena> memory_;
-  std::unique_ptr<Workers> workers_, group_;
+  std::unique_ptr<collective::Workers> workers_, group_;
   std::unique_ptr<update::Exchange> exchange_;
   std::int64_t next_ = 0;
   LoopState loop_;
@@ -145,7 +145,8 @@ Result<std::unique_ptr<Engine>> counted(const Strategy& strategy, job::Job& job,
   int workers = data_parallel ? job.world() : 1;
   COHAUL_ASSIGN(int slices, slices_for(options.slices, workers));
   update::SliceRange mine{0, slices, slices};
-  if (data_parallel) mine = update::deal_slices(slices, hosts_of(job))[static_cast<std::size_t>(job.rank())];
+  if (data_parallel)
+    mine = update::deal_slices(slices, collective::hosts_of(job))[static_cast<std::size_t>(job.rank())];
   bool average = std::holds_alternative<AllReduce>(strategy) || std::holds_alternative<Single>(strategy);
   auto engine =
       std::make_unique<CountedEngine>(job, options, Capabilities{false, average, workers, job.world() == 1}, mine);

@@ -10,7 +10,6 @@
 #include "cohaul/base/random.h"
 #include "cohaul/job/test_workers.h"
 #include "cohaul/strategy/slices.h"
-#include "cohaul/strategy/workers.h"
 #include "cohaul/update/sum.h"
 
 namespace cohaul::strategy {
@@ -255,13 +254,6 @@ TEST(Strategy, IsNamedAsInJobFiles) {
   EXPECT_EQ(name(AllReduce{}), "all_reduce");
   EXPECT_EQ(name(ParameterServer{}), "parameter_server");
   EXPECT_EQ(name(Tensor{}), "tensor");
-}
-
-TEST(Workers, AreOnOneHostWhereTheyShareMemory) {
-  with_workers(1, [](job::Job& job) { EXPECT_EQ(hosts_of(job), std::vector{0}); });
-  with_workers(3, [](job::Job& job) { EXPECT_EQ(hosts_of(job), (std::vector{0, 0, 0})); });
-  const auto each = [](job::Job& job) { EXPECT_EQ(hosts_of(job), (std::vector{0, 1, 2})); };
-  with_workers(3, each, 5, transport::Form::tcp);
 }
 
 TEST(ParameterServerEngine, NeedsAServer) {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "cohaul/collective/workers.h"
 #include "cohaul/ps/client.h"
 #include "cohaul/strategy/slices.h"
-#include "cohaul/strategy/workers.h"
 
 namespace cohaul::strategy {
 namespace {
@@ -106,7 +106,7 @@ Result<std::unique_ptr<Engine>> make_server_engine(const ParameterServer& strate
   ps.servers = strategy.servers;
   ps.watch = options.watch;
   ps.trainer = options.trainer;
-  ps.hosts = hosts_of(job);
+  ps.hosts = collective::hosts_of(job);
   ps.lend = options.lend;
   auto engine = std::make_unique<ServerEngine>(job, asynchronous, ps.slices, strategy.servers);
   COHAUL_TRY(engine->connect(options, ps));

@@ -14,6 +14,7 @@
 #include "cohaul/base/digits.h"
 #include "cohaul/base/hash.h"
 #include "cohaul/train/groups.h"
+#include "cohaul/update/optimizer_settings.h"
 
 namespace cohaul::train {
 namespace {

@@ -18,8 +18,9 @@
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/lock.h"
+#include "cohaul/collective/workers.h"
 #include "cohaul/job/test_workers.h"
-#include "cohaul/strategy/workers.h"
+#include "cohaul/observe/event.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/trainer.h"
@@ -161,7 +162,7 @@ TEST_F(CheckpointKinds, SplitLayersGoOnWholeAndInOtherParts) {
   const auto run = [&](int workers, bool resume, std::int64_t steps) {
     std::string hash;
     job::with_workers(workers, [&](job::Job& job) {
-      auto group = workers > 1 ? *strategy::Workers::connect(job, "layers", 0) : nullptr;
+      auto group = workers > 1 ? *collective::Workers::connect(job, "layers", 0) : nullptr;
       Net net(0.2F, parallel::part_of(6, job.rank(), workers));
       if (resume) net.head.detach().zero_();
       const Line data(40);

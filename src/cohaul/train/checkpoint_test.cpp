@@ -9,6 +9,7 @@
 #include "cohaul/base/random.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/job/test_workers.h"
+#include "cohaul/observe/event.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/trainer.h"

@@ -10,6 +10,7 @@
 
 #include "cohaul/base/temporary_folder.h"
 #include "cohaul/job/test_workers.h"
+#include "cohaul/observe/event.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/trainer.h"
 

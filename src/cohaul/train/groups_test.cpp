@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "cohaul/update/optimizer_settings.h"
+
 namespace cohaul::train {
 namespace {
 

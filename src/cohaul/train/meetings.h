@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cohaul/job/job.h"
+#include "cohaul/job/meeting.h"
 
 namespace cohaul::train {
 

@@ -4,6 +4,8 @@
 #include <initializer_list>
 #include <string>
 
+#include "cohaul/update/optimizer_settings.h"
+
 namespace cohaul::train {
 
 using Kind = update::RuleSettings::Kind;

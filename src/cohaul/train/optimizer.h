@@ -7,9 +7,12 @@
 
 #include "cohaul/base/status.h"
 #include "cohaul/update/gradient_policy.h"
-#include "cohaul/update/optimizer_settings.h"
-#include "cohaul/update/rule.h"
+#include "cohaul/update/rule_settings.h"
 #include "cohaul/update/schedule.h"
+
+namespace cohaul::update {
+struct OptimizerSettings;
+}
 
 namespace cohaul::train {
 

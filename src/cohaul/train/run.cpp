@@ -13,8 +13,10 @@
 #include "cohaul/base/failing_writes.h"
 #include "cohaul/base/write_all.h"
 #include "cohaul/job/error_file.h"
+#include "cohaul/job/member.h"
 #include "cohaul/observe/progress.h"
 #include "cohaul/train/error.h"
+#include "cohaul/transport/poller.h"
 
 namespace cohaul::train {
 
@@ -32,10 +34,6 @@ std::unique_ptr<job::Job> join(const job::JoinOptions& options) {
                              ": results may differ in the last bits from those of equal machines "
                              "(ATEN_CPU_CAPABILITY=avx2, say, in all environments makes LibTorch use the lower one)");
   return job;
-}
-
-std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose) {
-  return or_throw(strategy::Workers::connect(job, "layers of " + purpose, 0));
 }
 
 namespace {

@@ -2,9 +2,10 @@
 // The main function of a program that trains: joining the job, running the body, reporting errors.
 
 #include <functional>
+#include <memory>
+#include <string>
 
 #include "cohaul/job/job.h"
-#include "cohaul/strategy/workers.h"
 
 namespace cohaul::train {
 
@@ -17,11 +18,6 @@ int run(const std::function<void(job::Job&)>& body);
 /// Joins a job that `options` describes, instead of the environment: for programs that have been started by other means, such as an MPI solver.
 /// Blocks until all members are there, at most options.join_timeout_s. Throws Error. The caller ends with job->close().
 std::unique_ptr<job::Job> join(const job::JoinOptions& options);
-
-/// Connects all workers of the job to each other, for layers that exchange data (SyncBatchNorm takes the result's group()). All workers call it with
-/// the same `purpose`, which no other call has. Blocks until all are connected, at most job.join_timeout_s. Throws Error. `job` must outlive the
-/// result.
-std::unique_ptr<strategy::Workers> connect_workers(job::Job& job, const std::string& purpose);
 
 /// Reports the exception that is being handled: writes one line to stderr, and tells torchrun and the job, so that the other processes learn the
 /// reason. Closes the job after Stopped. Calls `told` with the exit code and the message, and returns the exit code. job: may be null.

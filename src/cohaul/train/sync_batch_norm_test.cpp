@@ -7,6 +7,7 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/types.h>
 
+#include "cohaul/collective/workers.h"
 #include "cohaul/job/test_workers.h"
 #include "cohaul/parallel/sync_batch_norm.h"
 #include "cohaul/train/run.h"
@@ -90,7 +91,7 @@ TEST(SyncBatchNorm, IsThatOfTheWholeBatch) {
     for (const strategy::Strategy& s :
          {strategy::Strategy{strategy::AllReduce{}}, strategy::Strategy{strategy::ParameterServer{.servers = 2}}})
       job::with_workers(world, [&](job::Job& job) {
-        auto workers = connect_workers(job, "norms");
+        auto workers = collective::connect_workers(job, "norms");
         auto net = std::make_shared<Ours>(parallel::SyncBatchNorm1d(4, &workers->group()),
                                           parallel::SyncBatchNorm2d(6, &workers->group()));
         Trainer t(job, net, s, Adam{.lr = 0.01, .eps = 1e-4}, {});
@@ -113,7 +114,7 @@ TEST(SyncBatchNorm, IsRefusedWhereAWorkerHasNotOneSliceOfEachStep) {
   for (const Case& c : {Case{strategy::AllReduce{}, 4}, Case{strategy::ParameterServer{}, 3},
                         Case{strategy::ParameterServer{.consistency = strategy::Asynchronous{}}, 0}})
     job::with_workers(2, [&](job::Job& job) {
-      auto workers = connect_workers(job, "norms");
+      auto workers = collective::connect_workers(job, "norms");
       parallel::SyncBatchNorm1d norm(3, &workers->group());
       std::string why;
       EXPECT_EQ(code_of([&] { Trainer t(job, norm, c.strategy, Sgd{.lr = 0.1}, {.slices = c.slices}); }, &why),

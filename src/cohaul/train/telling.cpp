@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cohaul/train/report.h"
 #include "cohaul/update/gradient_squares.h"
 
 namespace cohaul::train {

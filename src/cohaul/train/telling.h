@@ -5,8 +5,9 @@
 
 #include "cohaul/job/job.h"
 #include "cohaul/observe/progress.h"
-#include "cohaul/train/report.h"
+#include "cohaul/strategy/engine.h"
 #include "cohaul/train/sample_loop.h"
+#include "cohaul/train/step_times.h"
 
 namespace cohaul::train {
 

@@ -13,16 +13,24 @@
 #include <utility>
 #include <vector>
 
-#include "cohaul/collective/group.h"
 #include "cohaul/data/accuracy.h"
 #include "cohaul/data/data_set.h"
 #include "cohaul/job/job.h"
-#include "cohaul/strategy/engine.h"
 #include "cohaul/strategy/strategy.h"
 #include "cohaul/train/error.h"
 #include "cohaul/train/model.h"
 #include "cohaul/train/optimizer.h"
-#include "cohaul/train/report.h"
+#include "cohaul/train/step_times.h"
+
+namespace cohaul::collective {
+class Group;
+}
+namespace cohaul::observe {
+class Sink;
+}
+namespace cohaul::strategy {
+class Engine;
+}
 
 namespace cohaul::train {
 
@@ -232,6 +240,7 @@ class Trainer {
   /// Throws invalid for a name that begins with "fit.".
   std::string& value(const std::string& name);
 
+  /// For Cohaul's own parts.
   strategy::Engine& engine();
   /// Returns the number of updates so far, over all workers, including those before a resume().
   std::int64_t steps_done() const;

@@ -15,8 +15,8 @@
 #include "cohaul/checkpoint/worker_file.h"
 #include "cohaul/job/control.h"
 #include "cohaul/observe/progress.h"
+#include "cohaul/train/tensor_files.h"
 #include "cohaul/train/trainer_impl.h"
-#include "cohaul/train/weights.h"
 
 namespace cohaul::train {
 /// Returns worker 0's outcome at all workers.

@@ -8,6 +8,7 @@
 
 #include "cohaul/base/last_operations.h"
 #include "cohaul/train/job_facts.h"
+#include "cohaul/train/tensor_files.h"
 #include "cohaul/train/trainer_impl.h"
 #include "cohaul/train/weights.h"
 #include "cohaul/update/plateau.h"

@@ -15,8 +15,8 @@
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/state_file.h"
 #include "cohaul/checkpoint/worker_file.h"
+#include "cohaul/train/tensor_files.h"
 #include "cohaul/train/trainer_impl.h"
-#include "cohaul/train/weights.h"
 
 namespace cohaul::train {
 namespace {

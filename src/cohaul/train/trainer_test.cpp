@@ -19,9 +19,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cohaul/collective/workers.h"
 #include "cohaul/data/sampler.h"
 #include "cohaul/job/test_workers.h"
-#include "cohaul/strategy/workers.h"
+#include "cohaul/observe/event.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/weights.h"

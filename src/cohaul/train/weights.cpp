@@ -7,6 +7,7 @@
 
 #include "cohaul/checkpoint/safetensors.h"
 #include "cohaul/checkpoint/sha256.h"
+#include "cohaul/train/tensor_files.h"
 
 namespace cohaul::train {
 namespace {

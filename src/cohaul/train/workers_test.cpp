@@ -22,9 +22,9 @@
 #include <fstream>
 
 #include "cohaul/base/mutex.h"
+#include "cohaul/collective/workers.h"
 #include "cohaul/data/sampler.h"
 #include "cohaul/job/test_workers.h"
-#include "cohaul/strategy/workers.h"
 #include "cohaul/train/run.h"
 #include "cohaul/train/test_data.h"
 #include "cohaul/train/weights.h"
@@ -76,7 +76,7 @@ TEST(TwoWorkers, FollowTheScheduleInEveryMode) {
 
 TEST(TwoWorkers, UnderTensorOnlyWhatIsSplitIsTheirOwn) {
   job::with_workers(2, [](job::Job& job) {
-    auto workers = *strategy::Workers::connect(job, "layers", 0);
+    auto workers = *collective::Workers::connect(job, "layers", 0);
     Numbered own(static_cast<float>(5 + job.rank()));
     at::Tensor part = at::full({2, 2}, 7 + job.rank(), at::kFloat).set_requires_grad(true);
     own.model.parameters.emplace_back("part", part);
@@ -108,7 +108,7 @@ TEST(TwoWorkers, UnderTensorAModelWithoutSplitLayersIsRefused) {
 
 TEST(TwoWorkers, UnderTensorTheNormOfASplitParameterIsRefused) {
   job::with_workers(2, [](job::Job& job) {
-    auto workers = *strategy::Workers::connect(job, "layers", 0);
+    auto workers = *collective::Workers::connect(job, "layers", 0);
     Numbered own(5);
     own.model.parameters.emplace_back("part", at::full({2, 2}, 7, at::kFloat).set_requires_grad(true));
     own.model.split = {{"part", 0, parallel::part_of(4, job.rank(), 2)}};

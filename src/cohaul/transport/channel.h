@@ -16,11 +16,9 @@
 #include "cohaul/base/status.h"
 #include "cohaul/transport/arena.h"
 #include "cohaul/transport/credentials.h"
+#include "cohaul/transport/options.h"
 
 namespace cohaul::transport {
-
-enum class Role : std::uint8_t { worker = 0, server = 1, launcher = 2, tool = 3 };
-std::string_view name(Role role);
 
 /// Names a process to its peer. Both ends exchange it in the hello and check it before any other frame. Another
 /// version, job, generation or model is refused.

@@ -10,16 +10,10 @@
 #include <vector>
 
 #include "cohaul/transport/channel.h"
+#include "cohaul/transport/options.h"
 #include "cohaul/transport/poller.h"
 
 namespace cohaul::transport {
-
-/// Which form a connection takes. auto_: the ring where both are on one host, TCP otherwise.
-enum class Form : std::uint8_t { auto_, arena, tcp };
-/// "auto", "arena" or "tcp".
-std::string_view name(Form form);
-/// The form of this name; nothing: there is none.
-std::optional<Form> form_of(std::string_view name);
 
 /// The addresses at which an endpoint can be reached; they travel as text through the rendezvous.
 struct Address {
@@ -33,10 +27,6 @@ struct Address {
   Address own_last() const;
   /// "10.0.0.1 port 4242", for messages.
   std::string text() const;
-};
-
-struct PortRange {
-  std::uint16_t first = 0, last = 0;  // 0: any that the system gives
 };
 
 /// Where an endpoint is to listen.

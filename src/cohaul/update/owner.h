@@ -15,6 +15,7 @@
 #include "cohaul/update/optimizer_settings.h"
 #include "cohaul/update/rule.h"
 #include "cohaul/update/slices.h"
+#include "cohaul/update/step_plan.h"
 
 namespace cohaul::update {
 

@@ -7,6 +7,7 @@
 #include <numbers>
 #include <string>
 
+#include "cohaul/base/bytes.h"
 #include "cohaul/base/digits.h"
 #include "cohaul/base/limits.h"
 

@@ -7,8 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "cohaul/base/bytes.h"
 #include "cohaul/base/status.h"
+
+namespace cohaul {
+class Reader;
+class Writer;
+}  // namespace cohaul
 
 namespace cohaul::update {
 

@@ -53,6 +53,9 @@ Result<std::optional<Place>> kubeflow(const Variables& variables);
 /// another engine has started several. The user's COHAUL_ENGINE=none means that no engine started it. Errors: as the
 /// above, and invalid for another value of that.
 Result<std::optional<Place>> find_place(const Variables& variables);
+/// Returns the place that an engine has given this process; none where Cohaul's launcher started it, or no launcher
+/// at all. Errors: find_place()'s.
+Result<std::optional<Place>> place_from_environment();
 
 /// Returns what the task is in the job: the last `servers` tasks are its servers. invalid: they leave no worker.
 Result<MemberKey> member_of(const Place& place, int servers);

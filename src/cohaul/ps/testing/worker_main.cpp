@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cohaul/job/job.h"
+#include "cohaul/job/member.h"
 #include "cohaul/ps/client.h"
 #include "cohaul/ps/memory.h"
 #include "cohaul/update/local_exchange.h"

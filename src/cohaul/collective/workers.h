@@ -1,15 +1,23 @@
 #pragma once
 // The connections of a worker to all other workers of the job. All-reduce and split layers use them.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "cohaul/collective/direct_group.h"
-#include "cohaul/collective/links.h"
+#include "cohaul/base/status.h"
+#include "cohaul/base/watch.h"
+#include "cohaul/collective/group.h"
 #include "cohaul/job/job.h"
 
-namespace cohaul::strategy {
+namespace cohaul::transport {
+class Poller;
+}
+
+namespace cohaul::collective {
+
+class Links;
 
 class Workers {
  public:
@@ -22,18 +30,23 @@ class Workers {
   }
   ~Workers();
 
-  collective::Links& links() { return *links_; }
-  collective::Group& group() { return *group_; }
+  Links& links() { return *links_; }
+  Group& group() { return *group_; }
 
  private:
-  explicit Workers(job::Job& job) : job_(job) {}
+  explicit Workers(job::Job& job);
   job::Job& job_;
   std::unique_ptr<transport::Poller> poller_;
-  std::unique_ptr<collective::Links> links_;
-  std::unique_ptr<collective::Group> group_;
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<Group> group_;
 };
+
+/// Connects all workers of the job to each other, for collectives of the program's own: Workers::group(), which layers that exchange data take
+/// (SyncBatchNorm), too. All workers call it with the same `purpose`, which no other call has. Blocks until all are connected, at most
+/// job.join_timeout_s. Throws Error. `job` must outlive the result.
+std::unique_ptr<Workers> connect_workers(job::Job& job, const std::string& purpose);
 
 /// Returns a number for the host of each worker. Workers whose channels share memory have the same one; where all channels are TCP, each has its own.
 std::vector<int> hosts_of(const job::Job& job);
 
-}  // namespace cohaul::strategy
+}  // namespace cohaul::collective

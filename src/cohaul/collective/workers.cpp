@@ -1,11 +1,17 @@
-#include "cohaul/strategy/workers.h"
+#include "cohaul/collective/workers.h"
 
 #include <numeric>
 
+#include "cohaul/base/error.h"
+#include "cohaul/collective/direct_group.h"
+#include "cohaul/collective/links.h"
 #include "cohaul/job/connect.h"
 #include "cohaul/job/cores.h"
+#include "cohaul/transport/poller.h"
 
-namespace cohaul::strategy {
+namespace cohaul::collective {
+
+Workers::Workers(job::Job& job) : job_(job) {}
 
 Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::string& purpose, std::uint64_t model,
                                                   Watch& watch) {
@@ -22,10 +28,14 @@ Result<std::unique_ptr<Workers>> Workers::connect(job::Job& job, const std::stri
                      " memory with this one: job.transport must be the same at all workers");
   }
   job.wake_on_loss(w->poller_.get());
-  w->links_ = std::make_unique<collective::Links>(job.rank(), std::move(channels), *w->poller_, watch,
-                                                  seconds(job.options().step_timeout_s));
-  w->group_ = collective::make_direct_group(*w->links_);
+  w->links_ = std::make_unique<Links>(job.rank(), std::move(channels), *w->poller_, watch,
+                                      seconds(job.options().step_timeout_s));
+  w->group_ = make_direct_group(*w->links_);
   return w;
+}
+
+std::unique_ptr<Workers> connect_workers(job::Job& job, const std::string& purpose) {
+  return or_throw(Workers::connect(job, "program: " + purpose, 0));
 }
 
 std::vector<int> hosts_of(const job::Job& job) {
@@ -41,4 +51,4 @@ Workers::~Workers() {
   if (poller_) job_.forget(poller_.get());
 }
 
-}  // namespace cohaul::strategy
+}  // namespace cohaul::collective
