@@ -33,12 +33,12 @@ cmake_path(SET source NORMALIZE ${CMAKE_CURRENT_LIST_DIR}/../../src)
 
 # Each compiles alone: those of Cohaul::core without LibTorch, as does a program.
 set(headers ${configure} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -S ${CMAKE_CURRENT_LIST_DIR}/headers)
-run(${headers} -B ${INTO}/core -DCOMPONENT=core "-DHEADERS=${COHAUL_CORE_HEADERS}" -DPROGRAM=${CMAKE_CURRENT_LIST_DIR}/../../examples/sums.cpp)
+run(${headers} -B ${INTO}/core -DCOMPONENT=core -DHEADERS=COHAUL_CORE_HEADERS -DPROGRAM=${CMAKE_CURRENT_LIST_DIR}/../../examples/sums.cpp)
 run(${CMAKE_COMMAND} --build ${INTO}/core)
 no_folder(${INTO}/core ${source})
 no_folder(${INTO}/core ${TORCH})
 run(${INTO}/core/program)
-run(${headers} -B ${INTO}/cohaul -DCOMPONENT=cohaul "-DHEADERS=${COHAUL_TORCH_HEADERS}")
+run(${headers} -B ${INTO}/cohaul -DCOMPONENT=cohaul -DHEADERS=COHAUL_TORCH_HEADERS)
 run(${CMAKE_COMMAND} --build ${INTO}/cohaul)
 no_folder(${INTO}/cohaul ${source})
 
