@@ -77,6 +77,7 @@ TEST(MemoryDesk, AnotherUserGetsItToo) {
   }
   int status = -1;
   ::waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 2) GTEST_SKIP() << "this user namespace has no other user";
   EXPECT_EQ(status, 0);
 }
 

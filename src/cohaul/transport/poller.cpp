@@ -28,6 +28,8 @@ constexpr Duration kSpinAlone = 50 * kMicrosecond;
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
 #endif
 }
 

@@ -412,7 +412,7 @@ void flood_with_keys(const std::function<void(Foreigner&)>& first) {
   first(foreigner);
   std::atomic<bool> cut_off{false};
   std::thread flood([&] {
-    for (const Time end = in(10); !cut_off && steady_clock().now() < end;) cut_off = !foreigner.change_key(500);
+    for (const Time end = in(60); !cut_off && steady_clock().now() < end;) cut_off = !foreigner.change_key(500);
   });
   const Status talked = talk(echo.port(), test_identity_with_key(2), 5);
   flood.join();

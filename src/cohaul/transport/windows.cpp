@@ -1,5 +1,6 @@
 #include "cohaul/transport/windows.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -17,6 +18,20 @@ Status not_mapped(std::uint64_t bytes, int error) {
   return system_error("map " + std::to_string(bytes) + " bytes of shared memory", error);
 }
 
+/// Returns whether mremap() with an old size of 0 maps the same memory once more.
+bool maps_once_more() {
+  static const bool does = [] {
+    const std::uint64_t page = page_bytes();
+    void* const first = ::mmap(nullptr, page, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (first == MAP_FAILED) return true;
+    void* const second = ::mremap(first, 0, page, MREMAP_MAYMOVE);
+    ::munmap(first, page);
+    if (second != MAP_FAILED) ::munmap(second, page);
+    return second != MAP_FAILED;
+  }();
+  return does;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Windows>> Windows::map(int fd, std::uint64_t size, std::uint64_t first, int protection) {
@@ -24,9 +39,15 @@ Result<std::shared_ptr<Windows>> Windows::map(int fd, std::uint64_t size, std::u
   if (!fits || size == 0 || size >> 62 != 0 || std::bit_width(size / first) >= static_cast<int>(kWindowsMax))
     return corrupt("shared memory of " + std::to_string(size) + " bytes with a first window of " +
                    std::to_string(first));
+  Descriptor kept;
+  if (first < size && !maps_once_more()) {
+    kept = Descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!kept.valid()) return system_error("keep a descriptor of shared memory", errno);
+  }
   void* front = ::mmap(nullptr, first, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
   if (front == MAP_FAILED) return not_mapped(first, errno);
-  return std::shared_ptr<Windows>(new Windows(size, first, static_cast<std::byte*>(front)));
+  return std::shared_ptr<Windows>(
+      new Windows(size, first, protection, static_cast<std::byte*>(front), std::move(kept)));
 }
 
 Windows::~Windows() {
@@ -56,20 +77,31 @@ Result<Bytes> Windows::at(std::uint64_t offset, std::uint64_t length) {
   return Bytes(at_[window].load(std::memory_order_acquire) + (offset - begin), length);
 }
 
+void* Windows::map_from_file(std::size_t window) const {
+  return ::mmap(nullptr, bytes_of(window), protection_, MAP_SHARED | MAP_NORESERVE, kept_.get(),
+                static_cast<off_t>(begin_of(window)));
+}
+
 // With an old size of 0, mremap() maps the same file once more from that address on, and needs no descriptor. The new
 // mapping starts with the last page of the nearest window before; all up to the wanted window is unmapped again.
-Status Windows::map_window(std::size_t window) {
-  const MutexLock lock(mutex_);
-  if (at_[window].load() != nullptr) return {};
+void* Windows::map_from_window_before(std::size_t window) const {
   std::size_t before = window - 1;
   while (at_[before].load() == nullptr) --before;
   const std::uint64_t page = page_bytes(), start = end_of(begin_of(before)) - page;
   const std::uint64_t skipped = begin_of(window) - start, bytes = skipped + bytes_of(window);
   std::byte* const last_page = at_[before].load() + bytes_of(before) - page;
   void* const mapped = ::mremap(last_page, 0, bytes, MREMAP_MAYMOVE);
-  if (mapped == MAP_FAILED) return not_mapped(bytes_of(window), errno);
+  if (mapped == MAP_FAILED) return MAP_FAILED;
   ::munmap(mapped, skipped);
-  at_[window].store(static_cast<std::byte*>(mapped) + skipped, std::memory_order_release);
+  return static_cast<std::byte*>(mapped) + skipped;
+}
+
+Status Windows::map_window(std::size_t window) {
+  const MutexLock lock(mutex_);
+  if (at_[window].load() != nullptr) return {};
+  void* const mapped = kept_.valid() ? map_from_file(window) : map_from_window_before(window);
+  if (mapped == MAP_FAILED) return not_mapped(bytes_of(window), errno);
+  at_[window].store(static_cast<std::byte*>(mapped), std::memory_order_release);
   if (window >= most_.load()) most_.store(window + 1);
   return {};
 }

@@ -50,20 +50,21 @@ HWY_BEFORE_NAMESPACE();
 namespace cohaul::update::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <class V>
-struct AdamMoments {
-  V mean, square;
-};
-
-/// Moves the running means of gradients and of their squares.
+/// Moves the running mean of gradients, and returns it.
 template <class T, class D, class V>
-HWY_INLINE AdamMoments<V> adam_moments(D d, V gradient, T* m, T* v, const AdamStep<T>& s) {
+HWY_INLINE V adam_mean(D d, V gradient, T* m, const AdamStep<T>& s) {
   const V mean = hn::Add(hn::Mul(hn::Set(d, s.beta1), hn::LoadU(d, m)), hn::Mul(hn::Set(d, s.beta1_rest), gradient));
+  hn::StoreU(mean, d, m);
+  return mean;
+}
+
+/// Moves the running mean of the gradients' squares, and returns it.
+template <class T, class D, class V>
+HWY_INLINE V adam_square(D d, V gradient, T* v, const AdamStep<T>& s) {
   const V square = hn::Add(hn::Mul(hn::Set(d, s.beta2), hn::LoadU(d, v)),
                            hn::Mul(hn::Mul(hn::Set(d, s.beta2_rest), gradient), gradient));
-  hn::StoreU(mean, d, m);
   hn::StoreU(square, d, v);
-  return {mean, square};
+  return square;
 }
 
 /// largest: null without amsgrad.
@@ -82,7 +83,7 @@ struct Adam {
     auto gradient = hn::LoadU(d, g + i);
     if constexpr (kDecoupled) parameter = hn::Mul(parameter, hn::Set(d, s.decay));
     else if (s.decay != 0) gradient = hn::Add(gradient, hn::Mul(hn::Set(d, s.decay), parameter));
-    const auto [mean, square] = adam_moments(d, gradient, m + i, v + i, s);
+    const auto mean = adam_mean(d, gradient, m + i, s), square = adam_square(d, gradient, v + i, s);
     auto below = square;
     if constexpr (kAmsgrad) {
       // As torch's maximum: NaN stays NaN.

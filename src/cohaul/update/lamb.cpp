@@ -24,7 +24,8 @@ struct LambDirection {
   AdamStep<T> s;
   template <class D>
   HWY_INLINE void operator()(D d, std::size_t i) const {
-    const auto [mean, square] = adam_moments(d, hn::LoadU(d, g + i), m + i, v + i, s);
+    const auto gradient = hn::LoadU(d, g + i);
+    const auto mean = adam_mean(d, gradient, m + i, s), square = adam_square(d, gradient, v + i, s);
     const auto root = hn::Add(hn::Mul(hn::Sqrt(square), hn::Set(d, s.root_scale)), hn::Set(d, s.eps));
     const auto ratio = hn::Div(hn::Mul(hn::Set(d, s.step_size), mean), root);
     hn::StoreU(hn::Add(ratio, hn::Mul(hn::Set(d, s.decay), hn::LoadU(d, p + i))), d, out + i);
