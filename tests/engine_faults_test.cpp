@@ -210,10 +210,10 @@ TEST_P(Cable, TheEnginesProcessOfAHostMayBeStopped) {
   }
 }
 
-/// The others end within seconds, though the engine is not told.
+/// The others end within seconds, though the engine is not told, and long before they would miss a heartbeat.
 TEST_P(Cable, AWorkerMayBeKilledWhileAProcessOfTheEngineIsStopped) {
   for (const bool is_command : {true, false}) {
-    const Runs runs = start_long_on_hosts({});
+    const Runs runs = start_long_on_hosts({"job.peer_timeout_s=60"});
     const pid_t stopped = stop_one(runs, is_command);
     for (const auto& run : runs)
       for (const pid_t pid : processes(*run, "cohaul-worker", 1)) ::kill(pid, SIGKILL);

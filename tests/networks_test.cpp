@@ -190,5 +190,19 @@ TEST_F(Names, ThatNobodyEverKnowsAreNamed) {
   EXPECT_GE(runs.front()->seconds(), 2);
 }
 
+/// The resolver would ask the server for 60 seconds.
+TEST_F(Names, AreNotWaitedForLongerWhereTheirServerIsSilent) {
+  const std::string server = hosts_->address(99);
+  on_each("ip neigh add " + server + " lladdr 02:00:00:00:00:09 dev eth0");  // packets to it vanish
+  write_file(enter_ + ".resolver", "nameserver " + server + "\noptions timeout:30 attempts:2\n");
+  const Runs runs = start_tasks("node1", {"job.join_timeout_s=2"});
+  for (const auto& run : runs) {
+    EXPECT_EQ(run->wait(12), 2);
+    EXPECT_NE(run->err().find("unknown host 'node1': no server of names has answered in time"), std::string::npos)
+        << run->err();
+  }
+  EXPECT_GE(runs.front()->seconds(), 2);
+}
+
 }  // namespace
 }  // namespace cohaul::tests

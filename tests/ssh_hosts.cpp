@@ -89,7 +89,8 @@ void SshHosts::write_enter(const std::string& path) const {
   for (int i = 1; i <= count_; ++i) out << address(i) << " node" << i << "\n";
   std::ofstream(path) << "#!/bin/sh\nhost=${1#node}\nshift\nexec nsenter --net=/run/netns/" << bridge_
                       << "n$host unshare -m -u sh -c 'hostname node'$host' && mount --bind " << names
-                      << " /etc/hosts && exec \"$@\"' sh \"$@\"\n";
+                      << " /etc/hosts && if [ -e " << path << ".resolver ]; then mount --bind " << path
+                      << ".resolver /etc/resolv.conf; fi && exec \"$@\"' sh \"$@\"\n";
   std::filesystem::permissions(path, std::filesystem::perms::owner_all);
 }
 void SshHosts::write_full(const std::string& path, const std::string& kept, const std::vector<std::string>& full) {

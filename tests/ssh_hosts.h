@@ -53,7 +53,7 @@ class SshHosts {
   /// on host 1.
   std::vector<std::string> as_task(int host, int rank, int tasks) const;
   /// Writes a program to `path` such that "PATH HOST COMMAND…" runs a command on a host without ssh. There the hosts are known as node1 …, and host 1
-  /// also as node0, by the file PATH.names, which may be changed at any time.
+  /// also as node0, by the file PATH.names, which may be changed at any time. The file PATH.resolver, if there is one, is their /etc/resolv.conf.
   void write_enter(const std::string& path) const;
   /// Writes a program to `path`: in "PATH COMMAND…" the command sees each of the folders `full` on a disk of its own that is full, and `kept`
   /// as it is, though it may lie in one of them.

@@ -12,6 +12,18 @@ inline std::string digits_of(double value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
+/// With so many places after the point (at most 60), as printf's %.*f.
+inline std::string fixed_digits(double value, int decimals) {
+  char text[400];
+  return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, decimals).ptr};
+}
+
+/// With at most so many significant digits (at most 60), no zeros at the end, as printf's %.*g.
+inline std::string significant_digits(double value, int digits) {
+  char text[80];
+  return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::general, digits).ptr};
+}
+
 /// Returns 16 hexadecimal digits.
 inline std::string hex_of(std::uint64_t value) {
   std::string out(16, '0');

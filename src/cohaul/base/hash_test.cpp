@@ -8,6 +8,7 @@ namespace {
 TEST(Hash, IsXxh3) {
   EXPECT_EQ(hash64({}), 0x2D06800538D394C2) << "as xxhsum -H3 has it";
   EXPECT_EQ(hash64({}, 1), hash64({}, 1));
+  EXPECT_EQ(hash128({}), "99aa06d3014798d86001c324468d497f") << "as xxhsum -H2 has it";
 }
 
 TEST(Hash, GoesOnFromTheHashSoFar) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cohaul/base/hash.h"
 #include "cohaul/checkpoint/file.h"
 
 namespace cohaul::checkpoint {
@@ -104,7 +105,7 @@ void prune(const std::string& folder, int keep) {
 
 Result<FileEntry> entry_of(const std::string& folder, const std::string& name) {
   COHAUL_ASSIGN(MappedFile file, map_file(folder + "/" + name));
-  return FileEntry{name, file.bytes.size(), hash_of(file.bytes)};
+  return FileEntry{name, file.bytes.size(), hash128(file.bytes)};
 }
 
 Result<Manifest> read_manifest(const std::string& checkpoint) {

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "cohaul/base/hash.h"
 #include "cohaul/base/testing/refused_calls.h"
 #include "cohaul/checkpoint/export.h"
 #include "cohaul/checkpoint/state_file.h"
@@ -163,7 +164,7 @@ TEST_F(Folder, AManifestIsWhatItWas) {
   EXPECT_EQ(*Manifest::decode(text), m);
   std::string newer = text.substr(0, text.rfind("xxh3 "));
   newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 3");
-  newer += "xxh3 " + hash_of(as_bytes(std::string_view(newer))) + "\n";
+  newer += "xxh3 " + hash128(as_bytes(std::string_view(newer))) + "\n";
   EXPECT_EQ(Manifest::decode(newer).status().message(),
             "its format is 3, of a newer version of Cohaul; this one reads up to 2");
 }

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <utility>
 
+#include "cohaul/base/hash.h"
 #include "cohaul/checkpoint/file.h"
 #include "cohaul/checkpoint/header.h"
 
@@ -57,7 +58,7 @@ Result<std::vector<FileEntry>> write_images(const std::string& folder, std::span
   for (const FileImage& image : images) {
     const ConstBytes bytes = image.bytes();
     COHAUL_TRY(write_file(folder + "/" + image.name, {&bytes, 1}));
-    out.push_back({image.name, bytes.size(), hash_of(bytes)});
+    out.push_back({image.name, bytes.size(), hash128(bytes)});
   }
   return out;
 }

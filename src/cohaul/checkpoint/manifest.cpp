@@ -2,8 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "cohaul/base/hash.h"
 
 namespace cohaul::checkpoint {
 
@@ -54,14 +53,6 @@ Manifest manifest_of(const Json& json) {
 
 }  // namespace
 
-std::string hash_of(ConstBytes bytes) {
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  std::string out;
-  for (const std::uint64_t half : {hash.high64, hash.low64})
-    for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[(half >> shift) & 15];
-  return out;
-}
-
 std::string Manifest::encode() const {
   Json json = {{"format", format},       {"library", library}, {"trainer", trainer},   {"updates", updates},
                {"optimizer", optimizer}, {"rates", rates},     {"strategy", strategy}, {"workers", workers},
@@ -77,14 +68,14 @@ std::string Manifest::encode() const {
   json["parameters"] = Json::array();
   for (const ParameterEntry& p : parameters) json["parameters"].push_back(to_json(p));
   std::string text = json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
-  return text + std::string(kHashLine) + hash_of(as_bytes(std::string_view(text))) + "\n";
+  return text + std::string(kHashLine) + hash128(as_bytes(std::string_view(text))) + "\n";
 }
 
 Result<Manifest> Manifest::decode(std::string_view text) {
   const std::size_t line = text.rfind(kHashLine);
   if (line == std::string_view::npos || line == 0 || text[line - 1] != '\n')
     return invalid("not a manifest, or cut short: its last line has no hash");
-  const std::string expected = std::string(kHashLine) + hash_of(as_bytes(text.substr(0, line))) + "\n";
+  const std::string expected = std::string(kHashLine) + hash128(as_bytes(text.substr(0, line))) + "\n";
   if (text.substr(line) != expected) return invalid("its content is not what its hash says: it was changed");
   const Json json = Json::parse(text.substr(0, line), nullptr, /*allow_exceptions=*/false);
   try {

@@ -61,7 +61,4 @@ struct Manifest {
   static Result<Manifest> decode(std::string_view text);
 };
 
-/// Returns 32 hexadecimal digits, "a1b2…".
-std::string hash_of(ConstBytes bytes);
-
 }  // namespace cohaul::checkpoint

@@ -78,13 +78,21 @@ TEST_F(Planted, CgroupsOfVersion2LimitWhatIsBelowThem) {
 }
 
 TEST_F(Planted, CgroupsOfVersion1SayNoLimitByAHugeNumber) {
-  own_.write("proc/self/cgroup", "9:memory:/mine\n1:name=systemd:/\n");
+  own_.write("proc/self/cgroup", "9:memory:/mine\n4:cpuset:/other\n3:cpu,cpuacct:/mine\n1:name=systemd:/\n");
   own_.write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
   EXPECT_FALSE(machine().memory.cgroup_limit);
   own_.write("sys/fs/cgroup/memory/mine/memory.limit_in_bytes", "536870912\n");
   own_.write("sys/fs/cgroup/memory/mine/memory.usage_in_bytes", "536870000\n");
   EXPECT_EQ(machine().memory.cgroup_limit, 536870912u);
   EXPECT_EQ(machine().memory.cgroup_used, 536870000u);
+  own_.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+  own_.write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+  own_.write("sys/fs/cgroup/cpu/other/cpu.cfs_quota_us", "100000\n");
+  own_.write("sys/fs/cgroup/cpu/other/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(machine().quota, 0);
+  own_.write("sys/fs/cgroup/cpu/mine/cpu.cfs_quota_us", "300000\n");
+  own_.write("sys/fs/cgroup/cpu/mine/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(machine().quota, 3);
 }
 
 TEST_F(Planted, AnEmptyRootIsNoError) {
@@ -183,7 +191,7 @@ TEST(LastFailedRun, IsTheNewestWithLogs) {
     fs::last_write_time(own.file(name), fs::file_time_type::clock::now() - std::chrono::seconds(seconds_ago));
   };
   put("cohaul-old/worker_0.log", "cohaul: old\n", 100);
-  put("cohaul-new/worker_0.log", "1\n2\n3\ncohaul: new\n", 50);
+  put("cohaul-new/worker_0.log", "1\n2\n3\ncohaul: new\nframe #0: a call that led there\n", 50);
   put("cohaul-new/worker_1.log", "", 50);
   put("cohaul-new/server_0.log", "gone", 40);
   put("cohaul-other/notes.txt", "no log\n", 1);

@@ -4,16 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <deque>
 #include <filesystem>
-#include <fstream>
+
+#include "cohaul/job/process.h"
 
 namespace cohaul::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLineMost = 400;  // characters
 constexpr std::string_view kFolder = "cohaul-";
 
 struct Written {
@@ -39,17 +38,6 @@ bool is_ours(const fs::path& path) {
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == ::getuid();
 }
 
-std::vector<std::string> last_lines(const fs::path& path, std::size_t count) {
-  std::ifstream in(path);
-  std::deque<std::string> last;
-  for (std::string line; std::getline(in, line);) {
-    if (line.size() > kLineMost) line.resize(kLineMost);
-    last.push_back(std::move(line));
-    if (last.size() > count) last.pop_front();
-  }
-  return {last.begin(), last.end()};
-}
-
 }  // namespace
 
 LastRun last_failed_run(const std::string& temporary_files, std::size_t logs, std::size_t lines) {
@@ -66,7 +54,8 @@ LastRun last_failed_run(const std::string& temporary_files, std::size_t logs, st
   if (of_newest.size() > logs) of_newest.resize(logs);
   std::ranges::sort(of_newest, {}, &Written::path);
   LastRun out{newest.string()};
-  for (const Written& log : of_newest) out.logs.push_back({log.path.string(), last_lines(log.path, lines)});
+  for (const Written& log : of_newest)
+    out.logs.push_back({log.path.string(), job::last_lines(log.path.string(), lines)});
   return out;
 }
 

@@ -75,7 +75,7 @@ Limits read_limits(const std::string& root) {
 /// The least that its cgroups leave: v1 says a huge number where it means none.
 void read_cgroup(const std::string& root, Memory& memory) {
   std::uint64_t least_left = 0;
-  for (const std::string& folder : job::memory_groups(root)) {
+  for (const std::string& folder : job::control_groups("memory", root)) {
     Limit limit = number(first_line(folder + "/memory.max"));
     if (!limit) limit = number(first_line(folder + "/memory.limit_in_bytes"));
     if (!limit || *limit >= memory.total) continue;

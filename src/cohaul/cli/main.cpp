@@ -149,7 +149,7 @@ struct BenchArguments {
 CLI::App* add_bench(CLI::App& app, BenchArguments& a) {
   CLI::App* bench =
       app.add_subcommand("bench", "Measure, beside the peers: cohaul bench WHAT [--set …] [--reps N] [--json FILE]");
-  bench->add_option("WHAT", a.what, "step, allreduce, parameters, checkpoint, evaluation, hosts")->required();
+  bench->add_option("WHAT", a.what, "step, allreduce, parameters, checkpoint, evaluation, hosts, start")->required();
   bench->prefix_command();
   return bench;
 }

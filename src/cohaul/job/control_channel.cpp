@@ -25,4 +25,9 @@ Result<std::optional<ControlMessage>> receive_control(transport::Channel& channe
   return std::optional<ControlMessage>(std::move(message));
 }
 
+void take_turns(const std::stop_token& stop, transport::Poller& poller, const std::function<Time()>& turn) {
+  const std::stop_callback wake(stop, [&] { poller.wake(); });
+  while (!stop.stop_requested()) (void)poller.wait(turn()).ok();
+}
+
 }  // namespace cohaul::job

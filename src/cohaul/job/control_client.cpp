@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -24,16 +23,7 @@ class Client final : public ControlClient {
         poller_(std::move(poller)),
         channel_(std::move(channel)),
         session_(options.session, poller_->clock().now()),
-        thread_([this] { run(); }) {}
-
-  ~Client() override {
-    {
-      const MutexLock lock(mutex_);
-      stopping_ = true;
-    }
-    poller_->wake();
-    thread_.join();
-  }
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
   Result<std::string> call(ControlMessage message) override {
     MutexLock lock(mutex_);
@@ -88,22 +78,20 @@ class Client final : public ControlClient {
  private:
   Time now() const { return poller_->clock().now(); }
 
-  void run() {
-    while (const std::optional<Time> next = turn()) (void)poller_->wait(*next).ok();
-    continue_lost();  // the loss may have ended this thread's last turn
-    if (channel_) poller_->remove(*channel_);
-    channel_.reset();
+  void run(const std::stop_token& stop) {
+    take_turns(stop, *poller_, [this] { return turn(); });
+    receive_all();
+    continue_lost();  // the loss may have come since the last turn
+    close();
   }
 
-  /// Receives what has come, and sends what is due. Returns when the next turn must be; nothing: the thread is to
-  /// stop.
-  std::optional<Time> turn() {
+  /// Receives what has come, and sends what is due. Returns when the next turn must be.
+  Time turn() {
     receive_all();
     watch_engine();
     std::vector<ControlMessage> outgoing;
     {
       const MutexLock lock(mutex_);
-      if (stopping_) return std::nullopt;
       session_.advance(busy_since_, last_operation(), now());
       outgoing = session_.take_outgoing();
       if (!session_.connected()) close();
@@ -184,12 +172,11 @@ class Client final : public ControlClient {
 
   mutable Mutex mutex_;
   CondVar answered_;
-  bool stopping_ COHAUL_GUARDED_BY(mutex_) = false;
   MemberSession session_ COHAUL_GUARDED_BY(mutex_);
   std::set<transport::Poller*> sleepers_ COHAUL_GUARDED_BY(mutex_);
   std::vector<Member> fellows_ COHAUL_GUARDED_BY(mutex_);
 
-  std::thread thread_;  // last: it uses all of the above
+  std::jthread thread_;  // last: it uses all of the above
 };
 
 Result<std::unique_ptr<transport::Channel>> connect_to_any(const ControlClient::Options& options,

@@ -83,22 +83,16 @@ std::string allowed_cpus() {
   return out;
 }
 
-/// Returns the least quota of this process's cgroup and of those above it that are visible here.
 int quota_cores(const std::string& root) {
   int least = 0;
-  auto take = [&](const std::string& text) {
-    int n = cores_of_quota(text.c_str());
+  const auto take = [&](const std::string& text) {
+    const int n = cores_of_quota(text.c_str());
     if (n > 0) least = least == 0 ? n : std::min(least, n);
   };
-  std::string line = first_line(root + "/proc/self/cgroup");  // v2: "0::/path"
-  std::string path = line.rfind("0::", 0) == 0 ? line.substr(3) : "";
-  while (path.size() > 1) {
-    take(first_line(root + "/sys/fs/cgroup" + path + "/cpu.max"));
-    path.resize(path.rfind('/'));
+  for (const std::string& group : control_groups("cpu", root)) {
+    take(first_line(group + "/cpu.max"));
+    take(first_line(group + "/cpu.cfs_quota_us") + " " + first_line(group + "/cpu.cfs_period_us"));
   }
-  take(first_line(root + "/sys/fs/cgroup/cpu.max"));
-  take(first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " +
-       first_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
   return least;
 }
 

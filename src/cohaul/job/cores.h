@@ -17,7 +17,7 @@ int cores();
 std::string allowed_cpus();
 /// Returns the CPUs of a text such as "0-3,8"; none for another text.
 std::vector<int> cpus_of(const std::string& list);
-/// Returns what its cgroups allow, in cores; 0: all. root: the folder that holds proc/ and sys/.
+/// Returns the least that its cgroups and those above them allow, in cores; 0: all. root: the folder that holds proc/ and sys/.
 int quota_cores(const std::string& root = "");
 /// Returns what the user's OMP_NUM_THREADS says; 0: nothing, or what torchrun sets by itself.
 int wanted_threads();

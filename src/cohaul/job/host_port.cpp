@@ -11,7 +11,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <future>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include "cohaul/transport/socket.h"
 
@@ -23,16 +27,41 @@ using Interfaces = std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)>;
 
 constexpr Duration kAskAgain = 200 * kMillisecond;
 
-Result<Addresses> look_up(const std::string& host, const char* port, Time deadline = 0) {
-  addrinfo hints{};
+struct Answer {
+  int error = 0;  // of getaddrinfo
+  Addresses found{nullptr, &::freeaddrinfo};
+};
+
+Answer ask(const std::string& host, const char* port) {
+  addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_DGRAM;
+  const int error = ::getaddrinfo(host.c_str(), port, &hints, &found);
+  return {error, Addresses(found, &::freeaddrinfo)};
+}
+
+/// As ask(), at most until the deadline; then nothing. The resolver cannot be interrupted, so it works on a thread that is left to end by itself. That
+/// thread touches only what it owns.
+std::optional<Answer> ask_until(Time deadline, const std::string& host) {
+  std::packaged_task<Answer()> task([host] { return ask(host, nullptr); });
+  std::future<Answer> answer = task.get_future();
+  std::thread(std::move(task)).detach();
+  const Duration left = std::max<Duration>(0, deadline - steady_clock().now());
+  if (answer.wait_for(std::chrono::nanoseconds(left)) == std::future_status::timeout) return std::nullopt;
+  return answer.get();
+}
+
+Status unknown(const std::string& host, const std::string& why) {
+  return invalid("unknown host '" + host + "': " + why);
+}
+
+Result<Addresses> look_up(const std::string& host, Time deadline) {
   for (;;) {
-    addrinfo* found = nullptr;
-    const int error = ::getaddrinfo(host.c_str(), port, &hints, &found);
-    if (error == 0) return Addresses(found, &::freeaddrinfo);
+    std::optional<Answer> answer = deadline > 0 ? ask_until(deadline, host) : ask(host, nullptr);
+    if (!answer) return unknown(host, "no server of names has answered in time (/etc/resolv.conf)");
+    const int error = answer->error;
+    if (error == 0) return std::move(answer->found);
     const bool may_come = error == EAI_NONAME || error == EAI_AGAIN || error == EAI_NODATA || error == EAI_FAIL;
-    if (!may_come || steady_clock().now() >= deadline)
-      return invalid("unknown host '" + host + "': " + ::gai_strerror(error));
+    if (!may_come || steady_clock().now() >= deadline) return unknown(host, ::gai_strerror(error));
     ::poll(nullptr, 0, kAskAgain / kMillisecond);
   }
 }
@@ -142,7 +171,7 @@ std::string comma_list(const std::vector<std::string>& hosts) {
 }
 
 Result<std::vector<std::string>> resolve(const std::string& host, Time deadline) {
-  COHAUL_ASSIGN(Addresses found, look_up(host, nullptr, deadline));
+  COHAUL_ASSIGN(Addresses found, look_up(host, deadline));
   std::vector<std::string> out;
   for (const addrinfo* a = found.get(); a != nullptr; a = a->ai_next) {
     COHAUL_ASSIGN(std::string text, transport::numeric_text(a->ai_addr, a->ai_addrlen));
@@ -178,13 +207,14 @@ Result<std::vector<std::string>> own_addresses(const std::string& where) {
 }
 
 Result<std::string> local_address_towards(const std::string& numeric_host) {
-  COHAUL_ASSIGN(Addresses found, look_up(numeric_host, "9"));
-  int fd = ::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const Answer to = ask(numeric_host, "9");
+  if (to.error != 0) return unknown(numeric_host, ::gai_strerror(to.error));
+  int fd = ::socket(to.found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return system_error("socket", errno);
   sockaddr_storage own{};
   socklen_t length = sizeof own;
   // Connecting a datagram socket sends nothing: it only chooses the route.
-  bool ok = ::connect(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+  bool ok = ::connect(fd, to.found->ai_addr, to.found->ai_addrlen) == 0 &&
             ::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0;
   int error = errno;
   ::close(fd);

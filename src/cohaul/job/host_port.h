@@ -26,9 +26,8 @@ Result<transport::PortRange> parse_ports(std::string_view text);
 std::vector<std::string> split_hosts(std::string_view text);
 std::string comma_list(const std::vector<std::string>& hosts);
 
-/// Returns the numeric addresses of a host, the best first. Blocks on the resolver, and asks it again until
-/// `deadline` while it does not know the name, since a host that comes up later gets its name later. invalid:
-/// unknown.
+/// Returns the numeric addresses of a host, the best first. Blocks on the resolver, at most until `deadline`, and asks it again while it does not know
+/// the name, since a host that comes up later gets its name later. deadline: 0: it asks once, as long as that takes. invalid: unknown.
 Result<std::vector<std::string>> resolve(const std::string& host, Time deadline = 0);
 /// Returns the numeric addresses of this host that `where` means: an address, a name, an interface ("eth0"), or "*"
 /// for all that other hosts can reach. invalid: no such name, or not of this host.

@@ -270,7 +270,7 @@ class Launch {
     if (!out.log.empty()) {
       out.message += "; log: " + out.log;
       // What the first worker wrote has gone to the user already.
-      std::string lines = who == MemberKey{Role::worker, 0} ? "" : last_lines(out.log, kLogLines);
+      std::string lines = who == MemberKey{Role::worker, 0} ? "" : last_lines_indented(out.log, kLogLines);
       if (!lines.empty()) out.message += "\n" + lines;
     }
     return out;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <utility>
 
+#include "cohaul/base/digits.h"
 #include "cohaul/base/exit_code.h"
 
 namespace cohaul::job {
@@ -24,11 +24,7 @@ std::string describe(MemberKey who) {
   return transport::describe(identity);
 }
 
-std::string seconds_text(Duration d) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(d) / kSecond);
-  return text;
-}
+std::string seconds_text(Duration d) { return fixed_digits(static_cast<double>(d) / kSecond, 1) + " s"; }
 
 std::string different_instruction_sets(const std::vector<Member>& members) {
   const Member* first = nullptr;

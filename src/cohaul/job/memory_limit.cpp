@@ -22,7 +22,7 @@ std::int64_t number_of(const std::string& text) {
 }  // namespace
 
 MemoryLimit::MemoryLimit(const std::string& root) {
-  for (const std::string& group : memory_groups(root)) {
+  for (const std::string& group : control_groups("memory", root)) {
     for (const char* name : {"/memory.max", "/memory.limit_in_bytes"}) {
       const std::int64_t limit = number_of(first_line(group + name));
       if (limit <= 0 || limit >= kNoLimit || (bytes_ != 0 && limit >= bytes_)) continue;

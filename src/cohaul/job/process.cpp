@@ -172,10 +172,10 @@ void terminate_group(pid_t child) {
 
 void kill_group(pid_t child) { ::kill(-child, SIGKILL); }
 
-std::string last_lines(const std::string& path, int count) {
+std::vector<std::string> last_lines(const std::string& path, std::size_t count) {
   constexpr std::streamoff kTailBytes = 4096;
   std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return "";
+  if (!in) return {};
   std::streamoff size = in.tellg(), start = std::max<std::streamoff>(0, size - kTailBytes);
   std::string text(static_cast<std::size_t>(size - start), '\0');
   in.seekg(start);
@@ -183,17 +183,18 @@ std::string last_lines(const std::string& path, int count) {
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t end = std::min(text.find('\n', at), text.size());
-    // The calls that led to an error are left in the log.
     const std::string_view line(text.data() + at, end - at);
     const bool of_stack = line.starts_with("frame #") || line.starts_with("Exception raised from ");
-    if (end > at && !of_stack) lines.push_back("  | " + text.substr(at, end - at));
+    if (end > at && !of_stack) lines.emplace_back(line);
     at = end + 1;
   }
+  if (lines.size() > count) lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(count));
+  return lines;
+}
+
+std::string last_lines_indented(const std::string& path, std::size_t count) {
   std::string out;
-  for (std::size_t i = lines.size() > static_cast<std::size_t>(count) ? lines.size() - count : 0; i < lines.size();
-       ++i) {
-    out += (out.empty() ? "" : "\n") + lines[i];
-  }
+  for (const std::string& line : last_lines(path, count)) out += (out.empty() ? "  | " : "\n  | ") + line;
   return out;
 }
 

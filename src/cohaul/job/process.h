@@ -40,7 +40,9 @@ bool catches(pid_t child, int signal);
 void terminate_group(pid_t child);
 void kill_group(pid_t child);
 
-/// Returns the last lines of a file, each indented by "  | "; empty: none.
-std::string last_lines(const std::string& path, int count);
+/// Returns the last lines of a file, as far as its last 4 KiB have them. The calls that led to an error are left out.
+std::vector<std::string> last_lines(const std::string& path, std::size_t count);
+/// Returns them as a text, each indented by "  | "; empty: none.
+std::string last_lines_indented(const std::string& path, std::size_t count);
 
 }  // namespace cohaul::job

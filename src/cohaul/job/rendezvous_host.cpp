@@ -21,16 +21,7 @@ class Host final : public RendezvousHost {
         rendezvous_(options, poller_->clock().now()),
         on_decision_(std::move(on_decision)),
         address_(endpoint_->address()),
-        thread_([this] { run(); }) {}
-
-  ~Host() override {
-    {
-      const MutexLock lock(mutex_);
-      stopping_ = true;
-    }
-    poller_->wake();
-    thread_.join();
-  }
+        thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
   const transport::Address& address() const override { return address_; }
 
@@ -53,45 +44,46 @@ class Host final : public RendezvousHost {
   }
 
  private:
-  void run() {
-    const Clock& clock = poller_->clock();
-    while (take_exits()) {
-      accept_all();
-      for (auto it = channels_.begin(); it != channels_.end();) {
-        auto id = it->first;
-        if (serve(id, *it->second, clock.now())) {
-          ++it;
-        } else {
-          poller_->remove(*it->second);
-          it = channels_.erase(it);
-          rendezvous_.disconnected(id, clock.now());
-        }
-      }
-      rendezvous_.advance(clock.now());
-      for (auto& [id, message] : rendezvous_.take_outgoing()) {
-        auto it = channels_.find(id);
-        // A channel that fails to send fails to receive, too: it goes in the next round.
-        if (it != channels_.end()) (void)send_control(*it->second, std::move(message)).ok();
-      }
-      for (const Decision& d : rendezvous_.take_decisions()) {
-        if (on_decision_) on_decision_(d);
-      }
-      publish();
-      (void)poller_->wait(rendezvous_.next_time()).ok();
-    }
+  void run(const std::stop_token& stop) {
+    take_turns(stop, *poller_, [this] { return turn(); });
     for (auto& [id, channel] : channels_) poller_->remove(*channel);
     channels_.clear();
   }
 
-  bool take_exits() {
+  Time turn() {
+    const Clock& clock = poller_->clock();
+    take_exits();
+    accept_all();
+    for (auto it = channels_.begin(); it != channels_.end();) {
+      auto id = it->first;
+      if (serve(id, *it->second, clock.now())) {
+        ++it;
+      } else {
+        poller_->remove(*it->second);
+        it = channels_.erase(it);
+        rendezvous_.disconnected(id, clock.now());
+      }
+    }
+    rendezvous_.advance(clock.now());
+    for (auto& [id, message] : rendezvous_.take_outgoing()) {
+      auto it = channels_.find(id);
+      // A channel that fails to send fails to receive, too: it goes in the next turn.
+      if (it != channels_.end()) (void)send_control(*it->second, std::move(message)).ok();
+    }
+    for (const Decision& d : rendezvous_.take_decisions()) {
+      if (on_decision_) on_decision_(d);
+    }
+    publish();
+    return rendezvous_.next_time();
+  }
+
+  void take_exits() {
     std::vector<std::pair<MemberKey, ProcessExit>> exits;
     {
       const MutexLock lock(mutex_);
-      if (stopping_) return false;
       exits.swap(exits_);
     }
     for (auto& [who, how] : exits) rendezvous_.exited(who, how, poller_->clock().now());
-    return true;
   }
 
   void accept_all() {
@@ -133,11 +125,11 @@ class Host final : public RendezvousHost {
 
   Mutex mutex_;
   CondVar changed_;
-  bool stopping_ COHAUL_GUARDED_BY(mutex_) = false, over_ COHAUL_GUARDED_BY(mutex_) = false;
+  bool over_ COHAUL_GUARDED_BY(mutex_) = false;
   std::string last_refusal_ COHAUL_GUARDED_BY(mutex_);
   std::vector<std::pair<MemberKey, ProcessExit>> exits_ COHAUL_GUARDED_BY(mutex_);
 
-  std::thread thread_;  // last: it uses all of the above
+  std::jthread thread_;  // last: it uses all of the above
 };
 
 }  // namespace

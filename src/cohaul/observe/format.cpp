@@ -2,19 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "cohaul/base/digits.h"
 
 namespace cohaul::observe {
-namespace {
-
-template <class... Args>
-std::string print(const char* format, Args... args) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, args...);
-  return text;
-}
-
-}  // namespace
 
 std::string with_commas(std::int64_t v) {
   const std::string digits = std::to_string(v);
@@ -27,9 +18,9 @@ std::string with_commas(std::int64_t v) {
   return out;
 }
 
-std::string significant(double v, int digits) { return std::isfinite(v) ? print("%.*g", digits, v) : "-"; }
+std::string significant(double v, int digits) { return std::isfinite(v) ? significant_digits(v, digits) : "-"; }
 
-std::string fixed(double v, int decimals) { return std::isfinite(v) ? print("%.*f", decimals, v) : "-"; }
+std::string fixed(double v, int decimals) { return std::isfinite(v) ? fixed_digits(v, decimals) : "-"; }
 
 std::string rate(double per_second) {
   if (!std::isfinite(per_second) || std::abs(per_second) > 1e15) return "-";
@@ -39,13 +30,14 @@ std::string rate(double per_second) {
   return with_commas(static_cast<std::int64_t>(std::round(per_second / unit) * unit));
 }
 
-std::string percent(double fraction) { return std::isfinite(fraction) ? print("%.0f %%", 100 * fraction) : "-"; }
+std::string percent(double fraction) { return std::isfinite(fraction) ? fixed_digits(100 * fraction, 0) + " %" : "-"; }
 
 std::string minutes(double seconds) {
   if (!std::isfinite(seconds)) return "-";
-  const auto s = static_cast<long long>(std::clamp(std::ceil(seconds), 0.0, 1e12));
-  if (s >= 3600) return print("%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
-  return print("%lld:%02lld", s / 60, s % 60);
+  const auto s = static_cast<std::int64_t>(std::clamp(std::ceil(seconds), 0.0, 1e12));
+  const auto two_digits = [](std::int64_t v) { return (v < 10 ? ":0" : ":") + std::to_string(v); };
+  if (s >= 3600) return std::to_string(s / 3600) + two_digits(s / 60 % 60) + two_digits(s % 60);
+  return std::to_string(s / 60) + two_digits(s % 60);
 }
 
 }  // namespace cohaul::observe

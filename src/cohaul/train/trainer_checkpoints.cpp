@@ -9,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "cohaul/base/hash.h"
 #include "cohaul/base/last_operations.h"
 #include "cohaul/checkpoint/folder.h"
 #include "cohaul/checkpoint/state_file.h"
@@ -218,8 +219,8 @@ std::string Trainer::Impl::checkpoint_facts() {
     std::vector<std::byte> flat(model_->layout().bytes());
     model_->copy_to(flat);
     std::int64_t count = done_;
-    for (const update::StatePiece& p : own_parameters(flat, count)) hashes += checkpoint::hash_of(p.values);
-    hashes = checkpoint::hash_of(as_bytes(std::string_view(hashes)));
+    for (const update::StatePiece& p : own_parameters(flat, count)) hashes += hash128(p.values);
+    hashes = hash128(as_bytes(std::string_view(hashes)));
   }
   return "trainers of the job=" + std::to_string(number_) + numbers + "\nparameters=" + hashes + "\n";
 }

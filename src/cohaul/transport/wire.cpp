@@ -1,14 +1,16 @@
 #include "cohaul/transport/wire.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include <cstddef>
 #include <cstring>
+
+#include "cohaul/base/hash.h"
 
 namespace cohaul::transport {
 namespace {
 
-std::uint64_t checksum_of(const Header& header) { return XXH3_64bits(&header, offsetof(Header, header_checksum)); }
+std::uint64_t checksum_of(const Header& header) {
+  return hash64(as_bytes(std::span(&header, 1)).first(offsetof(Header, header_checksum)));
+}
 
 Status differs(const char* field, std::uint64_t expected, std::uint64_t found) {
   return corrupt(std::string("a frame has another ") + field + " than the hello: " + std::to_string(found) +
@@ -30,9 +32,7 @@ Header header_from(const Identity& sender, FrameType type) {
 
 void seal(Header& header) { header.header_checksum = checksum_of(header); }
 
-std::uint64_t content_checksum(ConstBytes body, ConstBytes payload) {
-  return XXH3_64bits_withSeed(payload.data(), payload.size(), XXH3_64bits(body.data(), body.size()));
-}
+std::uint64_t content_checksum(ConstBytes body, ConstBytes payload) { return hash64(payload, hash64(body)); }
 
 Result<Header> decode_header(ConstBytes in) {
   if (in.size() < kHeaderBytes) return corrupt("a frame is shorter than its header");

@@ -212,7 +212,7 @@ class RemoteCrew final : public Crew {
       if (reap(h.ssh)) h.ssh = -1;
       else ::poll(nullptr, 0, 5);
     }
-    const std::string said = last_lines(h.said_by_ssh, 4);
+    const std::string said = last_lines_indented(h.said_by_ssh, 4);
     return invalid("host " + h.name + ": the agent could not be started (" + std::string(why.cause()) +
                    "): " + options_.ssh.front() + " " + h.name + " " + options_.cohaul +
                    " must work without a password, and find the same program there" +
@@ -314,7 +314,7 @@ class RemoteCrew final : public Crew {
   /// Gives a host up. Its processes end with their agent; whether they have cannot be seen from here.
   void lose(Host& h, const Status& why) {
     h.link.reset();
-    const std::string said = last_lines(h.said_by_ssh, 2);
+    const std::string said = last_lines_indented(h.said_by_ssh, 2);
     const MemberKey who = h.running.empty() ? h.members.front() : *h.running.begin();
     if (!h.running.empty())
       events_.push_back({.kind = CrewEvent::Kind::lost,
