@@ -126,7 +126,7 @@ TEST_P(Torchrun, ShowsWhoWasKilled) {
 }
 
 /// Both "hosts" are this one, which the remote shell reaches; torchrun has an agent on each. Open MPI's daemons sometimes crash if two of them share
-/// the topology of one host (rtc hwloc), so that is switched off.
+/// the topology of one host (rtc hwloc), so that is switched off; and they fail if they make their folders in one place at the same time.
 class TwoHosts : public Engines {
  protected:
   using Runs = std::vector<std::unique_ptr<Running>>;
@@ -134,7 +134,8 @@ class TwoHosts : public Engines {
   /// Starts two workers, each on a host of its own.
   Runs start_on_two(const std::vector<std::string>& pairs) const {
     const std::string shell = home_.file("shell");
-    write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nshift\nexec sh -c \"$*\"\n");
+    write_file(shell, "#!/bin/sh\n[ \"$1\" = -x ] && shift\nexport TMPDIR=" + home_.path() +
+                          "/$1\nmkdir -p $TMPDIR\nshift\nexec sh -c \"$*\"\n");
     fs::permissions(shell, fs::perms::owner_all);
     const std::string meeting = "127.0.0.1:" + std::to_string(20'000 + ::getpid() % 10'000);
     const std::map<std::string, Arguments> hosts{
