@@ -75,7 +75,7 @@ FAULTS = [
     Fault("tree", "neighbours are paired in another order", [
         (f"{UPDATE}/slices.h", "while (left * 2 < last - first) left *= 2;", "while (left * 4 < last - first) left *= 2;")]),
     Fault("slice_without_gradient", "a slice without a gradient is not counted, so that the next one takes its place in the tree", [
-        (f"{GRADIENT}/reducer.cpp", "if (!taken[at(p)]) folds[at(p)].add(std::nullopt, join);", "static_cast<void>(p);")]),
+        (f"{GRADIENT}/reducer.cpp", "if (!taken[at(p)]) folds[at(p)].add(std::nullopt, combine);", "static_cast<void>(p);")]),
     Fault("skipped_step_counts", "Adam counts steps that are skipped", [
         (f"{UPDATE}/owner.cpp", "  if (plan.action != StepPlan::Action::apply) {\n", "  if (plan.action != StepPlan::Action::apply) {\n    for (std::int64_t& c : states_[id.value].counts) ++c;\n")]),
     Fault("strides", "a replaced parameter is taken as it lies, whatever its strides", [
