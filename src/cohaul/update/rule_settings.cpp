@@ -58,8 +58,8 @@ Result<RuleSettings> RuleSettings::decode(Reader& in) {
 }
 
 Status RuleSettings::check() const {
-  if (kind == Kind::store) return {};
   COHAUL_TRY(check_lr(lr));
+  if (kind == Kind::store) return {};  // it uses none of the others
   COHAUL_TRY(not_negative("weight_decay", weight_decay));
   COHAUL_TRY(not_negative("momentum", momentum));
   COHAUL_TRY(not_negative("eps", eps));

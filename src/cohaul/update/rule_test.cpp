@@ -214,6 +214,20 @@ TEST(OptimizerSettings, DecodeWhatTheyEncode) {
   EXPECT_EQ(s.check().code(), Code::invalid);
 }
 
+/// Every kind has a rate, that of average() too.
+TEST(RuleSettings, RefuseANegativeRateOfEveryKind) {
+  for (int kind = 0; kind <= static_cast<int>(RuleSettings::Kind::store); ++kind) {
+    RuleSettings settings{.kind = static_cast<RuleSettings::Kind>(kind)};
+    EXPECT_TRUE(settings.check().ok()) << name(settings.kind);
+    settings.lr = -0.1;
+    std::vector<std::byte> bytes;
+    Writer writer(bytes);
+    settings.encode(writer);
+    Reader reader(bytes);
+    EXPECT_EQ(RuleSettings::decode(reader).status().code(), Code::corrupt) << name(settings.kind);
+  }
+}
+
 TEST(RuleSettings, NameTheSettingThatIsWrong) {
   const auto message = [](RuleSettings s) { return s.check().message(); };
   EXPECT_EQ(message({.momentum = -1}), "momentum is -1; it must be a number not below 0");
