@@ -169,13 +169,17 @@ class Planted(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             files = {"src/cohaul/base/good.h": "#pragma once\n#include <string>\nstd::string good();\n",
-                     "src/cohaul/base/bad.h": "#pragma once\nstd::string bad();\n"}
+                     "src/cohaul/base/bad.h": "#pragma once\nstd::string bad();\n",
+                     "src/cohaul/base/late.h": "#pragma once\nstd::string late();\n",
+                     "src/cohaul/base/late.cpp": '#include <string>\n#include "cohaul/base/late.h"\n',
+                     "src/cohaul/base/built.h": "#pragma once\nstd::string built();\n",  # the build finds this one
+                     "src/cohaul/base/built.cpp": '#include "cohaul/base/built.h"\n#include <string>\n'}
             for path, text in files.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
             for _ in range(2):  # what failed is not remembered
                 found = list(tidy.headers_alone(tidy.Tree(files, root)))
-                self.assertEqual([path for path, _, _ in found], ["src/cohaul/base/bad.h"])
+                self.assertEqual([path for path, _, _ in found], ["src/cohaul/base/bad.h", "src/cohaul/base/late.h"])
                 self.assertIn("does not compile alone", found[0][2])
 
 
