@@ -24,7 +24,7 @@ struct End {
 };
 
 struct Pair {
-  std::shared_ptr<void> network;  // what both stand on, if anything
+  std::shared_ptr<void> network;  // the simulated network that both use; null: a real one
   End server, client;             // worker 0 and worker 1
 };
 
