@@ -137,13 +137,7 @@ class Bench {
     return {name, is_there ? "" : engine.front() + " is not installed",
             engine + train({"--set", "job.secret=" + file("secret")}), engine + Words{"true"}};
   }
-  std::vector<json> lines(const std::string& kind) const {
-    std::ifstream in(file("record"));
-    std::vector<json> all;
-    for (std::string line; std::getline(in, line);)
-      if (json j = json::parse(line, nullptr, false); j.is_object()) all.push_back(std::move(j));
-    return lines_of(all, kind);
-  }
+  std::vector<json> lines(const std::string& kind) const { return lines_of(read_record(file("record")), kind); }
   static Status run(const Words& argv) {
     COHAUL_ASSIGN(const cli::ChildResult child,
                   cli::run_child(argv, {.capture_out = true, .capture_err = true, .timeout = kTimeout}));

@@ -25,12 +25,17 @@ Result<std::vector<json>> train(const std::string& model, int workers, const std
   for (const std::string& s : sets) argv.insert(argv.end(), {"--set", s});
   COHAUL_ASSIGN(const cli::ChildResult child,
                 cli::run_child(argv, {.capture_out = true, .capture_err = true, .timeout = 600 * kSecond}));
-  std::ifstream lines(record);
+  std::vector<json> out = read_record(record);
+  std::filesystem::remove(record);
+  if (child.exit != 0 || lines_of(out, "result").empty()) return internal("cohaul train, " + model + ": " + child.err);
+  return out;
+}
+
+std::vector<json> read_record(const std::string& path) {
+  std::ifstream lines(path);
   std::vector<json> out;
   for (std::string line; std::getline(lines, line);)
     if (json j = json::parse(line, nullptr, false); j.is_object()) out.push_back(std::move(j));
-  std::filesystem::remove(record);
-  if (child.exit != 0 || lines_of(out, "result").empty()) return internal("cohaul train, " + model + ": " + child.err);
   return out;
 }
 

@@ -13,6 +13,8 @@ namespace cohaul::bench {
 
 /// Runs jobs/MODEL.toml and returns the lines of its record. sets: KEY=VALUE. Blocks until it has ended. Errors: internal, with its output.
 Result<std::vector<nlohmann::json>> train(const std::string& model, int workers, const std::vector<std::string>& sets);
+/// Returns the whole lines of a record, which may still be written.
+std::vector<nlohmann::json> read_record(const std::string& path);
 /// Returns the lines of one kind.
 std::vector<nlohmann::json> lines_of(const std::vector<nlohmann::json>& record, const std::string& kind);
 
